@@ -1,0 +1,75 @@
+"""What phyr raises: one root, and children that are also the built-in a caller expects.
+
+The numbers of the message are attributes of the exception, under the names the message gives them.
+"""
+
+__all__ = [
+    "AlignmentError",
+    "ArrayError",
+    "ArrayTypeError",
+    "FormatError",
+    "HiddenPagesError",
+    "MismatchError",
+    "PhyrError",
+    "PositionError",
+    "ProcessGoneError",
+    "RangeError",
+]
+
+
+class PhyrError(Exception):
+    """Root of every exception that phyr raises of its own.
+
+    Keyword arguments become attributes: the numbers that the message speaks of.
+
+    Examples:
+        >>> raise_me = PhyrError("chunk 0x1000+0x10 is short", paddr=0x1000)
+        >>> hex(raise_me.paddr)
+        '0x1000'
+    """
+
+    def __init__(self, *args: object, **numbers: object) -> None:
+        """Keep the numbers as attributes."""
+        super().__init__(*args)
+        self.__dict__.update(numbers)
+
+    def __getattr__(self, name: str) -> object:
+        """Say that a number is missing, as for any attribute (and tell type checkers they vary)."""
+        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(msg)
+
+
+class AlignmentError(PhyrError, ValueError):
+    """An address, a length or a joint is not a multiple of what it must be a multiple of."""
+
+
+class RangeError(PhyrError, ValueError):
+    """A number lies outside what can be held: an address, a length, an offset, a granule."""
+
+
+class MismatchError(PhyrError, ValueError):
+    """Two lists cannot be joined: their granules or kinds differ, or the kind forbids the act."""
+
+
+class PositionError(PhyrError, IndexError):
+    """A position or a chunk number outside the list."""
+
+
+class FormatError(PhyrError, ValueError):
+    """Bytes that are not a serialised list, or no longer the one that was written."""
+
+
+class ArrayError(PhyrError, ValueError):
+    """An array of numbers that cannot be taken: not contiguous, negative, of uneven length."""
+
+
+class ArrayTypeError(PhyrError, TypeError):
+    """An array whose items are not integers, or something that is no array at all."""
+
+
+class HiddenPagesError(PhyrError, PermissionError):
+    """The kernel hides page numbers, or the whole page map, from this process."""
+
+
+class ProcessGoneError(PhyrError, ProcessLookupError):
+    """The process is not there, or ended while it was read."""
