@@ -1,0 +1,44 @@
+"""The physical memory under a buffer, in eight bytes a chunk.
+
+`Phyr` is the list, `Builder` makes one, and `phyr.pagemap` reads one off a live process.
+"""
+
+from phyr._chunk import Chunk, Stats
+from phyr._phyr import DEBUG, Builder, Chunks, Column, Phyr, __version__
+from phyr.errors import (
+    AlignmentError,
+    ArrayError,
+    ArrayTypeError,
+    FormatError,
+    HiddenPagesError,
+    MismatchError,
+    PhyrError,
+    PositionError,
+    ProcessGoneError,
+    RangeError,
+)
+
+__all__ = [
+    "AlignmentError",
+    "ArrayError",
+    "ArrayTypeError",
+    "Builder",
+    "Chunk",
+    "Chunks",
+    "Column",
+    "FormatError",
+    "HiddenPagesError",
+    "MismatchError",
+    "Phyr",
+    "PhyrError",
+    "PositionError",
+    "ProcessGoneError",
+    "RangeError",
+    "Stats",
+    "__version__",
+]
+
+if DEBUG:  # pragma: no cover - the tests run the optimised build
+    import warnings
+
+    warnings.warn("this is a debug build of phyr, many times slower", stacklevel=2)

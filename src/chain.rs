@@ -1,0 +1,248 @@
+//! Storage: entries in nodes of at most a page, and an index of page-sized nodes above them.
+//!
+//! ```text
+//!                Branch::Limb  [first page, first chunk | *] ...            up to 102 slots
+//!                                                         |
+//!                Branch::Twig  [first page, first chunk | *] ...            up to 127 slots
+//!                                                         |
+//!                Leaf          [entry, entry, entry, ...]                   up to 510 words
+//! ```
+//!
+//! A node's place (pages and chunks before it) stands in the slot that points to it, so a search
+//! reads a few cache lines a level and no leaf but the one it wants. Every leaf lies at the same
+//! depth, which a billion entries do not bring past four: walking and dropping need no deep
+//! recursion. One list of up to 510 words is a single node, and one of up to two words needs no
+//! heap at all.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use crate::entry::Run;
+use crate::words::{self, Found};
+
+/// Largest single allocation, in bytes.
+pub(crate) const NODE_BYTES: usize = 4096;
+/// What an allocator, or an `Arc`, may add to a node without leaving the page.
+const NODE_HEADER: usize = 16;
+
+/// Words in a full leaf.
+pub(crate) const LEAF_WORDS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<u64>();
+/// Slots in a full twig: a node of the lowest index level.
+pub(crate) const TWIG_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Leaf>>();
+/// Slots in a full limb: a node of a higher index level.
+pub(crate) const LIMB_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Branch>>();
+
+pub(crate) type Leaf = Box<[u64]>;
+
+/// A node below, and what comes before it in the chain.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    pub(crate) first_page: u64,
+    pub(crate) first_chunk: u64,
+    pub(crate) child: T,
+}
+
+const _: () = assert!(size_of::<Slot<Leaf>>() == 32);
+
+#[derive(Debug)]
+pub(crate) enum Branch {
+    Twig(Box<[Slot<Leaf>]>),
+    Limb(Box<[Slot<Branch>]>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) root: Branch,
+    pub(crate) nr_pages: u64,
+    pub(crate) nr_chunks: u64,
+}
+
+/// Entries, immutable and shared. Cloning copies a pointer.
+#[derive(Clone, Debug)]
+pub(crate) enum Chain {
+    /// Up to two words; 0 marks an unused one.
+    Inline([u64; 2]),
+    /// One node.
+    Node(Arc<[u64]>),
+    /// Many nodes.
+    Tree(Arc<Tree>),
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self::Inline([0; 2])
+    }
+}
+
+/// A leaf in its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Node<'a> {
+    pub(crate) words: &'a [u64],
+    /// Pages before it in the chain.
+    pub(crate) first_page: u64,
+    /// Chunks before it in the chain.
+    pub(crate) first_chunk: u64,
+    /// Its neighbours under the same twig, so that walking seldom searches.
+    before: &'a [Slot<Leaf>],
+    after: &'a [Slot<Leaf>],
+}
+
+impl<'a> Node<'a> {
+    fn of_twig(twig: &'a [Slot<Leaf>], index: usize) -> Self {
+        let slot = &twig[index];
+        Self {
+            words: &slot.child,
+            first_page: slot.first_page,
+            first_chunk: slot.first_chunk,
+            before: &twig[..index],
+            after: &twig[index + 1..],
+        }
+    }
+}
+
+/// A chunk in its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place<'a> {
+    pub(crate) node: Node<'a>,
+    /// Index of the chunk's first word in the node.
+    pub(crate) word: usize,
+    /// Chunks before it in the chain.
+    pub(crate) number: u64,
+    /// Pages before it in the chain.
+    pub(crate) page: u64,
+}
+
+impl Place<'_> {
+    /// The chunk.
+    pub(crate) fn run(&self) -> Run {
+        words::decode(self.node.words, self.word).0
+    }
+}
+
+/// The last slot that starts at or before the target; the first always does.
+fn descend<T>(slots: &[Slot<T>], starts: impl Fn(u64, u64) -> bool) -> usize {
+    slots.partition_point(|slot| starts(slot.first_page, slot.first_chunk)).saturating_sub(1)
+}
+
+impl Chain {
+    /// The last node for whose first page and chunk `starts` holds; it must hold for (0, 0).
+    fn node(&self, starts: impl Fn(u64, u64) -> bool) -> Node<'_> {
+        match self {
+            Self::Inline(words) => {
+                let used = words.iter().position(|&word| word == 0).unwrap_or(words.len());
+                Node { words: &words[..used], ..Node::default() }
+            }
+            Self::Node(words) => Node { words, ..Node::default() },
+            Self::Tree(tree) => {
+                let mut branch = &tree.root;
+                loop {
+                    match branch {
+                        Branch::Limb(slots) => branch = &slots[descend(slots, &starts)].child,
+                        Branch::Twig(slots) => {
+                            return Node::of_twig(slots, descend(slots, &starts));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The chunk that holds page `target`, counted from the start of the chain and inside it.
+    pub(crate) fn find_page(&self, target: u64) -> Place<'_> {
+        let node = self.node(|first_page, _| first_page <= target);
+        let target = target - node.first_page;
+        Self::place(node, words::find(node.words, |pages, _| pages > target))
+    }
+
+    /// The chunk with `target` chunks before it, which the chain must have.
+    pub(crate) fn find_chunk(&self, target: u64) -> Place<'_> {
+        let node = self.node(|_, first_chunk| first_chunk <= target);
+        let target = target - node.first_chunk;
+        Self::place(node, words::find(node.words, |_, chunks| chunks > target))
+    }
+
+    fn place(node: Node<'_>, found: Found) -> Place<'_> {
+        Place {
+            node,
+            word: found.word,
+            number: node.first_chunk + found.chunks,
+            page: node.first_page + found.pages,
+        }
+    }
+
+    /// The node after `node`, whose first chunk is `number`.
+    pub(crate) fn next_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
+        // One twig as a slice would spare the two halves, but not the arithmetic.
+        match node.after.split_first() {
+            Some((slot, after)) => Node {
+                words: &slot.child,
+                first_page: slot.first_page,
+                first_chunk: slot.first_chunk,
+                before: &[],
+                after,
+            },
+            None => self.node(|_, first_chunk| first_chunk <= number),
+        }
+    }
+
+    /// The node before `node`, whose last chunk is `number`.
+    pub(crate) fn previous_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
+        match node.before.split_last() {
+            Some((slot, before)) => Node {
+                words: &slot.child,
+                first_page: slot.first_page,
+                first_chunk: slot.first_chunk,
+                before,
+                after: &[],
+            },
+            None => self.node(|_, first_chunk| first_chunk <= number),
+        }
+    }
+
+    /// Pages of all chunks.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        match self {
+            Self::Tree(tree) => tree.nr_pages,
+            _ => words::find(self.node(|_, _| true).words, |_, _| false).pages,
+        }
+    }
+
+    /// Bytes of heap, `Arc` counts included, and the number of allocations.
+    pub(crate) fn storage(&self) -> (usize, usize) {
+        const COUNTS: usize = 2 * size_of::<usize>();
+
+        fn below(branch: &Branch) -> (usize, usize) {
+            match branch {
+                Branch::Twig(slots) => slots
+                    .iter()
+                    .map(|slot| size_of_val(&*slot.child))
+                    .fold((size_of_val(&**slots), 1), |(bytes, nodes), b| (bytes + b, nodes + 1)),
+                Branch::Limb(slots) => slots
+                    .iter()
+                    .map(|slot| below(&slot.child))
+                    .fold((size_of_val(&**slots), 1), |(bytes, nodes), (b, n)| {
+                        (bytes + b, nodes + n)
+                    }),
+            }
+        }
+
+        match self {
+            Self::Inline(_) => (0, 0),
+            Self::Node(words) => (COUNTS + size_of_val(&**words), 1),
+            Self::Tree(tree) => {
+                let (bytes, nodes) = below(&tree.root);
+                (COUNTS + size_of::<Tree>() + bytes, nodes + 1)
+            }
+        }
+    }
+
+    /// Whether both are the same storage, not only the same entries.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Inline(a), Self::Inline(b)) => a == b,
+            (Self::Node(a), Self::Node(b)) => Arc::ptr_eq(a, b),
+            (Self::Tree(a), Self::Tree(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The packed word: one chunk in eight bytes.
+//!
+//! ```text
+//! order = min(trailing_zeros(pfn), trailing_zeros(nr_pages))   count units of 2^order pages
+//! count = nr_pages >> order
+//!
+//!  63                          12+order  11+order            11 10          0
+//! +-------------------------------------+---+------------------+-------------+
+//! |  pfn, its low `order` bits dropped  | 1 | 0 ... 0 (order)  |    count    |
+//! +-------------------------------------+---+------------------+-------------+
+//!                                         ^ the marker: lowest set bit of the upper 53
+//! ```
+//!
+//! A chunk that is aligned to 2^order pages leaves `order` more bits of its page number free, so
+//! the order needs no field: a marker bit says where the number ends. A count above 2047 does not
+//! fit the eleven bits; the field then holds 0, the *escape*, and the next word is the count. A
+//! word without a marker is never an entry, so 0 can mark an unused slot.
+
+use core::fmt;
+
+/// Bits of the count field.
+const COUNT_BITS: u32 = 11;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+
+/// A run of pages, decoded: `nr_pages` pages from number `pfn` on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) pfn: u64,
+    pub(crate) nr_pages: u64,
+}
+
+/// One packed word: a whole chunk, or the first of the two words of a long odd one.
+///
+/// Numbers are in granules ("pages") of the list that the entry belongs to.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::Entry;
+///
+/// // 2 MiB at 2 MiB, one aligned block of order 9: a single unit.
+/// let (entry, more) = Entry::encode(0x200, 512).unwrap();
+/// assert_eq!((entry.word(), more), (0x0030_0001, None));
+/// assert_eq!((entry.pfn(), entry.order(), entry.count()), (0x200, 9, 1));
+///
+/// // 2049 pages at an odd page need the escape and a second word.
+/// let (entry, more) = Entry::encode(0x201, 2049).unwrap();
+/// assert_eq!((entry.word(), more), (0x0020_1800, Some(2049)));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Entry(u64);
+
+const _: () = assert!(size_of::<Entry>() == 8);
+
+impl Entry {
+    /// Largest count that fits beside the address: 2047 units.
+    pub const MAX_COUNT: u64 = COUNT;
+
+    /// Page numbers are below this: 2^52.
+    pub const PFN_LIMIT: u64 = 1 << (64 - 1 - COUNT_BITS);
+
+    /// Packs `nr_pages` pages from page number `pfn` on.
+    ///
+    /// The second part is the word that must follow, where the count does not fit. Each run has
+    /// exactly one encoding. `None` if there are no pages or one of them is numbered
+    /// [`Self::PFN_LIMIT`] or above.
+    #[must_use]
+    pub const fn encode(pfn: u64, nr_pages: u64) -> Option<(Self, Option<u64>)> {
+        if nr_pages == 0 || pfn >= Self::PFN_LIMIT || nr_pages > Self::PFN_LIMIT - pfn {
+            return None;
+        }
+        let (entry, count) = Self::pack(Run { pfn, nr_pages });
+        Some((entry, if entry.is_escape() { Some(count) } else { None }))
+    }
+
+    /// Packs a run that is known to be encodable; also returns its count of units, which is the
+    /// second word if the entry is an escape.
+    #[inline]
+    pub(crate) const fn pack(run: Run) -> (Self, u64) {
+        // Not both can be zero, since a run has pages: the order is at most 52 and the marker at
+        // most bit 63.
+        let order = (run.pfn | run.nr_pages).trailing_zeros();
+        let count = run.nr_pages >> order;
+        let marker = 1 << (COUNT_BITS + order);
+        let field = if count <= COUNT { count } else { 0 };
+        (Self(run.pfn << (COUNT_BITS + 1) | marker | field), count)
+    }
+
+    /// The entry that `word` is; `None` for a word without a marker.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word >> COUNT_BITS == 0 { None } else { Some(Self(word)) }
+    }
+
+    /// A word that is known to be an entry.
+    #[inline]
+    pub(crate) const fn stored(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The packed word.
+    #[must_use]
+    #[inline]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Number of the first page.
+    #[must_use]
+    #[inline]
+    pub const fn pfn(self) -> u64 {
+        let y = self.0 & !COUNT;
+        (y & (y.wrapping_sub(1))) >> (COUNT_BITS + 1)
+    }
+
+    /// Log2 of the pages in one unit, 0 to 52.
+    #[must_use]
+    pub const fn order(self) -> u32 {
+        (self.0 & !COUNT).trailing_zeros() - COUNT_BITS
+    }
+
+    /// Pages in one unit: 2^order.
+    #[inline]
+    const fn unit(self) -> u64 {
+        let y = self.0 & !COUNT;
+        (y & y.wrapping_neg()) >> COUNT_BITS
+    }
+
+    /// Number of units; 0 where the next word holds it.
+    #[must_use]
+    #[inline]
+    pub const fn count(self) -> u64 {
+        self.0 & COUNT
+    }
+
+    /// Whether the next word belongs to this entry and holds the count.
+    #[must_use]
+    #[inline]
+    pub const fn is_escape(self) -> bool {
+        self.0 & COUNT == 0
+    }
+
+    /// Pages of the chunk, if this word is all of it; 0 for an escape. No branch, so a slice of
+    /// words decodes in wide registers.
+    #[inline]
+    pub(crate) const fn nr_pages(self) -> u64 {
+        // At most 2^52 for a stored entry. A second word misread as an entry may overflow; its
+        // result is never used.
+        self.count().wrapping_mul(self.unit())
+    }
+
+    /// Pages of the chunk whose second word, if this is an escape, is `next`.
+    ///
+    /// `None` if that passes `u64`.
+    pub(crate) const fn nr_pages_with(self, next: u64) -> Option<u64> {
+        if self.is_escape() { next.checked_mul(self.unit()) } else { Some(self.nr_pages()) }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 >> COUNT_BITS == 0 {
+            return write!(f, "Entry(unused, {:#x})", self.0);
+        }
+        write!(f, "Entry(pfn {:#x}, order {}, ", self.pfn(), self.order())?;
+        if self.is_escape() { f.write_str("escape)") } else { write!(f, "count {})", self.count()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The encoding read off the picture, bit by bit.
+    fn picture(pfn: u64, nr_pages: u64) -> (u64, Option<u64>) {
+        let mut order = 0;
+        while pfn & (1 << order) == 0 && nr_pages & (1 << order) == 0 {
+            order += 1;
+        }
+        let count = nr_pages / (1 << order);
+        let word = pfn * 4096 + (2048 << order);
+        if count <= 2047 { (word + count, None) } else { (word, Some(count)) }
+    }
+
+    #[test]
+    fn every_order_and_every_count_at_the_edge_of_its_field_round_trips() {
+        for order in 0..=52 {
+            for count in [1, 2, 3, 2046, 2047, 2048, 2049, 4095] {
+                for pfn in
+                    [0, 1_u64 << order, 3 << order, (1_u64 << 52).saturating_sub(count << order)]
+                {
+                    if let Some((entry, more)) = Entry::encode(pfn, count << order) {
+                        assert_eq!((entry.word(), more), picture(pfn, count << order));
+                        assert_eq!(entry.pfn(), pfn);
+                        let next = more.unwrap_or(0);
+                        assert_eq!(entry.nr_pages_with(next), Some(count << order));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_power_of_two_block_is_one_word_at_every_order() {
+        for order in 0..=52 {
+            let (entry, more) = Entry::encode(0, 1 << order).unwrap();
+            assert_eq!((entry.order(), entry.count(), more), (order, 1, None));
+        }
+        assert_eq!(Entry::encode(0, 1 << 52).unwrap().0.word(), 1 << 63 | 1);
+    }
+
+    #[test]
+    fn what_cannot_be_numbered_is_not_encoded() {
+        assert_eq!(Entry::encode(0, 0), None);
+        assert_eq!(Entry::encode(1 << 52, 1), None);
+        assert_eq!(Entry::encode((1 << 52) - 1, 2), None);
+        assert_eq!(Entry::encode(1, 1 << 52), None);
+        assert_eq!(Entry::encode(1, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_word_without_marker_is_no_entry() {
+        for word in [0, 1, 0x7ff] {
+            assert_eq!(Entry::from_word(word), None);
+        }
+        assert_eq!(Entry::from_word(0x800), Some(Entry(0x800)));
+    }
+
+    #[test]
+    fn debug_decodes_the_word() {
+        let (entry, _) = Entry::encode(0x200, 512).unwrap();
+        assert_eq!(format!("{entry:?}"), "Entry(pfn 0x200, order 9, count 1)");
+        let (entry, _) = Entry::encode(0x201, 2049).unwrap();
+        assert_eq!(format!("{entry:?}"), "Entry(pfn 0x201, order 0, escape)");
+        assert_eq!(format!("{:?}", Entry(5)), "Entry(unused, 0x5)");
+    }
+
+    proptest! {
+        #[test]
+        fn encode_is_the_picture_and_decode_its_inverse(
+            shift in 0_u32..52, pfn in 0_u64..1 << 52, nr_pages in 1_u64..1 << 52,
+            short in 0_u32..52,
+        ) {
+            let pfn = pfn >> shift << shift;
+            let nr_pages = ((nr_pages >> short) + 1).min((1 << 52) - pfn);
+            let (entry, more) = Entry::encode(pfn, nr_pages).unwrap();
+            prop_assert_eq!((entry.word(), more), picture(pfn, nr_pages));
+            prop_assert_eq!(entry.pfn(), pfn);
+            prop_assert_eq!(entry.nr_pages_with(more.unwrap_or(0)), Some(nr_pages));
+            if more.is_none() {
+                prop_assert_eq!(entry.nr_pages(), nr_pages);
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the core refuses, and the sentences that say so. Ranges read `0xbase+0xlength`.
+
+use core::fmt;
+
+use crate::kind::Kind;
+
+/// Why a list could not be made, viewed or joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not a granule: it must be a power of two from 1 to 65536.
+    Granule {
+        /// What was asked for, in bytes.
+        granule: u64,
+    },
+    /// Not a block size: it must be a power of two.
+    PageSize {
+        /// What was asked for, in bytes.
+        page_size: u64,
+    },
+    /// A chunk of no bytes.
+    ZeroLength {
+        /// Where it would start.
+        paddr: u64,
+    },
+    /// A range that passes 2^64.
+    Wraps {
+        /// First byte.
+        paddr: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// An address beyond what the granule can number.
+    Reach {
+        /// First byte.
+        paddr: u64,
+        /// Bytes.
+        length: u64,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
+    /// A page number beyond what the granule can number.
+    Pfn {
+        /// The page number.
+        pfn: u64,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
+    /// A boundary inside a list that is not a multiple of its granule.
+    Unaligned {
+        /// Where the next chunk starts, or would start.
+        paddr: u64,
+        /// Position of the boundary in the list, in bytes.
+        position: u64,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
+    /// A chunk boundary inside a list that is not a multiple of the blocks asked for.
+    Block {
+        /// Start of the chunk before, or after, the boundary.
+        paddr: u64,
+        /// Length of that chunk.
+        length: u64,
+        /// Size of the blocks in bytes.
+        page_size: u64,
+    },
+    /// A list longer than 2^64 - 1 bytes.
+    TooLong {
+        /// Bytes so far, whole granules.
+        length: u64,
+        /// Granules to be added.
+        nr_pages: u64,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
+    /// A byte range that is not inside the list.
+    Outside {
+        /// First byte asked for.
+        start: u64,
+        /// One past the last byte asked for.
+        end: u64,
+        /// Bytes in the list.
+        length: u64,
+    },
+    /// A byte position that is not inside the list.
+    Position {
+        /// The position asked for.
+        position: u64,
+        /// Bytes in the list.
+        length: u64,
+    },
+    /// A chunk number that is not inside the list.
+    Number {
+        /// The chunk asked for.
+        number: u64,
+        /// Chunks in the list.
+        nr_chunks: u64,
+    },
+    /// Two lists of different granules.
+    Granules {
+        /// Of the first list, in bytes.
+        left: u64,
+        /// Of the second, in bytes.
+        right: u64,
+    },
+    /// Two lists of different kinds.
+    Kinds {
+        /// Of the first list.
+        left: Kind,
+        /// Of the second.
+        right: Kind,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Granule { granule } => {
+                write!(f, "granule {granule} is not a power of two from 1 to 65536")
+            }
+            Self::PageSize { page_size } => {
+                write!(f, "page size {page_size} is not a power of two")
+            }
+            Self::ZeroLength { paddr } => write!(f, "chunk {paddr:#x}+0x0 has no bytes"),
+            Self::Wraps { paddr, length } => {
+                write!(f, "range {paddr:#x}+{length:#x} passes the end of the 64-bit space")
+            }
+            Self::Reach { paddr, length, granule } => write!(
+                f,
+                "range {paddr:#x}+{length:#x} is beyond the reach of granule {granule}, \
+                 {granule} * 2^52 bytes"
+            ),
+            Self::Pfn { pfn, granule } => {
+                write!(f, "page number {pfn:#x} is beyond the reach of granule {granule}")
+            }
+            Self::Unaligned { paddr, position, granule } => write!(
+                f,
+                "the boundary at position {position:#x}, before address {paddr:#x}, is inside the list \
+                 and not a multiple of granule {granule}"
+            ),
+            Self::Block { paddr, length, page_size } => write!(
+                f,
+                "chunk {paddr:#x}+{length:#x} has a boundary inside the list that is not a \
+                 multiple of page size {page_size:#x}"
+            ),
+            Self::TooLong { length, nr_pages, granule } => write!(
+                f,
+                "a list of {length:#x} bytes cannot take {nr_pages:#x} more granules of {granule}: \
+                 its length would pass 2^64 - 1"
+            ),
+            Self::Outside { start, end, length } => {
+                write!(f, "bytes {start:#x} to {end:#x} are outside a list of {length:#x} bytes")
+            }
+            Self::Position { position, length } => {
+                write!(f, "position {position:#x} is outside a list of {length:#x} bytes")
+            }
+            Self::Number { number, nr_chunks } => {
+                write!(f, "chunk {number} is outside a list of {nr_chunks} chunks")
+            }
+            Self::Granules { left, right } => {
+                write!(f, "lists of granule {left} and {right} cannot be joined")
+            }
+            Self::Kinds { left, right } => {
+                write!(f, "lists of kind {left:?} and {right:?} cannot be joined")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why bytes are not a serialised list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Shorter or longer than the header says, or too short for a header.
+    Size {
+        /// Bytes given.
+        given: u64,
+        /// Bytes that there should be; `u64::MAX` where the claim itself passes it.
+        expected: u64,
+    },
+    /// The first four bytes are not `PHYR`.
+    Magic {
+        /// What they are.
+        magic: [u8; 4],
+    },
+    /// A version this crate does not read.
+    Version {
+        /// What the header says.
+        version: u16,
+    },
+    /// A header field with a value it cannot have.
+    Header {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The check word differs from the bytes: they changed since they were written.
+    Check {
+        /// What the header says.
+        stored: u64,
+        /// What the bytes yield.
+        computed: u64,
+    },
+    /// A word that is no entry, or not the one encoding of its chunk.
+    Entry {
+        /// Number of the word.
+        index: u64,
+        /// The word.
+        word: u64,
+    },
+    /// A chunk that the list cannot hold.
+    Chunk {
+        /// Number of its first word.
+        index: u64,
+        /// Why not.
+        why: Error,
+    },
+    /// Two neighbouring chunks that touch, or a first or last granule that the list does not use.
+    NotCanonical {
+        /// Number of the word where it shows.
+        index: u64,
+    },
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Size { given, expected } => {
+                write!(f, "{given} bytes given where a serialised list has {expected}")
+            }
+            Self::Magic { magic } => {
+                write!(f, "not a serialised list: starts with {magic:02x?}, not \"PHYR\"")
+            }
+            Self::Version { version } => write!(f, "serialised list of unknown version {version}"),
+            Self::Header { field, value } => write!(f, "header field {field} holds {value:#x}"),
+            Self::Check { stored, computed } => write!(
+                f,
+                "the check word is {stored:#x} but the bytes yield {computed:#x}: they changed \
+                 since they were written"
+            ),
+            Self::Entry { index, word } => write!(f, "word {index}, {word:#x}, is not an entry"),
+            Self::Chunk { index, why } => write!(f, "word {index}: {why}"),
+            Self::NotCanonical { index } => {
+                write!(f, "word {index} is not part of a canonical list")
+            }
+        }
+    }
+}
+
+impl core::error::Error for FormatError {}

@@ -1,0 +1,299 @@
+//! Iteration over the chunks of a list: only the first and the last are trimmed.
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use crate::addr::Granule;
+use crate::chain::{Chain, Node};
+use crate::entry::{Entry, Run};
+use crate::phyr::Phyr;
+use crate::wide::{self, Wide};
+use crate::words;
+
+/// One maximal run of a list: `length` bytes of memory from `paddr` on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    /// Physical, or bus, address of the first byte.
+    pub paddr: u64,
+    /// Bytes, at least one.
+    pub length: u64,
+}
+
+impl Chunk {
+    /// Address of the last byte. There may be no address after it.
+    #[must_use]
+    pub const fn last(self) -> u64 {
+        self.paddr + (self.length - 1)
+    }
+
+    #[inline]
+    fn of_run(granule: Granule, run: Run) -> Self {
+        // A chunk lies in a list, whose length fits u64, and below 2^64.
+        Self { paddr: granule.to_bytes(run.pfn), length: granule.to_bytes(run.nr_pages) }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}+{:#x}", self.paddr, self.length)
+    }
+}
+
+/// A place between two entries.
+#[derive(Clone, Copy, Debug)]
+struct Cursor<'a> {
+    node: Node<'a>,
+    word: usize,
+    /// Chunks of the chain before this place.
+    number: u64,
+}
+
+impl<'a> Cursor<'a> {
+    fn next(&mut self, chain: &'a Chain) -> Run {
+        if self.word == self.node.words.len() {
+            self.node = chain.next_node(self.node, self.number);
+            self.word = 0;
+        }
+        let (run, len) = words::decode(self.node.words, self.word);
+        self.word += len;
+        self.number += 1;
+        run
+    }
+
+    fn previous(&mut self, chain: &'a Chain) -> Run {
+        self.number -= 1;
+        if self.word == 0 {
+            self.node = chain.previous_node(self.node, self.number);
+            self.word = self.node.words.len();
+        }
+        self.word = words::before(self.node.words, self.word);
+        words::decode(self.node.words, self.word).0
+    }
+}
+
+/// The chunks of a list, in order; from [`Phyr::chunks`].
+///
+/// `next` is made for short walks. `fold`, and what the standard library builds on it (`for_each`,
+/// `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as fast.
+#[derive(Clone)]
+pub struct Chunks<'a> {
+    chain: &'a Chain,
+    granule: Granule,
+    front: Cursor<'a>,
+    back: Cursor<'a>,
+    /// Chunks between the two cursors.
+    remaining: u64,
+    /// Bytes to take off the start of the first chunk, and off the end of the last.
+    skip: u64,
+    cut: u64,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(phyr: &'a Phyr) -> Self {
+        let (chain, granule) = (phyr.chain(), phyr.granule());
+        let Some((first, last)) = phyr.ends() else {
+            let nowhere = Cursor { node: Node::default(), word: 0, number: 0 };
+            return Self {
+                chain,
+                granule,
+                front: nowhere,
+                back: nowhere,
+                remaining: 0,
+                skip: 0,
+                cut: 0,
+            };
+        };
+        let (run, len) = words::decode(last.node.words, last.word);
+        // Bytes of the chain up to the end of the last chunk, which has more than the list does.
+        let end = granule.to_bytes(last.page + run.nr_pages);
+        Self {
+            chain,
+            granule,
+            front: Cursor { node: first.node, word: first.word, number: first.number },
+            back: Cursor { node: last.node, word: last.word + len, number: last.number + 1 },
+            remaining: last.number - first.number + 1,
+            skip: phyr.offset() - granule.to_bytes(first.page),
+            cut: end - (phyr.offset() + phyr.length()),
+        }
+    }
+
+    /// Chunks still to come.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// The words of the next node, up to where the back cursor stands; `None` when all are walked.
+    fn next_slice(&mut self) -> Option<&'a [u64]> {
+        if self.remaining == 0 {
+            return None;
+        }
+        if self.front.word == self.front.node.words.len() {
+            self.front.node = self.chain.next_node(self.front.node, self.front.number);
+            self.front.word = 0;
+        }
+        let words = self.front.node.words;
+        let is_last = core::ptr::eq(words, self.back.node.words);
+        let end = if is_last { self.back.word } else { words.len() };
+        Some(&words[self.front.word..end])
+    }
+
+    /// Notes that the front moved over this many words and chunks of its node.
+    fn advance(&mut self, words: usize, chunks: u64) {
+        self.front.word += words;
+        self.front.number += chunks;
+        self.remaining -= chunks;
+    }
+
+    /// Hands out the words of all chunks still to come, none of which is trimmed any more.
+    pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
+        while let Some(words) = self.next_slice() {
+            f(words);
+            self.advance(words.len(), words::count(words));
+        }
+    }
+
+    /// Whether the chunks still to come, none of which is trimmed any more, have the same words.
+    pub(crate) fn same_words(mut self, mut other: Self) -> bool {
+        while let (Some(a), Some(b)) = (self.next_slice(), other.next_slice()) {
+            let len = a.len().min(b.len());
+            if a[..len] != b[..len] {
+                return false;
+            }
+            // Equal words of whole entries are as many chunks, wherever the nodes are cut.
+            let chunks = words::count(&a[..len]);
+            self.advance(len, chunks);
+            other.advance(len, chunks);
+        }
+        self.remaining == other.remaining
+    }
+}
+
+impl fmt::Debug for Chunks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks").field("remaining", &self.remaining).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
+
+    #[inline]
+    fn next(&mut self) -> Option<Chunk> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let mut chunk = Chunk::of_run(self.granule, self.front.next(self.chain));
+        chunk.paddr += self.skip;
+        chunk.length -= self.skip;
+        self.skip = 0;
+        self.remaining -= 1;
+        if self.remaining == 0 {
+            chunk.length -= self.cut;
+            self.cut = 0;
+        }
+        Some(chunk)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Each chunk takes eight bytes of memory, so their number fits.
+        let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        (remaining, Some(remaining))
+    }
+
+    fn count(self) -> usize {
+        self.len()
+    }
+
+    fn last(mut self) -> Option<Chunk> {
+        self.next_back()
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Chunk> {
+        let n = n as u64;
+        if n >= self.remaining {
+            self.remaining = 0;
+            return None;
+        }
+        if n > 0 {
+            let place = self.chain.find_chunk(self.front.number + n);
+            self.front = Cursor { node: place.node, word: place.word, number: place.number };
+            self.remaining -= n;
+            self.skip = 0;
+        }
+        self.next()
+    }
+
+    fn fold<A, F: FnMut(A, Chunk) -> A>(mut self, start: A, mut f: F) -> A {
+        // The ends, which may be trimmed, by the plain way; whole nodes for what is between.
+        let mut acc = start;
+        if let Some(first) = self.next() {
+            acc = f(acc, first);
+        }
+        let last = self.next_back();
+        while let Some(words) = self.next_slice() {
+            let chunks;
+            (acc, f, chunks) = wide::run(FoldNode { words, granule: self.granule, acc, f });
+            self.advance(words.len(), chunks);
+        }
+        match last {
+            Some(last) => f(acc, last),
+            None => acc,
+        }
+    }
+}
+
+impl DoubleEndedIterator for Chunks<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Chunk> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
+        chunk.length -= self.cut;
+        self.cut = 0;
+        self.remaining -= 1;
+        if self.remaining == 0 {
+            chunk.paddr += self.skip;
+            chunk.length -= self.skip;
+            self.skip = 0;
+        }
+        Some(chunk)
+    }
+}
+
+impl ExactSizeIterator for Chunks<'_> {}
+impl FusedIterator for Chunks<'_> {}
+
+/// The inner loop of `fold`: untrimmed entries of one node.
+struct FoldNode<'w, A, F> {
+    words: &'w [u64],
+    granule: Granule,
+    acc: A,
+    f: F,
+}
+
+impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
+    /// The closure travels by value, so that what it captures can live in registers.
+    type Output = (A, F, u64);
+
+    #[inline(always)]
+    fn run(self) -> (A, F, u64) {
+        let Self { words, granule, mut acc, mut f } = self;
+        if words::is_plain(words) {
+            for &word in words {
+                let entry = Entry::stored(word);
+                let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
+                acc = f(acc, Chunk::of_run(granule, run));
+            }
+            return (acc, f, words.len() as u64);
+        }
+        let (mut word, mut chunks) = (0, 0);
+        while word < words.len() {
+            let (run, len) = words::decode(words, word);
+            acc = f(acc, Chunk::of_run(granule, run));
+            word += len;
+            chunks += 1;
+        }
+        (acc, f, chunks)
+    }
+}

@@ -1,0 +1,16 @@
+//! What stands behind the addresses of a list.
+
+/// What stands behind the addresses of a list: memory with pages, or a device's own.
+///
+/// Lists of different kinds never merge and are never equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// RAM: pages that can be pinned, bounced and copied by the CPU.
+    #[default]
+    Ram,
+    /// A device's memory, reached peer to peer, without pages behind it.
+    Mmio {
+        /// Which device provides it; the number is the caller's.
+        provider: u32,
+    },
+}

@@ -1,0 +1,221 @@
+//! Memory lent across the border: Python's arrays read here, columns read there.
+//!
+//! The only unsafe code of the bindings, but for the making of chunk tuples.
+#![expect(unsafe_code, reason = "the buffer protocol is made of raw pointers")]
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr;
+
+use pyo3::buffer::{ElementType, PyUntypedBuffer};
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::column::PyColumn;
+use super::error;
+
+/// How the items of an array are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    Unsigned(usize),
+    Signed(usize),
+}
+
+/// An array of integers that another object owns.
+#[derive(Debug)]
+pub(super) struct Array {
+    buffer: PyUntypedBuffer,
+    item: Item,
+    len: usize,
+}
+
+/// Whether a format's byte order is not this machine's.
+fn is_foreign(format: &CStr) -> bool {
+    let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
+    format.to_bytes().first().is_some_and(|order| foreign.contains(order))
+}
+
+impl Array {
+    /// The array that `object` lends, if it lends memory at all.
+    ///
+    /// With `raw`, any memory is taken as packed `u64`.
+    pub(super) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
+        let buffer = PyUntypedBuffer::get(object)?;
+        if !buffer.is_c_contiguous() || (buffer.dimensions() != 1 && !raw) {
+            let (dimensions, what) = (buffer.dimensions(), object.get_type());
+            return Err(error::new(
+                "ArrayError",
+                format!("{what} with {dimensions} dimensions is not a C-contiguous array of one"),
+                &[("dimensions", dimensions as u64)],
+            ));
+        }
+        let bytes = buffer.len_bytes();
+        if raw {
+            if bytes % size_of::<u64>() != 0 {
+                return Err(error::new(
+                    "ArrayError",
+                    format!("{bytes} bytes are not whole numbers of 8 bytes"),
+                    &[("bytes", bytes as u64)],
+                ));
+            }
+            return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
+        }
+        let size = buffer.item_size();
+        let item = match ElementType::from_format(buffer.format()) {
+            ElementType::UnsignedInteger { bytes } if bytes == size => Some(Item::Unsigned(size)),
+            ElementType::SignedInteger { bytes } if bytes == size => Some(Item::Signed(size)),
+            _ => None,
+        };
+        let known =
+            matches!(item, Some(Item::Unsigned(1 | 2 | 4 | 8) | Item::Signed(1 | 2 | 4 | 8)));
+        match item {
+            Some(item) if known && !is_foreign(buffer.format()) => {
+                Ok(Self { len: bytes / size, buffer, item })
+            }
+            _ => Err(error::new(
+                "ArrayTypeError",
+                format!(
+                    "an array of format {:?} does not hold integers in this machine's byte order",
+                    buffer.format(),
+                ),
+                &[],
+            )),
+        }
+    }
+
+    /// A copy of the bytes that `object` lends.
+    pub(super) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        let buffer = PyUntypedBuffer::get(object)?;
+        if !buffer.is_c_contiguous() {
+            return Err(error::new(
+                "ArrayError",
+                format!("{} is not C-contiguous", object.get_type()),
+                &[],
+            ));
+        }
+        let count = buffer.len_bytes();
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(count).is_err() {
+            return Err(PyMemoryError::new_err(format!("no memory for {count} bytes")));
+        }
+        let to = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: the exporter lends `count` contiguous bytes while `buffer` lives; the reserve made
+        // as many writable at `to`, in another allocation.
+        unsafe { ptr::copy_nonoverlapping(buffer.buf_ptr().cast::<u8>(), to, count) };
+        // SAFETY: the capacity was reserved and all `count` bytes were just written.
+        unsafe { bytes.set_len(count) };
+        Ok(bytes)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends items `start..start + count`, which must be inside the array, to `items`.
+    ///
+    /// The array may be written while it is read, by another thread or a device: the numbers are
+    /// then any, but what is checked afterwards is this copy.
+    pub(super) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
+        assert!(
+            start <= self.len && count <= self.len - start,
+            "items {start}+{count} of {}",
+            self.len
+        );
+        match self.item {
+            Item::Unsigned(8) => {
+                items.reserve(count);
+                let from = self.buffer.buf_ptr().cast::<u64>();
+                // SAFETY: `start` is at most the number of `u64` that the exporter lends from this
+                // address on, so the result stays within, or at the end of, one allocation.
+                let from = unsafe { from.add(start) }.cast::<u8>();
+                let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+                let bytes = count * size_of::<u64>();
+                // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so
+                // by the exporter while `self.buffer` lives; the reserve made as many writable at
+                // `to`; the two are different allocations. Bytes need no alignment.
+                unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+                let len = items.len() + count;
+                // SAFETY: the capacity was reserved and the items up to `len` just written; every
+                // bit pattern is a `u64`.
+                unsafe { items.set_len(len) };
+                Ok(())
+            }
+            Item::Unsigned(1) => self.convert::<u8>(start, count, items),
+            Item::Unsigned(2) => self.convert::<u16>(start, count, items),
+            Item::Unsigned(_) => self.convert::<u32>(start, count, items),
+            Item::Signed(1) => self.convert::<i8>(start, count, items),
+            Item::Signed(2) => self.convert::<i16>(start, count, items),
+            Item::Signed(4) => self.convert::<i32>(start, count, items),
+            Item::Signed(_) => self.convert::<i64>(start, count, items),
+        }
+    }
+
+    /// [`Self::copy`] for items that are not `u64`. `T` has the size of the array's items.
+    fn convert<T>(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()>
+    where
+        T: Copy + TryInto<u64> + Into<i64>,
+    {
+        for index in start..start + count {
+            let from = self.buffer.buf_ptr().cast::<T>();
+            // SAFETY: `index` is below the number of items, so this stays within the allocation.
+            let from = unsafe { from.add(index) };
+            // SAFETY: the item is readable while `self.buffer` lives; every bit pattern is a `T`,
+            // which is an integer; the read asks for no alignment.
+            let item: T = unsafe { from.read_unaligned() };
+            items.push(item.try_into().map_err(|_| {
+                let value: i64 = item.into();
+                error::new(
+                    "ArrayError",
+                    format!("item {index} of the array is {value}, which is negative"),
+                    &[("index", index as u64)],
+                )
+            })?);
+        }
+        Ok(())
+    }
+}
+
+/// Lends a column through the buffer protocol: one dimension of read-only native `u64`.
+///
+/// # Safety
+///
+/// `view` is null or points to a `Py_buffer` to fill, as the caller of `bf_getbuffer` promises.
+pub(super) unsafe fn lend(
+    column: &Bound<'_, PyColumn>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    // SAFETY: the caller vouches for a pointer that is not null.
+    let Some(view) = (unsafe { view.as_mut() }) else {
+        return Err(PyBufferError::new_err("no view to fill"));
+    };
+    view.obj = ptr::null_mut();
+    if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+        return Err(PyBufferError::new_err("columns are read-only"));
+    }
+    let this = column.get();
+    view.buf = this.items().as_ptr().cast_mut().cast::<c_void>();
+    view.len = size_of_val(this.items()).cast_signed();
+    view.readonly = 1;
+    view.itemsize = size_of::<u64>().cast_signed();
+    view.format = ptr::null_mut();
+    if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {
+        view.format = c"Q".as_ptr().cast_mut();
+    }
+    view.ndim = 1;
+    // The object is frozen and kept alive by `view.obj`, so the addresses of its fields stay good.
+    view.shape = ptr::null_mut();
+    if flags & ffi::PyBUF_ND == ffi::PyBUF_ND {
+        view.shape = ptr::from_ref(this.shape()).cast_mut();
+    }
+    view.strides = ptr::null_mut();
+    if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES {
+        view.strides = ptr::from_ref(this.stride()).cast_mut();
+    }
+    view.suboffsets = ptr::null_mut();
+    view.internal = ptr::null_mut();
+    view.obj = column.clone().into_any().into_ptr();
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The chunks of a list, as a Python sequence.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyList, PyType};
+
+use super::column::PyColumn;
+use super::error;
+use super::numbers::{self, Amount, Key};
+use crate::iter::Chunk;
+use crate::phyr::Phyr;
+
+/// The chunks of a list: a sequence of `Chunk(paddr, length)`.
+///
+/// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
+/// list. A slice of chunks is the chunks of a part of the list.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> chunks = Phyr.from_pfns([7, 8, 9, 512])[0x800:].chunks
+///     >>> len(chunks), chunks[-1]
+///     (2, Chunk(paddr=2097152, length=4096))
+///     >>> for paddr, length in chunks:
+///     ...     print(hex(paddr), hex(length))
+///     0x7800 0x2800
+///     0x200000 0x1000
+#[pyclass(name = "Chunks", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyChunks(Phyr);
+
+impl PyChunks {
+    pub(super) fn new(phyr: Phyr) -> Self {
+        Self(phyr)
+    }
+
+    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyColumn {
+        py.detach(|| {
+            let chunks = self.0.chunks();
+            let mut items = Vec::with_capacity(chunks.len());
+            chunks.for_each(|chunk| items.push(of(chunk)));
+            PyColumn::new(items)
+        })
+    }
+
+    fn batches<'py>(&self, py: Python<'py>, reversed: bool) -> PyResult<Bound<'py, PyAny>> {
+        let batches = Batches { phyr: self.0.clone(), reversed, done: Mutex::new(0) };
+        // Chunks are made a batch at a time; walking a list is work for the interpreter itself.
+        py.import("itertools")?
+            .getattr("chain")?
+            .call_method1("from_iterable", (Bound::new(py, batches)?,))
+    }
+}
+
+#[pymethods]
+impl PyChunks {
+    /// Addresses of all chunks, in bytes, as a column.
+    #[getter]
+    fn paddrs(&self, py: Python<'_>) -> PyColumn {
+        self.column(py, |chunk| chunk.paddr)
+    }
+
+    /// Lengths of all chunks, in bytes, as a column.
+    #[getter]
+    fn lengths(&self, py: Python<'_>) -> PyColumn {
+        self.column(py, |chunk| chunk.length)
+    }
+
+    /// Number of the chunk that holds the byte at `position`. O(log n).
+    ///
+    /// Args:
+    ///     position: Bytes from the start of the list.
+    ///
+    /// Raises:
+    ///     PositionError: `position` is outside the list.
+    fn find(&self, position: Amount) -> PyResult<u64> {
+        Ok(self.0.find(position.0)?)
+    }
+
+    /// Position, in bytes, where chunk `number` starts. O(log n).
+    ///
+    /// Args:
+    ///     number: Number of the chunk, from 0.
+    ///
+    /// Raises:
+    ///     PositionError: There is no such chunk.
+    fn position(&self, number: Amount) -> PyResult<u64> {
+        Ok(self.0.chunk(number.0)?.0)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.chunks().len()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let nr_chunks = self.0.nr_chunks();
+        match Key::new(key, nr_chunks)? {
+            Key::Index(Some(number)) => {
+                let (_, chunk) = self.0.chunk(number)?;
+                chunk_class(py).and_then(|class| to_python(class, chunk))
+            }
+            Key::Index(None) => Err(error::new(
+                "PositionError",
+                format!("chunk {} is outside a list of {nr_chunks} chunks", numbers::text(key)),
+                &[("nr_chunks", nr_chunks)],
+            )),
+            Key::Slice(start, end) => {
+                numbers::check_step(key)?;
+                let position = |number| match self.0.chunk(number) {
+                    Ok((position, _)) => position,
+                    Err(_) => self.0.length(),
+                };
+                let part = self.0.slice(position(start), position(end))?;
+                Ok(Bound::new(py, Self(part))?.into_any())
+            }
+        }
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.batches(py, false)
+    }
+
+    fn __reversed__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.batches(py, true)
+    }
+
+    fn __repr__(&self) -> alloc::string::String {
+        format!("Chunks of {:?}", self.0)
+    }
+}
+
+/// Chunks made at a time.
+const BATCH: usize = 256;
+
+/// An iterator over lists of chunks.
+#[pyclass(frozen)]
+struct Batches {
+    phyr: Phyr,
+    reversed: bool,
+    /// Chunks handed out.
+    done: Mutex<usize>,
+}
+
+#[pymethods]
+impl Batches {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let class = chunk_class(py)?;
+        let mut chunks = self.phyr.chunks();
+        let skip = {
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            let skip = *done;
+            *done = (skip + BATCH).min(chunks.len());
+            skip
+        };
+        let list = if self.reversed {
+            collect(class, chunks.rev().skip(skip).take(BATCH))?
+        } else {
+            if skip > 0 {
+                chunks.nth(skip - 1);
+            }
+            collect(class, chunks.take(BATCH))?
+        };
+        Ok(Some(list).filter(|list| !list.is_empty()))
+    }
+}
+
+fn collect<'py>(
+    class: &Bound<'py, PyType>,
+    chunks: impl Iterator<Item = Chunk>,
+) -> PyResult<Bound<'py, PyList>> {
+    let chunks = chunks.map(|chunk| to_python(class, chunk)).collect::<PyResult<Vec<_>>>()?;
+    PyList::new(class.py(), chunks)
+}
+
+/// The named tuple `phyr.Chunk`.
+fn chunk_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "phyr._chunk", "Chunk")
+}
+
+/// `Chunk(paddr, length)`, made as the class itself would, but without a call to Python code.
+#[expect(unsafe_code, reason = "a tuple of a class of Python's is made field by field")]
+fn to_python<'py>(class: &Bound<'py, PyType>, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    // SAFETY: the class is a live subclass of tuple without fields of its own, so two items are
+    // what an instance holds; the interpreter is attached.
+    let tuple = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), 2) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
+    for (at, value) in [(0, chunk.paddr), (1, chunk.length)] {
+        let value = value.into_pyobject(py)?.into_ptr();
+        // SAFETY: the tuple is new and nobody else's, `at` is one of its two items, and the
+        // reference to the value is handed over.
+        unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, value) };
+    }
+    Ok(tuple)
+}

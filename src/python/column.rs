@@ -1,0 +1,103 @@
+//! A column of numbers that Python reads in place.
+
+use core::ffi::c_int;
+
+use alloc::vec::Vec;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PySlice};
+
+use super::buffer;
+use super::error;
+use super::numbers::{self, Key};
+
+/// A read-only column of unsigned 64-bit numbers.
+///
+/// Lends its memory through the buffer protocol, so that ``memoryview`` and ``numpy.asarray`` take
+/// it without a copy; also a sequence of int.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> memoryview(Phyr.from_pfns([1, 2, 9]).chunks.paddrs).tolist()
+///     [4096, 36864]
+#[pyclass(name = "Column", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyColumn {
+    items: Vec<u64>,
+    /// What a buffer view of the column points to.
+    shape: isize,
+    stride: isize,
+}
+
+impl PyColumn {
+    pub(super) fn new(items: Vec<u64>) -> Self {
+        let shape = items.len().cast_signed();
+        Self { items, shape, stride: size_of::<u64>().cast_signed() }
+    }
+
+    pub(super) fn items(&self) -> &[u64] {
+        &self.items
+    }
+
+    pub(super) fn shape(&self) -> &isize {
+        &self.shape
+    }
+
+    pub(super) fn stride(&self) -> &isize {
+        &self.stride
+    }
+}
+
+#[pymethods]
+impl PyColumn {
+    fn __len__(&self) -> usize {
+        self.items.len()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let len = self.items.len() as u64;
+        match Key::new(key, len)? {
+            // An index is below the length of a vector, which fits.
+            Key::Index(Some(index)) => {
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
+                Ok(self.items[index].into_pyobject(py)?.into_any())
+            }
+            Key::Index(None) => Err(error::new(
+                "PositionError",
+                alloc::format!("item {} is outside a column of {len}", numbers::text(key)),
+                &[("length", len)],
+            )),
+            Key::Slice(_, _) => {
+                // Any step will do for a list.
+                let indices = key.cast::<PySlice>()?.indices(self.shape)?;
+                let (mut at, step) = (indices.start, indices.step);
+                let list = PyList::empty(py);
+                for _ in 0..indices.slicelength {
+                    list.append(self.items[at.unsigned_abs()])?;
+                    at += step;
+                }
+                Ok(list.into_any())
+            }
+        }
+    }
+
+    fn __repr__(&self) -> alloc::string::String {
+        alloc::format!("Column({} items)", self.items.len())
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.items)
+    }
+
+    #[expect(unsafe_code, reason = "the signature of the slot")]
+    unsafe fn __getbuffer__(
+        slf: &Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
+        unsafe { buffer::lend(slf, view, flags) }
+    }
+}

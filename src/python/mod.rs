@@ -1,0 +1,36 @@
+//! The extension module `phyr._phyr`: registration only.
+
+mod buffer;
+mod builder;
+mod chunks;
+mod column;
+mod error;
+mod kind;
+mod numbers;
+mod pagemap;
+mod phyr;
+
+use pyo3::prelude::*;
+
+/// The compiled half of phyr.
+#[pymodule(gil_used = false)]
+mod _phyr {
+    #[pymodule_export]
+    use super::builder::PyBuilder;
+    #[pymodule_export]
+    use super::chunks::PyChunks;
+    #[pymodule_export]
+    use super::column::PyColumn;
+    #[pymodule_export]
+    use super::pagemap::PyPagemapDecoder;
+    #[pymodule_export]
+    use super::phyr::PyPhyr;
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Whether the module was built without optimisation, an order of magnitude slower.
+    #[pymodule_export]
+    const DEBUG: bool = cfg!(debug_assertions);
+}

@@ -1,0 +1,234 @@
+//! Numbers from Python: arrays and iterables of them, positions, slices.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
+
+use super::buffer::Array;
+use super::error;
+use crate::error::Error;
+
+/// Numbers handed over at a time: as many as stay in the second level cache. Between two such
+/// blocks the interpreter may handle signals.
+const BLOCK: usize = 16 << 10;
+
+/// Where numbers come from.
+pub(super) enum Numbers<'py> {
+    Array { array: Array, at: usize },
+    Iterator { iterator: Bound<'py, PyIterator>, at: u64 },
+}
+
+impl<'py> Numbers<'py> {
+    /// Numbers of anything that lends memory (`bytes` hold packed `u64`) or can be iterated.
+    pub(super) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let raw = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>();
+        if raw || PyUntypedBuffer::get(object).is_ok() {
+            return Ok(Self::of_array(Array::new(object, raw)?));
+        }
+        match object.try_iter() {
+            Ok(iterator) => Ok(Self::Iterator { iterator, at: 0 }),
+            Err(_) => Err(error::new(
+                "ArrayTypeError",
+                format!("{} is neither an array nor an iterable of int", object.get_type()),
+                &[],
+            )),
+        }
+    }
+
+    /// Numbers of an array.
+    pub(super) fn of_array(array: Array) -> Self {
+        Self::Array { array, at: 0 }
+    }
+
+    /// Replaces `block` with the next numbers; with none at the end.
+    fn read(&mut self, block: &mut Vec<u64>) -> PyResult<()> {
+        block.clear();
+        match self {
+            Self::Array { array, at } => {
+                let count = BLOCK.min(array.len() - *at);
+                array.copy(*at, count, block)?;
+                *at += count;
+            }
+            Self::Iterator { iterator, at } => {
+                for item in iterator.by_ref().take(BLOCK) {
+                    block.push(number(&item?, *at)?);
+                    *at += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands all numbers to `take`, a block at a time, with the interpreter released.
+    pub(super) fn for_each_block<E: Into<PyErr> + Send>(
+        mut self,
+        py: Python<'py>,
+        mut take: impl FnMut(&[u64]) -> Result<(), E> + Send,
+    ) -> PyResult<()> {
+        let mut block = Vec::new();
+        loop {
+            self.read(&mut block)?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            py.detach(|| take(&block)).map_err(Into::into)?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Hands pairs of numbers from two sources of equal length to `take`.
+    pub(super) fn for_each_pair(
+        mut self,
+        mut other: Self,
+        py: Python<'py>,
+        mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
+    ) -> PyResult<()> {
+        let (mut left, mut right, mut at) = (Vec::new(), Vec::new(), 0);
+        loop {
+            self.read(&mut left)?;
+            other.read(&mut right)?;
+            let both = left.len().min(right.len());
+            if left.len() != right.len() {
+                let at = at + both as u64;
+                return Err(error::new(
+                    "ArrayError",
+                    format!("one array ends after {at} items, the other goes on"),
+                    &[("items", at)],
+                ));
+            }
+            if both == 0 {
+                return Ok(());
+            }
+            at += both as u64;
+            py.detach(|| left.iter().zip(&right).try_for_each(|(&a, &b)| take(a, b)))?;
+            py.check_signals()?;
+        }
+    }
+}
+
+/// Hands the pairs that an iterable yields to `take`.
+pub(super) fn for_each_pair_of(
+    pairs: &Bound<'_, PyAny>,
+    mut take: impl FnMut(u64, u64) -> Result<(), Error>,
+) -> PyResult<()> {
+    let not_pairs = |what: String| error::new("ArrayTypeError", what, &[]);
+    let pairs = pairs.try_iter().map_err(|_| {
+        not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
+    })?;
+    for (pair, at) in pairs.zip(0_u64..) {
+        let pair = pair?;
+        let Ok(2) = pair.len() else {
+            return Err(not_pairs(format!("item {at} is not a pair (paddr, length)")));
+        };
+        take(number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?)?;
+        if at % BLOCK as u64 == 0 {
+            pair.py().check_signals()?;
+        }
+    }
+    Ok(())
+}
+
+/// Item `at` of some input as an unsigned number.
+fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
+    item.extract().map_err(|failure: PyErr| {
+        let py = item.py();
+        if failure.is_instance_of::<PyOverflowError>(py) {
+            let what = format!("item {at} is {}, not a number from 0 to 2^64 - 1", text(item));
+            error::new("ArrayError", what, &[("index", at)])
+        } else if failure.is_instance_of::<PyTypeError>(py) {
+            let what = format!("item {at} is {}, not an int", text(item));
+            error::new("ArrayTypeError", what, &[("index", at)])
+        } else {
+            failure
+        }
+    })
+}
+
+/// An argument that counts or addresses bytes: a number from 0 to 2^64 - 1.
+#[derive(Clone, Copy)]
+pub(super) struct Amount(pub(super) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        object.extract().map(Self).map_err(|failure: PyErr| {
+            if failure.is_instance_of::<PyOverflowError>(object.py()) {
+                let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
+                error::new("RangeError", what, &[])
+            } else {
+                failure
+            }
+        })
+    }
+}
+
+/// What an object looks like, cut short: for messages.
+pub(super) fn text(object: &Bound<'_, PyAny>) -> String {
+    const MOST: usize = 60;
+
+    match object.repr() {
+        Ok(repr) => {
+            let repr = repr.to_string_lossy();
+            match repr.char_indices().nth(MOST) {
+                Some((cut, _)) => format!("{}...", &repr[..cut]),
+                None => repr.to_string(),
+            }
+        }
+        Err(_) => object.get_type().to_string(),
+    }
+}
+
+/// What is between the brackets of `list[...]`, made to fit a list of some length.
+pub(super) enum Key {
+    /// A position, if it is inside.
+    Index(Option<u64>),
+    /// A range `start..end`, cut to the list as Python does. The step is not looked at.
+    Slice(u64, u64),
+}
+
+impl Key {
+    #[inline]
+    pub(super) fn new(key: &Bound<'_, PyAny>, length: u64) -> PyResult<Self> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let (start, end) = if let Ok(length) = isize::try_from(length) {
+                let indices = slice.indices(length)?;
+                (indices.start.unsigned_abs() as u64, indices.stop.max(0).unsigned_abs() as u64)
+            } else {
+                // Beyond what the C interface can say; Python's own method can.
+                let indices = slice.call_method1("indices", (length,))?;
+                let (start, end, _step): (i128, i128, i128) = indices.extract()?;
+                (u64::try_from(start).unwrap_or(0), u64::try_from(end).unwrap_or(0))
+            };
+            return Ok(Self::Slice(start, end.max(start)));
+        }
+        let index = match key.extract::<i64>() {
+            Ok(index) if index < 0 => length.checked_sub(index.unsigned_abs()),
+            Ok(index) => Some(index.unsigned_abs()),
+            Err(failure) if failure.is_instance_of::<PyOverflowError>(key.py()) => {
+                // From 2^63 on, up or down.
+                match key.extract::<i128>() {
+                    Ok(index) if index < 0 => u64::try_from(i128::from(length) + index).ok(),
+                    Ok(index) => u64::try_from(index).ok(),
+                    Err(_) => None,
+                }
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(Self::Index(index.filter(|&index| index < length)))
+    }
+}
+
+/// Refuses a slice with a step.
+pub(super) fn check_step(key: &Bound<'_, PyAny>) -> PyResult<()> {
+    let step = key.getattr("step")?;
+    if step.is_none() || step.extract::<i64>().is_ok_and(|step| step == 1) {
+        return Ok(());
+    }
+    Err(error::new("RangeError", format!("slice step {} is not 1", text(&step)), &[]))
+}

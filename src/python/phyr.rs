@@ -1,0 +1,401 @@
+//! `phyr.Phyr`: extract, call, convert.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+
+use std::hash::DefaultHasher;
+
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyType};
+
+use super::buffer::Array;
+use super::builder;
+use super::chunks::PyChunks;
+use super::column::PyColumn;
+use super::error;
+use super::kind;
+use super::numbers::{self, Amount, Key, Numbers};
+use crate::phyr::Phyr;
+
+/// The physical memory under a buffer: a list of chunks that stands for the buffer.
+///
+/// ``len(phyr)``, ``phyr[a:b]`` and ``phyr[i]`` speak of bytes, as those of the buffer do: a slice
+/// is a list again, which shares the storage, and an index gives the physical address of that byte.
+/// ``phyr.chunks`` is the sequence of chunks. Lists never change, compare and hash by value, and
+/// may be shared between threads.
+///
+/// Made by `from_chunks`, `from_pfns`, `from_pages`, `from_bytes` and by a `Builder`.
+///
+/// Examples:
+///     >>> phyr = Phyr.from_chunks([(0x7000, 0x1000), (0x20_0000, 0x20_0000)])
+///     >>> phyr
+///     Phyr(0x201000 bytes, granule 4096, 2 chunks: 0x7000+0x1000 0x200000+0x200000)
+///     >>> phyr[0xf00:0x2000].chunks[0]
+///     Chunk(paddr=32512, length=256)
+///     >>> hex(phyr[0x1234])
+///     '0x200234'
+#[pyclass(name = "Phyr", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyPhyr(Phyr);
+
+impl PyPhyr {
+    pub(super) fn new(phyr: Phyr) -> Self {
+        Self(phyr)
+    }
+}
+
+impl AsRef<Phyr> for PyPhyr {
+    fn as_ref(&self) -> &Phyr {
+        &self.0
+    }
+}
+
+/// Bytes `offset` to `offset + length` of a list, or from `offset` to its end.
+pub(super) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyResult<PyPhyr> {
+    let end = match length {
+        Some(length) => offset.0.saturating_add(length.0),
+        None => phyr.length().max(offset.0),
+    };
+    Ok(PyPhyr(phyr.slice(offset.0, end)?))
+}
+
+#[pymethods]
+impl PyPhyr {
+    /// Make a list of byte ranges.
+    ///
+    /// Ranges that touch are merged. The first may start and the last may end inside a granule;
+    /// every boundary between must be a multiple of it.
+    ///
+    /// Args:
+    ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
+    ///     lengths: Array of lengths in bytes.
+    ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     AlignmentError: A boundary inside the list is not a multiple of the granule.
+    ///     RangeError: A range is empty, wraps or is out of reach; the list is longer than
+    ///         2^64 - 1 bytes; `offset` and `length` are outside it.
+    ///     ArrayError: An array is not contiguous, holds negative numbers, or they differ in length.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_chunks([(0x1800, 0x800), (0x5000, 0x10)])
+    ///     >>> Phyr.from_chunks(phyr.chunks.paddrs, phyr.chunks.lengths) == phyr
+    ///     True
+    #[classmethod]
+    #[pyo3(
+        signature = (
+            chunks, lengths=None, *,
+            granule=Amount(4096), kind="ram", offset=Amount(0), length=None
+        ),
+        text_signature = "($cls, chunks, lengths=None, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_chunks(
+        cls: &Bound<'_, PyType>,
+        chunks: &Bound<'_, PyAny>,
+        lengths: Option<&Bound<'_, PyAny>>,
+        granule: Amount,
+        kind: &str,
+        offset: Amount,
+        length: Option<Amount>,
+    ) -> PyResult<Self> {
+        let mut builder = builder::empty(granule, kind)?;
+        builder::fill_chunks(cls.py(), &mut builder, chunks, lengths)?;
+        view(&builder.finish(), offset, length)
+    }
+
+    /// Make a list of page numbers: multiples of the granule.
+    ///
+    /// Args:
+    ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
+    ///     granule: Page size in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     RangeError: A number is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
+    ///         and `length` are outside it.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns(range(512, 1024), offset=0x10)
+    ///     Phyr(0x1ffff0 bytes, granule 4096, 1 chunks: 0x200010+0x1ffff0)
+    #[classmethod]
+    #[pyo3(
+        signature = (
+            pfns, *, granule=Amount(4096), kind="ram", offset=Amount(0), length=None
+        ),
+        text_signature = "($cls, pfns, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_pfns(
+        cls: &Bound<'_, PyType>,
+        pfns: &Bound<'_, PyAny>,
+        granule: Amount,
+        kind: &str,
+        offset: Amount,
+        length: Option<Amount>,
+    ) -> PyResult<Self> {
+        let mut builder = builder::empty(granule, kind)?;
+        Numbers::new(pfns)?.for_each_block(cls.py(), |block| builder.extend_pfns(block))?;
+        view(&builder.finish(), offset, length)
+    }
+
+    /// Make a list of page addresses.
+    ///
+    /// Args:
+    ///     paddrs: Array or iterable of addresses in bytes, multiples of the granule; ``bytes`` hold
+    ///         packed native ``uint64``.
+    ///     granule: Page size in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     AlignmentError: An address is not a multiple of the granule.
+    ///     RangeError: An address is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
+    ///         and `length` are outside it.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pages([0x3000, 0x4000, 0x9000], length=0x2800).chunks[-1]
+    ///     Chunk(paddr=36864, length=2048)
+    #[classmethod]
+    #[pyo3(
+        signature = (
+            paddrs, *, granule=Amount(4096), kind="ram", offset=Amount(0), length=None
+        ),
+        text_signature = "($cls, paddrs, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_pages(
+        cls: &Bound<'_, PyType>,
+        paddrs: &Bound<'_, PyAny>,
+        granule: Amount,
+        kind: &str,
+        offset: Amount,
+        length: Option<Amount>,
+    ) -> PyResult<Self> {
+        let mut builder = builder::empty(granule, kind)?;
+        Numbers::new(paddrs)?.for_each_block(cls.py(), |block| builder.extend_pages(block))?;
+        view(&builder.finish(), offset, length)
+    }
+
+    /// Read a list that `to_bytes` wrote, from any bytes-like object.
+    ///
+    /// The bytes may come from anywhere: everything is checked before a list is made.
+    ///
+    /// Raises:
+    ///     FormatError: They are not a serialised list, or have changed since.
+    #[classmethod]
+    #[pyo3(text_signature = "($cls, data)")]
+    fn from_bytes(cls: &Bound<'_, PyType>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let bytes = Array::bytes(data)?;
+        Ok(Self(cls.py().detach(|| Phyr::from_bytes(&bytes))?))
+    }
+
+    /// Return the list as bytes: versioned, little-endian, the same for equal lists.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_pfns([1, 2, 9])
+    ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
+    ///     True
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| self.0.to_bytes());
+        PyBytes::new(py, &bytes)
+    }
+
+    /// Bytes in the list; as ``len(phyr)``, which Python limits to 2^63 - 1.
+    #[getter]
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    /// Unit of the list's addresses and inner boundaries, in bytes.
+    #[getter]
+    fn granule(&self) -> u64 {
+        self.0.granule().bytes()
+    }
+
+    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    #[getter]
+    fn kind(&self) -> Cow<'static, str> {
+        kind::name(self.0.kind())
+    }
+
+    /// The chunks, as a sequence of ``Chunk(paddr, length)``.
+    #[getter]
+    fn chunks(&self) -> PyChunks {
+        PyChunks::new(self.0.clone())
+    }
+
+    /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
+    ///
+    /// The first block may start before the list and the last may end after it.
+    ///
+    /// Args:
+    ///     page_size: Bytes in a block, a power of two.
+    ///
+    /// Raises:
+    ///     AlignmentError: A chunk starts or ends inside the list at an address that is not a
+    ///         multiple of `page_size`.
+    ///     RangeError: `page_size` is not a power of two.
+    ///     MemoryError: There are more blocks than memory for their addresses.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_chunks([(0x1_0000, 0x2_0000), (0x9_0000, 0x1_0000)])
+    ///     >>> [hex(paddr) for paddr in phyr.pages(0x1_0000)]
+    ///     ['0x10000', '0x20000', '0x90000']
+    fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
+        py.detach(|| {
+            let pages = self.0.pages(page_size.0)?;
+            let count = pages.remaining();
+            let mut items = Vec::new();
+            let room = usize::try_from(count).ok().map(|count| items.try_reserve_exact(count));
+            if !matches!(room, Some(Ok(()))) {
+                return Err(PyMemoryError::new_err(format!("no memory for {count} addresses")));
+            }
+            pages.for_each(|paddr| items.push(paddr));
+            Ok(PyColumn::new(items))
+        })
+    }
+
+    /// Return the bytes before `position` and those from it on, as two lists. O(1).
+    ///
+    /// Raises:
+    ///     RangeError: `position` is beyond the end.
+    fn split(&self, position: Amount) -> PyResult<(Self, Self)> {
+        let (before, after) = self.0.split_at(position.0)?;
+        Ok((Self(before), Self(after)))
+    }
+
+    /// Return an equal list that keeps nothing alive but its own entries.
+    ///
+    /// A slice shares the storage it was cut from, however small it is; its compact copy does not.
+    fn compact(&self, py: Python<'_>) -> Self {
+        Self(py.detach(|| self.0.compact()))
+    }
+
+    /// Return what the list holds and what it costs. O(n).
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let stats = py.detach(|| self.0.stats());
+        py.import("phyr._chunk")?.getattr("Stats")?.call1((
+            stats.length,
+            stats.nr_chunks,
+            stats.nr_entries,
+            stats.nr_nodes,
+            stats.largest,
+            stats.storage,
+        ))
+    }
+
+    /// Return how many naturally aligned blocks of each order the list is made of.
+    ///
+    /// Every chunk is cut, front to back, into the largest blocks that are aligned to their own
+    /// size; granules that the list touches in part count whole. A block of order k is ``granule <<
+    /// k`` bytes.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns(range(511, 1024)).orders()
+    ///     {0: 1, 9: 1}
+    fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let orders = py.detach(|| self.0.orders());
+        let found = PyDict::new(py);
+        for (order, count) in orders.into_iter().enumerate().filter(|&(_, count)| count > 0) {
+            found.set_item(order, count)?;
+        }
+        Ok(found)
+    }
+
+    /// Check every invariant of the list and of its storage; for tests of phyr itself.
+    ///
+    /// Raises:
+    ///     PhyrError: One does not hold: a defect of phyr, or of the machine.
+    fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.0.validate())?)
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        let length = self.0.length();
+        usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
+            || {
+                PyOverflowError::new_err(format!(
+                    "the list has {length} bytes, more than len() can say; use .length"
+                ))
+            },
+        )
+    }
+
+    fn __bool__(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let length = self.0.length();
+        match Key::new(key, length)? {
+            Key::Slice(start, end) => {
+                numbers::check_step(key)?;
+                Ok(Bound::new(py, Self(self.0.slice(start, end)?))?.into_any())
+            }
+            Key::Index(Some(position)) => {
+                Ok(self.0.translate(position)?.into_pyobject(py)?.into_any())
+            }
+            Key::Index(None) => Err(error::new(
+                "PositionError",
+                format!("position {} is outside a list of {length} bytes", numbers::text(key)),
+                &[("length", length)],
+            )),
+        }
+    }
+
+    fn __add__(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
+        Ok(Self(py.detach(|| self.0.concat(&other.0))?))
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| self.0 == other.0)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| {
+            let mut hasher = DefaultHasher::new();
+            self.0.hash(&mut hasher);
+            hasher.finish()
+        })
+    }
+
+    #[expect(clippy::unused_self, reason = "the signature of the slot")]
+    fn __iter__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a Phyr is not iterable, since that could mean bytes or chunks: use .chunks or .pages()",
+        ))
+    }
+
+    fn __contains__(&self, _item: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.__iter__().map(|()| false)
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let py = slf.py();
+        Ok((py.get_type::<Self>().getattr("from_bytes")?, (slf.get().to_bytes(py),)))
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.0.storage()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}

@@ -1,0 +1,183 @@
+//! Slices of packed words: the walks and searches inside one node.
+//!
+//! A slice holds whole entries, each one word or two. Forwards that needs no help; backwards, the
+//! second word of a long chunk looks like any other word, and [`before`] tells them apart.
+
+use crate::entry::{Entry, Run};
+use crate::wide::{self, Wide};
+
+/// Decodes the entry that starts at `word`; also returns how many words it has.
+#[inline]
+pub(crate) fn decode(words: &[u64], word: usize) -> (Run, usize) {
+    let entry = Entry::stored(words[word]);
+    if entry.is_escape() {
+        // A stored chunk has at most 2^52 pages.
+        let nr_pages = entry.nr_pages_with(words[word + 1]).unwrap_or(u64::MAX);
+        (Run { pfn: entry.pfn(), nr_pages }, 2)
+    } else {
+        (Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() }, 1)
+    }
+}
+
+/// Where the entry that ends before `word` starts; `word` is the start of an entry or the end of
+/// the slice, and not 0.
+pub(crate) fn before(words: &[u64], word: usize) -> usize {
+    // A word whose count field is not 0 cannot be the first of two, so after it an entry starts.
+    // From there on, words with field 0 pair up: first, second, first, second.
+    let previous = word - 1;
+    let zeros = words[..previous].iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
+    if zeros.count() % 2 == 1 { previous - 1 } else { previous }
+}
+
+/// A chunk found in a slice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Index of its first word.
+    pub(crate) word: usize,
+    /// Chunks before it.
+    pub(crate) chunks: u64,
+    /// Pages before it.
+    pub(crate) pages: u64,
+}
+
+/// Finds the first chunk for which `reached(pages, chunks)` holds, where both count up to and
+/// including that chunk. The end of the slice if there is none.
+pub(crate) fn find(words: &[u64], reached: impl Fn(u64, u64) -> bool) -> Found {
+    wide::run(Find { words, reached })
+}
+
+struct Find<'w, R> {
+    words: &'w [u64],
+    reached: R,
+}
+
+impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
+    type Output = Found;
+
+    #[inline(always)]
+    fn run(self) -> Found {
+        /// Words summed at a time.
+        const BLOCK: usize = 16;
+
+        let Self { words, reached } = self;
+        let mut at = Found::default();
+        while at.word < words.len() {
+            // Skip whole blocks of one-word entries.
+            while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
+                let Some(pages) = plain_pages(block) else { break };
+                if reached(at.pages + pages, at.chunks + BLOCK as u64) {
+                    break;
+                }
+                at.pages += pages;
+                at.chunks += BLOCK as u64;
+                at.word += BLOCK;
+            }
+            // One of the next chunks is the one, or has two words, or the slice ends.
+            let stop = words.len().min(at.word + BLOCK);
+            while at.word < stop {
+                let (run, len) = decode(words, at.word);
+                if reached(at.pages + run.nr_pages, at.chunks + 1) {
+                    return at;
+                }
+                at.pages += run.nr_pages;
+                at.chunks += 1;
+                at.word += len;
+            }
+        }
+        at
+    }
+}
+
+/// Pages of a block of one-word entries; `None` if any has two words.
+#[inline(always)]
+fn plain_pages(block: &[u64]) -> Option<u64> {
+    let mut pages = 0_u64;
+    let mut escapes = 0_u64;
+    for &word in block {
+        // A second word read as an entry yields nonsense, which the escape before it, in this
+        // block or as the reason that no block starts on it, keeps from being used.
+        pages = pages.wrapping_add(Entry::stored(word).nr_pages());
+        escapes |= u64::from(Entry::stored(word).is_escape());
+    }
+    (escapes == 0).then_some(pages)
+}
+
+/// Whether all entries have one word.
+#[inline(always)]
+pub(crate) fn is_plain(words: &[u64]) -> bool {
+    words.iter().fold(0, |any, &word| any | u64::from(Entry::stored(word).is_escape())) == 0
+}
+
+/// How many chunks a slice holds.
+pub(crate) fn count(words: &[u64]) -> u64 {
+    find(words, |_, _| false).chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packs runs, and notes where each starts.
+    fn pack(runs: &[Run]) -> (Vec<u64>, Vec<usize>) {
+        let (mut words, mut starts) = (Vec::new(), Vec::new());
+        for &run in runs {
+            starts.push(words.len());
+            let (entry, count) = Entry::pack(run);
+            words.push(entry.word());
+            if entry.is_escape() {
+                words.push(count);
+            }
+        }
+        (words, starts)
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<Run>> {
+        // Counts around the escape, and second words that look like escapes themselves.
+        let nr_pages =
+            prop_oneof![1_u64..4, 2046_u64..2052, (1_u64..9).prop_map(|n| n << 12 | 2048)];
+        let run = (0_u64..1 << 40, nr_pages).prop_map(|(pfn, nr_pages)| Run { pfn, nr_pages });
+        prop::collection::vec(run, 0..120)
+    }
+
+    proptest! {
+        #[test]
+        fn before_finds_the_start_of_every_entry(runs in runs()) {
+            let (words, starts) = pack(&runs);
+            let mut end = words.len();
+            for &start in starts.iter().rev() {
+                prop_assert_eq!(before(&words, end), start);
+                end = start;
+            }
+        }
+
+        #[test]
+        fn find_stops_where_a_plain_walk_does(runs in runs(), by_page in any::<bool>(), percent in 0_u64..110) {
+            let (words, starts) = pack(&runs);
+            let total: u64 = runs.iter().map(|run| run.nr_pages).sum();
+            let target = percent * if by_page { total } else { runs.len() as u64 } / 100;
+            let found = find(&words, |pages, chunks| target < if by_page { pages } else { chunks });
+            let (mut pages, mut number) = (0, 0);
+            while number < runs.len()
+                && target >= if by_page { pages + runs[number].nr_pages } else { number as u64 + 1 }
+            {
+                pages += runs[number].nr_pages;
+                number += 1;
+            }
+            let word = starts.get(number).copied().unwrap_or(words.len());
+            prop_assert_eq!(found, Found { word, chunks: number as u64, pages });
+        }
+
+        #[test]
+        fn decode_is_the_inverse_of_pack(runs in runs()) {
+            let (words, starts) = pack(&runs);
+            for (run, &start) in runs.iter().zip(&starts) {
+                prop_assert_eq!(decode(&words, start).0, *run);
+            }
+            prop_assert_eq!(is_plain(&words), words.len() == runs.len());
+        }
+    }
+}
