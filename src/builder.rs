@@ -75,6 +75,12 @@ impl Builder {
         self.kind
     }
 
+    /// Bytes of heap in use. O(nodes).
+    #[must_use]
+    pub fn storage(&self) -> usize {
+        self.writer.storage()
+    }
+
     /// Appends `length` bytes at `paddr`.
     ///
     /// The first chunk may start inside a granule and the last may end inside one. A chunk that
@@ -204,12 +210,9 @@ impl Builder {
 
     /// The finished list.
     #[must_use]
-    pub fn finish(mut self) -> Phyr {
+    pub fn finish(self) -> Phyr {
         let length = self.length();
-        if self.run.nr_pages > 0 {
-            self.writer.push(self.run);
-        }
-        Phyr::new(self.writer.finish(), self.granule, self.kind, self.head, length)
+        Phyr::new(self.writer.finish(self.run), self.granule, self.kind, self.head, length)
     }
 
     /// Whether `span` starts inside our last page, at the very byte after our last one.
@@ -263,17 +266,7 @@ impl Builder {
         {
             self.run.pfn = first >> shift;
         }
-        let mut run = self.run;
-        for &item in items {
-            let pfn = item >> shift;
-            if pfn == run.pfn + run.nr_pages {
-                run.nr_pages += 1;
-            } else {
-                self.writer.push(run);
-                run = Run { pfn, nr_pages: 1 };
-            }
-        }
-        self.run = run;
+        self.run = self.writer.push_pages(self.run, items, shift);
     }
 }
 

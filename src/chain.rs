@@ -50,6 +50,39 @@ pub(crate) enum Branch {
     Limb(Box<[Slot<Branch>]>),
 }
 
+impl Slot<Leaf> {
+    /// Bytes below, and allocations.
+    pub(crate) fn storage(&self) -> (usize, usize) {
+        (size_of_val(&*self.child), 1)
+    }
+}
+
+impl Slot<Branch> {
+    /// Bytes below, and allocations.
+    pub(crate) fn storage(&self) -> (usize, usize) {
+        self.child.storage()
+    }
+}
+
+impl Branch {
+    /// Bytes of this node and all below, and allocations.
+    fn storage(&self) -> (usize, usize) {
+        match self {
+            Self::Twig(slots) => {
+                sum(size_of_val(&**slots), slots.iter().map(Slot::<Leaf>::storage))
+            }
+            Self::Limb(slots) => {
+                sum(size_of_val(&**slots), slots.iter().map(Slot::<Branch>::storage))
+            }
+        }
+    }
+}
+
+/// The bytes of one allocation and of all below it, and how many there are.
+pub(crate) fn sum(own: usize, below: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    below.fold((own, 1), |(bytes, nodes), (more, others)| (bytes + more, nodes + others))
+}
+
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) root: Branch,
@@ -211,26 +244,11 @@ impl Chain {
     pub(crate) fn storage(&self) -> (usize, usize) {
         const COUNTS: usize = 2 * size_of::<usize>();
 
-        fn below(branch: &Branch) -> (usize, usize) {
-            match branch {
-                Branch::Twig(slots) => slots
-                    .iter()
-                    .map(|slot| size_of_val(&*slot.child))
-                    .fold((size_of_val(&**slots), 1), |(bytes, nodes), b| (bytes + b, nodes + 1)),
-                Branch::Limb(slots) => slots
-                    .iter()
-                    .map(|slot| below(&slot.child))
-                    .fold((size_of_val(&**slots), 1), |(bytes, nodes), (b, n)| {
-                        (bytes + b, nodes + n)
-                    }),
-            }
-        }
-
         match self {
             Self::Inline(_) => (0, 0),
             Self::Node(words) => (COUNTS + size_of_val(&**words), 1),
             Self::Tree(tree) => {
-                let (bytes, nodes) = below(&tree.root);
+                let (bytes, nodes) = tree.root.storage();
                 (COUNTS + size_of::<Tree>() + bytes, nodes + 1)
             }
         }

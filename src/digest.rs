@@ -1,16 +1,20 @@
 //! A 64-bit digest of a sequence of words, for hashing lists and for noticing damaged bytes.
 //!
 //! ```text
-//! lane[i % 4] = step(lane[i % 4] ^ word[i])        step(x) = (y ^ y >> 32), y = x * odd
-//! digest = step(... step(step(count ^ lane 0) ^ lane 1) ... ^ lane 3)
+//! lane[i % 8] = step(lane[i % 8] ^ word[i])        step(x) = y ^ y >> 32, y = x * odd
+//! digest = step(... step(step(count) ^ lane 0) ... ^ lane 7)
 //! ```
 //!
 //! Every step is a bijection of the lane and of the word, so any change confined to one word
-//! changes the digest. Four lanes keep four multiplications under way at a time. Damage by accident
-//! is what it notices; it is no defence against forgery.
+//! changes the digest. Eight lanes keep as many multiplications under way at a time. Damage by
+//! accident is what it notices; it is no defence against forgery.
+
+use crate::wide::{self, Wide};
 
 /// Odd, with its bits well spread: 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+const LANES: usize = 8;
 
 const fn step(x: u64) -> u64 {
     let y = x.wrapping_mul(ODD);
@@ -20,30 +24,24 @@ const fn step(x: u64) -> u64 {
 /// A digest under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Digest {
-    lanes: [u64; 4],
-    count: u64,
+    lanes: [u64; LANES],
+    count: usize,
 }
 
 impl Digest {
     /// Takes more words; how they are cut into calls makes no difference.
     pub(crate) fn write(&mut self, mut words: &[u64]) {
-        // Bring the count to a multiple of four, so that lanes and fours go together.
-        let ahead = (self.count.wrapping_neg() % 4) as usize;
+        // Bring the count to a multiple of eight, so that lanes and eights go together.
+        let ahead = self.count.wrapping_neg() % LANES;
         let (first, rest) = words.split_at(ahead.min(words.len()));
         for &word in first {
             self.write_one(word);
         }
         words = rest;
 
-        let (fours, rest) = words.as_chunks::<4>();
-        let mut lanes = self.lanes;
-        for four in fours {
-            for (lane, word) in lanes.iter_mut().zip(four) {
-                *lane = step(*lane ^ word);
-            }
-        }
-        self.lanes = lanes;
-        self.count += 4 * fours.len() as u64;
+        let (eights, rest) = words.as_chunks();
+        self.lanes = wide::run(Eights { lanes: self.lanes, eights });
+        self.count += eights.len() * LANES;
         for &word in rest {
             self.write_one(word);
         }
@@ -51,14 +49,34 @@ impl Digest {
 
     /// Takes one more word.
     pub(crate) fn write_one(&mut self, word: u64) {
-        let lane = &mut self.lanes[(self.count % 4) as usize];
+        let lane = &mut self.lanes[self.count % LANES];
         *lane = step(*lane ^ word);
         self.count += 1;
     }
 
     /// The digest of all words so far.
     pub(crate) fn finish(&self) -> u64 {
-        self.lanes.iter().fold(step(self.count), |digest, lane| step(digest ^ lane))
+        self.lanes.iter().fold(step(self.count as u64), |digest, lane| step(digest ^ lane))
+    }
+}
+
+struct Eights<'w> {
+    lanes: [u64; LANES],
+    eights: &'w [[u64; LANES]],
+}
+
+impl Wide for Eights<'_> {
+    type Output = [u64; LANES];
+
+    #[inline(always)]
+    fn run(self) -> [u64; LANES] {
+        let Self { mut lanes, eights } = self;
+        for eight in eights {
+            for (lane, word) in lanes.iter_mut().zip(eight) {
+                *lane = step(*lane ^ word);
+            }
+        }
+        lanes
     }
 }
 

@@ -161,7 +161,7 @@ impl fmt::Display for Error {
                 write!(f, "lists of granule {left} and {right} cannot be joined")
             }
             Self::Kinds { left, right } => {
-                write!(f, "lists of kind {left:?} and {right:?} cannot be joined")
+                write!(f, "lists of kind {left} and {right} cannot be joined")
             }
         }
     }

@@ -4,9 +4,8 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 use crate::addr::Granule;
-use crate::chain::{Chain, Node};
+use crate::chain::{Chain, Node, Place};
 use crate::entry::{Entry, Run};
-use crate::phyr::Phyr;
 use crate::wide::{self, Wide};
 use crate::words;
 
@@ -49,11 +48,23 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn next(&mut self, chain: &'a Chain) -> Run {
+    /// The place before a chunk.
+    fn before(place: &Place<'a>) -> Self {
+        Self { node: place.node, word: place.word, number: place.number }
+    }
+
+    /// Moves to the next node if this one is walked.
+    #[inline]
+    fn enter(&mut self, chain: &'a Chain) {
         if self.word == self.node.words.len() {
             self.node = chain.next_node(self.node, self.number);
             self.word = 0;
         }
+    }
+
+    #[inline]
+    fn next(&mut self, chain: &'a Chain) -> Run {
+        self.enter(chain);
         let (run, len) = words::decode(self.node.words, self.word);
         self.word += len;
         self.number += 1;
@@ -71,7 +82,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The chunks of a list, in order; from [`Phyr::chunks`].
+/// The chunks of a list, in order; from [`Phyr::chunks`](crate::Phyr::chunks).
 ///
 /// `next` is made for short walks. `fold`, and what the standard library builds on it (`for_each`,
 /// `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as fast.
@@ -79,29 +90,26 @@ impl<'a> Cursor<'a> {
 pub struct Chunks<'a> {
     chain: &'a Chain,
     granule: Granule,
+    /// What lies between the two cursors is still to come.
     front: Cursor<'a>,
     back: Cursor<'a>,
-    /// Chunks between the two cursors.
-    remaining: u64,
     /// Bytes to take off the start of the first chunk, and off the end of the last.
     skip: u64,
     cut: u64,
 }
 
 impl<'a> Chunks<'a> {
-    pub(crate) fn new(phyr: &'a Phyr) -> Self {
-        let (chain, granule) = (phyr.chain(), phyr.granule());
-        let Some((first, last)) = phyr.ends() else {
+    /// The chunks between two places: from byte `offset` of the chain, `length` bytes.
+    pub(crate) fn new(
+        chain: &'a Chain,
+        granule: Granule,
+        ends: Option<(Place<'a>, Place<'a>)>,
+        offset: u64,
+        length: u64,
+    ) -> Self {
+        let Some((first, last)) = ends else {
             let nowhere = Cursor { node: Node::default(), word: 0, number: 0 };
-            return Self {
-                chain,
-                granule,
-                front: nowhere,
-                back: nowhere,
-                remaining: 0,
-                skip: 0,
-                cut: 0,
-            };
+            return Self { chain, granule, front: nowhere, back: nowhere, skip: 0, cut: 0 };
         };
         let (run, len) = words::decode(last.node.words, last.word);
         // Bytes of the chain up to the end of the last chunk, which has more than the list does.
@@ -109,28 +117,25 @@ impl<'a> Chunks<'a> {
         Self {
             chain,
             granule,
-            front: Cursor { node: first.node, word: first.word, number: first.number },
+            front: Cursor::before(&first),
             back: Cursor { node: last.node, word: last.word + len, number: last.number + 1 },
-            remaining: last.number - first.number + 1,
-            skip: phyr.offset() - granule.to_bytes(first.page),
-            cut: end - (phyr.offset() + phyr.length()),
+            skip: offset - granule.to_bytes(first.page),
+            cut: end - (offset + length),
         }
     }
 
     /// Chunks still to come.
+    #[inline]
     pub(crate) fn remaining(&self) -> u64 {
-        self.remaining
+        self.back.number - self.front.number
     }
 
     /// The words of the next node, up to where the back cursor stands; `None` when all are walked.
     fn next_slice(&mut self) -> Option<&'a [u64]> {
-        if self.remaining == 0 {
+        if self.remaining() == 0 {
             return None;
         }
-        if self.front.word == self.front.node.words.len() {
-            self.front.node = self.chain.next_node(self.front.node, self.front.number);
-            self.front.word = 0;
-        }
+        self.front.enter(self.chain);
         let words = self.front.node.words;
         let is_last = core::ptr::eq(words, self.back.node.words);
         let end = if is_last { self.back.word } else { words.len() };
@@ -141,7 +146,6 @@ impl<'a> Chunks<'a> {
     fn advance(&mut self, words: usize, chunks: u64) {
         self.front.word += words;
         self.front.number += chunks;
-        self.remaining -= chunks;
     }
 
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
@@ -164,13 +168,13 @@ impl<'a> Chunks<'a> {
             self.advance(len, chunks);
             other.advance(len, chunks);
         }
-        self.remaining == other.remaining
+        self.remaining() == other.remaining()
     }
 }
 
 impl fmt::Debug for Chunks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chunks").field("remaining", &self.remaining).finish_non_exhaustive()
+        f.debug_struct("Chunks").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }
 
@@ -179,15 +183,14 @@ impl Iterator for Chunks<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Chunk> {
-        if self.remaining == 0 {
+        if self.remaining() == 0 {
             return None;
         }
         let mut chunk = Chunk::of_run(self.granule, self.front.next(self.chain));
         chunk.paddr += self.skip;
         chunk.length -= self.skip;
         self.skip = 0;
-        self.remaining -= 1;
-        if self.remaining == 0 {
+        if self.remaining() == 0 {
             chunk.length -= self.cut;
             self.cut = 0;
         }
@@ -196,7 +199,7 @@ impl Iterator for Chunks<'_> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         // Each chunk takes eight bytes of memory, so their number fits.
-        let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        let remaining = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
         (remaining, Some(remaining))
     }
 
@@ -210,14 +213,12 @@ impl Iterator for Chunks<'_> {
 
     fn nth(&mut self, n: usize) -> Option<Chunk> {
         let n = n as u64;
-        if n >= self.remaining {
-            self.remaining = 0;
+        if n >= self.remaining() {
+            self.front = self.back;
             return None;
         }
         if n > 0 {
-            let place = self.chain.find_chunk(self.front.number + n);
-            self.front = Cursor { node: place.node, word: place.word, number: place.number };
-            self.remaining -= n;
+            self.front = Cursor::before(&self.chain.find_chunk(self.front.number + n));
             self.skip = 0;
         }
         self.next()
@@ -245,19 +246,31 @@ impl Iterator for Chunks<'_> {
 impl DoubleEndedIterator for Chunks<'_> {
     #[inline]
     fn next_back(&mut self) -> Option<Chunk> {
-        if self.remaining == 0 {
+        if self.remaining() == 0 {
             return None;
         }
         let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
         chunk.length -= self.cut;
         self.cut = 0;
-        self.remaining -= 1;
-        if self.remaining == 0 {
+        if self.remaining() == 0 {
             chunk.paddr += self.skip;
             chunk.length -= self.skip;
             self.skip = 0;
         }
         Some(chunk)
+    }
+
+    fn nth_back(&mut self, n: usize) -> Option<Chunk> {
+        let n = n as u64;
+        if n >= self.remaining() {
+            self.back = self.front;
+            return None;
+        }
+        if n > 0 {
+            self.back = Cursor::before(&self.chain.find_chunk(self.back.number - n));
+            self.cut = 0;
+        }
+        self.next_back()
     }
 }
 

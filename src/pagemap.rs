@@ -3,6 +3,7 @@
 //! ```text
 //! bit 63  the page is present: bits 0-54 are its page frame number
 //! bit 62  the page is swapped out
+//! bit 58  the page is a guard: nothing, for ever (such a record also has bit 62)
 //! ```
 //!
 //! Source: `Documentation/admin-guide/mm/pagemap.rst`, `pagemap_read()` in `fs/proc/task_mmu.c`.
@@ -20,6 +21,7 @@ use crate::phyr::Phyr;
 
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
+const GUARD: u64 = 1 << 58;
 const PFN: u64 = (1 << 55) - 1;
 
 /// What stands behind a stretch of virtual memory.
@@ -182,8 +184,12 @@ impl PagemapDecoder {
         let mut rest = records;
         while let Some(&record) = rest.first() {
             let count = if record & PRESENT == 0 {
-                let state = if record & SWAPPED == 0 { State::Hole } else { State::Swap };
-                let same = |r: &&u64| **r & (PRESENT | SWAPPED) == record & (PRESENT | SWAPPED);
+                let state = match record & (SWAPPED | GUARD) {
+                    SWAPPED => State::Swap,
+                    _ => State::Hole,
+                };
+                let kind = PRESENT | SWAPPED | GUARD;
+                let same = |other: &&u64| **other & kind == record & kind;
                 let count = rest.iter().take_while(same).count();
                 self.add(state, count as u64, None)?;
                 count

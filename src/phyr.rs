@@ -152,7 +152,7 @@ impl Phyr {
     /// The chunks, in order, trimmed to the list. Two searches, O(log n), to begin.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
-        Chunks::new(self)
+        Chunks::new(&self.chain, self.granule, self.ends(), self.offset, self.length)
     }
 
     /// How many chunks there are. O(log n).
@@ -250,10 +250,11 @@ impl fmt::Debug for Phyr {
 
         let mut chunks = self.chunks();
         write!(f, "Phyr({:#x} bytes, granule {}, ", self.length, self.granule.bytes())?;
-        if let Kind::Mmio { provider } = self.kind {
-            write!(f, "mmio:{provider}, ")?;
+        if self.kind != Kind::Ram {
+            write!(f, "{}, ", self.kind)?;
         }
-        write!(f, "{} chunks:", chunks.remaining())?;
+        let plural = if chunks.remaining() == 1 { "" } else { "s" };
+        write!(f, "{} chunk{plural}:", chunks.remaining())?;
         for chunk in chunks.by_ref().take(SHOWN) {
             write!(f, " {chunk:?}")?;
         }

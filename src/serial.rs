@@ -153,7 +153,7 @@ impl Phyr {
         if used != Some(nr_pages) {
             return Err(FormatError::Header { field: "length", value: length });
         }
-        Ok(Self::new(writer.finish(), granule, kind, head, length))
+        Ok(Self::new(writer.finish(Run::default()), granule, kind, head, length))
     }
 }
 

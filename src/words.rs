@@ -56,24 +56,17 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
 
     #[inline(always)]
     fn run(self) -> Found {
-        /// Words summed at a time.
-        const BLOCK: usize = 16;
+        /// Words summed at a time: the fewer, the shorter the last step.
+        const BLOCK: usize = 64;
+        const SMALL: usize = 8;
 
         let Self { words, reached } = self;
         let mut at = Found::default();
         while at.word < words.len() {
-            // Skip whole blocks of one-word entries.
-            while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
-                let Some(pages) = plain_pages(block) else { break };
-                if reached(at.pages + pages, at.chunks + BLOCK as u64) {
-                    break;
-                }
-                at.pages += pages;
-                at.chunks += BLOCK as u64;
-                at.word += BLOCK;
-            }
+            skip::<BLOCK>(words, &mut at, &reached);
+            skip::<SMALL>(words, &mut at, &reached);
             // One of the next chunks is the one, or has two words, or the slice ends.
-            let stop = words.len().min(at.word + BLOCK);
+            let stop = words.len().min(at.word + SMALL);
             while at.word < stop {
                 let (run, len) = decode(words, at.word);
                 if reached(at.pages + run.nr_pages, at.chunks + 1) {
@@ -85,6 +78,20 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
             }
         }
         at
+    }
+}
+
+/// Skips blocks of one-word entries up to the one in which the search ends.
+#[inline(always)]
+fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64, u64) -> bool) {
+    while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
+        let Some(pages) = plain_pages(block) else { break };
+        if reached(at.pages + pages, at.chunks + BLOCK as u64) {
+            break;
+        }
+        at.pages += pages;
+        at.chunks += BLOCK as u64;
+        at.word += BLOCK;
     }
 }
 
@@ -110,7 +117,29 @@ pub(crate) fn is_plain(words: &[u64]) -> bool {
 
 /// How many chunks a slice holds.
 pub(crate) fn count(words: &[u64]) -> u64 {
-    find(words, |_, _| false).chunks
+    wide::run(Count { words })
+}
+
+struct Count<'w> {
+    words: &'w [u64],
+}
+
+impl Wide for Count<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Self { words } = self;
+        if is_plain(words) {
+            return words.len() as u64;
+        }
+        let (mut word, mut chunks) = (0, 0);
+        while word < words.len() {
+            word += if Entry::stored(words[word]).is_escape() { 2 } else { 1 };
+            chunks += 1;
+        }
+        chunks
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +207,7 @@ mod tests {
                 prop_assert_eq!(decode(&words, start).0, *run);
             }
             prop_assert_eq!(is_plain(&words), words.len() == runs.len());
+            prop_assert_eq!(count(&words), runs.len() as u64);
         }
     }
 }

@@ -4,59 +4,94 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Leaf, Slot, TWIG_SLOTS, Tree};
+use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Leaf, Slot, TWIG_SLOTS, Tree, sum};
 use crate::entry::{Entry, Run};
+use crate::wide::{self, Wide};
+use crate::words;
 
 /// A chain under construction: the open node of each level.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    /// The open leaf. Allocated with the first word, at full size.
-    words: Vec<u64>,
+    open: OpenLeaf,
     /// The open twig, and the open limb of each level above it.
     twig: Vec<Slot<Leaf>>,
     limbs: Vec<Vec<Slot<Branch>>>,
-    /// Pages and chunks written so far, those of the open leaf included.
+    /// Pages and chunks in closed leaves. Those of the open one are counted when it is closed, which
+    /// is cheaper than to keep count.
     nr_pages: u64,
     nr_chunks: u64,
-    /// The same for the leaves before the open one.
-    first_page: u64,
-    first_chunk: u64,
+}
+
+/// The leaf that is being written.
+#[derive(Debug, Default)]
+struct OpenLeaf {
+    /// All of the leaf, or nothing before the first entry.
+    words: Vec<u64>,
+    /// Words written.
+    len: usize,
+}
+
+impl OpenLeaf {
+    /// Writes a run that can be encoded; `false` if it has no room.
+    #[inline(always)]
+    fn push(&mut self, run: Run) -> bool {
+        let (entry, count) = Entry::pack(run);
+        if entry.is_escape() {
+            // An entry of two words never straddles nodes.
+            let Some(slots) = self.words.get_mut(self.len..self.len + 2) else { return false };
+            slots.copy_from_slice(&[entry.word(), count]);
+            self.len += 2;
+        } else {
+            let Some(slot) = self.words.get_mut(self.len) else { return false };
+            *slot = entry.word();
+            self.len += 1;
+        }
+        true
+    }
 }
 
 impl Writer {
     /// Appends a run that can be encoded and does not touch the one before.
     #[inline]
     pub(crate) fn push(&mut self, run: Run) {
-        let (entry, count) = Entry::pack(run);
-        // An entry of two words never straddles nodes.
-        if self.words.len() + usize::from(entry.is_escape()) >= LEAF_WORDS || self.words.is_empty()
-        {
+        while !self.open.push(run) {
             self.open_leaf();
         }
-        self.words.push(entry.word());
-        if entry.is_escape() {
-            self.words.push(count);
+    }
+
+    /// Appends to `run` the pages that `items` number: page `item >> shift` for each. Runs are
+    /// written as they end; the last one is returned.
+    pub(crate) fn push_pages(&mut self, mut run: Run, mut items: &[u64], shift: u32) -> Run {
+        loop {
+            let open = core::mem::take(&mut self.open);
+            let (open, last, rest) = wide::run(PushPages { open, run, items, shift });
+            self.open = open;
+            (run, items) = (last, rest);
+            if items.is_empty() {
+                return run;
+            }
+            self.open_leaf();
         }
-        self.nr_pages += run.nr_pages;
-        self.nr_chunks += 1;
     }
 
     /// Closes the open leaf, if there is one, and opens the next.
     #[cold]
     fn open_leaf(&mut self) {
-        if !self.words.is_empty() {
+        if self.open.len > 0 {
             self.close_leaf();
         }
-        self.words = Vec::with_capacity(LEAF_WORDS);
+        self.open.words.reserve_exact(LEAF_WORDS);
+        self.open.words.resize(LEAF_WORDS, 0);
     }
 
     fn close_leaf(&mut self) {
-        let slot = Slot {
-            first_page: self.first_page,
-            first_chunk: self.first_chunk,
-            child: core::mem::take(&mut self.words).into_boxed_slice(),
-        };
-        (self.first_page, self.first_chunk) = (self.nr_pages, self.nr_chunks);
+        let OpenLeaf { mut words, len } = core::mem::take(&mut self.open);
+        words.truncate(len);
+        let words = words.into_boxed_slice();
+        let all = words::find(&words, |_, _| false);
+        let slot = Slot { first_page: self.nr_pages, first_chunk: self.nr_chunks, child: words };
+        self.nr_pages += all.pages;
+        self.nr_chunks += all.chunks;
         if self.twig.capacity() == 0 {
             self.twig.reserve_exact(TWIG_SLOTS);
         }
@@ -88,17 +123,39 @@ impl Writer {
         }
     }
 
-    /// The finished chain; every node trimmed to what it holds.
-    pub(crate) fn finish(mut self) -> Chain {
+    /// Bytes of heap.
+    pub(crate) fn storage(&self) -> usize {
+        let open = size_of::<u64>() * self.open.words.capacity();
+        let slots = size_of::<Slot<Leaf>>() * self.twig.capacity();
+        let twig = sum(slots, self.twig.iter().map(Slot::<Leaf>::storage)).0;
+        let limb = |limb: &Vec<Slot<Branch>>| {
+            let slots = size_of::<Slot<Branch>>() * limb.capacity();
+            sum(slots, limb.iter().map(Slot::<Branch>::storage)).0
+        };
+        open + twig + self.limbs.iter().map(limb).sum::<usize>()
+    }
+
+    /// The finished chain, with one more run at its end, if it has pages; every node trimmed to what
+    /// it holds.
+    pub(crate) fn finish(mut self, last: Run) -> Chain {
+        let in_one_node = self.twig.is_empty() && self.limbs.is_empty();
+        if last.nr_pages > 0 {
+            if in_one_node && self.open.len == 0 {
+                // One chunk needs no heap, not even on the way.
+                let (entry, count) = Entry::pack(last);
+                return Chain::Inline([entry.word(), if entry.is_escape() { count } else { 0 }]);
+            }
+            self.push(last);
+        }
         if self.twig.is_empty() && self.limbs.is_empty() {
-            return match *self.words {
+            return match self.open.words[..self.open.len] {
                 [] => Chain::default(),
                 [word] => Chain::Inline([word, 0]),
                 [first, second] => Chain::Inline([first, second]),
                 ref words => Chain::Node(Arc::from(words)),
             };
         }
-        if !self.words.is_empty() {
+        if self.open.len > 0 {
             self.close_leaf();
         }
         // From the lowest level up, each open node goes into the one above; the last is the root.
@@ -115,6 +172,36 @@ impl Writer {
             })),
             None => Chain::default(),
         }
+    }
+}
+
+/// The inner loop of [`Writer::push_pages`]. It owns what it writes to, so that it lies in registers.
+struct PushPages<'a> {
+    open: OpenLeaf,
+    run: Run,
+    items: &'a [u64],
+    shift: u32,
+}
+
+impl<'a> Wide for PushPages<'a> {
+    /// The leaf, the run that did not end or has no room in it, and the items that remain.
+    type Output = (OpenLeaf, Run, &'a [u64]);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { mut open, run: Run { mut pfn, nr_pages }, items, shift } = self;
+        let mut next = pfn + nr_pages;
+        for (index, &item) in items.iter().enumerate() {
+            let page = item >> shift;
+            if page != next {
+                if !open.push(Run { pfn, nr_pages: next - pfn }) {
+                    return (open, Run { pfn, nr_pages: next - pfn }, &items[index..]);
+                }
+                pfn = page;
+            }
+            next = page + 1;
+        }
+        (open, Run { pfn, nr_pages: next - pfn }, &[])
     }
 }
 

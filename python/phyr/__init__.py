@@ -3,8 +3,11 @@
 `Phyr` is the list, `Builder` makes one, and `phyr.pagemap` reads one off a live process.
 """
 
+from collections.abc import Sequence as _Sequence
+
 from phyr._chunk import Chunk, Stats
-from phyr._phyr import DEBUG, Builder, Chunks, Column, Phyr, __version__
+from phyr._phyr import DEBUG as _DEBUG
+from phyr._phyr import Builder, Chunks, Column, Phyr, __version__
 from phyr.errors import (
     AlignmentError,
     ArrayError,
@@ -38,7 +41,10 @@ __all__ = [
     "__version__",
 ]
 
-if DEBUG:  # pragma: no cover - the tests run the optimised build
+_Sequence.register(Chunks)
+_Sequence.register(Column)
+
+if _DEBUG:  # pragma: no cover - the tests run the optimised build
     import warnings
 
     warnings.warn("this is a debug build of phyr, many times slower", stacklevel=2)

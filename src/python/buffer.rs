@@ -38,17 +38,26 @@ fn is_foreign(format: &CStr) -> bool {
 }
 
 impl Array {
+    /// Whether `object` lends memory at all.
+    pub(super) fn is_lent_by(object: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: the object is alive and the interpreter attached.
+        unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) == 1 }
+    }
+
     /// The array that `object` lends, if it lends memory at all.
     ///
     /// With `raw`, any memory is taken as packed `u64`.
     pub(super) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
-        let buffer = PyUntypedBuffer::get(object)?;
+        let buffer = PyUntypedBuffer::get(object).map_err(|failure| {
+            let what = format!("{} lends no array: {failure}", object.get_type());
+            error::new("ArrayError", what, error::NO_NUMBERS)
+        })?;
         if !buffer.is_c_contiguous() || (buffer.dimensions() != 1 && !raw) {
             let (dimensions, what) = (buffer.dimensions(), object.get_type());
             return Err(error::new(
                 "ArrayError",
                 format!("{what} with {dimensions} dimensions is not a C-contiguous array of one"),
-                &[("dimensions", dimensions as u64)],
+                [("dimensions", dimensions as u64)],
             ));
         }
         let bytes = buffer.len_bytes();
@@ -57,13 +66,15 @@ impl Array {
                 return Err(error::new(
                     "ArrayError",
                     format!("{bytes} bytes are not whole numbers of 8 bytes"),
-                    &[("bytes", bytes as u64)],
+                    [("bytes", bytes as u64)],
                 ));
             }
             return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
         }
         let size = buffer.item_size();
         let item = match ElementType::from_format(buffer.format()) {
+            // One-byte characters, which pass for numbers otherwise.
+            _ if buffer.format().to_bytes().ends_with(b"c") => None,
             ElementType::UnsignedInteger { bytes } if bytes == size => Some(Item::Unsigned(size)),
             ElementType::SignedInteger { bytes } if bytes == size => Some(Item::Signed(size)),
             _ => None,
@@ -80,7 +91,7 @@ impl Array {
                     "an array of format {:?} does not hold integers in this machine's byte order",
                     buffer.format(),
                 ),
-                &[],
+                error::NO_NUMBERS,
             )),
         }
     }
@@ -92,7 +103,7 @@ impl Array {
             return Err(error::new(
                 "ArrayError",
                 format!("{} is not C-contiguous", object.get_type()),
-                &[],
+                error::NO_NUMBERS,
             ));
         }
         let count = buffer.len_bytes();
@@ -169,7 +180,7 @@ impl Array {
                 error::new(
                     "ArrayError",
                     format!("item {index} of the array is {value}, which is negative"),
-                    &[("index", index as u64)],
+                    [("index", i128::try_from(index).unwrap_or(-1)), ("value", value.into())],
                 )
             })?);
         }

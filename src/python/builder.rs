@@ -1,8 +1,7 @@
 //! `phyr.Builder`: extract, call, convert.
 
-use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +32,7 @@ use crate::error::Error;
 ///     >>> builder.extend_pfns([7, 8])
 ///     >>> builder.append(0x9000, 0x1000)
 ///     >>> builder.finish()
-///     Phyr(0x3000 bytes, granule 4096, 1 chunks: 0x7000+0x3000)
+///     Phyr(0x3000 bytes, granule 4096, 1 chunk: 0x7000+0x3000)
 #[pyclass(name = "Builder", module = "phyr", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyBuilder {
@@ -105,8 +104,8 @@ impl PyBuilder {
 
     /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
-    fn kind(&self) -> Cow<'static, str> {
-        kind::name(self.lock().kind())
+    fn kind(&self) -> String {
+        self.lock().kind().to_string()
     }
 
     /// Append a byte range.
@@ -213,6 +212,10 @@ impl PyBuilder {
             Ok(core::mem::replace(&mut *inner, fresh).finish())
         })?;
         view(&whole, offset, length)
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.lock().storage()
     }
 
     fn __repr__(&self) -> String {

@@ -11,8 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
 
 use super::column::PyColumn;
-use super::error;
-use super::numbers::{self, Amount, Key};
+use super::numbers::{self, Key, Place};
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
 
@@ -78,7 +77,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Amount) -> PyResult<u64> {
+    fn find(&self, position: Place) -> PyResult<u64> {
         Ok(self.0.find(position.0)?)
     }
 
@@ -89,8 +88,27 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Amount) -> PyResult<u64> {
+    fn position(&self, number: Place) -> PyResult<u64> {
         Ok(self.0.chunk(number.0)?.0)
+    }
+
+    /// Number of the first chunk equal to `value`, as of any sequence.
+    #[pyo3(
+        signature = (value, start=0, stop=isize::MAX),
+        text_signature = "($self, value, start=0, stop=sys.maxsize)"
+    )]
+    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        numbers::index_of(self.0.chunks(), chunk(value), (start, stop))
+    }
+
+    /// How many chunks equal `value`.
+    fn count(&self, value: &Bound<'_, PyAny>) -> usize {
+        let value = chunk(value);
+        self.0.chunks().filter(|&chunk| Some(chunk) == value).count()
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> bool {
+        self.count(value) > 0
     }
 
     fn __len__(&self) -> usize {
@@ -105,11 +123,7 @@ impl PyChunks {
                 let (_, chunk) = self.0.chunk(number)?;
                 chunk_class(py).and_then(|class| to_python(class, chunk))
             }
-            Key::Index(None) => Err(error::new(
-                "PositionError",
-                format!("chunk {} is outside a list of {nr_chunks} chunks", numbers::text(key)),
-                &[("nr_chunks", nr_chunks)],
-            )),
+            Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
             Key::Slice(start, end) => {
                 numbers::check_step(key)?;
                 let position = |number| match self.0.chunk(number) {
@@ -130,9 +144,18 @@ impl PyChunks {
         self.batches(py, true)
     }
 
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.0.storage()
+    }
+
     fn __repr__(&self) -> alloc::string::String {
         format!("Chunks of {:?}", self.0)
     }
+}
+
+/// The chunk that a pair of numbers is.
+fn chunk(value: &Bound<'_, PyAny>) -> Option<Chunk> {
+    value.extract().ok().map(|(paddr, length)| Chunk { paddr, length })
 }
 
 /// Chunks made at a time.
@@ -163,7 +186,10 @@ impl Batches {
             skip
         };
         let list = if self.reversed {
-            collect(class, chunks.rev().skip(skip).take(BATCH))?
+            if skip > 0 {
+                chunks.nth_back(skip - 1);
+            }
+            collect(class, chunks.rev().take(BATCH))?
         } else {
             if skip > 0 {
                 chunks.nth(skip - 1);

@@ -6,10 +6,9 @@ use alloc::vec::Vec;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PySlice};
+use pyo3::types::{PyIterator, PyList, PyMemoryView, PySlice};
 
 use super::buffer;
-use super::error;
 use super::numbers::{self, Key};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -64,11 +63,7 @@ impl PyColumn {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 Ok(self.items[index].into_pyobject(py)?.into_any())
             }
-            Key::Index(None) => Err(error::new(
-                "PositionError",
-                alloc::format!("item {} is outside a column of {len}", numbers::text(key)),
-                &[("length", len)],
-            )),
+            Key::Index(None) => Err(numbers::outside(key, len, "items")),
             Key::Slice(_, _) => {
                 // Any step will do for a list.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
@@ -81,6 +76,29 @@ impl PyColumn {
                 Ok(list.into_any())
             }
         }
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyIterator>> {
+        PyMemoryView::from(slf)?.try_iter()
+    }
+
+    fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("builtins")?.call_method1("reversed", (PyMemoryView::from(slf)?,))
+    }
+
+    /// Number of the first item equal to `value`, as of any sequence.
+    #[pyo3(
+        signature = (value, start=0, stop=isize::MAX),
+        text_signature = "($self, value, start=0, stop=sys.maxsize)"
+    )]
+    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        numbers::index_of(self.items.iter().copied(), value.extract().ok(), (start, stop))
+    }
+
+    /// How many items equal `value`.
+    fn count(&self, value: &Bound<'_, PyAny>) -> usize {
+        let value = value.extract::<u64>().ok();
+        self.items.iter().filter(|&&item| Some(item) == value).count()
     }
 
     fn __repr__(&self) -> alloc::string::String {

@@ -12,17 +12,27 @@ use crate::validate::Invalid;
 /// Linux's `EPERM`, the `errno` of a page number that is hidden.
 const EPERM: u64 = 1;
 
+/// For exceptions without numbers.
+pub(super) const NO_NUMBERS: [(&str, u64); 0] = [];
+
 /// An exception of `phyr.errors`, with its numbers as attributes.
-pub(super) fn new(class: &str, message: String, numbers: &[(&str, u64)]) -> PyErr {
+pub(super) fn new<N>(
+    class: &str,
+    message: String,
+    numbers: impl IntoIterator<Item = (&'static str, N)>,
+) -> PyErr
+where
+    N: for<'py> IntoPyObject<'py>,
+{
     Python::attach(|py| make(py, class, (message,).into_pyobject(py)?, numbers))
         .unwrap_or_else(|failure| failure)
 }
 
-fn make(
-    py: Python<'_>,
+fn make<'py>(
+    py: Python<'py>,
     class: &str,
-    args: Bound<'_, PyTuple>,
-    numbers: &[(&str, u64)],
+    args: Bound<'py, PyTuple>,
+    numbers: impl IntoIterator<Item = (&'static str, impl IntoPyObject<'py>)>,
 ) -> PyResult<PyErr> {
     let keywords = PyDict::new(py);
     for (name, number) in numbers {
@@ -36,52 +46,53 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Granule { granule } => new("RangeError", message, &[("granule", granule)]),
-            Error::PageSize { page_size } => {
-                new("RangeError", message, &[("page_size", page_size)])
-            }
+            Error::Granule { granule } => new("RangeError", message, [("granule", granule)]),
+            Error::PageSize { page_size } => new("RangeError", message, [("page_size", page_size)]),
             Error::ZeroLength { paddr } => {
-                new("RangeError", message, &[("paddr", paddr), ("length", 0)])
+                new("RangeError", message, [("paddr", paddr), ("length", 0)])
             }
             Error::Wraps { paddr, length } => {
-                new("RangeError", message, &[("paddr", paddr), ("length", length)])
+                new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
             Error::Reach { paddr, length, granule } => new(
                 "RangeError",
                 message,
-                &[("paddr", paddr), ("length", length), ("granule", granule)],
+                [("paddr", paddr), ("length", length), ("granule", granule)],
             ),
             Error::Pfn { pfn, granule } => {
-                new("RangeError", message, &[("pfn", pfn), ("granule", granule)])
+                new("RangeError", message, [("pfn", pfn), ("granule", granule)])
             }
             Error::Unaligned { paddr, position, granule } => new(
                 "AlignmentError",
                 message,
-                &[("paddr", paddr), ("position", position), ("granule", granule)],
+                [("paddr", paddr), ("position", position), ("granule", granule)],
             ),
             Error::Block { paddr, length, page_size } => new(
                 "AlignmentError",
                 message,
-                &[("paddr", paddr), ("length", length), ("page_size", page_size)],
+                [("paddr", paddr), ("length", length), ("page_size", page_size)],
             ),
             Error::TooLong { length, nr_pages, granule } => new(
                 "RangeError",
                 message,
-                &[("length", length), ("nr_pages", nr_pages), ("granule", granule)],
+                [("length", length), ("nr_pages", nr_pages), ("granule", granule)],
             ),
             Error::Outside { start, end, length } => {
-                new("RangeError", message, &[("start", start), ("end", end), ("length", length)])
+                new("RangeError", message, [("start", start), ("end", end), ("length", length)])
             }
             Error::Position { position, length } => {
-                new("PositionError", message, &[("position", position), ("length", length)])
+                new("PositionError", message, [("position", position), ("length", length)])
             }
             Error::Number { number, nr_chunks } => {
-                new("PositionError", message, &[("number", number), ("nr_chunks", nr_chunks)])
+                new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
             Error::Granules { left, right } => {
-                new("MismatchError", message, &[("left", left), ("right", right)])
+                new("MismatchError", message, [("left", left), ("right", right)])
             }
-            Error::Kinds { .. } => new("MismatchError", message, &[]),
+            Error::Kinds { left, right } => {
+                let names = [("left", left.to_string()), ("right", right.to_string())];
+                new("MismatchError", message, names)
+            }
         }
     }
 }
@@ -91,22 +102,20 @@ impl From<FormatError> for PyErr {
         let message = error.to_string();
         match error {
             FormatError::Size { given, expected } => {
-                new("FormatError", message, &[("given", given), ("expected", expected)])
+                new("FormatError", message, [("given", given), ("expected", expected)])
             }
-            FormatError::Version { version } => {
-                new("FormatError", message, &[("version", version.into())])
-            }
-            FormatError::Header { value, .. } => new("FormatError", message, &[("value", value)]),
+            FormatError::Version { version } => new("FormatError", message, [("version", version)]),
+            FormatError::Header { value, .. } => new("FormatError", message, [("value", value)]),
             FormatError::Check { stored, computed } => {
-                new("FormatError", message, &[("stored", stored), ("computed", computed)])
+                new("FormatError", message, [("stored", stored), ("computed", computed)])
             }
             FormatError::Entry { index, word } => {
-                new("FormatError", message, &[("index", index), ("word", word)])
+                new("FormatError", message, [("index", index), ("word", word)])
             }
             FormatError::Chunk { index, .. } | FormatError::NotCanonical { index } => {
-                new("FormatError", message, &[("index", index)])
+                new("FormatError", message, [("index", index)])
             }
-            FormatError::Magic { .. } => new("FormatError", message, &[]),
+            FormatError::Magic { .. } => new("FormatError", message, NO_NUMBERS),
         }
     }
 }
@@ -117,16 +126,16 @@ impl From<Hidden> for PyErr {
         match error {
             Hidden::Pfn { uaddr } => Python::attach(|py| {
                 let args = (EPERM, message).into_pyobject(py)?;
-                make(py, "HiddenPagesError", args, &[("uaddr", uaddr)])
+                make(py, "HiddenPagesError", args, [("uaddr", uaddr)])
             })
             .unwrap_or_else(|failure| failure),
-            Hidden::Page { uaddr, .. } => new("RangeError", message, &[("uaddr", uaddr)]),
+            Hidden::Page { uaddr, .. } => new("RangeError", message, [("uaddr", uaddr)]),
         }
     }
 }
 
 impl From<Invalid> for PyErr {
     fn from(error: Invalid) -> Self {
-        new("PhyrError", error.to_string(), &[])
+        new("PhyrError", error.to_string(), NO_NUMBERS)
     }
 }

@@ -1,6 +1,5 @@
 //! Kinds as strings: `"ram"`, `"mmio"` and `"mmio:7"`.
 
-use alloc::borrow::Cow;
 use alloc::format;
 
 use pyo3::prelude::*;
@@ -15,21 +14,13 @@ pub(super) fn parse(name: &str) -> PyResult<Kind> {
         "mmio" => return Ok(Kind::Mmio { provider: 0 }),
         _ => (),
     }
-    let provider = name.strip_prefix("mmio:").and_then(|number| number.parse().ok());
+    let digits = name.strip_prefix("mmio:").filter(|digits| !digits.starts_with('+'));
+    let provider = digits.and_then(|digits| digits.parse().ok());
     provider.map(|provider| Kind::Mmio { provider }).ok_or_else(|| {
         error::new(
             "RangeError",
             format!("kind {name:?} is not \"ram\", \"mmio\" or \"mmio:N\" with N below 2^32"),
-            &[],
+            error::NO_NUMBERS,
         )
     })
-}
-
-/// The string that names a kind.
-pub(super) fn name(kind: Kind) -> Cow<'static, str> {
-    match kind {
-        Kind::Ram => "ram".into(),
-        Kind::Mmio { provider: 0 } => "mmio".into(),
-        Kind::Mmio { provider } => format!("mmio:{provider}").into(),
-    }
 }

@@ -4,8 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
 
@@ -27,7 +26,7 @@ impl<'py> Numbers<'py> {
     /// Numbers of anything that lends memory (`bytes` hold packed `u64`) or can be iterated.
     pub(super) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let raw = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>();
-        if raw || PyUntypedBuffer::get(object).is_ok() {
+        if raw || Array::is_lent_by(object) {
             return Ok(Self::of_array(Array::new(object, raw)?));
         }
         match object.try_iter() {
@@ -35,7 +34,7 @@ impl<'py> Numbers<'py> {
             Err(_) => Err(error::new(
                 "ArrayTypeError",
                 format!("{} is neither an array nor an iterable of int", object.get_type()),
-                &[],
+                error::NO_NUMBERS,
             )),
         }
     }
@@ -98,7 +97,7 @@ impl<'py> Numbers<'py> {
                 return Err(error::new(
                     "ArrayError",
                     format!("one array ends after {at} items, the other goes on"),
-                    &[("items", at)],
+                    [("items", at)],
                 ));
             }
             if both == 0 {
@@ -111,26 +110,35 @@ impl<'py> Numbers<'py> {
     }
 }
 
-/// Hands the pairs that an iterable yields to `take`.
+/// Hands the pairs that an iterable yields to `take`, with the interpreter released.
 pub(super) fn for_each_pair_of(
     pairs: &Bound<'_, PyAny>,
-    mut take: impl FnMut(u64, u64) -> Result<(), Error>,
+    mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
 ) -> PyResult<()> {
-    let not_pairs = |what: String| error::new("ArrayTypeError", what, &[]);
-    let pairs = pairs.try_iter().map_err(|_| {
-        not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
-    })?;
-    for (pair, at) in pairs.zip(0_u64..) {
-        let pair = pair?;
-        let Ok(2) = pair.len() else {
-            return Err(not_pairs(format!("item {at} is not a pair (paddr, length)")));
-        };
-        take(number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?)?;
-        if at % BLOCK as u64 == 0 {
-            pair.py().check_signals()?;
+    let py = pairs.py();
+    let not_pairs = |what: String| error::new("ArrayTypeError", what, error::NO_NUMBERS);
+    let mut pairs = pairs
+        .try_iter()
+        .map_err(|_| {
+            not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
+        })?
+        .zip(0_u64..);
+    let mut block = Vec::new();
+    loop {
+        block.clear();
+        for (pair, at) in pairs.by_ref().take(BLOCK) {
+            let pair = pair?;
+            let Ok(2) = pair.len() else {
+                return Err(not_pairs(format!("item {at} is not a pair (paddr, length)")));
+            };
+            block.push((number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?));
         }
+        if block.is_empty() {
+            return Ok(());
+        }
+        py.detach(|| block.iter().try_for_each(|&(paddr, length)| take(paddr, length)))?;
+        py.check_signals()?;
     }
-    Ok(())
 }
 
 /// Item `at` of some input as an unsigned number.
@@ -139,10 +147,10 @@ fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
         let py = item.py();
         if failure.is_instance_of::<PyOverflowError>(py) {
             let what = format!("item {at} is {}, not a number from 0 to 2^64 - 1", text(item));
-            error::new("ArrayError", what, &[("index", at)])
+            error::new("ArrayError", what, [("value", item.clone().unbind())])
         } else if failure.is_instance_of::<PyTypeError>(py) {
             let what = format!("item {at} is {}, not an int", text(item));
-            error::new("ArrayTypeError", what, &[("index", at)])
+            error::new("ArrayTypeError", what, [("index", at)])
         } else {
             failure
         }
@@ -157,15 +165,32 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        object.extract().map(Self).map_err(|failure: PyErr| {
-            if failure.is_instance_of::<PyOverflowError>(object.py()) {
-                let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
-                error::new("RangeError", what, &[])
-            } else {
-                failure
-            }
-        })
+        argument(object, "RangeError").map(Self)
     }
+}
+
+/// An argument that says where in a list: any number, though only some are inside.
+#[derive(Clone, Copy)]
+pub(super) struct Place(pub(super) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Place {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        argument(object, "PositionError").map(Self)
+    }
+}
+
+/// A number from 0 to 2^64 - 1; an exception of `class` for others.
+fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
+    object.extract().map_err(|failure: PyErr| {
+        if failure.is_instance_of::<PyOverflowError>(object.py()) {
+            let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
+            error::new(class, what, [("value", object.to_owned().unbind())])
+        } else {
+            failure
+        }
+    })
 }
 
 /// What an object looks like, cut short: for messages.
@@ -224,11 +249,42 @@ impl Key {
     }
 }
 
+/// The exception for an index outside a list, which has `length` of what `position` counts.
+pub(super) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr {
+    let numbers = length
+        .into_pyobject(key.py())
+        .map(|length| [("position", key.clone().unbind()), ("length", length.into_any().unbind())]);
+    let message = format!("position {} is outside a list of {length} {what}", text(key));
+    error::new("PositionError", message, numbers.into_iter().flatten())
+}
+
+/// What `sequence.index(value, start, stop)` returns, for items of Rust.
+pub(super) fn index_of<T: PartialEq>(
+    mut items: impl ExactSizeIterator<Item = T>,
+    value: Option<T>,
+    (start, stop): (isize, isize),
+) -> PyResult<usize> {
+    let len = items.len();
+    let place = |at: isize| match at {
+        0.. => at.unsigned_abs().min(len),
+        _ => len.saturating_sub(at.unsigned_abs()),
+    };
+    let (start, stop) = (place(start), place(stop));
+    let found = value.and_then(|value| {
+        let rest = stop.saturating_sub(start);
+        if start > 0 {
+            items.nth(start - 1);
+        }
+        items.take(rest).position(|item| item == value)
+    });
+    found.map(|at| start + at).ok_or_else(|| PyValueError::new_err("no such item"))
+}
+
 /// Refuses a slice with a step.
 pub(super) fn check_step(key: &Bound<'_, PyAny>) -> PyResult<()> {
     let step = key.getattr("step")?;
     if step.is_none() || step.extract::<i64>().is_ok_and(|step| step == 1) {
         return Ok(());
     }
-    Err(error::new("RangeError", format!("slice step {} is not 1", text(&step)), &[]))
+    Err(error::new("RangeError", format!("slice step {} is not 1", text(&step)), error::NO_NUMBERS))
 }

@@ -1,8 +1,7 @@
 //! `phyr.Phyr`: extract, call, convert.
 
-use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
@@ -16,8 +15,6 @@ use super::buffer::Array;
 use super::builder;
 use super::chunks::PyChunks;
 use super::column::PyColumn;
-use super::error;
-use super::kind;
 use super::numbers::{self, Amount, Key, Numbers};
 use crate::phyr::Phyr;
 
@@ -128,7 +125,7 @@ impl PyPhyr {
     ///
     /// Examples:
     ///     >>> Phyr.from_pfns(range(512, 1024), offset=0x10)
-    ///     Phyr(0x1ffff0 bytes, granule 4096, 1 chunks: 0x200010+0x1ffff0)
+    ///     Phyr(0x1ffff0 bytes, granule 4096, 1 chunk: 0x200010+0x1ffff0)
     #[classmethod]
     #[pyo3(
         signature = (
@@ -227,8 +224,8 @@ impl PyPhyr {
 
     /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
-    fn kind(&self) -> Cow<'static, str> {
-        kind::name(self.0.kind())
+    fn kind(&self) -> String {
+        self.0.kind().to_string()
     }
 
     /// The chunks, as a sequence of ``Chunk(paddr, length)``.
@@ -349,11 +346,7 @@ impl PyPhyr {
             Key::Index(Some(position)) => {
                 Ok(self.0.translate(position)?.into_pyobject(py)?.into_any())
             }
-            Key::Index(None) => Err(error::new(
-                "PositionError",
-                format!("position {} is outside a list of {length} bytes", numbers::text(key)),
-                &[("length", length)],
-            )),
+            Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
         }
     }
 
