@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! addr, digest, error, kind, wide   numbers, errors, machine
-//! entry, words                      the packed word, and slices of them
+//! entry, words, records             the packed word, slices of them, page-map records
 //! chain, writer                     storage
 //! phyr, iter, pages                 the view and its walks
 //! builder, join, stats, serial, validate, pagemap
@@ -40,6 +40,7 @@ mod kind;
 mod pagemap;
 mod pages;
 mod phyr;
+mod records;
 mod serial;
 mod stats;
 mod validate;

@@ -1,12 +1,7 @@
 //! Records of Linux's `/proc/PID/pagemap`, decoded into lists.
 //!
-//! ```text
-//! bit 63  the page is present: bits 0-54 are its page frame number
-//! bit 62  the page is swapped out
-//! bit 58  the page is a guard: nothing, for ever (such a record also has bit 62)
-//! ```
-//!
-//! Source: `Documentation/admin-guide/mm/pagemap.rst`, `pagemap_read()` in `fs/proc/task_mmu.c`.
+//! A page is RAM, a device's, or the shared page of zeros by its number, which the caller's ranges
+//! tell apart.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -18,11 +13,7 @@ use crate::entry::Run;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::phyr::Phyr;
-
-const PRESENT: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
-const GUARD: u64 = 1 << 58;
-const PFN: u64 = (1 << 55) - 1;
+use crate::records::{self, BLOCK, PFN, PRESENT};
 
 /// What stands behind a stretch of virtual memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,10 +159,19 @@ impl PagemapDecoder {
 
     fn pfn_ranges(&self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<RangeInclusive<u64>> {
         let pfn = |paddr| self.granule.floor(paddr);
-        let mut ranges: Vec<_> =
+        let mut sorted: Vec<_> =
             ranges.into_iter().map(|(first, last)| pfn(first)..=pfn(last)).collect();
-        ranges.sort_by_key(|range| *range.start());
-        ranges
+        sorted.retain(|range| !range.is_empty());
+        sorted.sort_by_key(|range| *range.start());
+        // Each page is in one range at most, so pages in ranges can be counted.
+        let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
+        for range in sorted {
+            match merged.last_mut().filter(|last| range.start() <= last.end()) {
+                Some(last) => *last = *last.start()..=*last.end().max(range.end()),
+                None => merged.push(range),
+            }
+        }
+        merged
     }
 
     /// Decodes more records.
@@ -181,15 +181,31 @@ impl PagemapDecoder {
     /// [`Hidden::Pfn`] at a page that is present but whose number is hidden, [`Hidden::Page`] at
     /// one that no list can hold; the records before it are decoded.
     pub fn feed(&mut self, records: &[u64]) -> Result<(), Hidden> {
-        let mut rest = records;
+        records.chunks(BLOCK).try_for_each(|block| self.feed_block(block))
+    }
+
+    /// Decodes a block at once if it is all absent in one way, all one run, or all RAM, as most
+    /// are; else bit by bit.
+    fn feed_block(&mut self, block: &[u64]) -> Result<(), Hidden> {
+        let Some(&record) = block.first() else { return Ok(()) };
+        if record & PRESENT == 0 && records::is_one_state(block) {
+            return self.add(absent(record), block.len() as u64, None);
+        }
+        if records::is_one_run(block) {
+            return self.add_present(Run { pfn: record & PFN, nr_pages: block.len() as u64 });
+        }
+        let mut pfns = [0; BLOCK];
+        let pfns = &mut pfns[..block.len()];
+        let all_ram = records::is_all_ram(block, pfns, self.ram.as_deref(), &self.zero);
+        if all_ram && self.add_ram(pfns).is_ok() {
+            return Ok(());
+        }
+        // Mixed, or with a page that no list can hold, which one by one will be named.
+        let mut rest = block;
         while let Some(&record) = rest.first() {
             let count = if record & PRESENT == 0 {
-                let state = match record & (SWAPPED | GUARD) {
-                    SWAPPED => State::Swap,
-                    _ => State::Hole,
-                };
-                let kind = PRESENT | SWAPPED | GUARD;
-                let same = |other: &&u64| **other & kind == record & kind;
+                let state = absent(record);
+                let same = |r: &&u64| **r & PRESENT == 0 && absent(**r) == state;
                 let count = rest.iter().take_while(same).count();
                 self.add(state, count as u64, None)?;
                 count
@@ -209,12 +225,21 @@ impl PagemapDecoder {
         Ok(())
     }
 
+    /// Adds pages that are all RAM, or none.
+    fn add_ram(&mut self, pfns: &[u64]) -> Result<(), Error> {
+        self.enter(State::Ram);
+        self.open[State::Ram as usize].builder.extend_pfns(pfns)?;
+        self.advance(State::Ram, pfns.len() as u64);
+        Ok(())
+    }
+
     /// All extents, in the order of their addresses; joined, one for each state that occurs.
     #[must_use]
     pub fn finish(mut self) -> Vec<Extent> {
         for state in STATES {
             self.close(state);
         }
+        self.extents.sort_by_key(|extent| extent.uaddr);
         self.extents
     }
 
@@ -259,24 +284,34 @@ impl PagemapDecoder {
 
     /// Adds pages of one state, and their numbers where they count.
     fn add(&mut self, state: State, nr_pages: u64, pfn: Option<u64>) -> Result<(), Hidden> {
+        let uaddr = self.enter(state);
+        if let Some(pfn) = pfn.filter(|_| matches!(state, State::Ram | State::Device)) {
+            let pages = self.open[state as usize].builder.append_pfns(pfn, nr_pages);
+            pages.map_err(|why| Hidden::Page { uaddr, why })?;
+        }
+        self.advance(state, nr_pages);
+        Ok(())
+    }
+
+    /// Makes `state` the current one; gives the address of the next page.
+    fn enter(&mut self, state: State) -> u64 {
         if self.current != Some(state) {
             if let Some(current) = self.current.filter(|_| !self.join) {
                 self.close(current);
             }
             self.current = Some(state);
         }
-        let uaddr = self.uaddr;
         let open = &mut self.open[state as usize];
         if open.nr_pages == 0 {
-            open.uaddr = uaddr;
+            open.uaddr = self.uaddr;
         }
-        if let Some(pfn) = pfn.filter(|_| matches!(state, State::Ram | State::Device)) {
-            let pages = open.builder.append_pfns(pfn, nr_pages);
-            pages.map_err(|why| Hidden::Page { uaddr, why })?;
-        }
+        self.uaddr
+    }
+
+    fn advance(&mut self, state: State, nr_pages: u64) {
+        let open = &mut self.open[state as usize];
         open.nr_pages = open.nr_pages.saturating_add(nr_pages);
-        self.uaddr = uaddr.saturating_add(self.granule.to_bytes(nr_pages));
-        Ok(())
+        self.uaddr = self.uaddr.saturating_add(self.granule.to_bytes(nr_pages));
     }
 
     fn close(&mut self, state: State) {
@@ -290,6 +325,11 @@ impl PagemapDecoder {
             self.extents.push(Extent { uaddr, length, state, phyr });
         }
     }
+}
+
+/// The state of a page that is not present.
+fn absent(record: u64) -> State {
+    if records::is_swapped(record) { State::Swap } else { State::Hole }
 }
 
 impl Open {

@@ -6,6 +6,7 @@ mod chunks;
 mod column;
 mod error;
 mod kind;
+mod loan;
 mod numbers;
 mod pagemap;
 mod phyr;
@@ -21,6 +22,8 @@ mod _phyr {
     use super::chunks::PyChunks;
     #[pymodule_export]
     use super::column::PyColumn;
+    #[pymodule_export]
+    use super::loan::PyLoan;
     #[pymodule_export]
     use super::pagemap::PyPagemapDecoder;
     #[pymodule_export]

@@ -1,0 +1,7 @@
+//! What the benches share.
+#![allow(dead_code, reason = "each bench uses a part")]
+
+pub(crate) mod baselines;
+pub(crate) mod counting;
+pub(crate) mod harness;
+pub(crate) mod workloads;

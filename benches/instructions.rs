@@ -1,0 +1,126 @@
+//! One operation, so many times: for counting instructions, and for taking turns with another
+//! program.
+//!
+//! ```text
+//! instructions OPERATION WORKLOAD PAGES TURNS    does it TURNS times
+//! instructions OPERATION WORKLOAD PAGES -        does it once for each line read, and answers each
+//!                                                with its nanoseconds
+//! ```
+//!
+//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal` and `hash`. The
+//! answer ends with the number of operations' parts: pages for building, positions for seeking,
+//! entries for the rest. Anything else than four arguments is a smoke test: all of them, once.
+
+mod common;
+
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
+use std::io;
+use std::time::Instant;
+
+use common::baselines::Sums;
+use common::workloads::Workload;
+use phyr::{Builder, Phyr};
+
+/// Positions a turn of seeking.
+const SEEKS: usize = 1 << 10;
+
+/// A turn, and the number of parts it has.
+type Operation = (Box<dyn FnMut() -> u64>, u64);
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
+    let Some((operation, workload, nr_pages, turns)) = parse(&arguments) else {
+        for name in ["build_pages", "build_pfns", "fold", "for", "seek", "equal", "hash"] {
+            operation(name, Workload::Geo8, 1 << 10).0();
+        }
+        return;
+    };
+    let (mut turn, parts) = self::operation(operation, workload, nr_pages);
+    match turns.parse::<u64>() {
+        Ok(turns) => {
+            for _ in 0..turns {
+                black_box(turn());
+            }
+        }
+        Err(_) => {
+            for line in io::stdin().lines() {
+                line.expect("a line of standard input");
+                println!("{}", turn());
+            }
+        }
+    }
+    println!("{parts}");
+}
+
+fn parse(arguments: &[String]) -> Option<(&str, Workload, usize, &str)> {
+    let [operation, workload, nr_pages, turns] = arguments else { return None };
+    let workload = Workload::ALL.into_iter().find(|known| known.name() == workload)?;
+    Some((operation, workload, nr_pages.parse().ok()?, turns))
+}
+
+/// Nanoseconds that `work` takes. What it returns is dropped after the clock stops.
+fn timed<T>(work: impl FnOnce() -> T) -> u64 {
+    let start = Instant::now();
+    let result = black_box(work());
+    let time = start.elapsed();
+    drop(result);
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
+    let pages = workload.pages(nr_pages);
+    let phyr = from_pages(&pages);
+    let nr_chunks = phyr.nr_chunks();
+    match name {
+        "build_pages" => (Box::new(move || timed(|| from_pages(&pages))), nr_pages as u64),
+        "build_pfns" => {
+            let pfns: Vec<u64> = pages.iter().map(|page| page >> 12).collect();
+            (Box::new(move || timed(|| from_pfns(&pfns))), nr_pages as u64)
+        }
+        "fold" => {
+            let add = |sums: Sums, chunk: phyr::Chunk| sums.add(chunk.paddr, chunk.length);
+            (Box::new(move || timed(|| phyr.chunks().fold(Sums::default(), add))), nr_chunks)
+        }
+        "for" => (Box::new(move || timed(|| each(&phyr))), nr_chunks),
+        "seek" => {
+            let positions = workload.positions(nr_pages, SEEKS);
+            (Box::new(move || timed(|| seek(&phyr, &positions))), SEEKS as u64)
+        }
+        "equal" => {
+            let twin = from_pages(&pages);
+            (Box::new(move || timed(|| phyr == twin)), nr_chunks)
+        }
+        "hash" => {
+            let hasher = RandomState::new();
+            (Box::new(move || timed(|| hasher.hash_one(&phyr))), nr_chunks)
+        }
+        _ => panic!("no operation is called {name}"),
+    }
+}
+
+fn from_pages(pages: &[u64]) -> Phyr {
+    let mut builder = Builder::new();
+    builder.extend_pages(pages).expect("page addresses are aligned and in reach");
+    builder.finish()
+}
+
+fn from_pfns(pfns: &[u64]) -> Phyr {
+    let mut builder = Builder::new();
+    builder.extend_pfns(pfns).expect("page numbers are in reach");
+    builder.finish()
+}
+
+fn each(phyr: &Phyr) -> Sums {
+    let mut sums = Sums::default();
+    for chunk in phyr.chunks() {
+        sums = sums.add(chunk.paddr, chunk.length);
+    }
+    sums
+}
+
+fn seek(phyr: &Phyr, positions: &[u64]) -> u64 {
+    let seek = |position| phyr.translate(position).expect("inside the list");
+    positions.iter().fold(0, |all, &position| all ^ seek(position))
+}

@@ -1,0 +1,166 @@
+"""What /proc says in text: the VMAs of a process, and where the machine has RAM.
+
+Nothing here needs privileges of its own; what the kernel hides is reported as hidden.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from phyr.errors import HiddenPagesError, PhyrError, ProcessGoneError, RangeError
+
+__all__ = ["Pid", "Vma", "gone", "open_process", "plain_errors", "ram_ranges", "read_vmas", "spelt"]
+
+Pid: TypeAlias = int | Literal["self"]
+"""A process: its number, or this one."""
+
+PROC = Path("/proc")
+
+
+class Vma(NamedTuple):
+    """One virtual memory area of a process: a line of ``/proc/PID/maps``.
+
+    Examples:
+        >>> vma = Vma(0x1000, 0x3000, "rw-p", 0, "00:00", 0, "[heap]")
+        >>> vma.length
+        8192
+    """
+
+    start: int
+    """User virtual address of the first byte."""
+    end: int
+    """User virtual address after the last byte."""
+    perms: str
+    """Four letters: read, write, execute, private or shared; ``-`` for a right it lacks."""
+    offset: int
+    """Byte of the mapped file that lies at `start`; 0 for anonymous memory."""
+    device: str
+    """``major:minor`` of the file's device, hexadecimal."""
+    inode: int
+    """Inode of the mapped file; 0 for anonymous memory."""
+    name: str
+    """Path, ``[heap]`` and the like, or empty; a line feed stands as ``\\012``, as in ``maps``."""
+
+    @property
+    def length(self) -> int:
+        """Bytes from start to end."""
+        return self.end - self.start
+
+
+@contextmanager
+def plain_errors(pid: Pid) -> Iterator[None]:
+    """Turn what the kernel answers about a process into phyr's exceptions.
+
+    Raises:
+        ProcessGoneError: ESRCH or ENOENT: there is no such process any more.
+        HiddenPagesError: EACCES or EPERM: this process may not look at that one.
+    """
+    try:
+        yield
+    except (ProcessLookupError, FileNotFoundError) as error:
+        raise gone(pid) from error
+    except PermissionError as error:
+        text = (
+            f"{spelt(pid)} may not be looked into: that takes the right to trace it "
+            "(CAP_SYS_PTRACE, or the same user), and CAP_SYS_ADMIN for its page numbers"
+        )
+        raise HiddenPagesError(error.errno, text, pid=pid) from error
+
+
+def spelt(pid: Pid) -> str:
+    """Name a process in the text of an error."""
+    return "this process" if pid == "self" else f"process {pid}"
+
+
+def gone(pid: Pid) -> ProcessGoneError:
+    """Make the exception for a process that has no memory to look at."""
+    text = f"{spelt(pid)} has no memory to read: it is not there, has ended, or is a kernel thread"
+    return ProcessGoneError(errno.ESRCH, text, pid=pid)
+
+
+def open_process(pid: Pid) -> int:
+    """Open the directory of a process under /proc.
+
+    What is opened beneath this descriptor belongs to this process or fails, even where its number
+    is given to another one meanwhile.
+
+    Args:
+        pid: Number of the process (of any of its threads, too), or ``"self"``.
+
+    Returns:
+        A file descriptor, the caller's to close.
+
+    Raises:
+        RangeError: `pid` is neither ``"self"`` nor a number above 0.
+        PhyrError: This system has no page maps: it is not Linux, or has no /proc.
+        ProcessGoneError: There is no such process.
+        HiddenPagesError: It may not be looked into.
+    """
+    if pid != "self" and not (isinstance(pid, int) and pid > 0):
+        raise RangeError(f"pid {pid!r} is neither 'self' nor a number above 0", pid=pid)
+    if not (PROC / "self" / "pagemap").exists():
+        raise PhyrError(f"page maps need Linux: this system has no {PROC}/self/pagemap")
+    with plain_errors(pid):
+        return os.open(PROC / str(pid), os.O_RDONLY | os.O_DIRECTORY)
+
+
+def read_vmas(process: int, pid: Pid) -> list[Vma]:
+    """Read the VMAs of a process, in address order.
+
+    Args:
+        process: Descriptor from `open_process`.
+        pid: The same process, for the text of errors.
+
+    Raises:
+        ProcessGoneError: It has ended.
+        HiddenPagesError: It may not be looked into.
+    """
+    with plain_errors(pid), os.fdopen(os.open("maps", os.O_RDONLY, dir_fd=process), "rb") as maps:
+        # Not splitlines(): a file's name may hold any byte but the line feed, which is escaped.
+        return [_parse(line) for line in maps.read().split(b"\n") if line]
+
+
+def _parse(line: bytes) -> Vma:
+    """Take one line of ``maps`` apart; a name may hold blanks."""
+    span, perms, offset, device, inode, *name = os.fsdecode(line).split(maxsplit=5)
+    start, end = _span(span)
+    return Vma(start, end, perms, int(offset, 16), device, int(inode), "".join(name))
+
+
+def _span(text: str) -> tuple[int, int]:
+    first, second = text.split("-")
+    return int(first, 16), int(second, 16)
+
+
+def ram_ranges() -> list[tuple[int, int]] | None:
+    """Find where the machine has RAM, from ``/proc/iomem``.
+
+    Memory that was plugged in later or handed over by a device driver stands there as "System RAM"
+    inside another resource, and counts.
+
+    Returns:
+        Physical ``(first, last)`` of each stretch, ascending, last one inclusive; or None where the
+        kernel does not say: no such file, or addresses shown as 0 for lack of CAP_SYS_ADMIN.
+
+    Source:
+        ``walk_system_ram_range()`` and ``r_show()``, kernel/resource.c, Linux.
+    """
+    try:
+        lines = (PROC / "iomem").read_text().splitlines()
+    except OSError:
+        return None
+    found = []
+    for line in lines:
+        span, _, name = line.strip().partition(" : ")
+        if name.startswith("System RAM"):
+            found.append(_span(span))
+    ranges: list[tuple[int, int]] = []
+    for first, last in sorted(found):
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
+        else:
+            ranges.append((first, last))
+    return None if ranges in ([], [(0, 0)]) else ranges

@@ -1,0 +1,133 @@
+//! Records of Linux's `/proc/PID/pagemap`, and tests of whole blocks of them.
+//!
+//! ```text
+//! bit 63     the page is present
+//! bit 62     the page is swapped out
+//! bit 58     the page is a guard: nothing, for ever (such a record also has bit 62)
+//! bits 54-0  the page frame number of a present page, 0 where it is hidden
+//! ```
+//!
+//! Source: `Documentation/admin-guide/mm/pagemap.rst`, `pagemap_read()` in `fs/proc/task_mmu.c`.
+
+use core::ops::RangeInclusive;
+
+use crate::wide::{self, Wide};
+
+pub(crate) const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+const GUARD: u64 = 1 << 58;
+pub(crate) const PFN: u64 = (1 << 55) - 1;
+
+/// Records decoded at a time: as many as a page table has.
+pub(crate) const BLOCK: usize = 512;
+
+/// Whether the page of a record, which is not present, is in swap.
+pub(crate) fn is_swapped(record: u64) -> bool {
+    record & (SWAPPED | GUARD) == SWAPPED
+}
+
+/// Whether no page of a block is present, for one and the same reason.
+pub(crate) fn is_one_state(block: &[u64]) -> bool {
+    block
+        .first()
+        .is_some_and(|&record| record & PRESENT == 0 && wide::run(OneState { block, record }))
+}
+
+/// Whether a block is one run of present pages.
+pub(crate) fn is_one_run(block: &[u64]) -> bool {
+    wide::run(OneRun { block })
+}
+
+/// Whether the pages of a block are all present, in `ram` (sorted; anywhere, if not given) and not
+/// in `zero`. Their numbers are then in `pfns`, which is as long as the block.
+pub(crate) fn is_all_ram(
+    block: &[u64],
+    pfns: &mut [u64],
+    ram: Option<&[RangeInclusive<u64>]>,
+    zero: &[RangeInclusive<u64>],
+) -> bool {
+    wide::run(AllRam { block, pfns, ram, zero })
+}
+
+struct OneState<'a> {
+    block: &'a [u64],
+    record: u64,
+}
+
+impl Wide for OneState<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let differ = self.block.iter().fold(0, |differ, record| differ | (record ^ self.record));
+        differ & (PRESENT | SWAPPED | GUARD) == 0
+    }
+}
+
+struct OneRun<'a> {
+    block: &'a [u64],
+}
+
+impl Wide for OneRun<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Some(&first) = self.block.first() else { return false };
+        let last = self.block[self.block.len() - 1];
+        let first = first & (PRESENT | PFN);
+        let more = self.block.len() as u64 - 1;
+        // The ends tell most blocks that are none.
+        if first & PRESENT == 0 || last & (PRESENT | PFN) != first.wrapping_add(more) {
+            return false;
+        }
+        let mut expected = first;
+        let mut differ = 0;
+        for record in self.block {
+            differ |= (record & (PRESENT | PFN)) ^ expected;
+            expected = expected.wrapping_add(1);
+        }
+        differ == 0
+    }
+}
+
+struct AllRam<'a> {
+    block: &'a [u64],
+    pfns: &'a mut [u64],
+    ram: Option<&'a [RangeInclusive<u64>]>,
+    zero: &'a [RangeInclusive<u64>],
+}
+
+impl Wide for AllRam<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let (mut all, mut low, mut high) = (u64::MAX, i64::MAX, 0_i64);
+        for (pfn, record) in self.pfns.iter_mut().zip(self.block) {
+            *pfn = record & PFN;
+            all &= record;
+            // Signed: what wide registers compare. 55 bits fit.
+            low = low.min(pfn.cast_signed());
+            high = high.max(pfn.cast_signed());
+        }
+        if all & PRESENT == 0 || low == 0 {
+            return false;
+        }
+        let (low, high) = (low.cast_unsigned(), high.cast_unsigned());
+        let within = |range: &RangeInclusive<u64>| {
+            let (start, size) = (*range.start(), range.end() - range.start());
+            if low > *range.end() || high < start {
+                return 0;
+            }
+            self.pfns.iter().map(|pfn| u64::from(pfn.wrapping_sub(start) <= size)).sum()
+        };
+        if self.zero.iter().map(within).sum::<u64>() != 0 {
+            return false;
+        }
+        self.ram.is_none_or(|ram| {
+            ram.iter().any(|range| *range.start() <= low && high <= *range.end())
+                || ram.iter().map(within).sum::<u64>() == self.pfns.len() as u64
+        })
+    }
+}

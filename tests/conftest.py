@@ -1,0 +1,22 @@
+"""Profiles of hypothesis, and what pytest is not to collect."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Checked by mypy, not run: see test_typing.py.
+collect_ignore = ["typing"]
+
+# No deadlines: a shared machine is late now and then, and that is no failure.
+settings.register_profile(
+    "fast",
+    deadline=None,
+    max_examples=50,
+    stateful_step_count=20,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep", settings.get_profile("fast"), max_examples=2000, stateful_step_count=60
+)
+settings.load_profile(os.environ.get("PHYR_HYPOTHESIS", "fast"))

@@ -1,0 +1,264 @@
+//! What lists cost in memory: exact figures, from an allocator that counts.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::cast_precision_loss, reason = "figures are compared to two decimals")]
+
+#[path = "../benches/common/counting.rs"]
+mod counting;
+#[path = "../benches/common/workloads.rs"]
+#[expect(dead_code, reason = "benches use the rest")]
+mod workloads;
+
+use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
+use std::thread;
+
+use counting::{Counting, Counts, counted};
+use phyr::{Builder, Chunk, Error, Granule, Kind, Phyr};
+use workloads::{PAGE, Workload, digest, middle};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Pages that one call appends; anything, since batches leave no trace.
+const BATCH: usize = 1 << 10;
+
+/// The first `nr_pages` pages of a workload, and what building the list asked of the allocator.
+fn build(workload: Workload, nr_pages: usize) -> (Phyr, Counts) {
+    let mut stream = workload.stream();
+    let mut batch = [0; BATCH];
+    counted(|| {
+        let mut builder = Builder::new();
+        let mut left = nr_pages;
+        while left > 0 {
+            let count = left.min(BATCH);
+            batch[..count].fill_with(|| stream.next().unwrap());
+            builder.extend_pages(&batch[..count]).unwrap();
+            left -= count;
+        }
+        builder.finish()
+    })
+}
+
+/// A way to fill a builder.
+type Build<'a> = dyn Fn(&mut Builder) -> Result<(), Error> + 'a;
+
+/// Bytes an entry: the object, and its allocations with their headers and rounding.
+fn bytes_an_entry(phyr: &Phyr, counts: Counts) -> f64 {
+    (size_of::<Phyr>() as f64 + counts.taken as f64) / phyr.nr_chunks() as f64
+}
+
+/// A list of chunks too long, and too odd, for an entry of one word, at every multiple of `step`
+/// pages.
+fn long_chunks(count: u64, step: u64) -> Phyr {
+    let mut builder = Builder::new();
+    for number in 0..count {
+        builder.append(number * step * PAGE, 2049 * PAGE).unwrap();
+    }
+    builder.finish()
+}
+
+#[test]
+fn workloads_are_the_ones_that_figures_speak_of() {
+    for workload in Workload::ALL {
+        assert_eq!(digest(&workload.pages(4096)), workload.digest(), "{workload:?}");
+    }
+    assert_eq!(middle(1 << 20), (0x4000_0064, 0xbfff_ff9c));
+}
+
+#[test]
+fn workloads_take_at_most_eight_and_a_quarter_bytes_an_entry() {
+    for workload in Workload::ALL {
+        let (phyr, counts) = build(workload, 1 << 20);
+        phyr.validate().unwrap();
+        let bytes = bytes_an_entry(&phyr, counts);
+        // One entry is no more than the object.
+        let limit = if workload == Workload::Contig { size_of::<Phyr>() as f64 } else { 8.25 };
+        assert!(bytes <= limit, "{workload:?}: {bytes} bytes an entry, {counts:?}");
+    }
+}
+
+#[test]
+fn statistics_name_the_heap_that_was_asked_for() {
+    for nr_pages in [1, 2, 3, 100, 510, 511, 1 << 12, 1 << 17] {
+        let (phyr, counts) = build(Workload::Rand4k, nr_pages);
+        let stats = phyr.stats();
+        assert_eq!(stats.storage, u64::try_from(counts.asked).unwrap(), "{nr_pages} pages");
+    }
+}
+
+#[test]
+fn overhead_is_at_most_one_percent_at_ten_thousand_chunks() {
+    let mut builder = Builder::new();
+    let (phyr, counts) = counted(|| {
+        (0..10_000).for_each(|number| builder.append(2 * number * PAGE, PAGE).unwrap());
+        std::mem::take(&mut builder).finish()
+    });
+    assert_eq!(phyr.nr_chunks(), 10_000);
+    let bytes = size_of::<Phyr>() as f64 + counts.asked as f64;
+    assert!(bytes <= 80_000.0 * 1.01, "{bytes} bytes, {counts:?}");
+}
+
+#[test]
+fn overhead_is_at_most_one_percent_where_entries_have_two_words() {
+    let (phyr, counts) = counted(|| long_chunks(10_000, 4099));
+    assert_eq!(phyr.nr_chunks(), 10_000);
+    let bytes = size_of::<Phyr>() as f64 + counts.asked as f64;
+    assert!(bytes <= 160_000.0 * 1.01, "{bytes} bytes, {counts:?}");
+}
+
+#[test]
+fn one_chunk_needs_no_heap_even_while_it_is_built() {
+    let pages = Workload::Contig.pages(BATCH);
+    let pfns: Vec<u64> = pages.iter().map(|page| page >> 12).collect();
+    let by_address =
+        |builder: &mut Builder| pages.chunks(7).try_for_each(|part| builder.extend_pages(part));
+    let by_number =
+        |builder: &mut Builder| pfns.chunks(7).try_for_each(|part| builder.extend_pfns(part));
+    let one_by_one =
+        |builder: &mut Builder| pages.iter().try_for_each(|&page| builder.append(page, PAGE));
+    let inside_pages = |builder: &mut Builder| builder.append(0x1234, 0x5678_9abc);
+    let builds: [(&str, &Build); 4] = [
+        ("by address", &by_address),
+        ("by number", &by_number),
+        ("one by one", &one_by_one),
+        ("inside pages", &inside_pages),
+    ];
+    for (name, build) in builds {
+        let (phyr, counts) = counted(|| {
+            let mut builder = Builder::new();
+            build(&mut builder).unwrap();
+            builder.finish()
+        });
+        assert_eq!(phyr.nr_chunks(), 1, "{name}");
+        assert_eq!(counts, Counts::default(), "{name}");
+    }
+}
+
+#[test]
+fn no_heap_for_an_empty_list_either() {
+    let (phyr, counts) = counted(|| (Phyr::default(), Builder::new().finish()));
+    assert_eq!(phyr.0, phyr.1);
+    assert_eq!(counts, Counts::default());
+}
+
+#[test]
+fn no_allocation_is_larger_than_a_page_however_long_the_list() {
+    let (phyr, counts) = build(Workload::Rand4k, 1 << 24);
+    assert_eq!(phyr.length(), PAGE << 24);
+    assert!(counts.largest <= 4096, "{counts:?}");
+    let bytes = bytes_an_entry(&phyr, counts);
+    assert!(bytes <= 8.25, "{bytes} bytes an entry, {counts:?}");
+}
+
+#[test]
+fn no_allocation_is_larger_than_a_page_whatever_makes_the_list() {
+    let (phyr, _) = build(Workload::Rand4k, 1 << 16);
+    let (start, end) = middle(1 << 16);
+    let view = phyr.slice(start, end).unwrap();
+    let (head, tail) = phyr.split_at(PAGE << 15).unwrap();
+    let makes: [(&str, &dyn Fn() -> Phyr); 3] = [
+        ("compact", &|| view.compact()),
+        ("concat", &|| head.concat(&tail).unwrap()),
+        ("extend", &|| {
+            let mut builder = Builder::with(Granule::default(), Kind::Ram);
+            builder.extend(&phyr).unwrap();
+            builder.finish()
+        }),
+    ];
+    for (name, make) in makes {
+        let (made, counts) = counted(make);
+        made.validate().unwrap();
+        assert!(counts.largest <= 4096, "{name}: {counts:?}");
+    }
+}
+
+#[test]
+fn compact_keeps_only_its_own_entries() {
+    let (phyr, _) = build(Workload::Rand4k, 1 << 16);
+    let (compact, counts) = counted(|| {
+        let view = phyr.slice(PAGE / 2, 20_000 * PAGE).unwrap();
+        view.compact()
+    });
+    assert_eq!(compact, phyr.slice(PAGE / 2, 20_000 * PAGE).unwrap());
+    assert!(bytes_an_entry(&compact, counts) <= 8.25, "{counts:?}");
+}
+
+#[test]
+fn reading_a_list_allocates_nothing() {
+    let (start, end) = middle(1 << 14);
+    for workload in Workload::ALL {
+        let (phyr, _) = build(workload, 1 << 14);
+        let (twin, _) = build(workload, 1 << 14);
+        let hasher = RandomState::new();
+        let view = phyr.slice(start, end).unwrap();
+        let reads: [(&str, &dyn Fn()); 11] = [
+            ("clone", &|| _ = black_box(phyr.clone())),
+            ("slice", &|| _ = black_box(phyr.slice(start, end).unwrap())),
+            ("split_at", &|| _ = black_box(view.split_at(end - start - 1).unwrap())),
+            ("translate", &|| _ = black_box(view.translate(end - start - 1).unwrap())),
+            ("find", &|| _ = black_box(view.find(end - start - 1).unwrap())),
+            ("next", &|| each(view.chunks())),
+            ("next_back", &|| each(view.chunks().rev())),
+            ("fold", &|| view.chunks().for_each(|chunk| _ = black_box(chunk))),
+            ("pages", &|| view.pages(PAGE).unwrap().for_each(|page| _ = black_box(page))),
+            ("equal", &|| assert!(black_box(&phyr) == black_box(&twin))),
+            ("hash", &|| _ = black_box(hasher.hash_one(&view))),
+        ];
+        for (name, read) in reads {
+            let ((), counts) = counted(read);
+            assert_eq!(counts, Counts::default(), "{name} of {workload:?}");
+        }
+    }
+}
+
+/// External iteration: one call of `next` a chunk.
+fn each(chunks: impl Iterator<Item = Chunk>) {
+    for chunk in chunks {
+        black_box(chunk);
+    }
+}
+
+#[test]
+fn the_last_view_frees_everything() {
+    for workload in Workload::ALL {
+        for nr_pages in [1, 2, 3, 510, 511, 1 << 17] {
+            let ((), counts) = counted(|| {
+                let (phyr, _) = build(workload, nr_pages);
+                let view = phyr.slice(1, phyr.length()).unwrap();
+                drop(phyr);
+                assert!(view.clone().slice(0, 0).unwrap().is_empty());
+            });
+            let held = (counts.blocks, counts.asked);
+            assert_eq!(held, (0, 0), "{nr_pages} pages of {workload:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_builder_frees_what_it_did_not_finish() {
+    let pages = Workload::Rand4k.pages(1 << 17);
+    let ((), counts) = counted(|| Builder::new().extend_pages(&pages).unwrap());
+    assert!(counts.allocations > 0);
+    assert_eq!((counts.blocks, counts.asked), (0, 0), "{counts:?}");
+}
+
+#[test]
+fn building_asks_for_little_more_than_the_list_keeps() {
+    let (_, counts) = build(Workload::Rand4k, 1 << 20);
+    let kept = u64::try_from(counts.blocks).unwrap();
+    assert!(counts.allocations <= kept + kept / 100 + 4, "{counts:?}");
+}
+
+#[test]
+fn a_long_list_is_dropped_on_a_small_stack() {
+    let (phyr, _) = build(Workload::Rand4k, 1 << 22);
+    let (nodes, length) = (phyr.stats().nr_nodes, phyr.length());
+    assert!(nodes > 8000, "{nodes} nodes");
+    // A frame of 16 bytes a node would be twice the stack.
+    let thread = thread::Builder::new().stack_size(64 << 10).spawn(move || {
+        let view = phyr.slice(0, length / 2).unwrap();
+        drop(phyr);
+        view.length()
+    });
+    assert_eq!(thread.unwrap().join().unwrap(), length / 2);
+}

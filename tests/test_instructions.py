@@ -1,0 +1,84 @@
+"""Instructions that operations take: they repeat where times do not.
+
+Each figure is a difference of two runs, so what a program does before and after does not count.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NR_PAGES = 1 << 16
+
+
+@cache
+def bench() -> Path:
+    """Build the program that does one operation so many times."""
+    command = ["cargo", "bench", "--no-run", "--bench", "instructions", "--message-format=json"]
+    build = subprocess.run(  # noqa: S603 - the command is ours
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    messages = map(json.loads, build.stdout.splitlines())
+    [executable] = [
+        message["executable"] for message in messages if message.get("executable") is not None
+    ]
+    return Path(executable)
+
+
+def instructions(operation: str, workload: str, turns: int, folder: Path) -> tuple[int, int]:
+    """Run `turns` turns: instructions of the whole run, and the parts that a turn has."""
+    counts = folder / f"{operation}.{workload}.{turns}"
+    program = [str(bench()), operation, workload, str(NR_PAGES), str(turns)]
+    run = subprocess.run(  # noqa: S603 - the command is ours
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", *program],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+        # The same addresses and the same environment in every run.
+        env={"PATH": os.environ["PATH"]},
+    )
+    totals = re.search(r"^totals: (\d+)$", counts.read_text(), re.MULTILINE)
+    assert totals is not None, run.stderr
+    return int(totals[1]), int(run.stdout)
+
+
+def each(operation: str, workload: str, folder: Path) -> float:
+    """Instructions for each part of an operation: a page built, an entry visited, a seek."""
+    few, many = 1, 4
+    before, parts = instructions(operation, workload, few, folder)
+    after, _ = instructions(operation, workload, many, folder)
+    return (after - before) / (many - few) / parts
+
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts instructions"),
+    pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo builds what is counted"),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "workload", "limit"),
+    [
+        ("fold", "rand4k", 10),
+        ("fold", "geo8", 10),
+        ("for", "rand4k", 30),
+        ("build_pages", "rand4k", 40),
+        ("build_pages", "contig", 8),
+        ("build_pfns", "rand4k", 40),
+        ("seek", "rand4k", 1500),
+        ("equal", "rand4k", 10),
+        ("hash", "rand4k", 10),
+    ],
+)
+def test_an_operation_takes_few_instructions(
+    operation: str, workload: str, limit: float, tmp_path: Path
+) -> None:
+    count = each(operation, workload, tmp_path)
+    print(f"{operation} of {workload}: {count:.2f} instructions")  # noqa: T201 - a figure to report
+    assert 0 < count <= limit
