@@ -1,5 +1,7 @@
 //! The decoder of page-map records against a walk record by record.
 
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use phyr::{Builder, Extent, Granule, Hidden, Kind, PagemapDecoder, State};
 use proptest::prelude::*;
 
@@ -58,7 +60,7 @@ fn stretch() -> impl Strategy<Value = Vec<u64>> {
     let length = prop_oneof![1_usize..20, 500_usize..530, 1020_usize..1030];
     let noise = prop_oneof![Just(0), Just(NOISE), Just(1 << 55)];
     length.prop_flat_map(move |len| {
-        let absent = prop_oneof![Just(0), Just(SWAPPED | 77), Just(SWAPPED | GUARD)];
+        let absent = prop_oneof![Just(0), Just(SWAPPED | 0x77), Just(SWAPPED | GUARD)];
         let scattered = |pfns: core::ops::Range<u64>| {
             prop::collection::vec(pfns.prop_map(|pfn| PRESENT | pfn), len)
         };
@@ -96,7 +98,7 @@ proptest! {
 #[test]
 fn a_hidden_page_number_is_an_error_wherever_it_stands() {
     for place in [0, 1, 511, 512, 513, 1100] {
-        let mut records: Vec<u64> = (1..1200).map(|pfn| PRESENT | pfn * 2).collect();
+        let mut records: Vec<u64> = (1..1200).map(|pfn| PRESENT | (pfn * 2)).collect();
         records[place] = PRESENT;
         let mut decoder = PagemapDecoder::new(0x1000, Granule::default());
         let uaddr = 0x1000 + 4096 * place as u64;

@@ -1,0 +1,18 @@
+"""Every example runs, and says something."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_the_example_runs(example: Path) -> None:
+    command = [sys.executable, "-W", "error", str(example)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - ours
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+    assert run.stderr == ""
