@@ -5,34 +5,34 @@ use proptest::prelude::*;
 
 /// Pages, and the bytes of them that the list stands for.
 #[derive(Clone, Debug)]
-pub struct Model {
-    pub granule: u64,
-    pub pfns: Vec<u64>,
-    pub start: u64,
-    pub end: u64,
+pub(crate) struct Model {
+    pub(crate) granule: u64,
+    pub(crate) pfns: Vec<u64>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 impl Model {
-    pub fn whole(granule: u64, pfns: Vec<u64>) -> Self {
+    pub(crate) fn whole(granule: u64, pfns: Vec<u64>) -> Self {
         let end = granule * pfns.len() as u64;
         Self { granule, pfns, start: 0, end }
     }
 
-    pub fn slice(&self, start: u64, end: u64) -> Self {
+    pub(crate) fn slice(&self, start: u64, end: u64) -> Self {
         Self { start: self.start + start, end: self.start + end, ..self.clone() }
     }
 
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.end - self.start
     }
 
-    pub fn paddr(&self, position: u64) -> u64 {
+    pub(crate) fn paddr(&self, position: u64) -> u64 {
         let at = self.start + position;
         self.pfns[(at / self.granule) as usize] * self.granule + at % self.granule
     }
 
     /// The piece of each page that is in the list, joined where the next byte is the next address.
-    pub fn chunks(&self) -> Vec<Chunk> {
+    pub(crate) fn chunks(&self) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for (index, pfn) in self.pfns.iter().enumerate() {
             let page = index as u64 * self.granule;
@@ -49,7 +49,7 @@ impl Model {
         chunks
     }
 
-    pub fn build(&self) -> Phyr {
+    pub(crate) fn build(&self) -> Phyr {
         let granule = Granule::new(self.granule).unwrap();
         let mut builder = Builder::with(granule, Kind::Ram);
         builder.extend_pfns(&self.pfns).unwrap();
@@ -58,7 +58,7 @@ impl Model {
 }
 
 /// Page numbers in runs of all lengths that matter, some touching, some at the end of the space.
-pub fn pfns() -> impl Strategy<Value = Vec<u64>> {
+pub(crate) fn pfns() -> impl Strategy<Value = Vec<u64>> {
     let length = prop_oneof![8 => 1_u64..5, 2 => 5_u64..70, 1 => 2040_u64..2060];
     let first = prop_oneof![
         4 => 0_u64..40,
@@ -70,13 +70,13 @@ pub fn pfns() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(run, 0..40).prop_map(|runs: Vec<Vec<u64>>| runs.concat())
 }
 
-pub fn granules() -> impl Strategy<Value = u64> {
+pub(crate) fn granules() -> impl Strategy<Value = u64> {
     // Page numbers near 2^52 are in reach of granules up to 4096.
     prop_oneof![Just(4096), Just(1), Just(4), Just(512)]
 }
 
 /// A list, and a slice of it.
-pub fn models() -> impl Strategy<Value = Model> {
+pub(crate) fn models() -> impl Strategy<Value = Model> {
     (granules(), pfns(), any::<(prop::sample::Index, prop::sample::Index)>()).prop_map(
         |(granule, pfns, (a, b))| {
             let whole = Model::whole(granule, pfns);
