@@ -65,15 +65,18 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("operation", "workload", "limit"),
     [
+        # The target of docs/performance.md.
         ("fold", "rand4k", 10),
         ("fold", "geo8", 10),
-        ("for", "rand4k", 30),
-        ("build_pages", "rand4k", 40),
-        ("build_pages", "contig", 8),
-        ("build_pfns", "rand4k", 40),
-        ("seek", "rand4k", 1500),
-        ("equal", "rand4k", 10),
-        ("hash", "rand4k", 10),
+        # What it takes, and a quarter more: whoever passes one of these made something slower.
+        ("for", "rand4k", 50),
+        ("build_pages", "rand4k", 60),
+        ("build_pages", "geo8", 20),
+        ("build_pages", "contig", 13),
+        ("build_pfns", "rand4k", 60),
+        ("seek", "rand4k", 2300),
+        ("equal", "rand4k", 4),
+        ("hash", "rand4k", 6),
     ],
 )
 def test_an_operation_takes_few_instructions(

@@ -228,6 +228,8 @@ def test_the_longest_list_is_all_but_one_granule() -> None:
     phyr = Phyr.from_chunks([(4096, top - 4096)])
     agree(phyr, Model(((4096, top - 4096),)))
     assert phyr[-1] == top - 1
+    for cut in (1, 5000, top - 4097):
+        assert phyr[:cut] + phyr[cut:] == phyr
     with pytest.raises(RangeError):
         phyr + Phyr.from_pfns([0])
 

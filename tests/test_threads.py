@@ -236,3 +236,33 @@ def test_an_endless_build_can_be_interrupted(call: str) -> None:
 def test_an_iterable_that_uses_its_own_builder_does_not_hang() -> None:
     nr_chunks, length = map(int, run_alone(REENTRANT).split())
     assert 0 < nr_chunks <= length // 4096
+
+
+ERRORS = """
+import sys, threading
+from phyr import Builder
+sys.setswitchinterval(1e-6)
+builder = Builder()
+stop = False
+def fail():
+    for _ in range(20000):
+        try:
+            builder.append(0, 0)
+        except ValueError:
+            pass
+def look():
+    while not stop:
+        builder.length
+threads = [threading.Thread(target=each) for each in (fail, look)]
+for each in threads:
+    each.start()
+threads[0].join()
+stop = True
+threads[1].join()
+print("fine")
+"""
+
+
+def test_an_error_in_one_thread_does_not_stop_another() -> None:
+    # Making an exception runs Python code, so it must not happen under the builder's lock.
+    assert run_alone(ERRORS) == "fine"

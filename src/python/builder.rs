@@ -122,7 +122,9 @@ impl PyBuilder {
     ///     RangeError: The range is empty, wraps or is out of reach, or the list's length would pass
     ///         2^64 - 1 bytes.
     fn append(&self, paddr: Amount, length: Amount) -> PyResult<()> {
-        Ok(self.lock().append(paddr.0, length.0)?)
+        // The lock ends with this statement: to make an exception of an error is to call Python.
+        let appended = self.lock().append(paddr.0, length.0);
+        Ok(appended?)
     }
 
     /// Append whole pages by number: multiples of the granule.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyType};
+use pyo3::types::PyType;
 
 use super::column::PyColumn;
 use super::numbers::{self, Key, Place};
@@ -47,12 +47,10 @@ impl PyChunks {
         })
     }
 
-    fn batches<'py>(&self, py: Python<'py>, reversed: bool) -> PyResult<Bound<'py, PyAny>> {
-        let batches = Batches { phyr: self.0.clone(), reversed, done: Mutex::new(0) };
-        // Chunks are made a batch at a time; walking a list is work for the interpreter itself.
-        py.import("itertools")?
-            .getattr("chain")?
-            .call_method1("from_iterable", (Bound::new(py, batches)?,))
+    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
+        let class = chunk_class(py)?.clone().unbind();
+        let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
+        Ok(Walk { phyr: self.0.clone(), reversed, class, batch })
     }
 }
 
@@ -136,12 +134,12 @@ impl PyChunks {
         }
     }
 
-    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.batches(py, false)
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Walk> {
+        self.walk(py, false)
     }
 
-    fn __reversed__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.batches(py, true)
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<Walk> {
+        self.walk(py, true)
     }
 
     fn __sizeof__(&self) -> usize {
@@ -158,54 +156,65 @@ fn chunk(value: &Bound<'_, PyAny>) -> Option<Chunk> {
     value.extract().ok().map(|(paddr, length)| Chunk { paddr, length })
 }
 
-/// Chunks made at a time.
+/// Chunks found at a time.
 const BATCH: usize = 256;
 
-/// An iterator over lists of chunks.
+/// Where an iterator is.
+struct Batch {
+    chunks: Vec<Chunk>,
+    /// Chunks of the batch handed out.
+    at: usize,
+    /// Chunks handed out, those of the batch included.
+    done: usize,
+}
+
+/// An iterator over chunks, which threads may share.
 #[pyclass(frozen)]
-struct Batches {
+struct Walk {
     phyr: Phyr,
     reversed: bool,
-    /// Chunks handed out.
-    done: Mutex<usize>,
+    /// The class of what is handed out, at hand.
+    class: Py<PyType>,
+    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    batch: Mutex<Batch>,
+}
+
+impl Walk {
+    fn next(&self) -> Option<Chunk> {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = &mut *batch;
+        if batch.at == batch.chunks.len() {
+            batch.chunks.clear();
+            let mut chunks = self.phyr.chunks();
+            if self.reversed {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth_back(skip);
+                }
+                batch.chunks.extend(chunks.rev().take(BATCH));
+            } else {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth(skip);
+                }
+                batch.chunks.extend(chunks.take(BATCH));
+            }
+            batch.at = 0;
+            batch.done += batch.chunks.len();
+        }
+        let chunk = batch.chunks.get(batch.at).copied();
+        batch.at += usize::from(chunk.is_some());
+        chunk
+    }
 }
 
 #[pymethods]
-impl Batches {
+impl Walk {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
 
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
-        let class = chunk_class(py)?;
-        let mut chunks = self.phyr.chunks();
-        let skip = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            let skip = *done;
-            *done = (skip + BATCH).min(chunks.len());
-            skip
-        };
-        let list = if self.reversed {
-            if skip > 0 {
-                chunks.nth_back(skip - 1);
-            }
-            collect(class, chunks.rev().take(BATCH))?
-        } else {
-            if skip > 0 {
-                chunks.nth(skip - 1);
-            }
-            collect(class, chunks.take(BATCH))?
-        };
-        Ok(Some(list).filter(|list| !list.is_empty()))
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next().map(|chunk| to_python(self.class.bind(py), chunk)).transpose()
     }
-}
-
-fn collect<'py>(
-    class: &Bound<'py, PyType>,
-    chunks: impl Iterator<Item = Chunk>,
-) -> PyResult<Bound<'py, PyList>> {
-    let chunks = chunks.map(|chunk| to_python(class, chunk)).collect::<PyResult<Vec<_>>>()?;
-    PyList::new(class.py(), chunks)
 }
 
 /// The named tuple `phyr.Chunk`.
