@@ -26,7 +26,7 @@ phyr = Phyr.from_pfns([0x100, 0x101, 0x7_0000, 0x200], offset=0x800, length=0x20
 data = phyr.to_bytes()
 shared = SharedMemory(create=True, size=len(data))
 try:
-    shared.buf[: len(data)] = data
+    memoryview(shared.buf)[: len(data)] = data  # type: ignore[arg-type] # None once it is closed
     print("writer:", phyr, flush=True)
     command = [sys.executable, "-c", READER, shared.name, str(len(data))]
     subprocess.run(command, check=True)  # noqa: S603 - the program stands above

@@ -9,9 +9,8 @@
 //! ```
 //!
 //! A node's place (pages and chunks before it) stands in the slot that points to it, so a search
-//! reads a few cache lines a level and no leaf but the one it wants. Every leaf lies at the same
-//! depth, which a billion entries do not bring past four: walking and dropping need no deep
-//! recursion. One list of up to 510 words is a single node, and one of up to two words needs no
+//! reads a few cache lines a level and no leaf but the one it wants. A billion entries bring no leaf
+//! deeper than four: walking and dropping need no deep recursion. One list of up to 510 words is a single node, and one of up to two words needs no
 //! heap at all.
 
 use alloc::boxed::Box;

@@ -1,5 +1,6 @@
 """However a list is built, the same pages give the same list, byte for byte."""
 
+import ctypes
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -144,6 +145,13 @@ def test_arrays_of_every_integer_type_are_taken(code: str) -> None:
 def test_little_endian_arrays_are_taken(dtype: str) -> None:
     pfns = [1, 2, 3, 300, 127, 5]
     agree(Phyr.from_pfns(np.array(pfns, dtype=dtype)), Model.of_pages(pfns))
+
+
+@pytest.mark.parametrize("item", [ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint8, ctypes.c_int])
+def test_arrays_of_ctypes_are_taken(item: type[ctypes.c_uint64]) -> None:
+    """They lend memory without strides, which a contiguous array may do."""
+    pfns = [1, 2, 3, 100, 127, 5]
+    agree(Phyr.from_pfns((item * 6)(*pfns)), Model.of_pages(pfns))
 
 
 def test_the_full_width_of_each_type_is_taken() -> None:

@@ -1,5 +1,7 @@
 """The serialised form comes back as it was written, and nothing else is taken."""
 
+import ctypes
+import mmap
 import random
 from array import array
 from typing import Any
@@ -52,9 +54,19 @@ def test_every_bytes_like_object_is_read() -> None:
         memoryview(b"x" + written)[1:],
         array("B", written),
         np.frombuffer(written, dtype=np.uint8),
+        (ctypes.c_char * len(written)).from_buffer_copy(written),
     ]
     for given_bytes in readable:
         agree(Phyr.from_bytes(given_bytes), SMALL)
+
+
+def test_a_list_is_read_from_shared_memory() -> None:
+    written = built(SMALL).to_bytes()
+    with mmap.mmap(-1, len(written)) as shared:
+        shared[:] = written
+        phyr = Phyr.from_bytes(shared)
+        shared[:] = bytes(len(written))
+        agree(phyr, SMALL)
 
 
 @pytest.mark.parametrize("given_object", ["text", 5, None, [1, 2]])

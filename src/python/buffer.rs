@@ -12,9 +12,20 @@ use pyo3::buffer::{ElementType, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 
 use super::column::PyColumn;
 use super::error;
+
+/// The memory that an object lends.
+pub(super) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    PyUntypedBuffer::get(object).or_else(|failure| {
+        // An exporter may leave out the strides of contiguous memory, as ctypes does. A memoryview
+        // fills them in.
+        let view = PyMemoryView::from(object).map_err(|_| failure)?;
+        PyUntypedBuffer::get(&view)
+    })
+}
 
 /// How the items of an array are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +59,7 @@ impl Array {
     ///
     /// With `raw`, any memory is taken as packed `u64`.
     pub(super) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
-        let buffer = PyUntypedBuffer::get(object).map_err(|failure| {
+        let buffer = borrow(object).map_err(|failure| {
             let what = format!("{} lends no array: {failure}", object.get_type());
             error::new("ArrayError", what, error::NO_NUMBERS)
         })?;
@@ -88,7 +99,7 @@ impl Array {
             _ => Err(error::new(
                 "ArrayTypeError",
                 format!(
-                    "an array of format {:?} does not hold integers in this machine's byte order",
+                    "an array of format {:?} does not hold integers, or not in this machine's byte order",
                     buffer.format(),
                 ),
                 error::NO_NUMBERS,
@@ -98,7 +109,7 @@ impl Array {
 
     /// A copy of the bytes that `object` lends.
     pub(super) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-        let buffer = PyUntypedBuffer::get(object)?;
+        let buffer = borrow(object)?;
         if !buffer.is_c_contiguous() {
             return Err(error::new(
                 "ArrayError",

@@ -12,6 +12,7 @@ use pyo3::types::PyType;
 
 use super::column::PyColumn;
 use super::numbers::{self, Key, Place};
+use super::phyr::hash;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
 
@@ -107,6 +108,14 @@ impl PyChunks {
 
     fn __contains__(&self, value: &Bound<'_, PyAny>) -> bool {
         self.count(value) > 0
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| self.0 == other.0)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| hash(&self.0))
     }
 
     fn __len__(&self) -> usize {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 
-use super::buffer::Array;
+use super::buffer::{self, Array};
 use super::error;
 
 /// Holds a buffer in place, and tells where it lies.
@@ -42,7 +42,7 @@ impl PyLoan {
             let what = format!("{} has no buffer", buffer.get_type());
             return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
         }
-        let lent = PyUntypedBuffer::get(buffer)
+        let lent = buffer::borrow(buffer)
             .ok()
             .filter(|lent| lent.is_c_contiguous() || lent.is_fortran_contiguous())
             .ok_or_else(|| {

@@ -51,6 +51,13 @@ impl AsRef<Phyr> for PyPhyr {
     }
 }
 
+/// A hash of the list's value, the same in every process.
+pub(super) fn hash(phyr: &Phyr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    phyr.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Bytes `offset` to `offset + length` of a list, or from `offset` to its end.
 pub(super) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyResult<PyPhyr> {
     let end = match length {
@@ -359,11 +366,7 @@ impl PyPhyr {
     }
 
     fn __hash__(&self, py: Python<'_>) -> u64 {
-        py.detach(|| {
-            let mut hasher = DefaultHasher::new();
-            self.0.hash(&mut hasher);
-            hasher.finish()
-        })
+        py.detach(|| hash(&self.0))
     }
 
     #[expect(clippy::unused_self, reason = "the signature of the slot")]
