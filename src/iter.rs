@@ -148,6 +148,32 @@ impl<'a> Chunks<'a> {
         self.front.number += chunks;
     }
 
+    /// Hands out chunks until `f` says to stop; the chunk that it stopped at counts as taken.
+    ///
+    /// As fast as `fold`. About `most` chunks are wanted: what lies beyond is not looked at.
+    pub(crate) fn walk(&mut self, most: usize, mut f: impl FnMut(Chunk) -> bool) {
+        loop {
+            // The ends, which may be trimmed, by the plain way.
+            if self.skip > 0 || self.remaining() <= 1 {
+                match self.next() {
+                    Some(chunk) if f(chunk) => continue,
+                    _ => return,
+                }
+            }
+            let Some(mut words) = self.next_slice() else { return };
+            if core::ptr::eq(self.front.node.words, self.back.node.words) {
+                words = &words[..words::before(words, words.len())];
+            }
+            let walk = WalkNode { words, most: most.max(1), granule: self.granule, f };
+            let (back, taken, chunks, go_on) = wide::run(walk);
+            f = back;
+            self.advance(taken, chunks);
+            if !go_on {
+                return;
+            }
+        }
+    }
+
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
@@ -308,5 +334,44 @@ impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
             chunks += 1;
         }
         (acc, f, chunks)
+    }
+}
+
+/// The inner loop of `walk`: untrimmed entries of one node, until the closure says to stop.
+struct WalkNode<'w, F> {
+    words: &'w [u64],
+    most: usize,
+    granule: Granule,
+    f: F,
+}
+
+impl<F: FnMut(Chunk) -> bool> Wide for WalkNode<'_, F> {
+    /// The closure, the words and chunks taken, and whether to go on.
+    type Output = (F, usize, u64, bool);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { words, most, granule, mut f } = self;
+        let few = &words[..words.len().min(most)];
+        if words::is_plain(few) {
+            for (taken, &word) in (1..).zip(few) {
+                let entry = Entry::stored(word);
+                let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
+                if !f(Chunk::of_run(granule, run)) {
+                    return (f, taken, taken as u64, false);
+                }
+            }
+            return (f, few.len(), few.len() as u64, true);
+        }
+        let (mut word, mut chunks) = (0, 0);
+        while word < words.len() {
+            let (run, len) = words::decode(words, word);
+            word += len;
+            chunks += 1;
+            if !f(Chunk::of_run(granule, run)) {
+                return (f, word, chunks, false);
+            }
+        }
+        (f, word, chunks, true)
     }
 }

@@ -1,0 +1,151 @@
+//! What a device asks of its segments, and where that cuts a chunk.
+
+use super::DescError;
+use crate::iter::Chunk;
+use crate::phyr::Phyr;
+
+/// What a device asks of each segment. The default asks for nothing.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::Limits;
+///
+/// // As the block layer describes an NVMe controller with pages of 4 KiB.
+/// let limits = Limits { virt_boundary_mask: 0xfff, ..Limits::default() };
+/// assert_eq!(limits.max_segment_size, u64::MAX);
+/// ```
+///
+/// Source: `dma_get_max_seg_size()`, `dma_get_seg_boundary()`, `include/linux/dma-mapping.h`;
+/// `virt_boundary_mask` of `struct queue_limits`, `include/linux/blkdev.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Most bytes of a segment, at least one.
+    pub max_segment_size: u64,
+    /// No segment crosses a multiple of this plus one; one less than a power of two, or all ones.
+    pub seg_boundary_mask: u64,
+    /// Inside the list, segments start and end at multiples of this plus one; one less than a
+    /// power of two, 0 for none.
+    pub virt_boundary_mask: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_segment_size: u64::MAX, seg_boundary_mask: u64::MAX, virt_boundary_mask: 0 }
+    }
+}
+
+/// Limits made ready for use: they are consistent, and cutting cannot fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Bytes of a segment, less one, counted from the multiple of `align + 1` at or before it.
+    more: u64,
+    /// Cuts for size fall on multiples of this plus one. At most `more`.
+    align: u64,
+    boundary: u64,
+}
+
+/// One less than a power of two: a mask of low bits.
+fn is_low_mask(mask: u64) -> bool {
+    mask & mask.wrapping_add(1) == 0
+}
+
+impl Cut {
+    /// Limits, together with what a format asks: at most `most` bytes a segment, and cuts for size
+    /// at multiples of `align`, a power of two.
+    pub(crate) fn new(limits: Limits, most: u64, align: u64) -> Result<Self, DescError> {
+        let Limits { max_segment_size, seg_boundary_mask, virt_boundary_mask } = limits;
+        for mask in [seg_boundary_mask, virt_boundary_mask] {
+            if !is_low_mask(mask) {
+                return Err(DescError::Mask { mask });
+            }
+        }
+        if seg_boundary_mask < virt_boundary_mask {
+            return Err(DescError::Boundaries { seg_boundary_mask, virt_boundary_mask });
+        }
+        let align = virt_boundary_mask | (align - 1);
+        // Zero if less than one unit fits.
+        let size = max_segment_size.min(most) & !align;
+        let Some(more) = size.checked_sub(1) else {
+            let least = align.saturating_add(1);
+            return Err(DescError::SegmentSize { max_segment_size, least });
+        };
+        Ok(Self { more, align, boundary: seg_boundary_mask })
+    }
+
+    /// Aligned blocks of `size` bytes, a power of two.
+    pub(crate) fn blocks(size: u64) -> Self {
+        Self { more: size - 1, align: size - 1, boundary: u64::MAX }
+    }
+
+    /// No limits: segments are chunks.
+    pub(crate) const NONE: Self = Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX };
+
+    /// Bytes of the first segment of `chunk`.
+    #[inline]
+    pub(crate) fn length(self, chunk: Chunk) -> u64 {
+        // `align` is at most `more`, and of `boundary` bits are masked: neither wraps.
+        let by_size = self.more - (chunk.paddr & self.align);
+        let by_boundary = self.boundary - (chunk.paddr & self.boundary);
+        (chunk.length - 1).min(by_size).min(by_boundary) + 1
+    }
+
+    /// Bytes of every full segment from `paddr` on, where they are all alike; else 0.
+    #[inline]
+    pub(crate) fn step(self, paddr: u64) -> u64 {
+        let step = self.more + 1;
+        let is_free = self.boundary == u64::MAX
+            || step.is_power_of_two() && step - 1 <= self.boundary && paddr & (step - 1) == 0;
+        if paddr & self.align == 0 && is_free { step } else { 0 }
+    }
+
+    /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
+    pub(crate) fn count(self, phyr: &Phyr) -> u64 {
+        // No chunk is longer than the list, nor starts `align` bytes after a multiple.
+        let longest = phyr.length().saturating_add(self.align);
+        if self.boundary == u64::MAX && longest <= self.more {
+            return phyr.nr_chunks();
+        }
+        phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk))
+    }
+
+    /// Segments of one chunk.
+    #[inline]
+    fn count_chunk(self, mut chunk: Chunk) -> u64 {
+        let mut count = 0;
+        loop {
+            let length = self.length(chunk);
+            count += 1;
+            if length == chunk.length {
+                return count;
+            }
+            chunk = Chunk { paddr: chunk.paddr + length, length: chunk.length - length };
+            let step = self.step(chunk.paddr);
+            if step != 0 {
+                return count + chunk.length.div_ceil(step);
+            }
+        }
+    }
+}
+
+/// Checks that every boundary inside a list is a multiple of `mask + 1`.
+///
+/// O(1) where the list's granule says so already, one walk elsewhere.
+pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
+    if phyr.granule().bytes() > mask {
+        return Ok(());
+    }
+    let ends = phyr.nr_chunks().saturating_sub(1);
+    let check = |state: Result<(u64, u64), DescError>, chunk: Chunk| {
+        let (number, position) = state?;
+        if number > 0 && chunk.paddr & mask != 0 {
+            return Err(DescError::Gap { paddr: chunk.paddr, position, mask });
+        }
+        let position = position + chunk.length;
+        if number < ends && !chunk.last() & mask != 0 {
+            return Err(DescError::Gap { paddr: chunk.last().wrapping_add(1), position, mask });
+        }
+        Ok((number + 1, position))
+    };
+    phyr.chunks().fold(Ok((0, 0)), check).map(|_| ())
+}

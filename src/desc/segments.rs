@@ -1,0 +1,159 @@
+//! The walk that every format shares: chunks, cut where the limits say.
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use super::limits::{Cut, check_boundaries};
+use super::{DescError, Limits};
+use crate::iter::{Chunk, Chunks};
+use crate::phyr::Phyr;
+
+/// The segments of a list under a device's limits, in order: the largest that fit, greedily.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::{Limits, Segments};
+///
+/// let mut builder = phyr::Builder::new();
+/// builder.append(0xf000, 0x3000)?;
+/// let phyr = builder.finish();
+/// let limits = Limits { seg_boundary_mask: 0xffff, ..Limits::default() };
+/// let lengths: Vec<u64> = Segments::new(&phyr, limits)?.map(|segment| segment.length).collect();
+/// assert_eq!(lengths, [0x1000, 0x2000]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Segments<'a> {
+    chunks: Chunks<'a>,
+    /// What is left of the chunk being cut; no bytes between chunks.
+    rest: Chunk,
+    cut: Cut,
+}
+
+/// No bytes.
+const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
+
+/// Takes the first `length` bytes off a chunk that has as many.
+#[inline]
+fn take(rest: &mut Chunk, length: u64) -> Chunk {
+    let segment = Chunk { paddr: rest.paddr, length };
+    // Wraps only after the last byte of the 64-bit space, where nothing is left.
+    rest.paddr = rest.paddr.wrapping_add(length);
+    rest.length -= length;
+    segment
+}
+
+impl<'a> Segments<'a> {
+    /// The segments of `phyr`.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::Mask`], [`DescError::SegmentSize`] and [`DescError::Boundaries`] for limits that
+    /// nothing satisfies; [`DescError::Gap`] where a boundary inside the list breaks the virt
+    /// boundary.
+    pub fn new(phyr: &'a Phyr, limits: Limits) -> Result<Self, DescError> {
+        let cut = Cut::new(limits, u64::MAX, 1)?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        Ok(Self::from(phyr, cut, 0))
+    }
+
+    /// The segments from byte `position` on, which is where one starts.
+    pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
+        // A place of another table may lie beyond; there, nothing is left.
+        let chunks = phyr.chunks_from(position.min(phyr.length()));
+        Self { chunks, rest: NOTHING, cut }
+    }
+
+    /// Hands the next `most` segments, or as many as there are, to `put`.
+    pub(crate) fn walk(&mut self, most: usize, mut put: impl FnMut(Chunk)) {
+        let mut left = most;
+        let cut = self.cut;
+        cut_whole(cut, &mut self.rest, &mut left, &mut put);
+        if left == 0 {
+            return;
+        }
+        let mut rest = NOTHING;
+        self.chunks.walk(left, |chunk| {
+            let length = cut.length(chunk);
+            put(Chunk { paddr: chunk.paddr, length });
+            left -= 1;
+            if length != chunk.length {
+                rest = chunk;
+                take(&mut rest, length);
+                cut_whole(cut, &mut rest, &mut left, &mut put);
+            }
+            left > 0
+        });
+        self.rest = rest;
+    }
+}
+
+/// The next segment of a chunk that has bytes.
+#[inline]
+fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
+    let length = cut.length(*rest);
+    take(rest, length)
+}
+
+/// Cuts `rest` until nothing is left of it, or of the `left` segments.
+#[inline]
+fn cut_whole(cut: Cut, rest: &mut Chunk, left: &mut usize, put: &mut impl FnMut(Chunk)) {
+    while rest.length > 0 && *left > 0 {
+        let step = cut.step(rest.paddr);
+        if step > 0 && rest.length >= step {
+            let count = usize::try_from(rest.length / step).unwrap_or(usize::MAX).min(*left);
+            let mut paddr = rest.paddr;
+            for _ in 0..count {
+                put(Chunk { paddr, length: step });
+                paddr = paddr.wrapping_add(step);
+            }
+            take(rest, step * count as u64);
+            *left -= count;
+        } else {
+            put(cut_one(cut, rest));
+            *left -= 1;
+        }
+    }
+}
+
+impl fmt::Debug for Segments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments").field("chunks", &self.chunks).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Chunk;
+
+    #[inline]
+    fn next(&mut self) -> Option<Chunk> {
+        if self.rest.length == 0 {
+            self.rest = self.chunks.next()?;
+        }
+        Some(cut_one(self.cut, &mut self.rest))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // At least a segment a chunk; how many more, only a walk can say.
+        let chunks = self.chunks.len();
+        let least = chunks + usize::from(self.rest.length > 0);
+        (least, if least == 0 { Some(0) } else { None })
+    }
+
+    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
+        let Self { chunks, mut rest, cut } = self;
+        let mut acc = start;
+        while rest.length > 0 {
+            acc = f(acc, cut_one(cut, &mut rest));
+        }
+        chunks.fold(acc, |mut acc, mut rest| {
+            while rest.length > 0 {
+                acc = f(acc, cut_one(cut, &mut rest));
+            }
+            acc
+        })
+    }
+}
+
+impl FusedIterator for Segments<'_> {}
