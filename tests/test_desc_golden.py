@@ -1,10 +1,11 @@
 """Descriptors beside byte images that were written by hand."""
 
-from desc_model import VMEMMAP, golden
+from desc_model import golden
 
 from phyr import Phyr, desc
 
 PHYR = Phyr.from_chunks([(0x3800, 0x1800), (0x9000, 0x1000), (0x7000, 0x10)])
+VMEMMAP = 0xFFFF_EA00_0000_0000
 UADDR = 0x7F00_0000_0000
 
 

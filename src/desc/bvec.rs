@@ -59,7 +59,7 @@ impl PageStructs {
     /// Pointer to the `struct page` of the page that holds `paddr`.
     #[must_use]
     pub const fn page(self, paddr: u64) -> u64 {
-        // Wraps like the pointer arithmetic that it mirrors, and `paddr` undoes it.
+        // Wraps like the pointer arithmetic that it mirrors; tables check that theirs do not.
         self.vmemmap.wrapping_add((paddr >> self.page_lg2) * Self::STRUCT_SIZE)
     }
 
@@ -80,12 +80,14 @@ impl PageStructs {
         low(paddr & (self.page_size() - 1))
     }
 
-    /// Checks that RAM is behind the list: nothing else has a `struct page`.
-    pub(crate) fn check(phyr: &Phyr) -> Result<(), DescError> {
-        match phyr.kind() {
-            Kind::Ram => Ok(()),
-            Kind::Mmio { provider } => Err(DescError::NoPages { provider }),
+    /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
+    /// virtual space. Walks the list.
+    pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
+        if let Kind::Mmio { provider } = phyr.kind() {
+            return Err(DescError::NoPages { provider });
         }
+        let offset = (last_of(phyr) >> self.page_lg2) * Self::STRUCT_SIZE;
+        check_sum(self.vmemmap, offset)
     }
 }
 
@@ -100,6 +102,19 @@ pub(crate) fn check_size(
         Ok(())
     } else {
         Err(DescError::Size { field, size, least, most })
+    }
+}
+
+/// The highest address of a list, 0 if it is empty.
+pub(crate) fn last_of(phyr: &Phyr) -> u64 {
+    phyr.chunks().fold(0, |last, chunk| chunk.last().max(last))
+}
+
+/// Checks that an address does not pass 2^64.
+pub(crate) fn check_sum(base: u64, offset: u64) -> Result<(), DescError> {
+    match base.checked_add(offset) {
+        Some(_) => Ok(()),
+        None => Err(DescError::Wraps { base, offset }),
     }
 }
 
@@ -157,10 +172,11 @@ impl Table<BioVecLayout> {
     ///
     /// # Errors
     ///
-    /// [`DescError::NoPages`] for a device's memory; errors of
+    /// [`DescError::NoPages`] for a device's memory; [`DescError::Wraps`] for a page whose
+    /// `struct page` would pass the end of the virtual space; errors of
     /// [`Segments::new`](super::Segments::new).
     pub fn bio_vecs(phyr: &Phyr, pages: PageStructs, limits: Limits) -> Result<Self, DescError> {
-        PageStructs::check(phyr)?;
+        pages.check(phyr)?;
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         Ok(Self::new(phyr.clone(), BioVecLayout(pages), cut, cut.count(phyr)))
@@ -214,10 +230,7 @@ impl Table<IoVecLayout> {
     pub fn iovecs(phyr: &Phyr, uaddr: u64, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
-        let last = phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
-        if uaddr.checked_add(last).is_none() {
-            return Err(DescError::Wraps { base: uaddr, offset: last });
-        }
+        check_sum(uaddr, last_of(phyr))?;
         Ok(Self::new(phyr.clone(), IoVecLayout { uaddr }, cut, cut.count(phyr)))
     }
 }

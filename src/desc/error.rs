@@ -148,7 +148,8 @@ impl fmt::Display for DescError {
             Self::Gap { paddr, position, mask } => write!(
                 f,
                 "the boundary at position {position:#x}, at address {paddr:#x}, is inside the list \
-                 and has bits of {mask:#x} set, which the format cannot express"
+                 and not a multiple of {:#x}, which the format cannot express",
+                u128::from(mask) + 1,
             ),
             Self::Unaligned { field, value, align } => {
                 write!(f, "{field} {value:#x} is not a multiple of {align:#x}")

@@ -7,7 +7,8 @@ use super::table::{Layout, Table};
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
 
-/// The best size for a page list of one size: the smallest with which the fewest blocks result.
+/// The best size for a page list of one size: the largest that fits, but none larger than the
+/// smallest that holds the whole list in one block.
 ///
 /// `pgsize_bitmap` has bit *n* set where the device takes blocks of `1 << n` bytes; sizes below
 /// 4096 are left out. `iova` is where the device is to see the first byte. Inside the list, runs

@@ -1,6 +1,7 @@
 //! Map requests to VFIO and iommufd: the fewest that describe a list.
 
 use super::DescError;
+use super::bvec::{check_size, check_sum};
 use super::limits::{Cut, check_boundaries};
 use super::table::{Layout, Table};
 use crate::iter::Chunk;
@@ -87,7 +88,7 @@ pub fn map_requests(
     page_size: u64,
     max_requests: u64,
 ) -> Result<Table<RequestLayout>, DescError> {
-    super::bvec::check_size("page size", page_size, 1, 1 << 63)?;
+    check_size("page size", page_size, 1, 1 << 63)?;
     let iova = dma.translate(0).unwrap_or(0);
     let fields = [("iova", iova), ("uaddr", uaddr), ("length", dma.length())];
     for (field, value) in fields {
@@ -96,10 +97,7 @@ pub fn map_requests(
         }
     }
     check_boundaries(dma, page_size - 1)?;
-    let offset = dma.length().saturating_sub(1);
-    if uaddr.checked_add(offset).is_none() {
-        return Err(DescError::Wraps { base: uaddr, offset });
-    }
+    check_sum(uaddr, dma.length().saturating_sub(1))?;
     let nr_requests = dma.nr_chunks();
     if nr_requests > max_requests {
         return Err(DescError::TooMany { nr_requests, max_requests });

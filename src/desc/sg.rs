@@ -12,7 +12,7 @@
 //! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
 //! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
 
-use super::bvec::{PageStructs, low, words};
+use super::bvec::{PageStructs, check_sum, last_of, low, words};
 use super::limits::{Cut, check_boundaries};
 use super::table::{Layout, Table};
 use super::{DescError, Limits};
@@ -115,7 +115,7 @@ impl Table<SgLayout> {
     /// # Errors
     ///
     /// [`DescError::NoPages`] for a device's memory; [`DescError::Unaligned`] if `address` is not a
-    /// multiple of 4096; [`DescError::Wraps`] if blocks or bus addresses pass 2^64; errors of
+    /// multiple of 4096; [`DescError::Wraps`] if blocks, pointers or bus addresses pass 2^64; errors of
     /// [`Segments::new`](super::Segments::new).
     pub fn scatterlist(
         phyr: &Phyr,
@@ -124,7 +124,7 @@ impl Table<SgLayout> {
         bus_offset: Option<u64>,
         limits: Limits,
     ) -> Result<Self, DescError> {
-        PageStructs::check(phyr)?;
+        pages.check(phyr)?;
         if !address.is_multiple_of(4096) {
             return Err(DescError::Unaligned {
                 field: "block address",
@@ -132,20 +132,15 @@ impl Table<SgLayout> {
                 align: 4096,
             });
         }
-        if let Some(offset) = bus_offset.filter(|&offset| offset > 0) {
-            let last = phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
-            if offset.checked_add(last).is_none() {
-                return Err(DescError::Wraps { base: offset, offset: last });
-            }
+        if let Some(bus_offset) = bus_offset.filter(|&offset| offset > 0) {
+            check_sum(bus_offset, last_of(phyr))?;
         }
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         let layout = SgLayout { pages, address, bus_offset };
         let table = Self::new(phyr.clone(), layout, cut, cut.count(phyr));
         let offset = table.nr_blocks().saturating_mul(4096).saturating_sub(1);
-        if address.checked_add(offset).is_none() {
-            return Err(DescError::Wraps { base: address, offset });
-        }
+        check_sum(address, offset)?;
         Ok(table)
     }
 }

@@ -532,9 +532,9 @@ pub(super) fn sgl<'py>(
     py.import("phyr._desc")?.getattr("Sgl")?.call1((sgl1, segments))
 }
 
-/// Return the best size for a page list of one size: the smallest that makes the fewest blocks.
+/// Return the best size for a page list of one size: the largest that fits.
 ///
-/// Sizes below 4096 are left out. Returns 0 where no size fits.
+/// None is taken that is larger than the smallest that holds the whole list in one block. Sizes below 4096 are left out. Returns 0 where no size fits.
 ///
 /// Args:
 ///     phyr: The memory.

@@ -24,7 +24,7 @@ use crate::desc::{self, PageStructs, ReadError};
 ///
 /// Examples:
 ///     >>> from_bio_vecs(bytes.fromhex("c000000000000000f00f000010000000"), vmemmap=0)
-///     Phyr(0xff0 bytes, granule 4096, 1 chunks: 0x3010+0xff0)
+///     Phyr(0xff0 bytes, granule 4096, 1 chunk: 0x3010+0xff0)
 #[pyfunction]
 #[pyo3(
     signature = (data, *, vmemmap, page_size=Amount(4096), granule=Amount(4096)),
@@ -53,7 +53,7 @@ pub(super) fn from_bio_vecs(
 ///
 /// Examples:
 ///     >>> from_iovecs(bytes.fromhex("00300000 00000000 00100000 00000000"), 0x1000)
-///     Phyr(0x1000 bytes, granule 4096, 1 chunks: 0x2000+0x1000)
+///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x2000+0x1000)
 #[pyfunction]
 #[pyo3(
     signature = (data, uaddr, *, granule=Amount(4096)),
@@ -106,7 +106,7 @@ pub(super) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResu
 /// Examples:
 ///     >>> entry = bytes.fromhex("c200000000000000 00000000 00100000") + bytes(16)
 ///     >>> from_scatterlist(entry, vmemmap=0)
-///     Phyr(0x1000 bytes, granule 4096, 1 chunks: 0x3000+0x1000)
+///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x3000+0x1000)
 #[pyfunction]
 #[pyo3(
     signature = (
@@ -184,7 +184,7 @@ pub(super) fn from_prp(
 ///
 /// Examples:
 ///     >>> from_sgl(bytes.fromhex("0070000000000000 0010000000000000"), read=None)
-///     Phyr(0x1000 bytes, granule 4096, 1 chunks: 0x7000+0x1000)
+///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x7000+0x1000)
 ///
 /// Source:
 ///     NVM Express Base Specification 2.0, section 4.1.2.
