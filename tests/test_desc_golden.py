@@ -1,7 +1,6 @@
 """Descriptors beside byte images that were written by hand."""
 
 from desc_model import golden
-
 from phyr import Phyr, desc
 
 PHYR = Phyr.from_chunks([(0x3800, 0x1800), (0x9000, 0x1000), (0x7000, 0x10)])

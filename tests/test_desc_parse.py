@@ -1,14 +1,17 @@
 """Lists from the bytes of others, hostile ones included."""
 
 import struct
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from desc_model import ALL, VMEMMAP
 from hypothesis import given
 from hypothesis import strategies as st
-
 from phyr import AlignmentError, FormatError, HiddenPagesError, Phyr, RangeError, desc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def entry(link: int, length: int = 4096, dma: tuple[int, int] = (0, 0)) -> bytes:
@@ -45,7 +48,7 @@ def test_a_pointer_to_no_struct_page_is_an_error() -> None:
             desc.from_scatterlist(entry(link | 2), vmemmap=VMEMMAP)
         with pytest.raises(FormatError, match=f"record 0: page is {link:#x}"):
             desc.from_bio_vecs(struct.pack("<QII", link, 1, 0), vmemmap=VMEMMAP)
-    with pytest.raises(FormatError, match="page size|record 0"):
+    with pytest.raises(FormatError, match="record 0: page is"):
         desc.from_bio_vecs(struct.pack("<QII", page((1 << 52) - 1), 1, 4096), vmemmap=VMEMMAP)
 
 
@@ -65,7 +68,7 @@ def test_records_are_whole_and_hold_bytes() -> None:
     for read, keywords in readers:
         with pytest.raises(FormatError, match="17 bytes are not whole records"):
             read(bytes(17), **keywords)
-        with pytest.raises(FormatError, match="record 0: .*no bytes"):
+        with pytest.raises(FormatError, match=r"record 0: .*no bytes"):
             read(bytes(32), **keywords)
         with pytest.raises(RangeError, match="granule 3"):
             read(bytes(32), granule=3, **keywords)
@@ -75,7 +78,7 @@ def test_records_are_whole_and_hold_bytes() -> None:
 
 def test_what_a_list_cannot_hold_is_named_by_record() -> None:
     rows = struct.pack("<QQQQ", 0x1000, 0x10, 0x5000, 0x10)
-    with pytest.raises(FormatError, match="record 1: .*not a multiple of granule 4096") as caught:
+    with pytest.raises(FormatError, match=r"record 1: .*not a multiple of granule 4096") as caught:
         desc.from_phys_vecs(rows)
     assert caught.value.index == 1
     assert desc.from_phys_vecs(rows, granule=16).length == 0x20
@@ -88,17 +91,16 @@ def test_what_a_list_cannot_hold_is_named_by_record() -> None:
 @given(st.binary(max_size=320), st.integers(0, ALL), st.booleans())
 def test_any_bytes_are_a_list_or_an_error(noise: bytes, base: int, dma: bool) -> None:  # noqa: FBT001
     noise = noise[: len(noise) // 32 * 32]
-    for read in (
+    readers: list[Callable[[], Phyr]] = [
         lambda: desc.from_scatterlist(noise, vmemmap=base, dma=dma, granule=1),
         lambda: desc.from_scatterlist(noise, vmemmap=0, address=base, dma=dma),
         lambda: desc.from_bio_vecs(noise, vmemmap=base, granule=1),
         lambda: desc.from_iovecs(noise, base, granule=1),
         lambda: desc.from_phys_vecs(noise, granule=1),
-    ):
-        try:
+    ]
+    for read in readers:
+        with suppress(FormatError):
             read().validate()
-        except FormatError:
-            pass
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 2)), max_size=12))
@@ -109,10 +111,8 @@ def test_any_links_end_or_are_an_error(rows: list[tuple[int, int, int]]) -> None
         else entry(page(target * 3) | mark, 4096 * size)
         for target, mark, size in rows
     )
-    try:
+    with suppress(FormatError):
         desc.from_scatterlist(table, vmemmap=VMEMMAP, address=0x8000).validate()
-    except FormatError:
-        pass
 
 
 def test_ranges_are_inclusive_or_not() -> None:
