@@ -148,30 +148,24 @@ impl<'a> Chunks<'a> {
         self.front.number += chunks;
     }
 
-    /// Hands out chunks until `f` says to stop; the chunk that it stopped at counts as taken.
+    /// Copies the next chunks to `out`; returns how many. Fewer than fit do not mean that none are
+    /// left, but none does.
     ///
-    /// As fast as `fold`. About `most` chunks are wanted: what lies beyond is not looked at.
-    pub(crate) fn walk(&mut self, most: usize, mut f: impl FnMut(Chunk) -> bool) {
-        loop {
-            // The ends, which may be trimmed, by the plain way.
-            if self.skip > 0 || self.remaining() <= 1 {
-                match self.next() {
-                    Some(chunk) if f(chunk) => continue,
-                    _ => return,
-                }
-            }
-            let Some(mut words) = self.next_slice() else { return };
-            if core::ptr::eq(self.front.node.words, self.back.node.words) {
-                words = &words[..words::before(words, words.len())];
-            }
-            let walk = WalkNode { words, most: most.max(1), granule: self.granule, f };
-            let (back, taken, chunks, go_on) = wide::run(walk);
-            f = back;
-            self.advance(taken, chunks);
-            if !go_on {
-                return;
-            }
+    /// Stops and starts at little cost, and copies as fast as `fold` visits.
+    pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
+        // The ends, which may be trimmed, by the plain way.
+        if self.skip > 0 || self.remaining() <= 1 {
+            let Some((slot, chunk)) = out.first_mut().zip(self.next()) else { return 0 };
+            *slot = chunk;
+            return 1;
         }
+        let Some(mut words) = self.next_slice() else { return 0 };
+        if core::ptr::eq(self.front.node.words, self.back.node.words) {
+            words = &words[..words::before(words, words.len())];
+        }
+        let (taken, chunks) = wide::run(ReadNode { words, granule: self.granule, out });
+        self.advance(taken, chunks as u64);
+        chunks
     }
 
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
@@ -337,41 +331,40 @@ impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
     }
 }
 
-/// The inner loop of `walk`: untrimmed entries of one node, until the closure says to stop.
-struct WalkNode<'w, F> {
+/// The inner loop of `read`: untrimmed entries of one node, as many as there is room for.
+struct ReadNode<'w, 'o> {
     words: &'w [u64],
-    most: usize,
     granule: Granule,
-    f: F,
+    out: &'o mut [Chunk],
 }
 
-impl<F: FnMut(Chunk) -> bool> Wide for WalkNode<'_, F> {
-    /// The closure, the words and chunks taken, and whether to go on.
-    type Output = (F, usize, u64, bool);
+impl Wide for ReadNode<'_, '_> {
+    /// The words and chunks copied.
+    type Output = (usize, usize);
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
-        let Self { words, most, granule, mut f } = self;
-        let few = &words[..words.len().min(most)];
+    fn run(self) -> (usize, usize) {
+        let Self { words, granule, out } = self;
+        let count = words.len().min(out.len());
+        let few = &words[..count];
         if words::is_plain(few) {
-            for (taken, &word) in (1..).zip(few) {
+            for (slot, &word) in out.iter_mut().zip(few) {
                 let entry = Entry::stored(word);
                 let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
-                if !f(Chunk::of_run(granule, run)) {
-                    return (f, taken, taken as u64, false);
-                }
+                *slot = Chunk::of_run(granule, run);
             }
-            return (f, few.len(), few.len() as u64, true);
+            return (count, count);
         }
         let (mut word, mut chunks) = (0, 0);
-        while word < words.len() {
+        for slot in out {
+            if word == words.len() {
+                break;
+            }
             let (run, len) = words::decode(words, word);
+            *slot = Chunk::of_run(granule, run);
             word += len;
             chunks += 1;
-            if !f(Chunk::of_run(granule, run)) {
-                return (f, word, chunks, false);
-            }
         }
-        (f, word, chunks, true)
+        (word, chunks)
     }
 }

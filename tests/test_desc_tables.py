@@ -1,6 +1,7 @@
 """Scatterlists and vectors: what is written is what an independent reader finds."""
 
 import struct
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -279,9 +280,9 @@ def test_memory_to_fill_must_be_writable_contiguous_and_long_enough() -> None:
     for buffer, why in cases:
         with pytest.raises(ValueError, match=why):
             table.fill(buffer)
-    array = np.zeros(8, dtype=np.uint64)
-    assert table.fill(memoryview(array)) == 32
-    assert array.tolist() == [0x1000, 0x1000, 0x5000, 0x1000, 0, 0, 0, 0]
+    words = array("Q", bytes(64))
+    assert table.fill(words) == 32
+    assert words.tolist() == [0x1000, 0x1000, 0x5000, 0x1000, 0, 0, 0, 0]
 
 
 def test_what_is_lent_cannot_be_written_and_outlives_its_table() -> None:

@@ -1,5 +1,7 @@
 //! What a device asks of its segments, and where that cuts a chunk.
 
+use core::num::NonZeroU64;
+
 use super::DescError;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
@@ -82,7 +84,7 @@ impl Cut {
     pub(crate) const NONE: Self = Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX };
 
     /// Bytes of the first segment of `chunk`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn length(self, chunk: Chunk) -> u64 {
         // `align` is at most `more`, and of `boundary` bits are masked: neither wraps.
         let by_size = self.more - (chunk.paddr & self.align);
@@ -90,13 +92,33 @@ impl Cut {
         (chunk.length - 1).min(by_size).min(by_boundary) + 1
     }
 
-    /// Bytes of every full segment from `paddr` on, where they are all alike; else 0.
-    #[inline]
-    pub(crate) fn step(self, paddr: u64) -> u64 {
-        let step = self.more + 1;
+    /// Whether none of `chunks` is cut.
+    #[inline(always)]
+    pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
+        let mut longest = 0;
+        let mut farthest = 0;
+        for chunk in chunks {
+            // Neither wraps, since no chunk passes 2^64.
+            longest = longest.max((chunk.paddr & self.align) + (chunk.length - 1));
+            farthest = farthest.max((chunk.paddr & self.boundary) + (chunk.length - 1));
+        }
+        longest <= self.more && farthest <= self.boundary
+    }
+
+    /// Bytes of every full segment from `paddr` on, where they are all alike.
+    #[inline(always)]
+    pub(crate) fn step(self, paddr: u64) -> Option<NonZeroU64> {
+        let step = NonZeroU64::MIN.saturating_add(self.more);
         let is_free = self.boundary == u64::MAX
-            || step.is_power_of_two() && step - 1 <= self.boundary && paddr & (step - 1) == 0;
-        if paddr & self.align == 0 && is_free { step } else { 0 }
+            || step.is_power_of_two() && self.more <= self.boundary && paddr & self.more == 0;
+        (paddr & self.align == 0 && is_free).then_some(step)
+    }
+
+    /// How many segments of `step` bytes there are in `length`.
+    #[inline(always)]
+    pub(crate) fn steps(length: u64, step: NonZeroU64) -> u64 {
+        // Blocks are powers of two, and a division takes as long as many segments.
+        if step.is_power_of_two() { length >> step.trailing_zeros() } else { length / step }
     }
 
     /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
@@ -120,9 +142,8 @@ impl Cut {
                 return count;
             }
             chunk = Chunk { paddr: chunk.paddr + length, length: chunk.length - length };
-            let step = self.step(chunk.paddr);
-            if step != 0 {
-                return count + chunk.length.div_ceil(step);
+            if let Some(step) = self.step(chunk.paddr) {
+                return count + Self::steps(chunk.length - 1, step) + 1;
             }
         }
     }

@@ -2,11 +2,13 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
+use core::slice;
 
 use super::limits::{Cut, check_boundaries};
 use super::{DescError, Limits};
 use crate::iter::{Chunk, Chunks};
 use crate::phyr::Phyr;
+use crate::wide::{self, Wide};
 
 /// The segments of a list under a device's limits, in order: the largest that fit, greedily.
 ///
@@ -29,20 +31,15 @@ pub struct Segments<'a> {
     /// What is left of the chunk being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
+    /// Whether the chunks last read had to be cut; the next ones may, too.
+    cuts: bool,
 }
+
+/// Chunks read ahead where they may have to be cut, and then read again.
+const FEW: usize = 16;
 
 /// No bytes.
-const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
-
-/// Takes the first `length` bytes off a chunk that has as many.
-#[inline]
-fn take(rest: &mut Chunk, length: u64) -> Chunk {
-    let segment = Chunk { paddr: rest.paddr, length };
-    // Wraps only after the last byte of the 64-bit space, where nothing is left.
-    rest.paddr = rest.paddr.wrapping_add(length);
-    rest.length -= length;
-    segment
-}
+pub(crate) const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
 
 impl<'a> Segments<'a> {
     /// The segments of `phyr`.
@@ -62,59 +59,90 @@ impl<'a> Segments<'a> {
     pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
         // A place of another table may lie beyond; there, nothing is left.
         let chunks = phyr.chunks_from(position.min(phyr.length()));
-        Self { chunks, rest: NOTHING, cut }
+        Self { chunks, rest: NOTHING, cut, cuts: false }
     }
 
-    /// Hands the next `most` segments, or as many as there are, to `put`.
-    pub(crate) fn walk(&mut self, most: usize, mut put: impl FnMut(Chunk)) {
-        let mut left = most;
-        let cut = self.cut;
-        cut_whole(cut, &mut self.rest, &mut left, &mut put);
-        if left == 0 {
-            return;
-        }
-        let mut rest = NOTHING;
-        self.chunks.walk(left, |chunk| {
-            let length = cut.length(chunk);
-            put(Chunk { paddr: chunk.paddr, length });
-            left -= 1;
-            if length != chunk.length {
-                rest = chunk;
-                take(&mut rest, length);
-                cut_whole(cut, &mut rest, &mut left, &mut put);
+    /// Writes the next segments to `out`; returns how many. Fewer than fit do not mean that none are
+    /// left, but none does.
+    pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
+        let size = out.len();
+        if self.rest.length == 0 {
+            let before = self.chunks.clone();
+            let most = if self.cuts { size.min(FEW) } else { size };
+            let found = self.chunks.read(&mut out[..most]);
+            self.cuts = !wide::run(Leaves { cut: self.cut, chunks: &out[..found] });
+            if !self.cuts {
+                return found;
             }
-            left > 0
-        });
-        self.rest = rest;
+            // Some must be cut, and there may not be room for the parts of all.
+            self.chunks = before;
+        }
+        let mut left = out.iter_mut();
+        while left.len() > 0 {
+            if self.rest.length == 0 {
+                let Some(chunk) = self.chunks.next() else { break };
+                self.rest = chunk;
+            }
+            cut_rest(self.cut, &mut self.rest, &mut left);
+        }
+        size - left.len()
     }
 }
 
-/// The next segment of a chunk that has bytes.
-#[inline]
-fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
-    let length = cut.length(*rest);
-    take(rest, length)
+/// A loop that asks whether chunks are segments as they are.
+struct Leaves<'c> {
+    cut: Cut,
+    chunks: &'c [Chunk],
 }
 
-/// Cuts `rest` until nothing is left of it, or of the `left` segments.
+impl Wide for Leaves<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.cut.leaves(self.chunks)
+    }
+}
+
+/// Cuts `rest` until nothing is left of it, or of the room, of which there is some.
 #[inline]
-fn cut_whole(cut: Cut, rest: &mut Chunk, left: &mut usize, put: &mut impl FnMut(Chunk)) {
-    while rest.length > 0 && *left > 0 {
-        let step = cut.step(rest.paddr);
-        if step > 0 && rest.length >= step {
-            let count = usize::try_from(rest.length / step).unwrap_or(usize::MAX).min(*left);
+fn cut_rest(cut: Cut, rest: &mut Chunk, out: &mut slice::IterMut<'_, Chunk>) {
+    while rest.length > 0 {
+        if let Some(step) = cut.step(rest.paddr)
+            && rest.length >= step.get()
+        {
+            let (room, step, count) = (out.len(), step.get(), Cut::steps(rest.length, step));
+            let count = usize::try_from(count).unwrap_or(room).min(room);
             let mut paddr = rest.paddr;
-            for _ in 0..count {
-                put(Chunk { paddr, length: step });
+            for segment in out.take(count) {
+                *segment = Chunk { paddr, length: step };
                 paddr = paddr.wrapping_add(step);
             }
             take(rest, step * count as u64);
-            *left -= count;
-        } else {
-            put(cut_one(cut, rest));
-            *left -= 1;
+        } else if let Some(segment) = out.next() {
+            *segment = cut_one(cut, rest);
+        }
+        if out.len() == 0 {
+            return;
         }
     }
+}
+
+/// Takes the first `length` bytes off a chunk that has as many.
+#[inline(always)]
+fn take(rest: &mut Chunk, length: u64) -> Chunk {
+    let segment = Chunk { paddr: rest.paddr, length };
+    // Wraps only after the last byte of the 64-bit space, where nothing is left.
+    rest.paddr = rest.paddr.wrapping_add(length);
+    rest.length -= length;
+    segment
+}
+
+/// The next segment of a chunk that has bytes.
+#[inline(always)]
+fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
+    let length = cut.length(*rest);
+    take(rest, length)
 }
 
 impl fmt::Debug for Segments<'_> {
@@ -142,7 +170,7 @@ impl Iterator for Segments<'_> {
     }
 
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
-        let Self { chunks, mut rest, cut } = self;
+        let Self { chunks, mut rest, cut, .. } = self;
         let mut acc = start;
         while rest.length > 0 {
             acc = f(acc, cut_one(cut, &mut rest));

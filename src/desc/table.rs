@@ -1,12 +1,13 @@
 //! Records made of segments, with links between blocks, written from any place on.
 
-use core::fmt;
+use core::{fmt, mem};
 
 use super::limits::Cut;
-use super::segments::Segments;
+use super::segments::{NOTHING, Segments};
 use super::shape::Shape;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
+use crate::wide::{self, Wide};
 
 /// How segments become records of one fixed size.
 pub trait Layout {
@@ -149,38 +150,69 @@ impl<L: Layout> Fill for Table<L> {
             return 0;
         }
         let mut segments = Segments::from(&self.phyr, self.cut, place.position);
-        let mut slots = out[..count * size].chunks_exact_mut(size);
-        let Place { mut record, mut position } = *place;
-        while slots.len() > 0 {
-            let until = self.shape.data_until_link(record);
-            // The last record of all is made by itself.
-            let bulk = until - u64::from(until > 0 && self.is_last(record + until - 1));
-            let bulk = usize::try_from(bulk).unwrap_or(usize::MAX).min(slots.len());
-            segments.walk(bulk, |segment| {
-                if let Some(slot) = slots.next() {
-                    let bytes = self.layout.bytes(self.layout.data(segment, position));
-                    slot.copy_from_slice(bytes.as_ref());
+        let mut batch = [NOTHING; BATCH];
+        let mut rest = &mut out[..count * size];
+        while !rest.is_empty() {
+            let until = self.shape.data_until_link(place.record);
+            // The last record of all is made by itself, as links are.
+            let bulk = until - u64::from(until > 0 && self.is_last(place.record + until - 1));
+            let bulk = usize::try_from(bulk).unwrap_or(BATCH).min(BATCH).min(rest.len() / size);
+            if bulk > 0 {
+                let found = segments.read(&mut batch[..bulk]);
+                if found == 0 {
+                    // A place of another table: there is nothing here.
+                    break;
                 }
-                position += segment.length;
-            });
-            record += bulk as u64;
+                let (out, later) = mem::take(&mut rest).split_at_mut(found * size);
+                rest = later;
+                let (layout, position) = (&self.layout, place.position);
+                let encode = Encode { layout, segments: &batch[..found], out, position };
+                place.position = wide::run(encode);
+                place.record += found as u64;
+                continue;
+            }
             let odd = if until == 0 {
-                self.link(record)
-            } else if bulk == 0 {
+                self.link(place.record)
+            } else {
                 segments.next().map(|segment| {
-                    let last = self.layout.close(self.layout.data(segment, position));
-                    position += segment.length;
+                    let last = self.layout.close(self.layout.data(segment, place.position));
+                    place.position += segment.length;
                     last
                 })
-            } else {
-                continue;
             };
-            let (Some(slot), Some(odd)) = (slots.next(), odd) else { break };
-            slot.copy_from_slice(self.layout.bytes(odd).as_ref());
-            record += 1;
+            let Some(odd) = odd else { break };
+            let (out, later) = mem::take(&mut rest).split_at_mut(size);
+            rest = later;
+            out.copy_from_slice(self.layout.bytes(odd).as_ref());
+            place.record += 1;
         }
-        *place = Place { record, position };
-        (count - slots.len()) * size
+        count * size - rest.len()
+    }
+}
+
+/// Segments cut, then written, at a time: few enough to stay close.
+const BATCH: usize = 256;
+
+/// The inner loop of `fill`: segments to bytes.
+struct Encode<'a, L> {
+    layout: &'a L,
+    segments: &'a [Chunk],
+    out: &'a mut [u8],
+    position: u64,
+}
+
+impl<L: Layout> Wide for Encode<'_, L> {
+    /// The position after the segments.
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Self { layout, segments, out, mut position } = self;
+        for (slot, &segment) in out.chunks_exact_mut(size_of::<L::Bytes>()).zip(segments) {
+            slot.copy_from_slice(layout.bytes(layout.data(segment, position)).as_ref());
+            position += segment.length;
+        }
+        position
     }
 }
 
