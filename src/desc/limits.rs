@@ -92,17 +92,22 @@ impl Cut {
         (chunk.length - 1).min(by_size).min(by_boundary) + 1
     }
 
+    /// Whether nothing can be cut in a list of `length` bytes.
+    pub(crate) fn is_idle(self, length: u64) -> bool {
+        // No chunk is longer than the list, nor starts `align` bytes after a multiple.
+        self.boundary == u64::MAX && length.saturating_add(self.align) <= self.more
+    }
+
     /// Whether none of `chunks` is cut.
     #[inline(always)]
     pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
-        let mut longest = 0;
-        let mut farthest = 0;
-        for chunk in chunks {
-            // Neither wraps, since no chunk passes 2^64.
-            longest = longest.max((chunk.paddr & self.align) + (chunk.length - 1));
-            farthest = farthest.max((chunk.paddr & self.boundary) + (chunk.length - 1));
-        }
-        longest <= self.more && farthest <= self.boundary
+        // Neither sum wraps, since no chunk passes 2^64.
+        let reach = |mask| {
+            let ends = chunks.iter().map(|chunk| (chunk.paddr & mask) + (chunk.length - 1));
+            ends.fold(0, u64::max)
+        };
+        reach(self.align) <= self.more
+            && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
     }
 
     /// Bytes of every full segment from `paddr` on, where they are all alike.
@@ -123,9 +128,7 @@ impl Cut {
 
     /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
     pub(crate) fn count(self, phyr: &Phyr) -> u64 {
-        // No chunk is longer than the list, nor starts `align` bytes after a multiple.
-        let longest = phyr.length().saturating_add(self.align);
-        if self.boundary == u64::MAX && longest <= self.more {
+        if self.is_idle(phyr.length()) {
             return phyr.nr_chunks();
         }
         phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk))

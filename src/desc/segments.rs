@@ -1,8 +1,7 @@
 //! The walk that every format shares: chunks, cut where the limits say.
 
-use core::fmt;
-use core::iter::FusedIterator;
-use core::slice;
+use core::iter::{self, FusedIterator};
+use core::{fmt, mem, slice};
 
 use super::limits::{Cut, check_boundaries};
 use super::{DescError, Limits};
@@ -31,12 +30,16 @@ pub struct Segments<'a> {
     /// What is left of the chunk being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
-    /// Whether the chunks last read had to be cut; the next ones may, too.
-    cuts: bool,
+    /// Whether nothing can be cut.
+    is_idle: bool,
+    /// Chunks read ahead and not yet cut: those from `at` to `end`. None while chunks need no cuts.
+    ahead: [Chunk; AHEAD],
+    at: usize,
+    end: usize,
 }
 
-/// Chunks read ahead where they may have to be cut, and then read again.
-const FEW: usize = 16;
+/// Chunks read ahead where they have to be cut.
+const AHEAD: usize = 16;
 
 /// No bytes.
 pub(crate) const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
@@ -59,19 +62,44 @@ impl<'a> Segments<'a> {
     pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
         // A place of another table may lie beyond; there, nothing is left.
         let chunks = phyr.chunks_from(position.min(phyr.length()));
-        Self { chunks, rest: NOTHING, cut, cuts: false }
+        Self {
+            chunks,
+            rest: NOTHING,
+            cut,
+            is_idle: cut.is_idle(phyr.length()),
+            ahead: [NOTHING; AHEAD],
+            at: 0,
+            end: 0,
+        }
+    }
+
+    /// Whether these chunks are segments as they are.
+    fn leaves(&self, chunks: &[Chunk]) -> bool {
+        wide::run(Leaves { cut: self.cut, chunks })
+    }
+
+    /// The next chunk, read ahead with some that follow.
+    #[inline]
+    fn next_chunk(&mut self) -> Option<Chunk> {
+        if self.at == self.end {
+            (self.at, self.end) = (0, self.chunks.read(&mut self.ahead));
+        }
+        let chunk = self.ahead[..self.end].get(self.at).copied()?;
+        self.at += 1;
+        Some(chunk)
     }
 
     /// Writes the next segments to `out`; returns how many. Fewer than fit do not mean that none are
     /// left, but none does.
     pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
         let size = out.len();
-        if self.rest.length == 0 {
+        if self.rest.length == 0 && self.at == self.end {
+            if self.is_idle {
+                return self.chunks.read(out);
+            }
             let before = self.chunks.clone();
-            let most = if self.cuts { size.min(FEW) } else { size };
-            let found = self.chunks.read(&mut out[..most]);
-            self.cuts = !wide::run(Leaves { cut: self.cut, chunks: &out[..found] });
-            if !self.cuts {
+            let found = self.chunks.read(out);
+            if self.leaves(&out[..found]) {
                 return found;
             }
             // Some must be cut, and there may not be room for the parts of all.
@@ -80,7 +108,7 @@ impl<'a> Segments<'a> {
         let mut left = out.iter_mut();
         while left.len() > 0 {
             if self.rest.length == 0 {
-                let Some(chunk) = self.chunks.next() else { break };
+                let Some(chunk) = self.next_chunk() else { break };
                 self.rest = chunk;
             }
             cut_rest(self.cut, &mut self.rest, &mut left);
@@ -113,8 +141,10 @@ fn cut_rest(cut: Cut, rest: &mut Chunk, out: &mut slice::IterMut<'_, Chunk>) {
         {
             let (room, step, count) = (out.len(), step.get(), Cut::steps(rest.length, step));
             let count = usize::try_from(count).unwrap_or(room).min(room);
+            let (run, later) = mem::take(out).into_slice().split_at_mut(count);
+            *out = later.iter_mut();
             let mut paddr = rest.paddr;
-            for segment in out.take(count) {
+            for segment in run {
                 *segment = Chunk { paddr, length: step };
                 paddr = paddr.wrapping_add(step);
             }
@@ -157,7 +187,7 @@ impl Iterator for Segments<'_> {
     #[inline]
     fn next(&mut self) -> Option<Chunk> {
         if self.rest.length == 0 {
-            self.rest = self.chunks.next()?;
+            self.rest = self.next_chunk()?;
         }
         Some(cut_one(self.cut, &mut self.rest))
     }
@@ -165,15 +195,17 @@ impl Iterator for Segments<'_> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         // At least a segment a chunk; how many more, only a walk can say.
         let chunks = self.chunks.len();
-        let least = chunks + usize::from(self.rest.length > 0);
+        let least = chunks + (self.end - self.at) + usize::from(self.rest.length > 0);
         (least, if least == 0 { Some(0) } else { None })
     }
 
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
-        let Self { chunks, mut rest, cut, .. } = self;
+        let Self { chunks, rest, cut, ahead, at, end, .. } = self;
         let mut acc = start;
-        while rest.length > 0 {
-            acc = f(acc, cut_one(cut, &mut rest));
+        for mut rest in iter::once(rest).chain(ahead[at..end].iter().copied()) {
+            while rest.length > 0 {
+                acc = f(acc, cut_one(cut, &mut rest));
+            }
         }
         chunks.fold(acc, |mut acc, mut rest| {
             while rest.length > 0 {

@@ -151,39 +151,47 @@ impl<L: Layout> Fill for Table<L> {
         }
         let mut segments = Segments::from(&self.phyr, self.cut, place.position);
         let mut batch = [NOTHING; BATCH];
+        // Segments read and not yet written: never more than this call writes.
+        let (mut at, mut end) = (0, 0);
+        let last = self.shape.data_before(place.record + count as u64);
+        let mut left = last - self.shape.data_before(place.record);
         let mut rest = &mut out[..count * size];
         while !rest.is_empty() {
             let until = self.shape.data_until_link(place.record);
-            // The last record of all is made by itself, as links are.
-            let bulk = until - u64::from(until > 0 && self.is_last(place.record + until - 1));
-            let bulk = usize::try_from(bulk).unwrap_or(BATCH).min(BATCH).min(rest.len() / size);
-            if bulk > 0 {
-                let found = segments.read(&mut batch[..bulk]);
-                if found == 0 {
+            if until > 0 && at == end {
+                let most = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+                (at, end) = (0, segments.read(&mut batch[..most]));
+                left -= end as u64;
+                if end == 0 {
                     // A place of another table: there is nothing here.
                     break;
                 }
-                let (out, later) = mem::take(&mut rest).split_at_mut(found * size);
-                rest = later;
+            }
+            let bulk = usize::try_from(until).unwrap_or(BATCH).min(end - at);
+            // The last record of all is made by itself, as links are.
+            let bulk = bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1));
+            let (out, later) = mem::take(&mut rest).split_at_mut(bulk.max(1) * size);
+            rest = later;
+            if bulk > 0 {
                 let (layout, position) = (&self.layout, place.position);
-                let encode = Encode { layout, segments: &batch[..found], out, position };
+                let encode = Encode { layout, segments: &batch[at..at + bulk], out, position };
                 place.position = wide::run(encode);
-                place.record += found as u64;
+                place.record += bulk as u64;
+                at += bulk;
                 continue;
             }
             let odd = if until == 0 {
                 self.link(place.record)
             } else {
-                segments.next().map(|segment| {
-                    let last = self.layout.close(self.layout.data(segment, place.position));
-                    place.position += segment.length;
-                    last
-                })
+                let segment = batch[at];
+                at += 1;
+                let last = self.layout.data(segment, place.position);
+                place.position += segment.length;
+                Some(self.layout.close(last))
             };
-            let Some(odd) = odd else { break };
-            let (out, later) = mem::take(&mut rest).split_at_mut(size);
-            rest = later;
-            out.copy_from_slice(self.layout.bytes(odd).as_ref());
+            if let Some(odd) = odd {
+                out.copy_from_slice(self.layout.bytes(odd).as_ref());
+            }
             place.record += 1;
         }
         count * size - rest.len()
