@@ -9,7 +9,33 @@ from phyr._desc import Prp, Sgl
 _Ints: TypeAlias = Buffer | Iterable[int]
 _Pairs: TypeAlias = Iterable[tuple[int, int]]
 
-__all__ = ["DEBUG", "Builder", "Chunks", "Column", "Loan", "PagemapDecoder", "Phyr", "__version__"]
+__all__ = [
+    "DEBUG",
+    "Builder",
+    "Chunks",
+    "Column",
+    "Descriptors",
+    "Loan",
+    "PagemapDecoder",
+    "Phyr",
+    "__version__",
+    "best_pgsize",
+    "bio_vecs",
+    "from_bio_vecs",
+    "from_iovecs",
+    "from_phys_vecs",
+    "from_prp",
+    "from_scatterlist",
+    "from_sgl",
+    "iovecs",
+    "map_requests",
+    "page_list",
+    "phys_vecs",
+    "prp",
+    "scatterlist",
+    "sgl",
+    "split",
+]
 
 __version__: str
 DEBUG: bool
@@ -147,7 +173,7 @@ class PagemapDecoder:
     def finish(self) -> list[tuple[int, int, str, Phyr | None]]: ...
 
 @final
-class Descriptors:
+class Descriptors(Buffer):
     @property
     def itemsize(self) -> int: ...
     @property
@@ -160,7 +186,6 @@ class Descriptors:
     def rewind(self) -> None: ...
     def tobytes(self) -> bytes: ...
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def scatterlist(
     phyr: Phyr,
