@@ -148,6 +148,26 @@ impl<'a> Chunks<'a> {
         self.front.number += chunks;
     }
 
+    /// Copies the next chunks to `out`; returns how many. Fewer than fit do not mean that none are
+    /// left, but none does.
+    ///
+    /// Stops and starts at little cost, and copies as fast as `fold` visits.
+    pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
+        // The ends, which may be trimmed, by the plain way.
+        if self.skip > 0 || self.remaining() <= 1 {
+            let Some((slot, chunk)) = out.first_mut().zip(self.next()) else { return 0 };
+            *slot = chunk;
+            return 1;
+        }
+        let Some(mut words) = self.next_slice() else { return 0 };
+        if core::ptr::eq(self.front.node.words, self.back.node.words) {
+            words = &words[..words::before(words, words.len())];
+        }
+        let (taken, chunks) = wide::run(ReadNode { words, granule: self.granule, out });
+        self.advance(taken, chunks as u64);
+        chunks
+    }
+
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
@@ -308,5 +328,43 @@ impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
             chunks += 1;
         }
         (acc, f, chunks)
+    }
+}
+
+/// The inner loop of `read`: untrimmed entries of one node, as many as there is room for.
+struct ReadNode<'w, 'o> {
+    words: &'w [u64],
+    granule: Granule,
+    out: &'o mut [Chunk],
+}
+
+impl Wide for ReadNode<'_, '_> {
+    /// The words and chunks copied.
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize) {
+        let Self { words, granule, out } = self;
+        let count = words.len().min(out.len());
+        let few = &words[..count];
+        if words::is_plain(few) {
+            for (slot, &word) in out.iter_mut().zip(few) {
+                let entry = Entry::stored(word);
+                let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
+                *slot = Chunk::of_run(granule, run);
+            }
+            return (count, count);
+        }
+        let (mut word, mut chunks) = (0, 0);
+        for slot in out {
+            if word == words.len() {
+                break;
+            }
+            let (run, len) = words::decode(words, word);
+            *slot = Chunk::of_run(granule, run);
+            word += len;
+            chunks += 1;
+        }
+        (word, chunks)
     }
 }

@@ -18,6 +18,7 @@
 //! chain, writer                     storage
 //! phyr, iter, pages                 the view and its walks
 //! builder, join, stats, serial, validate, pagemap
+//! desc                              what devices and kernels read, and back
 //! python                            the extension module
 //! ```
 
@@ -31,6 +32,7 @@ extern crate std;
 mod addr;
 mod builder;
 mod chain;
+pub mod desc;
 mod digest;
 mod entry;
 mod error;

@@ -26,6 +26,7 @@ UNSAFE = {
     "wide.rs": "calls code made for instructions that the machine was found to have",
     "python/buffer.rs": "memory lent to and by Python",
     "python/column.rs": "the signature of the slot that lends a column",
+    "python/desc.rs": "the signature of the slot that lends descriptors",
     "python/chunks.rs": "tuples of Python's own class made without a call",
 }
 

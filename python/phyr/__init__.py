@@ -1,6 +1,7 @@
 """The physical memory under a buffer, in eight bytes a chunk.
 
-`Phyr` is the list, `Builder` makes one, and `phyr.pagemap` reads one off a live process.
+`Phyr` is the list, `Builder` makes one, `phyr.pagemap` reads one off a live process, and
+`phyr.desc` writes what devices and kernels read.
 """
 
 from collections.abc import Sequence as _Sequence

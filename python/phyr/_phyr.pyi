@@ -1,14 +1,41 @@
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Never, Self, SupportsIndex, TypeAlias, final, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
 
 from phyr._chunk import Chunk, Stats
+from phyr._desc import Prp, Sgl
 
 _Ints: TypeAlias = Buffer | Iterable[int]
 _Pairs: TypeAlias = Iterable[tuple[int, int]]
 
-__all__ = ["DEBUG", "Builder", "Chunks", "Column", "Loan", "PagemapDecoder", "Phyr", "__version__"]
+__all__ = [
+    "DEBUG",
+    "Builder",
+    "Chunks",
+    "Column",
+    "Descriptors",
+    "Loan",
+    "PagemapDecoder",
+    "Phyr",
+    "__version__",
+    "best_pgsize",
+    "bio_vecs",
+    "from_bio_vecs",
+    "from_iovecs",
+    "from_phys_vecs",
+    "from_prp",
+    "from_scatterlist",
+    "from_sgl",
+    "iovecs",
+    "map_requests",
+    "page_list",
+    "phys_vecs",
+    "prp",
+    "scatterlist",
+    "sgl",
+    "split",
+]
 
 __version__: str
 DEBUG: bool
@@ -147,3 +174,102 @@ class PagemapDecoder:
     ) -> Self: ...
     def feed(self, records: Buffer) -> None: ...
     def finish(self) -> list[tuple[int, int, str, Phyr | None]]: ...
+
+@final
+class Descriptors(Buffer):
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def nents(self) -> int: ...
+    @property
+    def done(self) -> int: ...
+    def fill(self, buffer: Buffer) -> int: ...
+    def rewind(self) -> None: ...
+    def tobytes(self) -> bytes: ...
+    def __len__(self) -> int: ...
+
+def scatterlist(
+    phyr: Phyr,
+    *,
+    vmemmap: int,
+    address: int = 0,
+    bus_offset: int | None = None,
+    page_size: int = 4096,
+    max_segment_size: int | None = None,
+    seg_boundary_mask: int | None = None,
+    virt_boundary_mask: int = 0,
+) -> Descriptors: ...
+def bio_vecs(
+    phyr: Phyr,
+    *,
+    vmemmap: int,
+    page_size: int = 4096,
+    max_segment_size: int | None = None,
+    seg_boundary_mask: int | None = None,
+    virt_boundary_mask: int = 0,
+) -> Descriptors: ...
+def iovecs(
+    phyr: Phyr,
+    uaddr: int,
+    *,
+    max_segment_size: int | None = None,
+    seg_boundary_mask: int | None = None,
+    virt_boundary_mask: int = 0,
+) -> Descriptors: ...
+def phys_vecs(
+    phyr: Phyr,
+    *,
+    max_segment_size: int | None = None,
+    seg_boundary_mask: int | None = None,
+    virt_boundary_mask: int = 0,
+) -> Descriptors: ...
+def prp(phyr: Phyr, lists: Phyr | None = None, *, page_size: int = 4096) -> Prp: ...
+def sgl(
+    phyr: Phyr,
+    lists: Phyr | None = None,
+    *,
+    segment_size: int = 4096,
+    max_segment_size: int | None = None,
+    seg_boundary_mask: int | None = None,
+    virt_boundary_mask: int = 0,
+) -> Sgl: ...
+def best_pgsize(phyr: Phyr, pgsize_bitmap: int, iova: int) -> int: ...
+def page_list(
+    phyr: Phyr,
+    page_size: int,
+    *,
+    flags: int = 0,
+    byteorder: Literal["little", "big"] = "little",
+) -> Descriptors: ...
+def map_requests(
+    dma: Phyr, uaddr: int, *, page_size: int = 4096, max_requests: int = 65535
+) -> Descriptors: ...
+def split(phyr: Phyr, lengths: _Ints, *, start: int = 0) -> list[Phyr]: ...
+def from_bio_vecs(
+    data: Buffer, *, vmemmap: int, page_size: int = 4096, granule: int = 4096
+) -> Phyr: ...
+def from_iovecs(data: Buffer, uaddr: int, *, granule: int = 4096) -> Phyr: ...
+def from_phys_vecs(data: Buffer, *, granule: int = 4096) -> Phyr: ...
+def from_scatterlist(
+    data: Buffer,
+    *,
+    vmemmap: int,
+    address: int = 0,
+    dma: bool = False,
+    page_size: int = 4096,
+    granule: int = 4096,
+) -> Phyr: ...
+def from_prp(
+    prp1: int,
+    prp2: int,
+    length: int,
+    read: Callable[[int, int], Buffer] | None,
+    *,
+    page_size: int = 4096,
+    granule: int = 4096,
+) -> Phyr: ...
+def from_sgl(
+    sgl1: Buffer, read: Callable[[int, int], Buffer] | None, *, granule: int = 4096
+) -> Phyr: ...

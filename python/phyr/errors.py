@@ -56,7 +56,7 @@ class PositionError(PhyrError, IndexError):
 
 
 class FormatError(PhyrError, ValueError):
-    """Bytes that are not a serialised list, or no longer the one that was written."""
+    """Bytes that are not the list, or the descriptors, they are taken for, or no longer."""
 
 
 class ArrayError(PhyrError, ValueError):

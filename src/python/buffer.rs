@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use super::column::PyColumn;
+use super::desc::PyDescriptors;
 use super::error;
 
 /// The memory that an object lends.
@@ -199,6 +200,59 @@ impl Array {
     }
 }
 
+/// Memory of another object that may be written.
+#[derive(Debug)]
+pub(super) struct Target {
+    buffer: PyUntypedBuffer,
+}
+
+impl Target {
+    /// The memory that `object` lends for writing.
+    pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = PyUntypedBuffer::get(object)?;
+        let not = |what: &str| {
+            error::new(
+                "ArrayError",
+                format!("{} is not {what}", object.get_type()),
+                error::NO_NUMBERS,
+            )
+        };
+        if buffer.readonly() {
+            return Err(not("writable"));
+        }
+        if !buffer.is_c_contiguous() {
+            return Err(not("C-contiguous"));
+        }
+        Ok(Self { buffer })
+    }
+
+    /// Bytes of the memory.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len_bytes()
+    }
+
+    /// Writes `bytes` at byte `at`, which must be inside the memory.
+    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+        let (len, count) = (self.len(), bytes.len());
+        assert!(at <= len && count <= len - at, "bytes {at}+{count} of {len}");
+        // SAFETY: `at` is at most the number of bytes that the exporter lends from this address on.
+        let to = unsafe { self.buffer.buf_ptr().cast::<u8>().add(at) };
+        // SAFETY: `count` bytes are writable at `to`, as asserted above and kept so by the exporter
+        // while `self.buffer` lives. They may overlap `bytes` only if Python was lent these, and
+        // nothing that is lent for writing is; `copy` would not mind.
+        unsafe { ptr::copy(bytes.as_ptr(), to, count) };
+    }
+}
+
+/// One dimension of memory to lend; all of it lives as long as the object that lends it.
+struct Lent<'a> {
+    bytes: &'a [u8],
+    item_size: usize,
+    format: &'static CStr,
+    shape: &'a isize,
+    stride: &'a isize,
+}
+
 /// Lends a column through the buffer protocol: one dimension of read-only native `u64`.
 ///
 /// # Safety
@@ -209,35 +263,76 @@ pub(super) unsafe fn lend(
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> PyResult<()> {
+    let this = column.get();
+    let items = this.items();
+    // SAFETY: a `u64` is eight bytes without padding, readable as such for as long as the items.
+    let bytes = unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) };
+    let (shape, stride) = (this.shape(), this.stride());
+    let lent = Lent { bytes, item_size: size_of::<u64>(), format: c"Q", shape, stride };
+    // SAFETY: the caller vouches for the view; the object is frozen, so the parts stay where they
+    // are while it lives.
+    unsafe { lend_parts(column.as_any(), &lent, view, flags) }
+}
+
+/// Lends descriptors through the buffer protocol: one dimension of read-only records.
+///
+/// # Safety
+///
+/// As for [`lend`].
+pub(super) unsafe fn lend_descriptors(
+    descriptors: &Bound<'_, PyDescriptors>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    let this = descriptors.get();
+    let bytes = this.whole(descriptors.py())?;
+    let (format, item_size, shape, stride) =
+        (this.format(), this.item_size(), this.shape(), this.stride());
+    let lent = Lent { bytes, item_size, format, shape, stride };
+    // SAFETY: the caller vouches for the view; the object is frozen and its bytes are written once,
+    // so the parts stay where they are while it lives.
+    unsafe { lend_parts(descriptors.as_any(), &lent, view, flags) }
+}
+
+/// Fills a view.
+///
+/// # Safety
+///
+/// As for [`lend`]; the parts live, and stay unchanged, as long as `owner`.
+unsafe fn lend_parts(
+    owner: &Bound<'_, PyAny>,
+    lent: &Lent<'_>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
     // SAFETY: the caller vouches for a pointer that is not null.
     let Some(view) = (unsafe { view.as_mut() }) else {
         return Err(PyBufferError::new_err("no view to fill"));
     };
     view.obj = ptr::null_mut();
     if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-        return Err(PyBufferError::new_err("columns are read-only"));
+        return Err(PyBufferError::new_err("what a list lends is read-only"));
     }
-    let this = column.get();
-    view.buf = this.items().as_ptr().cast_mut().cast::<c_void>();
-    view.len = size_of_val(this.items()).cast_signed();
+    view.buf = lent.bytes.as_ptr().cast_mut().cast::<c_void>();
+    view.len = lent.bytes.len().cast_signed();
     view.readonly = 1;
-    view.itemsize = size_of::<u64>().cast_signed();
+    view.itemsize = lent.item_size.cast_signed();
     view.format = ptr::null_mut();
     if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {
-        view.format = c"Q".as_ptr().cast_mut();
+        view.format = lent.format.as_ptr().cast_mut();
     }
     view.ndim = 1;
-    // The object is frozen and kept alive by `view.obj`, so the addresses of its fields stay good.
+    // The owner is kept alive by `view.obj`, so the addresses of its fields stay good.
     view.shape = ptr::null_mut();
     if flags & ffi::PyBUF_ND == ffi::PyBUF_ND {
-        view.shape = ptr::from_ref(this.shape()).cast_mut();
+        view.shape = ptr::from_ref(lent.shape).cast_mut();
     }
     view.strides = ptr::null_mut();
     if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES {
-        view.strides = ptr::from_ref(this.stride()).cast_mut();
+        view.strides = ptr::from_ref(lent.stride).cast_mut();
     }
     view.suboffsets = ptr::null_mut();
     view.internal = ptr::null_mut();
-    view.obj = column.clone().into_any().into_ptr();
+    view.obj = owner.clone().into_ptr();
     Ok(())
 }

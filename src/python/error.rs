@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::desc::DescError;
 use crate::error::{Error, FormatError};
 use crate::pagemap::Hidden;
 use crate::validate::Invalid;
@@ -117,6 +118,59 @@ impl From<FormatError> for PyErr {
             }
             FormatError::Magic { .. } => new("FormatError", message, NO_NUMBERS),
         }
+    }
+}
+
+impl From<DescError> for PyErr {
+    fn from(error: DescError) -> Self {
+        let message = error.to_string();
+        let (class, numbers): (_, &[(&str, u64)]) = match error {
+            DescError::Mask { mask } => ("RangeError", &[("mask", mask)]),
+            DescError::SegmentSize { max_segment_size, least } => {
+                ("RangeError", &[("max_segment_size", max_segment_size), ("least", least)])
+            }
+            DescError::Boundaries { seg_boundary_mask, virt_boundary_mask } => (
+                "RangeError",
+                &[
+                    ("seg_boundary_mask", seg_boundary_mask),
+                    ("virt_boundary_mask", virt_boundary_mask),
+                ],
+            ),
+            DescError::Size { size, least, most, .. } => {
+                ("RangeError", &[("size", size), ("least", least), ("most", most)])
+            }
+            DescError::Gap { paddr, position, mask } => {
+                ("AlignmentError", &[("paddr", paddr), ("position", position), ("mask", mask)])
+            }
+            DescError::Unaligned { value, align, .. } => {
+                ("AlignmentError", &[("value", value), ("align", align)])
+            }
+            DescError::Wraps { base, offset } => {
+                ("RangeError", &[("base", base), ("offset", offset)])
+            }
+            DescError::NoRoom { needed, given } => {
+                ("RangeError", &[("needed", needed), ("given", given)])
+            }
+            DescError::TooMany { nr_requests, max_requests } => {
+                ("RangeError", &[("nr_requests", nr_requests), ("max_requests", max_requests)])
+            }
+            DescError::NoPages { provider } => ("MismatchError", &[("provider", provider.into())]),
+            DescError::Empty => ("RangeError", &[("length", 0)]),
+            DescError::Ragged { bytes, record_size } => {
+                ("FormatError", &[("bytes", bytes), ("record_size", record_size)])
+            }
+            DescError::Record { index, value, .. } => {
+                ("FormatError", &[("index", index), ("value", value)])
+            }
+            DescError::Link { index, address } => {
+                ("FormatError", &[("index", index), ("address", address)])
+            }
+            DescError::Endless { records } | DescError::NoEnd { records } => {
+                ("FormatError", &[("records", records)])
+            }
+            DescError::List { index, .. } => ("FormatError", &[("index", index)]),
+        };
+        new(class, message, numbers.iter().copied())
     }
 }
 

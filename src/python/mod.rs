@@ -4,6 +4,8 @@ mod buffer;
 mod builder;
 mod chunks;
 mod column;
+mod desc;
+mod desc_parse;
 mod error;
 mod kind;
 mod loan;
@@ -22,6 +24,15 @@ mod _phyr {
     use super::chunks::PyChunks;
     #[pymodule_export]
     use super::column::PyColumn;
+    #[pymodule_export]
+    use super::desc::{
+        PyDescriptors, best_pgsize, bio_vecs, iovecs, map_requests, page_list, phys_vecs, prp,
+        scatterlist, sgl, split,
+    };
+    #[pymodule_export]
+    use super::desc_parse::{
+        from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
+    };
     #[pymodule_export]
     use super::loan::PyLoan;
     #[pymodule_export]

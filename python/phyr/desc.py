@@ -1,0 +1,155 @@
+"""Descriptors and tables that devices and kernels read, from lists; and lists from those.
+
+Each function makes `Descriptors`: bytes-like, with a format that ``numpy.asarray`` reads field by
+field, made at once or, by ``fill``, piece by piece into memory of the caller's. Give it a list of
+physical memory, or the DMA list of a mapping.
+
+``docs/descriptors.md`` says what each format can and cannot hold.
+
+Examples:
+    >>> from phyr import Phyr, desc
+    >>> phyr = Phyr.from_pfns([512, 513, 7])
+    >>> prp1, prp2, lists = desc.prp(phyr, Phyr.from_pfns([100]))
+    >>> hex(prp1), hex(prp2), [hex(entry) for entry in memoryview(lists)]
+    ('0x200000', '0x64000', ['0x201000', '0x7000'])
+"""
+
+import re
+from collections.abc import Iterable
+
+from phyr._desc import Prp, Sgl
+from phyr._phyr import (
+    Descriptors,
+    Phyr,
+    best_pgsize,
+    bio_vecs,
+    from_bio_vecs,
+    from_iovecs,
+    from_phys_vecs,
+    from_prp,
+    from_scatterlist,
+    from_sgl,
+    iovecs,
+    map_requests,
+    page_list,
+    phys_vecs,
+    prp,
+    scatterlist,
+    sgl,
+    split,
+)
+from phyr.errors import FormatError, HiddenPagesError, RangeError
+
+__all__ = [
+    "Descriptors",
+    "Prp",
+    "Sgl",
+    "best_pgsize",
+    "bio_vecs",
+    "from_bio_vecs",
+    "from_iomem",
+    "from_iovecs",
+    "from_phys_vecs",
+    "from_prp",
+    "from_ranges",
+    "from_scatterlist",
+    "from_sgl",
+    "iovecs",
+    "map_requests",
+    "page_list",
+    "phys_vecs",
+    "prp",
+    "scatterlist",
+    "sgl",
+    "split",
+]
+
+_IOMEM_LINE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
+
+
+def from_ranges(
+    ranges: Iterable[tuple[int, int]],
+    *,
+    inclusive: bool = True,
+    granule: int = 4096,
+    kind: str = "ram",
+) -> Phyr:
+    """Return the list of ranges given by their ends, as debuggers and resource trees give them.
+
+    Args:
+        ranges: (start, last) in bytes; or (start, end), `end` excluded.
+        inclusive: Whether the second number is the last byte, or one past it.
+        granule: Unit of the list's inner boundaries in bytes.
+        kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+
+    Raises:
+        RangeError: A range ends before it starts.
+        AlignmentError: A boundary inside the list is not a multiple of the granule.
+
+    Examples:
+        >>> from_ranges([(0x1000, 0x9_ffff), (0x10_0000, 0x1f_ffff)])
+        Phyr(0x19f000 bytes, granule 4096, 2 chunks: 0x1000+0x9f000 0x100000+0x100000)
+        >>> from_ranges([(0x1000, 0x3000)], inclusive=False).length
+        8192
+    """
+
+    def chunk(start: int, last: int) -> tuple[int, int]:
+        length = last - start + inclusive
+        if length <= 0:
+            word = "last" if inclusive else "end"
+            raise RangeError(
+                f"range from {start:#x} to {word} {last:#x} has no bytes", start=start, last=last
+            )
+        return start, length
+
+    return Phyr.from_chunks((chunk(*ends) for ends in ranges), granule=granule, kind=kind)
+
+
+def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> Phyr:
+    """Return the list of the ranges of one name in the text of ``/proc/iomem``.
+
+    Nested ranges count like others: no name is both in a range and inside that range. Ends that lie
+    inside a granule are moved inwards, since firmware draws such borders and no page can be used
+    there; ranges without a whole granule are left out.
+
+    Args:
+        text: The file's text.
+        name: The name that ends a line, or its start up to a space.
+        granule: Page size in bytes.
+
+    Raises:
+        HiddenPagesError: All addresses read 0: the kernel hides them from this process.
+        FormatError: A line is not of the file's form.
+
+    Examples:
+        >>> text = '''
+        ... 00001000-0009fbff : System RAM
+        ... 000a0000-000bffff : PCI Bus 0000:00
+        ... 00100000-bfffffff : System RAM
+        ...   01000000-01ffffff : Kernel code
+        ... '''
+        >>> from_iomem(text)
+        Phyr(0xbff9e000 bytes, granule 4096, 2 chunks: 0x1000+0x9e000 0x100000+0xbff00000)
+
+    Source:
+        ``r_show()``, ``kernel/resource.c``, Linux.
+    """
+    chunks = []
+    hidden = False
+    for line in filter(str.strip, text.splitlines()):
+        match = _IOMEM_LINE.fullmatch(line.rstrip())
+        if match is None:
+            raise FormatError(f"{line!r} is not a line of /proc/iomem")
+        if match[3] != name and not match[3].startswith(f"{name} "):
+            continue
+        start, last = int(match[1], 16), int(match[2], 16)
+        hidden |= last == 0
+        start = -(-start // granule) * granule
+        length = (last + 1) // granule * granule - start
+        if length > 0:
+            chunks.append((start, length))
+    if hidden and not chunks:
+        raise HiddenPagesError(
+            f"all {name} ranges read 0: the kernel shows them to CAP_SYS_ADMIN only"
+        )
+    return Phyr.from_chunks(chunks, granule=granule)

@@ -1,0 +1,303 @@
+//! Arrays of 16-byte vectors: `bio_vec`, `iovec` and `phys_vec`.
+//!
+//! ```text
+//!  byte       0               8           12          16
+//! bio_vec     | struct page * | len       | offset    |
+//! iovec       | base          | len                   |
+//! phys_vec    | paddr         | len                   |
+//! ```
+
+use super::limits::{Cut, check_boundaries};
+use super::table::{Layout, Table};
+use super::{DescError, Limits};
+use crate::iter::Chunk;
+use crate::kind::Kind;
+use crate::phyr::Phyr;
+
+/// Where a kernel keeps its array of `struct page`, which its descriptors point into.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::PageStructs;
+///
+/// let pages = PageStructs::new(0xffff_ea00_0000_0000, 4096)?;
+/// assert_eq!(pages.page(0x3000), 0xffff_ea00_0000_00c0);
+/// # Ok::<(), phyr::desc::DescError>(())
+/// ```
+///
+/// Source: `pfn_to_page()` with `CONFIG_SPARSEMEM_VMEMMAP`, `include/asm-generic/memory_model.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PageStructs {
+    vmemmap: u64,
+    /// A shift and a mask are what every use needs.
+    page_lg2: u32,
+}
+
+impl PageStructs {
+    /// Bytes of a `struct page`.
+    pub const STRUCT_SIZE: u64 = 64;
+
+    /// The array of a kernel with pages of `page_size` bytes, whose page 0 has its `struct page` at
+    /// virtual address `vmemmap`: `vmemmap_base` of that kernel, `0xffff_ea00_0000_0000` on x86-64
+    /// without KASLR.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::Size`] unless `page_size` is a power of two from 4 to 64 KiB.
+    pub fn new(vmemmap: u64, page_size: u64) -> Result<Self, DescError> {
+        check_size("page size", page_size, 4096, 64 << 10)?;
+        Ok(Self { vmemmap, page_lg2: page_size.trailing_zeros() })
+    }
+
+    /// The kernel's page size in bytes.
+    #[must_use]
+    pub const fn page_size(self) -> u64 {
+        1 << self.page_lg2
+    }
+
+    /// Pointer to the `struct page` of the page that holds `paddr`.
+    #[must_use]
+    pub const fn page(self, paddr: u64) -> u64 {
+        // Wraps like the pointer arithmetic that it mirrors; tables check that theirs do not.
+        self.vmemmap.wrapping_add((paddr >> self.page_lg2) * Self::STRUCT_SIZE)
+    }
+
+    /// Address of the page that a `struct page` pointer stands for.
+    ///
+    /// `None` if it points into the middle of one, or to no page below 2^64.
+    #[must_use]
+    pub const fn paddr(self, page: u64) -> Option<u64> {
+        let at = page.wrapping_sub(self.vmemmap);
+        if !at.is_multiple_of(Self::STRUCT_SIZE) {
+            return None;
+        }
+        (at / Self::STRUCT_SIZE).checked_mul(self.page_size())
+    }
+
+    /// The bytes of an address inside its page.
+    pub(crate) fn offset(self, paddr: u64) -> u32 {
+        low(paddr & (self.page_size() - 1))
+    }
+
+    /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
+    /// virtual space. Walks the list.
+    pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
+        if let Kind::Mmio { provider } = phyr.kind() {
+            return Err(DescError::NoPages { provider });
+        }
+        let offset = (last_of(phyr) >> self.page_lg2) * Self::STRUCT_SIZE;
+        check_sum(self.vmemmap, offset)
+    }
+}
+
+/// Checks that a size is a power of two in a range.
+pub(crate) fn check_size(
+    field: &'static str,
+    size: u64,
+    least: u64,
+    most: u64,
+) -> Result<(), DescError> {
+    if size.is_power_of_two() && (least..=most).contains(&size) {
+        Ok(())
+    } else {
+        Err(DescError::Size { field, size, least, most })
+    }
+}
+
+/// The highest address of a list, 0 if it is empty.
+pub(crate) fn last_of(phyr: &Phyr) -> u64 {
+    phyr.chunks().fold(0, |last, chunk| chunk.last().max(last))
+}
+
+/// Checks that an address does not pass 2^64.
+pub(crate) fn check_sum(base: u64, offset: u64) -> Result<(), DescError> {
+    match base.checked_add(offset) {
+        Some(_) => Ok(()),
+        None => Err(DescError::Wraps { base, offset }),
+    }
+}
+
+/// A number that is known to fit 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "lengths are cut to 32 bits, offsets smaller")]
+pub(crate) fn low(bytes: u64) -> u32 {
+    debug_assert!(bytes <= u32::MAX.into(), "{bytes:#x}");
+    bytes as u32
+}
+
+/// Two words of 8 bytes.
+#[inline]
+pub(crate) fn words(first: u64, second: u64) -> [u8; 16] {
+    (u128::from(first) | u128::from(second) << 64).to_le_bytes()
+}
+
+/// Linux's `struct bio_vec`.
+///
+/// Source: `include/linux/bvec.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct BioVec {
+    /// Pointer to the `struct page` of the first page.
+    pub bv_page: u64,
+    /// Bytes.
+    pub bv_len: u32,
+    /// Bytes of the first page before the segment.
+    pub bv_offset: u32,
+}
+
+const _: () = assert!(size_of::<BioVec>() == 16);
+
+/// Makes [`BioVec`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct BioVecLayout(PageStructs);
+
+impl Layout for BioVecLayout {
+    type Record = BioVec;
+    type Bytes = [u8; 16];
+
+    #[inline]
+    fn data(&self, segment: Chunk, _position: u64) -> BioVec {
+        let Chunk { paddr, length } = segment;
+        BioVec { bv_page: self.0.page(paddr), bv_len: low(length), bv_offset: self.0.offset(paddr) }
+    }
+
+    #[inline]
+    fn bytes(&self, record: BioVec) -> [u8; 16] {
+        words(record.bv_page, u64::from(record.bv_len) | u64::from(record.bv_offset) << 32)
+    }
+}
+
+impl Table<BioVecLayout> {
+    /// The list as `bio_vec`s. Lengths are 32 bits wide: longer chunks are cut at page boundaries.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::NoPages`] for a device's memory; [`DescError::Wraps`] for a page whose
+    /// `struct page` would pass the end of the virtual space; errors of
+    /// [`Segments::new`](super::Segments::new).
+    pub fn bio_vecs(phyr: &Phyr, pages: PageStructs, limits: Limits) -> Result<Self, DescError> {
+        pages.check(phyr)?;
+        let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        Ok(Self::new(phyr.clone(), BioVecLayout(pages), cut, cut.count(phyr)))
+    }
+}
+
+/// POSIX's `struct iovec` on a 64-bit machine.
+///
+/// Source: `include/uapi/linux/uio.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct IoVec {
+    /// Virtual address of the first byte.
+    pub iov_base: u64,
+    /// Bytes.
+    pub iov_len: u64,
+}
+
+const _: () = assert!(size_of::<IoVec>() == 16);
+
+/// Makes [`IoVec`] records, for memory that is mapped as a whole at one virtual address.
+#[derive(Clone, Copy, Debug)]
+pub struct IoVecLayout {
+    uaddr: u64,
+}
+
+impl Layout for IoVecLayout {
+    type Record = IoVec;
+    type Bytes = [u8; 16];
+
+    #[inline]
+    fn data(&self, segment: Chunk, _position: u64) -> IoVec {
+        // Checked for every chunk when the table was made.
+        IoVec { iov_base: segment.paddr.wrapping_add(self.uaddr), iov_len: segment.length }
+    }
+
+    #[inline]
+    fn bytes(&self, record: IoVec) -> [u8; 16] {
+        words(record.iov_base, record.iov_len)
+    }
+}
+
+impl Table<IoVecLayout> {
+    /// The list as `iovec`s, where physical address 0 is mapped at virtual address `uaddr`: a guest's
+    /// memory, or a direct map.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::Wraps`] for a chunk that passes the end of the virtual space; errors of
+    /// [`Segments::new`](super::Segments::new).
+    pub fn iovecs(phyr: &Phyr, uaddr: u64, limits: Limits) -> Result<Self, DescError> {
+        let cut = Cut::new(limits, u64::MAX, 1)?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        check_sum(uaddr, last_of(phyr))?;
+        Ok(Self::new(phyr.clone(), IoVecLayout { uaddr }, cut, cut.count(phyr)))
+    }
+}
+
+/// Linux's `struct phys_vec`.
+///
+/// Its `len` was 32 bits wide and padded in 2025; below 4 GiB the bytes are the same.
+///
+/// Source: `include/linux/types.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PhysVec {
+    /// Physical address of the first byte.
+    pub paddr: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+const _: () = assert!(size_of::<PhysVec>() == 16);
+
+/// Makes [`PhysVec`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct PhysVecLayout;
+
+impl Layout for PhysVecLayout {
+    type Record = PhysVec;
+    type Bytes = [u8; 16];
+
+    #[inline]
+    fn data(&self, segment: Chunk, _position: u64) -> PhysVec {
+        PhysVec { paddr: segment.paddr, len: segment.length }
+    }
+
+    #[inline]
+    fn bytes(&self, record: PhysVec) -> [u8; 16] {
+        words(record.paddr, record.len)
+    }
+}
+
+impl Table<PhysVecLayout> {
+    /// The list as `phys_vec`s.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segments::new`](super::Segments::new).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::desc::{Fill, Limits, Place, Table};
+    ///
+    /// let mut builder = phyr::Builder::new();
+    /// builder.extend_pfns(&[1, 7, 9])?;
+    /// let phyr = builder.finish();
+    /// let table = Table::phys_vecs(&phyr, Limits::default())?;
+    ///
+    /// // A ring of two records, filled as often as it takes.
+    /// let (mut ring, mut place) = ([0; 32], Place::default());
+    /// assert_eq!(table.fill(&mut place, &mut ring), 32);
+    /// assert_eq!(table.fill(&mut place, &mut ring), 16);
+    /// assert_eq!(table.fill(&mut place, &mut ring), 0);
+    /// assert_eq!(ring[..8], 0x9000_u64.to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn phys_vecs(phyr: &Phyr, limits: Limits) -> Result<Self, DescError> {
+        let cut = Cut::new(limits, u64::MAX, 1)?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        Ok(Self::new(phyr.clone(), PhysVecLayout, cut, cut.count(phyr)))
+    }
+}

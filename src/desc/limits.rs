@@ -1,0 +1,175 @@
+//! What a device asks of its segments, and where that cuts a chunk.
+
+use core::num::NonZeroU64;
+
+use super::DescError;
+use crate::iter::Chunk;
+use crate::phyr::Phyr;
+
+/// What a device asks of each segment. The default asks for nothing.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::Limits;
+///
+/// // As the block layer describes an NVMe controller with pages of 4 KiB.
+/// let limits = Limits { virt_boundary_mask: 0xfff, ..Limits::default() };
+/// assert_eq!(limits.max_segment_size, u64::MAX);
+/// ```
+///
+/// Source: `dma_get_max_seg_size()`, `dma_get_seg_boundary()`, `include/linux/dma-mapping.h`;
+/// `virt_boundary_mask` of `struct queue_limits`, `include/linux/blkdev.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Most bytes of a segment, at least one.
+    pub max_segment_size: u64,
+    /// No segment crosses a multiple of this plus one; one less than a power of two, or all ones.
+    pub seg_boundary_mask: u64,
+    /// Inside the list, segments start and end at multiples of this plus one; one less than a
+    /// power of two, 0 for none.
+    pub virt_boundary_mask: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_segment_size: u64::MAX, seg_boundary_mask: u64::MAX, virt_boundary_mask: 0 }
+    }
+}
+
+/// Limits made ready for use: they are consistent, and cutting cannot fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Bytes of a segment, less one, counted from the multiple of `align + 1` at or before it.
+    more: u64,
+    /// Cuts for size fall on multiples of this plus one. At most `more`.
+    align: u64,
+    boundary: u64,
+}
+
+/// One less than a power of two: a mask of low bits.
+fn is_low_mask(mask: u64) -> bool {
+    mask & mask.wrapping_add(1) == 0
+}
+
+impl Cut {
+    /// Limits, together with what a format asks: at most `most` bytes a segment, and cuts for size
+    /// at multiples of `align`, a power of two.
+    pub(crate) fn new(limits: Limits, most: u64, align: u64) -> Result<Self, DescError> {
+        let Limits { max_segment_size, seg_boundary_mask, virt_boundary_mask } = limits;
+        for mask in [seg_boundary_mask, virt_boundary_mask] {
+            if !is_low_mask(mask) {
+                return Err(DescError::Mask { mask });
+            }
+        }
+        if seg_boundary_mask < virt_boundary_mask {
+            return Err(DescError::Boundaries { seg_boundary_mask, virt_boundary_mask });
+        }
+        let align = virt_boundary_mask | (align - 1);
+        // Zero if less than one unit fits.
+        let size = max_segment_size.min(most) & !align;
+        let Some(more) = size.checked_sub(1) else {
+            let least = align.saturating_add(1);
+            return Err(DescError::SegmentSize { max_segment_size, least });
+        };
+        Ok(Self { more, align, boundary: seg_boundary_mask })
+    }
+
+    /// Aligned blocks of `size` bytes, a power of two.
+    pub(crate) fn blocks(size: u64) -> Self {
+        Self { more: size - 1, align: size - 1, boundary: u64::MAX }
+    }
+
+    /// No limits: segments are chunks.
+    pub(crate) const NONE: Self = Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX };
+
+    /// Bytes of the first segment of `chunk`.
+    #[inline(always)]
+    pub(crate) fn length(self, chunk: Chunk) -> u64 {
+        // `align` is at most `more`, and of `boundary` bits are masked: neither wraps.
+        let by_size = self.more - (chunk.paddr & self.align);
+        let by_boundary = self.boundary - (chunk.paddr & self.boundary);
+        (chunk.length - 1).min(by_size).min(by_boundary) + 1
+    }
+
+    /// Whether nothing can be cut in a list of `length` bytes.
+    pub(crate) fn is_idle(self, length: u64) -> bool {
+        // No chunk is longer than the list, nor starts `align` bytes after a multiple.
+        self.boundary == u64::MAX && length.saturating_add(self.align) <= self.more
+    }
+
+    /// Whether none of `chunks` is cut.
+    #[inline(always)]
+    pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
+        // Neither sum wraps, since no chunk passes 2^64.
+        let reach = |mask| {
+            let ends = chunks.iter().map(|chunk| (chunk.paddr & mask) + (chunk.length - 1));
+            ends.fold(0, u64::max)
+        };
+        reach(self.align) <= self.more
+            && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
+    }
+
+    /// Bytes of every full segment from `paddr` on, where they are all alike.
+    #[inline(always)]
+    pub(crate) fn step(self, paddr: u64) -> Option<NonZeroU64> {
+        let step = NonZeroU64::MIN.saturating_add(self.more);
+        let is_free = self.boundary == u64::MAX
+            || step.is_power_of_two() && self.more <= self.boundary && paddr & self.more == 0;
+        (paddr & self.align == 0 && is_free).then_some(step)
+    }
+
+    /// How many segments of `step` bytes there are in `length`.
+    #[inline(always)]
+    pub(crate) fn steps(length: u64, step: NonZeroU64) -> u64 {
+        // Blocks are powers of two, and a division takes as long as many segments.
+        if step.is_power_of_two() { length >> step.trailing_zeros() } else { length / step }
+    }
+
+    /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
+    pub(crate) fn count(self, phyr: &Phyr) -> u64 {
+        if self.is_idle(phyr.length()) {
+            return phyr.nr_chunks();
+        }
+        phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk))
+    }
+
+    /// Segments of one chunk.
+    #[inline]
+    fn count_chunk(self, mut chunk: Chunk) -> u64 {
+        let mut count = 0;
+        loop {
+            let length = self.length(chunk);
+            count += 1;
+            if length == chunk.length {
+                return count;
+            }
+            chunk = Chunk { paddr: chunk.paddr + length, length: chunk.length - length };
+            if let Some(step) = self.step(chunk.paddr) {
+                return count + Self::steps(chunk.length - 1, step) + 1;
+            }
+        }
+    }
+}
+
+/// Checks that every boundary inside a list is a multiple of `mask + 1`.
+///
+/// O(1) where the list's granule says so already, one walk elsewhere.
+pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
+    if phyr.granule().bytes() > mask {
+        return Ok(());
+    }
+    let ends = phyr.nr_chunks().saturating_sub(1);
+    let check = |state: Result<(u64, u64), DescError>, chunk: Chunk| {
+        let (number, position) = state?;
+        if number > 0 && chunk.paddr & mask != 0 {
+            return Err(DescError::Gap { paddr: chunk.paddr, position, mask });
+        }
+        let position = position + chunk.length;
+        if number < ends && !chunk.last() & mask != 0 {
+            return Err(DescError::Gap { paddr: chunk.last().wrapping_add(1), position, mask });
+        }
+        Ok((number + 1, position))
+    };
+    phyr.chunks().fold(Ok((0, 0)), check).map(|_| ())
+}

@@ -1,0 +1,54 @@
+//! What devices and kernels read: descriptors and tables made from a list, and lists from those.
+//!
+//! ```text
+//! chunks   |------------------|  |-----|  |-----------------------------|
+//! limits            :cut                              :cut
+//! segments |--------|---------|  |-----|  |-----------|-----------------|
+//! records  [ first ] [        ]  [ ... ]  [ a link where the block ends ]  [ last ]
+//! ```
+//!
+//! Every format is a [`Table`]: segments of the list under [`Limits`], each written as one record by
+//! a [`Layout`], with the links that the format wants between blocks. A table is walked as typed
+//! records ([`Table::records`]), or written as bytes, at once or piece by piece ([`Fill`]). A
+//! [`Place`] says where the writing stands, so a ring of any size is filled as it drains. Nothing is
+//! allocated, however long the list.
+//!
+//! All bytes are little-endian; only RDMA page lists come in either order.
+//!
+//! | module | makes |
+//! | --- | --- |
+//! | `sg` | Linux scatterlists |
+//! | `bvec` | `bio_vec`, `iovec` and `phys_vec` arrays |
+//! | `prp`, `sgl` | what NVMe commands point to |
+//! | `rdma` | page lists of one size, and the best size |
+//! | `requests` | VFIO and iommufd map requests |
+//! | `parse`, `parse_nvme` | lists from all of these |
+
+mod bvec;
+mod error;
+mod limits;
+mod parse;
+mod parse_nvme;
+mod prp;
+mod rdma;
+mod requests;
+mod segments;
+mod sg;
+mod sgl;
+mod shape;
+mod split;
+mod table;
+
+pub use bvec::{BioVec, BioVecLayout, IoVec, IoVecLayout, PageStructs, PhysVec, PhysVecLayout};
+pub use error::DescError;
+pub use limits::Limits;
+pub use parse::{from_bio_vecs, from_iovecs, from_phys_vecs, from_scatterlist};
+pub use parse_nvme::{ReadError, from_prp, from_sgl};
+pub use prp::{Prp, PrpLayout};
+pub use rdma::{BlockLayout, ByteOrder, best_pgsize, page_list};
+pub use requests::{MAX_REQUESTS, MapRequest, RequestLayout, map_requests};
+pub use segments::Segments;
+pub use sg::{SgEntry, SgLayout};
+pub use sgl::{SegmentList, SglDescriptor, SglLayout};
+pub use split::{Split, split};
+pub use table::{Fill, Layout, Place, Records, Table};

@@ -1,0 +1,163 @@
+//! Lists from the arrays of others: scatterlists, `bio_vec`, `iovec` and `phys_vec`.
+//!
+//! The bytes may come from anywhere; what is wrong with them is said by record and field.
+
+use super::DescError;
+use super::bvec::PageStructs;
+use super::sg::SgEntry;
+use crate::addr::Granule;
+use crate::builder::Builder;
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::phyr::Phyr;
+
+/// The little-endian `u64` at byte `at`, which must be there.
+pub(crate) fn word(record: &[u8], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&record[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// The little-endian `u32` at byte `at`, which must be there.
+pub(crate) fn half(record: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&record[at..at + 4]);
+    u32::from_le_bytes(bytes)
+}
+
+/// Bytes as records of `size` bytes.
+fn records(bytes: &[u8], size: usize) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
+    if bytes.len().is_multiple_of(size) {
+        Ok(bytes.chunks_exact(size))
+    } else {
+        Err(DescError::Ragged { bytes: bytes.len() as u64, record_size: size as u64 })
+    }
+}
+
+/// A list of the range that `range` reads from each record.
+fn list(
+    bytes: &[u8],
+    size: usize,
+    granule: Granule,
+    range: impl Fn(u64, &[u8]) -> Result<(u64, u64), DescError>,
+) -> Result<Phyr, DescError> {
+    let mut builder = Builder::with(granule, Kind::Ram);
+    for (index, record) in (0..).zip(records(bytes, size)?) {
+        let (paddr, length) = range(index, record)?;
+        builder.append(paddr, length).map_err(|why| DescError::List { index, why })?;
+    }
+    Ok(builder.finish())
+}
+
+/// The address that a `struct page` and an offset stand for.
+fn paddr(pages: PageStructs, index: u64, page: u64, offset: u32) -> Result<u64, DescError> {
+    pages.paddr(page).and_then(|paddr| paddr.checked_add(offset.into())).ok_or(DescError::Record {
+        index,
+        field: "page",
+        value: page,
+    })
+}
+
+/// The list of an array of `bio_vec`.
+///
+/// # Errors
+///
+/// [`DescError::Ragged`] for a cut record; [`DescError::Record`] for a pointer to no `struct page`;
+/// [`DescError::List`] for a record that a list of this granule cannot hold.
+pub fn from_bio_vecs(
+    bytes: &[u8],
+    pages: PageStructs,
+    granule: Granule,
+) -> Result<Phyr, DescError> {
+    list(bytes, 16, granule, |index, record| {
+        let start = paddr(pages, index, word(record, 0), half(record, 12))?;
+        Ok((start, half(record, 8).into()))
+    })
+}
+
+/// The list of an array of `iovec`, where physical address 0 is mapped at `uaddr`.
+///
+/// # Errors
+///
+/// [`DescError::Ragged`] for a cut record; [`DescError::Record`] for a base below `uaddr`;
+/// [`DescError::List`] for a record that a list of this granule cannot hold.
+pub fn from_iovecs(bytes: &[u8], uaddr: u64, granule: Granule) -> Result<Phyr, DescError> {
+    list(bytes, 16, granule, |index, record| {
+        let base = word(record, 0);
+        let wrong = DescError::Record { index, field: "iov_base", value: base };
+        Ok((base.checked_sub(uaddr).ok_or(wrong)?, word(record, 8)))
+    })
+}
+
+/// The list of an array of `phys_vec`.
+///
+/// # Errors
+///
+/// [`DescError::Ragged`] for a cut record; [`DescError::List`] for a record that a list of this
+/// granule cannot hold.
+pub fn from_phys_vecs(bytes: &[u8], granule: Granule) -> Result<Phyr, DescError> {
+    list(bytes, 16, granule, |_, record| Ok((word(record, 0), word(record, 8))))
+}
+
+/// The list of a scatterlist in memory that starts at virtual address `address`; links must lead to
+/// entries of the same memory.
+///
+/// With `dma`, the list of what was mapped: DMA addresses up to the first entry of DMA length 0.
+///
+/// # Errors
+///
+/// [`DescError::Ragged`] for a cut entry; [`DescError::Link`] for a link out of the memory;
+/// [`DescError::Endless`] for links in a circle; [`DescError::NoEnd`] if no entry has the end mark;
+/// [`DescError::Record`] for a pointer to no `struct page`; [`DescError::List`] for an entry that a
+/// list of this granule cannot hold.
+pub fn from_scatterlist(
+    bytes: &[u8],
+    pages: PageStructs,
+    address: u64,
+    dma: bool,
+    granule: Granule,
+) -> Result<Phyr, DescError> {
+    const SIZE: usize = size_of::<SgEntry>();
+
+    let nr_records = records(bytes, SIZE)?.len();
+    let mut builder = Builder::with(granule, Kind::Ram);
+    let mut at = 0;
+    for _ in 0..nr_records {
+        let index = at as u64;
+        let Some(record) = bytes[at * SIZE..].first_chunk::<SIZE>() else {
+            return Err(DescError::NoEnd { records: index });
+        };
+        let link = word(record, 0);
+        let target = link & !(SgEntry::CHAIN | SgEntry::END);
+        if link & SgEntry::CHAIN != 0 {
+            let wrong = DescError::Link { index, address: target };
+            let into = target.checked_sub(address).ok_or(wrong)?;
+            let entry = usize::try_from(into / SIZE as u64).unwrap_or(usize::MAX);
+            if into % SIZE as u64 != 0 || entry >= nr_records {
+                return Err(wrong);
+            }
+            at = entry;
+            continue;
+        }
+        let (start, length) = if dma {
+            (word(record, 16), half(record, 24))
+        } else {
+            (paddr(pages, index, target, half(record, 8))?, half(record, 12))
+        };
+        if dma && length == 0 {
+            return Ok(builder.finish());
+        }
+        let appended = builder.append(start, length.into());
+        appended.map_err(|why: Error| DescError::List { index, why })?;
+        if link & SgEntry::END != 0 {
+            return Ok(builder.finish());
+        }
+        at += 1;
+    }
+    // As many steps as entries, and no end: a circle, or entries that run out.
+    Err(if at < nr_records {
+        DescError::Endless { records: nr_records as u64 }
+    } else {
+        DescError::NoEnd { records: nr_records as u64 }
+    })
+}

@@ -1,0 +1,204 @@
+//! Lists from NVMe commands: PRP chains and SGLs, followed through memory that the caller reads.
+
+use core::fmt;
+
+use super::DescError;
+use super::bvec::check_size;
+use super::parse::{half, word};
+use super::sgl::SglDescriptor;
+use crate::addr::Granule;
+use crate::builder::Builder;
+use crate::kind::Kind;
+use crate::phyr::Phyr;
+
+/// Why a chain could not be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError<E> {
+    /// What was read is wrong.
+    Desc(DescError),
+    /// Reading failed, as the caller says.
+    Read(E),
+}
+
+impl<E> From<DescError> for ReadError<E> {
+    fn from(error: DescError) -> Self {
+        Self::Desc(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ReadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Desc(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
+
+/// Bytes read at a time: what a record never straddles, since records and links are aligned.
+const PIECE: usize = 4096;
+
+/// Notices a chain of links that leads in a circle.
+///
+/// Source: R. P. Brent, "An improved Monte Carlo factorization algorithm", BIT 20, 1980, section 2.
+#[derive(Default)]
+struct Links {
+    followed: u64,
+    /// The link that came after the last power of two of them.
+    mark: u64,
+}
+
+impl Links {
+    fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
+        if self.followed > 0 && self.mark == address {
+            return Err(DescError::Endless { records });
+        }
+        self.followed += 1;
+        if self.followed.is_power_of_two() {
+            self.mark = address;
+        }
+        Ok(())
+    }
+}
+
+/// The list of the memory that PRP1 and PRP2 point to, for a transfer of `length` bytes.
+///
+/// `read` is to fill its buffer, of at most 4096 bytes, from an address. A list may start inside a
+/// page, at a multiple of 8.
+///
+/// # Errors
+///
+/// [`DescError::Size`] unless `page_size` is a power of two from 4 to 64 KiB; [`DescError::Record`]
+/// for an entry with an offset where none may be (number 0 is PRP1, 1 is PRP2, entries of lists
+/// count on); [`DescError::Endless`] for lists in a circle; [`DescError::List`] for pages that a list
+/// of this granule cannot hold; what `read` returns.
+pub fn from_prp<E>(
+    prp1: u64,
+    prp2: u64,
+    length: u64,
+    page_size: u64,
+    granule: Granule,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<Phyr, ReadError<E>> {
+    check_size("page size", page_size, 4096, 64 << 10)?;
+    let low = page_size - 1;
+    let mut builder = Builder::with(granule, Kind::Ram);
+    let mut left = length;
+    let mut index = 0;
+    // Takes the next page of the transfer; the first may start at any multiple of 4.
+    let mut page = |index: u64, entry: u64, left: &mut u64| {
+        let wrong = if index == 0 { entry & 3 } else { entry & low };
+        if wrong != 0 {
+            return Err(DescError::Record { index, field: "offset", value: entry });
+        }
+        let length = (*left).min(page_size - (entry & low));
+        *left -= length;
+        builder.append(entry, length).map_err(|why| DescError::List { index, why })
+    };
+    if left > 0 {
+        page(index, prp1, &mut left)?;
+    }
+    if left > 0 && left <= page_size {
+        page(1, prp2, &mut left)?;
+    }
+    let (mut list, mut links, mut piece) = (prp2, Links::default(), [0; PIECE]);
+    while left > 0 {
+        if list % 8 != 0 {
+            return Err(DescError::Record { index: 1 + index, field: "list", value: list }.into());
+        }
+        links.follow(list, index)?;
+        // Entries up to the end of the page, or as many as are needed.
+        let needed = left.div_ceil(page_size);
+        let slots = (page_size - (list & low)) / 8;
+        let is_last = needed <= slots;
+        let mut slots = slots.min(needed);
+        let mut at = list;
+        while slots > 0 {
+            let room = (PIECE as u64 - at % PIECE as u64) / 8;
+            let count = slots.min(room);
+            let bytes = usize::try_from(count * 8).unwrap_or(PIECE).min(PIECE);
+            read(at, &mut piece[..bytes]).map_err(ReadError::Read)?;
+            for (number, entry) in (1..).zip(piece[..bytes].chunks_exact(8)) {
+                let entry = word(entry, 0);
+                if !is_last && number == slots {
+                    list = entry;
+                } else {
+                    index += 1;
+                    page(1 + index, entry, &mut left)?;
+                }
+            }
+            slots -= count;
+            at = at.wrapping_add(count * 8);
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// The list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
+///
+/// `read` is to fill its buffer, of at most 4096 bytes, from an address. Data blocks of no bytes are
+/// passed over.
+///
+/// # Errors
+///
+/// [`DescError::Record`] for a descriptor of another type, for a segment of no descriptors, for one
+/// that is not the last of its segment, and for a last segment that leads on (numbers count the
+/// descriptors read, `sgl1` is 0); [`DescError::Ragged`] for a segment that is not whole descriptors;
+/// [`DescError::Endless`] for segments in a circle; [`DescError::List`] for data that a list of this
+/// granule cannot hold; what `read` returns.
+pub fn from_sgl<E>(
+    sgl1: &[u8; 16],
+    granule: Granule,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<Phyr, ReadError<E>> {
+    let mut builder = Builder::with(granule, Kind::Ram);
+    let mut links = Links::default();
+    let mut piece = [0; PIECE];
+    let mut index = 0;
+    // Bytes of the segment being read still to come, and where they are.
+    let (mut at, mut bytes) = (0, 0);
+    let mut in_last = false;
+    piece[..16].copy_from_slice(sgl1);
+    let mut count = 16;
+    loop {
+        for (record, number) in piece[..count].chunks_exact(16).zip(1..) {
+            let (address, length, identifier) = (word(record, 0), half(record, 8), record[15]);
+            let wrong = |field, value| DescError::Record { index, field, value };
+            match identifier {
+                SglDescriptor::DATA_BLOCK => {
+                    if length > 0 {
+                        let appended = builder.append(address, length.into());
+                        appended.map_err(|why| DescError::List { index, why })?;
+                    }
+                }
+                SglDescriptor::SEGMENT | SglDescriptor::LAST_SEGMENT => {
+                    // Only the last descriptor of a segment leads on, and no last segment does.
+                    if in_last || bytes > 0 || number * 16 < count {
+                        return Err(wrong("identifier", identifier.into()).into());
+                    }
+                    if length == 0 {
+                        return Err(wrong("length", 0).into());
+                    }
+                    if length % 16 != 0 {
+                        let bytes = length.into();
+                        return Err(DescError::Ragged { bytes, record_size: 16 }.into());
+                    }
+                    links.follow(address, index)?;
+                    (at, bytes) = (address, length.into());
+                    in_last = identifier == SglDescriptor::LAST_SEGMENT;
+                }
+                _ => return Err(wrong("identifier", identifier.into()).into()),
+            }
+            index += 1;
+        }
+        if bytes == 0 {
+            return Ok(builder.finish());
+        }
+        count = usize::try_from(bytes).unwrap_or(PIECE).min(PIECE);
+        read(at, &mut piece[..count]).map_err(ReadError::Read)?;
+        at = at.wrapping_add(count as u64);
+        bytes -= count as u64;
+    }
+}

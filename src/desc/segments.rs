@@ -1,0 +1,219 @@
+//! The walk that every format shares: chunks, cut where the limits say.
+
+use core::iter::{self, FusedIterator};
+use core::{fmt, mem, slice};
+
+use super::limits::{Cut, check_boundaries};
+use super::{DescError, Limits};
+use crate::iter::{Chunk, Chunks};
+use crate::phyr::Phyr;
+use crate::wide::{self, Wide};
+
+/// The segments of a list under a device's limits, in order: the largest that fit, greedily.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::{Limits, Segments};
+///
+/// let mut builder = phyr::Builder::new();
+/// builder.append(0xf000, 0x3000)?;
+/// let phyr = builder.finish();
+/// let limits = Limits { seg_boundary_mask: 0xffff, ..Limits::default() };
+/// let lengths: Vec<u64> = Segments::new(&phyr, limits)?.map(|segment| segment.length).collect();
+/// assert_eq!(lengths, [0x1000, 0x2000]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Segments<'a> {
+    chunks: Chunks<'a>,
+    /// What is left of the chunk being cut; no bytes between chunks.
+    rest: Chunk,
+    cut: Cut,
+    /// Whether nothing can be cut.
+    is_idle: bool,
+    /// Chunks read ahead and not yet cut: those from `at` to `end`. None while chunks need no cuts.
+    ahead: [Chunk; AHEAD],
+    at: usize,
+    end: usize,
+}
+
+/// Chunks read ahead where they have to be cut.
+const AHEAD: usize = 16;
+
+/// No bytes.
+pub(crate) const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
+
+impl<'a> Segments<'a> {
+    /// The segments of `phyr`.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::Mask`], [`DescError::SegmentSize`] and [`DescError::Boundaries`] for limits that
+    /// nothing satisfies; [`DescError::Gap`] where a boundary inside the list breaks the virt
+    /// boundary.
+    pub fn new(phyr: &'a Phyr, limits: Limits) -> Result<Self, DescError> {
+        let cut = Cut::new(limits, u64::MAX, 1)?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        Ok(Self::from(phyr, cut, 0))
+    }
+
+    /// The segments from byte `position` on, which is where one starts.
+    pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
+        // A place of another table may lie beyond; there, nothing is left.
+        let chunks = phyr.chunks_from(position.min(phyr.length()));
+        Self {
+            chunks,
+            rest: NOTHING,
+            cut,
+            is_idle: cut.is_idle(phyr.length()),
+            ahead: [NOTHING; AHEAD],
+            at: 0,
+            end: 0,
+        }
+    }
+
+    /// Whether these chunks are segments as they are.
+    fn leaves(&self, chunks: &[Chunk]) -> bool {
+        wide::run(Leaves { cut: self.cut, chunks })
+    }
+
+    /// The next chunk, read ahead with some that follow.
+    #[inline]
+    fn next_chunk(&mut self) -> Option<Chunk> {
+        if self.at == self.end {
+            (self.at, self.end) = (0, self.chunks.read(&mut self.ahead));
+        }
+        let chunk = self.ahead[..self.end].get(self.at).copied()?;
+        self.at += 1;
+        Some(chunk)
+    }
+
+    /// Writes the next segments to `out`; returns how many. Fewer than fit do not mean that none are
+    /// left, but none does.
+    pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
+        let size = out.len();
+        if self.rest.length == 0 && self.at == self.end {
+            if self.is_idle {
+                return self.chunks.read(out);
+            }
+            let before = self.chunks.clone();
+            let found = self.chunks.read(out);
+            if self.leaves(&out[..found]) {
+                return found;
+            }
+            // Some must be cut, and there may not be room for the parts of all.
+            self.chunks = before;
+        }
+        let mut left = out.iter_mut();
+        while left.len() > 0 {
+            if self.rest.length == 0 {
+                let Some(chunk) = self.next_chunk() else { break };
+                self.rest = chunk;
+            }
+            cut_rest(self.cut, &mut self.rest, &mut left);
+        }
+        size - left.len()
+    }
+}
+
+/// A loop that asks whether chunks are segments as they are.
+struct Leaves<'c> {
+    cut: Cut,
+    chunks: &'c [Chunk],
+}
+
+impl Wide for Leaves<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.cut.leaves(self.chunks)
+    }
+}
+
+/// Cuts `rest` until nothing is left of it, or of the room, of which there is some.
+#[inline]
+fn cut_rest(cut: Cut, rest: &mut Chunk, out: &mut slice::IterMut<'_, Chunk>) {
+    while rest.length > 0 {
+        if let Some(step) = cut.step(rest.paddr)
+            && rest.length >= step.get()
+        {
+            let (room, step, count) = (out.len(), step.get(), Cut::steps(rest.length, step));
+            let count = usize::try_from(count).unwrap_or(room).min(room);
+            let (run, later) = mem::take(out).into_slice().split_at_mut(count);
+            *out = later.iter_mut();
+            let mut paddr = rest.paddr;
+            for segment in run {
+                *segment = Chunk { paddr, length: step };
+                paddr = paddr.wrapping_add(step);
+            }
+            take(rest, step * count as u64);
+        } else if let Some(segment) = out.next() {
+            *segment = cut_one(cut, rest);
+        }
+        if out.len() == 0 {
+            return;
+        }
+    }
+}
+
+/// Takes the first `length` bytes off a chunk that has as many.
+#[inline(always)]
+fn take(rest: &mut Chunk, length: u64) -> Chunk {
+    let segment = Chunk { paddr: rest.paddr, length };
+    // Wraps only after the last byte of the 64-bit space, where nothing is left.
+    rest.paddr = rest.paddr.wrapping_add(length);
+    rest.length -= length;
+    segment
+}
+
+/// The next segment of a chunk that has bytes.
+#[inline(always)]
+fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
+    let length = cut.length(*rest);
+    take(rest, length)
+}
+
+impl fmt::Debug for Segments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments").field("chunks", &self.chunks).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Chunk;
+
+    #[inline]
+    fn next(&mut self) -> Option<Chunk> {
+        if self.rest.length == 0 {
+            self.rest = self.next_chunk()?;
+        }
+        Some(cut_one(self.cut, &mut self.rest))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // At least a segment a chunk; how many more, only a walk can say.
+        let chunks = self.chunks.len();
+        let least = chunks + (self.end - self.at) + usize::from(self.rest.length > 0);
+        (least, if least == 0 { Some(0) } else { None })
+    }
+
+    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
+        let Self { chunks, rest, cut, ahead, at, end, .. } = self;
+        let mut acc = start;
+        for mut rest in iter::once(rest).chain(ahead[at..end].iter().copied()) {
+            while rest.length > 0 {
+                acc = f(acc, cut_one(cut, &mut rest));
+            }
+        }
+        chunks.fold(acc, |mut acc, mut rest| {
+            while rest.length > 0 {
+                acc = f(acc, cut_one(cut, &mut rest));
+            }
+            acc
+        })
+    }
+}
+
+impl FusedIterator for Segments<'_> {}

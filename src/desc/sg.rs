@@ -1,0 +1,146 @@
+//! Linux scatterlists, as x86-64 lays them out.
+//!
+//! ```text
+//! byte  0                8         12        16             24           28        32
+//!       | page_link    xx| offset  | length  | dma_address  | dma_length | dma_flags |
+//!                      ^^ 1: link to the next block, 2: last entry
+//! ```
+//!
+//! A block is a page of 128 entries; all but the last block end in a link.
+//!
+//! Source: `struct scatterlist`, `include/linux/scatterlist.h`, with `CONFIG_NEED_SG_DMA_LENGTH` and
+//! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
+//! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
+
+use super::bvec::{PageStructs, check_sum, last_of, low, words};
+use super::limits::{Cut, check_boundaries};
+use super::table::{Layout, Table};
+use super::{DescError, Limits};
+use crate::iter::Chunk;
+use crate::phyr::Phyr;
+
+/// Linux's `struct scatterlist`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct SgEntry {
+    /// Pointer to the `struct page` of the first page, or to the next block; marks in the low bits.
+    pub page_link: u64,
+    /// Bytes of the first page before the segment.
+    pub offset: u32,
+    /// Bytes.
+    pub length: u32,
+    /// Where the device sees the segment: 0 until mapped.
+    pub dma_address: u64,
+    /// Bytes that the device sees there.
+    pub dma_length: u32,
+    /// Flags of the mapping.
+    pub dma_flags: u32,
+}
+
+const _: () = assert!(size_of::<SgEntry>() == 32);
+
+impl SgEntry {
+    /// In `page_link`: this entry leads to the next block.
+    pub const CHAIN: u64 = 1;
+    /// In `page_link`: this is the last entry.
+    pub const END: u64 = 2;
+    /// Entries of a block: `SG_MAX_SINGLE_ALLOC`.
+    pub const PER_BLOCK: u64 = 4096 / size_of::<Self>() as u64;
+}
+
+/// Makes [`SgEntry`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct SgLayout {
+    pages: PageStructs,
+    address: u64,
+    bus_offset: Option<u64>,
+}
+
+impl Layout for SgLayout {
+    type Record = SgEntry;
+    type Bytes = [u8; 32];
+
+    #[inline]
+    fn data(&self, segment: Chunk, _position: u64) -> SgEntry {
+        let Chunk { paddr, length } = segment;
+        let length = low(length);
+        let (dma_address, dma_length) = match self.bus_offset {
+            Some(offset) => (paddr.wrapping_add(offset), length),
+            None => (0, 0),
+        };
+        SgEntry {
+            page_link: self.pages.page(paddr),
+            offset: self.pages.offset(paddr),
+            length,
+            dma_address,
+            dma_length,
+            dma_flags: 0,
+        }
+    }
+
+    #[inline]
+    fn bytes(&self, record: SgEntry) -> [u8; 32] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let mut bytes = [0; 32];
+        let (front, back) = bytes.split_at_mut(16);
+        front.copy_from_slice(&words(record.page_link, pair(record.offset, record.length)));
+        let dma = pair(record.dma_length, record.dma_flags);
+        back.copy_from_slice(&words(record.dma_address, dma));
+        bytes
+    }
+
+    fn slots(&self) -> Option<u64> {
+        Some(SgEntry::PER_BLOCK)
+    }
+
+    fn link(&self, block: u64, _nr_records: u64, _is_last: bool) -> Option<SgEntry> {
+        // That the last block still fits was checked when the table was made.
+        let address = self.address.wrapping_add(block * 4096);
+        Some(SgEntry { page_link: address | SgEntry::CHAIN, ..SgEntry::default() })
+    }
+
+    fn close(&self, record: SgEntry) -> SgEntry {
+        SgEntry { page_link: record.page_link | SgEntry::END, ..record }
+    }
+}
+
+impl Table<SgLayout> {
+    /// The list as a chained scatterlist whose blocks follow each other from virtual address
+    /// `address` on, each a page of 4096 bytes.
+    ///
+    /// Segments are cut at page boundaries, as `sg_alloc_table_from_pages_segment()` cuts them. The
+    /// DMA fields are 0, as before `dma_map_sg()`; with `bus_offset` they say what a device sees that
+    /// finds physical address 0 there.
+    ///
+    /// # Errors
+    ///
+    /// [`DescError::NoPages`] for a device's memory; [`DescError::Unaligned`] if `address` is not a
+    /// multiple of 4096; [`DescError::Wraps`] if blocks, pointers or bus addresses pass 2^64; errors of
+    /// [`Segments::new`](super::Segments::new).
+    pub fn scatterlist(
+        phyr: &Phyr,
+        pages: PageStructs,
+        address: u64,
+        bus_offset: Option<u64>,
+        limits: Limits,
+    ) -> Result<Self, DescError> {
+        pages.check(phyr)?;
+        if !address.is_multiple_of(4096) {
+            return Err(DescError::Unaligned {
+                field: "block address",
+                value: address,
+                align: 4096,
+            });
+        }
+        if let Some(bus_offset) = bus_offset.filter(|&offset| offset > 0) {
+            check_sum(bus_offset, last_of(phyr))?;
+        }
+        let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
+        check_boundaries(phyr, limits.virt_boundary_mask)?;
+        let layout = SgLayout { pages, address, bus_offset };
+        let table = Self::new(phyr.clone(), layout, cut, cut.count(phyr));
+        let offset = table.nr_blocks().saturating_mul(4096).saturating_sub(1);
+        check_sum(address, offset)?;
+        Ok(table)
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the links of a chained table stand.
+
+/// A table of data records in blocks of `slots`; the last slot of a block links to the next block,
+/// save in the last block, which may be full of data.
+///
+/// ```text
+/// slots 4, 8 data records:   [d d d L] [d d d L] [d d]
+/// slots 4, 7 data records:   [d d d L] [d d d d]
+/// ```
+///
+/// Scatterlists, PRP lists and SGL segments all follow this one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    nr_data: u64,
+    slots: u64,
+    nr_blocks: u64,
+}
+
+impl Shape {
+    /// `slots` is at least two; `None` for a table in one piece.
+    pub(crate) fn new(nr_data: u64, slots: Option<u64>) -> Self {
+        let slots = slots.unwrap_or(u64::MAX);
+        let nr_blocks = match nr_data {
+            0 => 0,
+            // Every block but the last holds one data record less.
+            _ => 1 + nr_data.saturating_sub(slots).div_ceil(slots - 1),
+        };
+        Self { nr_data, slots, nr_blocks }
+    }
+
+    /// Data records.
+    pub(crate) fn nr_data(self) -> u64 {
+        self.nr_data
+    }
+
+    /// Blocks.
+    pub(crate) fn nr_blocks(self) -> u64 {
+        self.nr_blocks
+    }
+
+    /// Data records and links.
+    pub(crate) fn nr_records(self) -> u64 {
+        // A link stands for each block but the first.
+        self.nr_data + self.nr_blocks.saturating_sub(1)
+    }
+
+    /// Records of a block that exists, its link included.
+    pub(crate) fn records_in(self, block: u64) -> u64 {
+        if block + 1 < self.nr_blocks { self.slots } else { self.nr_records() - block * self.slots }
+    }
+
+    /// Block of a record.
+    pub(crate) fn block_of(self, record: u64) -> u64 {
+        record / self.slots
+    }
+
+    /// Data records before `record`, which is at most their number.
+    pub(crate) fn data_before(self, record: u64) -> u64 {
+        record - self.block_of(record).min(self.nr_blocks.saturating_sub(1))
+    }
+
+    /// Data records from `record` on up to the next link, or to the end; 0 at a link.
+    pub(crate) fn data_until_link(self, record: u64) -> u64 {
+        let block = self.block_of(record);
+        if block + 1 < self.nr_blocks {
+            self.slots - 1 - record % self.slots
+        } else {
+            self.nr_records().saturating_sub(record)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// Blocks as the rule reads: fill a block, and link only if not all fits.
+    fn oracle(nr_data: u64, slots: u64) -> Vec<u64> {
+        let (mut left, mut blocks) = (nr_data, Vec::new());
+        while left > slots {
+            blocks.push(slots);
+            left -= slots - 1;
+        }
+        if left > 0 {
+            blocks.push(left);
+        }
+        blocks
+    }
+
+    #[test]
+    fn a_link_is_there_only_where_not_all_fits() {
+        for slots in [2, 3, 4, 128, 512] {
+            for nr_data in 0..1200 {
+                let (shape, blocks) = (Shape::new(nr_data, Some(slots)), oracle(nr_data, slots));
+                assert_eq!(shape.nr_blocks(), blocks.len() as u64, "{nr_data} in {slots}");
+                assert_eq!(shape.nr_records(), blocks.iter().sum::<u64>(), "{nr_data} in {slots}");
+                for (block, &records) in (0..).zip(&blocks) {
+                    assert_eq!(shape.records_in(block), records, "{nr_data} in {slots}");
+                    let links = u64::from(block + 1 < shape.nr_blocks());
+                    assert_eq!(shape.data_before(block * slots), block * (slots - 1));
+                    assert_eq!(
+                        shape.data_before(block * slots + records),
+                        block * (slots - 1) + records - links,
+                    );
+                    assert_eq!(shape.data_until_link(block * slots), records - links);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_in_one_piece_has_no_links() {
+        let shape = Shape::new(u64::MAX, None);
+        assert_eq!((shape.nr_blocks(), shape.nr_records()), (1, u64::MAX));
+        assert_eq!(shape.data_until_link(7), u64::MAX - 7);
+    }
+}

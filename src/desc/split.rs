@@ -1,0 +1,65 @@
+//! A list cut into consecutive byte ranges.
+
+use core::iter::FusedIterator;
+
+use crate::error::Error;
+use crate::phyr::Phyr;
+
+/// The consecutive parts of a list with the given lengths, from byte `start` on.
+///
+/// Each part is a view that shares the storage. Lengths of 0 yield no part; what lies after the last
+/// part is left out.
+///
+/// # Errors
+///
+/// Each part beyond the list is an [`Error::Outside`], and the last.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::desc::split;
+///
+/// let mut builder = phyr::Builder::new();
+/// builder.append(0x1000, 0x3000)?;
+/// let phyr = builder.finish();
+/// let parts: Vec<u64> =
+///     split(&phyr, 0x800, [0x1000, 0, 0x1800]).map(|part| part.unwrap().length()).collect();
+/// assert_eq!(parts, [0x1000, 0x1800]);
+/// # Ok::<(), phyr::Error>(())
+/// ```
+///
+/// Source: what `sg_split()` does, `lib/sg_split.c`, without its entries of no bytes.
+pub fn split<I>(phyr: &Phyr, start: u64, lengths: I) -> Split<'_, I::IntoIter>
+where
+    I: IntoIterator<Item = u64>,
+{
+    Split { phyr, position: Some(start), lengths: lengths.into_iter() }
+}
+
+/// The parts of a list; from [`split`].
+#[derive(Clone, Debug)]
+pub struct Split<'a, I> {
+    phyr: &'a Phyr,
+    /// Where the next part starts; `None` after an error.
+    position: Option<u64>,
+    lengths: I,
+}
+
+impl<I: Iterator<Item = u64>> Iterator for Split<'_, I> {
+    type Item = Result<Phyr, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.position?;
+        let length = self.lengths.find(|&length| length > 0)?;
+        // An end that passes 2^64 is outside any list, as 2^64 - 1 is where a list is shorter.
+        let end = start.checked_add(length);
+        let part = match end {
+            Some(end) => self.phyr.slice(start, end),
+            None => Err(Error::Outside { start, end: u64::MAX, length: self.phyr.length() }),
+        };
+        self.position = end.filter(|_| part.is_ok());
+        Some(part)
+    }
+}
+
+impl<I: Iterator<Item = u64>> FusedIterator for Split<'_, I> {}

@@ -1,0 +1,260 @@
+"""PRPs and SGLs: a controller that follows them finds the buffer."""
+
+import contextlib
+import struct
+from collections.abc import Callable
+
+import pytest
+from desc_model import ALL, Controller, Range, buffers, golden, in_pieces, merged, segments
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from phyr import AlignmentError, FormatError, Phyr, RangeError, desc
+
+PAGE_SIZES = st.integers(12, 16).map(lambda lg2: 1 << lg2)
+
+
+def scattered(count: int, size: int) -> tuple[Phyr, list[int]]:
+    """Return list pages that do not touch."""
+    blocks = [0x1_0000_0000 + 2 * number * size for number in range(count)]
+    return Phyr.from_chunks([(block, size) for block in blocks], granule=min(size, 4096)), blocks
+
+
+@given(PAGE_SIZES.flatmap(lambda size: st.tuples(st.just(size), buffers(size, step=4))))
+def test_prps_followed_by_a_controller_are_the_buffer(case: tuple[int, list[Range]]) -> None:
+    page_size, chunks = case
+    phyr = Phyr.from_chunks(chunks)
+    lists, blocks = scattered(8, page_size)
+    prp1, prp2, table = desc.prp(phyr, lists, page_size=page_size)
+    controller = Controller(blocks, page_size, bytes(table))
+    assert merged(controller.follow_prps(prp1, prp2, phyr.length)) == chunks
+    back = desc.from_prp(prp1, prp2, phyr.length, controller.read, page_size=page_size)
+    assert back == phyr
+
+
+@pytest.mark.parametrize("page_size", [4096, 16384, 65536])
+@pytest.mark.parametrize("extra", [-1, 0, 1, 2])
+@pytest.mark.parametrize("lists_needed", [0, 1, 2, 3])
+def test_a_list_page_links_on_only_where_not_all_fits(
+    page_size: int, extra: int, lists_needed: int
+) -> None:
+    slots = page_size // 8
+    # Entries that just fill so many list pages, and some more or less.
+    full = slots + (lists_needed - 1) * (slots - 1) if lists_needed else 1
+    entries = max(full + extra, 0)
+    pages = [number * 2 * page_size for number in range(1, entries + 2)]
+    phyr = Phyr.from_chunks([(page, page_size) for page in pages])
+    needed, left = 0, entries
+    if entries > 1:
+        needed = 1
+        while left > slots:
+            needed, left = needed + 1, left - (slots - 1)
+    lists, blocks = scattered(needed, page_size)
+    prp1, prp2, table = desc.prp(phyr, lists, page_size=page_size)
+    assert len(table) == (entries + needed - 1 if needed else 0)
+    assert table.nents == (entries if needed else 0)
+    controller = Controller(blocks, page_size, bytes(table))
+    assert [page for page, _ in controller.follow_prps(prp1, prp2, len(phyr))] == pages
+    assert desc.from_prp(prp1, prp2, len(phyr), controller.read, page_size=page_size) == phyr
+    if needed:
+        too_few, _ = scattered(needed - 1, page_size)
+        with pytest.raises(RangeError) as caught:
+            desc.prp(phyr, too_few, page_size=page_size)
+        assert caught.value.needed == needed * page_size
+        assert caught.value.given == (needed - 1) * page_size
+
+
+@pytest.mark.parametrize("entries", [1, 2, 512, 513, 514, 1023, 1024, 5000])
+def test_prp_images_of_an_independent_writer(entries: int) -> None:
+    # The rule of the specification, entry by entry: the last of 512 points on if more follow.
+    pages = [(1000 + 3 * number) * 4096 for number in range(entries + 1)]
+    lists, blocks = scattered(20, 4096)
+    image = b""
+    left = pages[1:]
+    for block in blocks[1:]:
+        if len(left) <= 512:
+            break
+        image += struct.pack("<511Q", *left[:511]) + struct.pack("<Q", block)
+        left = left[511:]
+    image += struct.pack(f"<{len(left)}Q", *left)
+    prp1, prp2, table = desc.prp(Phyr.from_pages(pages), lists)
+    assert prp1 == pages[0]
+    assert (prp2, bytes(table)) == ((pages[1], b"") if entries == 1 else (blocks[0], image))
+
+
+@given(buffers(step=4), st.lists(st.integers(8, 600), min_size=1, max_size=4))
+def test_prp_lists_filled_in_pieces_are_the_whole(chunks: list[Range], pieces: list[int]) -> None:
+    table = desc.prp(Phyr.from_chunks(chunks), Phyr.from_pfns(range(16))).lists
+    assert in_pieces(table.fill, pieces) == bytes(table)
+
+
+def test_one_page_and_two_pages_need_no_list() -> None:
+    assert desc.prp(Phyr.from_chunks([(0x1FFC, 4)]))[:2] == (0x1FFC, 0)
+    assert desc.prp(Phyr.from_chunks([(0x1000, 0x1000)]))[:2] == (0x1000, 0)
+    assert desc.prp(Phyr.from_chunks([(0x1FFC, 5)]))[:2] == (0x1FFC, 0x2000)
+    assert desc.prp(Phyr.from_chunks([(0x1FFC, 0x1004)]))[:2] == (0x1FFC, 0x2000)
+    with pytest.raises(RangeError, match="0x1000 bytes of blocks, 0x0 bytes are given"):
+        desc.prp(Phyr.from_chunks([(0x1FFC, 0x1005)]))
+
+
+def test_what_a_prp_cannot_express_is_refused_by_name() -> None:
+    with pytest.raises(AlignmentError, match="first address 0x1002 is not a multiple of 0x4"):
+        desc.prp(Phyr.from_chunks([(0x1002, 8)]))
+    hole = Phyr.from_chunks([(0x1000, 0x200), (0x5000, 0x200)], granule=512)
+    with pytest.raises(AlignmentError, match="position 0x200, at address 0x1200"):
+        desc.prp(hole)
+    late = Phyr.from_chunks([(0x1000, 0x1000), (0x5200, 0x200)], granule=512)
+    with pytest.raises(AlignmentError, match="position 0x1000, at address 0x5200") as caught:
+        desc.prp(late)
+    assert (caught.value.paddr, caught.value.position, caught.value.mask) == (0x5200, 4096, 0xFFF)
+    small = Phyr.from_pfns([1, 3])
+    with pytest.raises(AlignmentError, match="0x2000"):
+        desc.prp(small, page_size=8192)
+    with pytest.raises(RangeError, match="empty list"):
+        desc.prp(Phyr.from_chunks([]))
+    for page_size in (2048, 5000, 1 << 17):
+        with pytest.raises(RangeError, match="not a power of two from 0x1000 to 0x10000"):
+            desc.prp(small, page_size=page_size)
+    three = Phyr.from_pfns([1, 3, 5])
+    with pytest.raises(AlignmentError, match="list address 0x1010"):
+        desc.prp(three, Phyr.from_chunks([(0x1010, 0x2000)]))
+    with pytest.raises(AlignmentError):
+        desc.prp(three, Phyr.from_chunks([(0x1000, 0x200), (0x3000, 0xE00)], granule=512))
+
+
+@given(
+    st.sampled_from([32, 64, 4096]),
+    buffers(4),
+    st.sampled_from([ALL, 4096, 8192]),
+    st.lists(st.integers(16, 600), min_size=1, max_size=4),
+)
+def test_sgls_followed_by_a_controller_are_the_buffer(
+    segment_size: int, chunks: list[Range], size: int, pieces: list[int]
+) -> None:
+    chunks = merged([(paddr % (1 << 50), length) for paddr, length in chunks])
+    phyr = Phyr.from_chunks(chunks, granule=4)
+    lists, blocks = scattered(64, segment_size)
+    sgl1, table = desc.sgl(phyr, lists, segment_size=segment_size, max_segment_size=size)
+    controller = Controller(blocks, segment_size, bytes(table))
+    found = controller.follow_sgl(sgl1)
+    assert found == segments(chunks, min(size, 0xFFFF_F000), ALL, 4096)
+    assert desc.from_sgl(sgl1, controller.read, granule=4) == phyr
+    assert in_pieces(table.fill, pieces) == bytes(table)
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 511, 512, 2000])
+def test_sgl_segments_say_which_is_the_last(count: int) -> None:
+    phyr = Phyr.from_pfns([3 * number for number in range(count)])
+    lists, blocks = scattered(10, 4096)
+    sgl1, table = desc.sgl(phyr, lists)
+    controller = Controller(blocks, 4096, bytes(table))
+    assert controller.follow_sgl(sgl1) == [(3 * number * 4096, 4096) for number in range(count)]
+    kinds = {1: 0x00, 2: 0x30, 255: 0x30, 256: 0x30}
+    assert sgl1[15] == kinds.get(count, 0x20)
+    if count > 1:
+        with pytest.raises(RangeError, match="bytes are given"):
+            desc.sgl(phyr)
+
+
+def test_an_sgl_takes_any_address_and_cuts_at_4_gib() -> None:
+    sgl1, table = desc.sgl(Phyr.from_chunks([(7, 1)], granule=1))
+    assert (sgl1, bytes(table)) == (struct.pack("<QIBBBB", 7, 1, 0, 0, 0, 0), b"")
+    sgl1, table = desc.sgl(Phyr.from_chunks([(0x1000, 4 << 30)]), Phyr.from_pfns([9]))
+    assert list(struct.iter_unpack("<QII", bytes(table))) == [
+        (0x1000, 0xFFFF_F000, 0),
+        (0x1_0000_0000, 0x1000, 0),
+    ]
+    assert desc.sgl(Phyr.from_chunks([]))[0] == bytes(16)
+    with pytest.raises(RangeError, match="segment size 0x10 "):
+        desc.sgl(Phyr.from_pfns([1]), segment_size=16)
+
+
+def unread(address: int, length: int) -> bytes:
+    """Fail: nothing is to be read."""
+    raise AssertionError((address, length))
+
+
+def test_hostile_prps_are_refused_by_entry() -> None:
+    with pytest.raises(FormatError, match="record 0: offset is 0x1001"):
+        desc.from_prp(0x1001, 0, 10, unread)
+    with pytest.raises(FormatError, match="record 1: offset is 0x2008"):
+        desc.from_prp(0x1000, 0x2008, 0x2000, unread)
+    with pytest.raises(FormatError, match="list is 0x2004"):
+        desc.from_prp(0x1000, 0x2004, 0x3000, unread)
+    with pytest.raises(FormatError, match="record 3: offset is 0x7010"):
+        desc.from_prp(0x1000, 0x2000, 0x3000, lambda _at, _n: struct.pack("<QQ", 0x3000, 0x7010))
+
+    def circle(_address: int, length: int) -> bytes:
+        return struct.pack("<Q", 0x2000) * (length // 8)
+
+    with pytest.raises(FormatError, match="lead on after 511 records"):
+        desc.from_prp(0x1000, 0x2000, ALL, circle)
+    with pytest.raises(ValueError, match=r"read\(0x2000, 16\) returned 3 bytes"):
+        desc.from_prp(0x1000, 0x2000, 0x3000, lambda _at, _n: b"abc")
+    with pytest.raises(ZeroDivisionError):
+        desc.from_prp(0x1000, 0x2000, 0x3000, lambda _at, _n: bytes(1 // 0))
+    with pytest.raises(RangeError, match="page size"):
+        desc.from_prp(0, 0, 0, unread, page_size=5)
+    assert desc.from_prp(0x1000, 0, 0, unread).length == 0
+
+
+def test_a_prp_list_may_start_inside_a_page() -> None:
+    memory = bytearray(0x4000)
+    struct.pack_into("<QQ", memory, 0x1FF0, 0x5000, 0x3000)  # one entry, and the next list
+    struct.pack_into("<QQ", memory, 0x3000, 0x9000, 0x7000)
+    found = desc.from_prp(0xF000, 0x1FF0, 0x3800, lambda at, count: memory[at : at + count])
+    assert [*found.chunks] == [
+        (0xF000, 0x1000),
+        (0x5000, 0x1000),
+        (0x9000, 0x1000),
+        (0x7000, 0x800),
+    ]
+
+
+def test_hostile_sgls_are_refused_by_descriptor() -> None:
+    def block(address: int, length: int, kind: int) -> bytes:
+        return struct.pack("<QI3xB", address, length, kind)
+
+    def memory(*descriptors: bytes) -> Callable[[int, int], bytes]:
+        return lambda at, count: b"".join(descriptors)[at : at + count]
+
+    with pytest.raises(FormatError, match="15 bytes are not whole records of 16"):
+        desc.from_sgl(bytes(15), unread)
+    with pytest.raises(FormatError, match="record 0: identifier is 0x10"):
+        desc.from_sgl(block(0, 1, 0x10), unread)
+    with pytest.raises(FormatError, match="record 0: length is 0x0"):
+        desc.from_sgl(block(0, 0, 0x30), unread)
+    with pytest.raises(FormatError, match="24 bytes are not whole"):
+        desc.from_sgl(block(0, 24, 0x30), unread)
+    with pytest.raises(FormatError, match="record 1: identifier is 0x30"):
+        desc.from_sgl(block(0, 32, 0x20), memory(block(0, 16, 0x30), block(0x1000, 1, 0)))
+    with pytest.raises(FormatError, match="record 1: identifier is 0x20"):
+        desc.from_sgl(block(0, 16, 0x30), memory(block(0, 16, 0x20)))
+    with pytest.raises(FormatError, match="lead on"):
+        desc.from_sgl(block(0, 16, 0x20), memory(block(0, 16, 0x20)))
+    with pytest.raises(FormatError, match=r"record 2: .*granule 4096"):
+        desc.from_sgl(block(0, 32, 0x30), memory(block(0x1000, 8, 0), block(0x3000, 8, 0)))
+    both = desc.from_sgl(block(0, 32, 0x30), memory(block(5, 0, 0), block(0x3000, 8, 0)))
+    assert [*both.chunks] == [(0x3000, 8)]
+    assert desc.from_sgl(bytes(16), unread).length == 0
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=64, max_size=256), st.data())
+def test_any_bytes_are_an_sgl_or_an_error(sgl1: bytes, noise: bytes, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from([0x00, 0x20, 0x30, sgl1[15]]))
+    reads = 0
+
+    def read(address: int, length: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        assume(reads < 1000)
+        start = address % len(noise)
+        return (noise[start:] + noise * (length // len(noise) + 1))[:length]
+
+    with contextlib.suppress(FormatError):
+        desc.from_sgl(sgl1[:10] + bytes(5) + bytes([kind]), read, granule=1).validate()
+
+
+def test_the_image_in_golden_is_followed_too() -> None:
+    image = golden("sgl.hex")
+    controller = Controller([0x64000], 4096, image[16:])
+    assert controller.follow_sgl(image[:16]) == [(0x3800, 0x1800), (0x9000, 0x1000), (0x7000, 16)]
