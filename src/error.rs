@@ -96,6 +96,18 @@ pub enum Error {
         /// Chunks in the list.
         nr_chunks: u64,
     },
+    /// A bitmap of page sizes that names none.
+    NoPageSize,
+    /// An I/O virtual address and the physical address it is to stand for are at different places
+    /// inside the smallest page.
+    Skew {
+        /// I/O virtual address of the first byte.
+        iova: u64,
+        /// Physical address of the first byte.
+        paddr: u64,
+        /// Size of the smallest page in bytes.
+        granule: u64,
+    },
     /// Two lists of different granules.
     Granules {
         /// Of the first list, in bytes.
@@ -157,6 +169,12 @@ impl fmt::Display for Error {
             Self::Number { number, nr_chunks } => {
                 write!(f, "chunk {number} is outside a list of {nr_chunks} chunks")
             }
+            Self::NoPageSize => f.write_str("page-size bitmap 0x0 names no page size"),
+            Self::Skew { iova, paddr, granule } => write!(
+                f,
+                "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
+                 inside a page of {granule:#x} bytes"
+            ),
             Self::Granules { left, right } => {
                 write!(f, "lists of granule {left} and {right} cannot be joined")
             }

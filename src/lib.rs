@@ -14,10 +14,10 @@
 //!
 //! ```text
 //! addr, digest, error, kind, wide   numbers, errors, machine
-//! entry, words, records             the packed word, slices of them, page-map records
+//! entry, words, records, pgsize     the packed word, slices of them, records, page sizes
 //! chain, writer                     storage
 //! phyr, iter, pages                 the view and its walks
-//! builder, join, stats, serial, validate, pagemap
+//! builder, join, stats, serial, validate, pagemap, plan
 //! python                            the extension module
 //! ```
 
@@ -39,7 +39,9 @@ mod join;
 mod kind;
 mod pagemap;
 mod pages;
+mod pgsize;
 mod phyr;
+mod plan;
 mod records;
 mod serial;
 mod stats;
@@ -60,7 +62,9 @@ pub use iter::{Chunk, Chunks};
 pub use kind::Kind;
 pub use pagemap::{Extent, Hidden, PagemapDecoder, State};
 pub use pages::Pages;
+pub use pgsize::PageSizes;
 pub use phyr::Phyr;
+pub use plan::{MapCall, Plan, UnmapCall, Unmaps};
 pub use stats::Stats;
 pub use validate::Invalid;
 

@@ -86,6 +86,12 @@ impl From<Error> for PyErr {
             Error::Number { number, nr_chunks } => {
                 new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
+            Error::NoPageSize => new("RangeError", message, &[("pgsize_bitmap", 0)]),
+            Error::Skew { iova, paddr, granule } => new(
+                "AlignmentError",
+                message,
+                &[("iova", iova), ("paddr", paddr), ("granule", granule)],
+            ),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
             }

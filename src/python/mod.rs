@@ -10,6 +10,7 @@ mod loan;
 mod numbers;
 mod pagemap;
 mod phyr;
+mod plan;
 
 use pyo3::prelude::*;
 
@@ -28,6 +29,9 @@ mod _phyr {
     use super::pagemap::PyPagemapDecoder;
     #[pymodule_export]
     use super::phyr::PyPhyr;
+
+    #[pymodule_export]
+    use super::plan::{PyPlan, plan_map};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

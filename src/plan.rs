@@ -1,0 +1,284 @@
+//! The plan of a linear mapping: which pages of an I/O page table map a list, in the fewest calls.
+//!
+//! ```text
+//! list    |   chunk 0   |          chunk 1           | chunk 2 |     position
+//! iova    |<----------------- one linear window ---------------->|   iova + position
+//! calls   | 4 KiB x 3   | 4 KiB x 2 | 2 MiB x 3 | 4 KiB x 1 | ... |   a chunk is cut where
+//!                                                                   a larger page becomes usable
+//! ```
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use crate::error::Error;
+use crate::iter::{Chunk, Chunks};
+use crate::pgsize::PageSizes;
+use crate::phyr::Phyr;
+
+/// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MapCall {
+    /// I/O virtual address of the first page.
+    pub iova: u64,
+    /// Physical address of the first page.
+    pub paddr: u64,
+    /// Bytes in a page.
+    pub pgsize: u64,
+    /// Pages, at least one.
+    pub pgcount: u64,
+}
+
+impl MapCall {
+    /// Bytes that the call maps.
+    #[must_use]
+    pub const fn length(self) -> u64 {
+        // At most what is mapped in all, which fits.
+        self.pgsize * self.pgcount
+    }
+}
+
+impl fmt::Debug for MapCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iova, paddr, pgsize, pgcount } = self;
+        write!(f, "{iova:#x} -> {paddr:#x}, {pgcount} of {pgsize:#x}")
+    }
+}
+
+/// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` are to be unmapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UnmapCall {
+    /// I/O virtual address of the first page.
+    pub iova: u64,
+    /// Bytes in a page.
+    pub pgsize: u64,
+    /// Pages, at least one.
+    pub pgcount: u64,
+}
+
+impl fmt::Debug for UnmapCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iova, pgsize, pgcount } = self;
+        write!(f, "{iova:#x}, {pgcount} of {pgsize:#x}")
+    }
+}
+
+/// The calls that map a list linearly from some I/O virtual address on, in order.
+///
+/// Byte `i` of the list appears at `iova + i`. Whole pages are mapped: what the first and last page
+/// hold outside the list can be reached as well. Each chunk is mapped by the rule of
+/// [`PageSizes::fit`], so with the fewest page-table entries, and for those in the fewest calls.
+///
+/// `next` is made for short walks; `fold`, and what builds on it, walks whole nodes of the list at a
+/// time. The plan of the list's first bytes, up to where a call begins, is the calls before it.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::{Builder, MapCall, PageSizes, Plan};
+///
+/// let mut builder = Builder::new();
+/// builder.append(0x7000, 0x1000)?;
+/// builder.append(0x20_0000, 0x40_0000)?;
+/// let phyr = builder.finish();
+/// let sizes = PageSizes::new(1 << 12 | 1 << 21)?;
+/// assert!(Plan::new(&phyr, 0x3f_f000, sizes)?.eq([
+///     MapCall { iova: 0x3f_f000, paddr: 0x7000, pgsize: 0x1000, pgcount: 1 },
+///     MapCall { iova: 0x40_0000, paddr: 0x20_0000, pgsize: 0x20_0000, pgcount: 2 },
+/// ]));
+/// # Ok::<(), phyr::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Plan<'a> {
+    chunks: Chunks<'a>,
+    sizes: PageSizes,
+    rest: Rest,
+}
+
+/// What is left of a chunk, in whole pages of the table.
+#[derive(Clone, Copy)]
+struct Rest {
+    iova: u64,
+    paddr: u64,
+    left: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan for `phyr` from `iova`, the address of its first byte, on.
+    ///
+    /// O(1), or one walk to check the list where the smallest page is larger than its granule.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
+    /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list in the midst of
+    /// one; [`Error::Wraps`] if the window passes 2^64, or would be all of it.
+    pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
+        let low = sizes.granule() - 1;
+        let chunks = phyr.chunks();
+        if let Some(more) = phyr.length().checked_sub(1) {
+            let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
+            if (iova ^ paddr) & low != 0 {
+                return Err(Error::Skew { iova, paddr, granule: sizes.granule() });
+            }
+            let wraps = Error::Wraps { paddr: iova, length: phyr.length() };
+            let last = iova.checked_add(more).ok_or(wraps)?;
+            if (last | low) - (iova & !low) == u64::MAX {
+                return Err(wraps);
+            }
+            if low > phyr.granule().mask() {
+                phyr.pages(sizes.granule())?;
+            }
+        }
+        Ok(Self { chunks, sizes, rest: Rest { iova: iova & !low, paddr: 0, left: 0 } })
+    }
+
+    /// A plan that [`Self::new`] has made before, or what remains of one where a call begins.
+    #[cfg_attr(not(feature = "python"), expect(dead_code, reason = "for Python's iterators"))]
+    pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
+        let iova = iova & !(sizes.granule() - 1);
+        Self { chunks: phyr.chunks(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
+    }
+
+    /// The page sizes that the plan draws on.
+    #[must_use]
+    pub fn sizes(&self) -> PageSizes {
+        self.sizes
+    }
+
+    /// The calls that unmap what the calls still to come map, in order.
+    ///
+    /// Neighbours of one page size are one call, whatever memory is under them.
+    #[must_use]
+    pub fn unmaps(self) -> Unmaps<'a> {
+        Unmaps { plan: self, held: None }
+    }
+}
+
+impl Rest {
+    /// The whole of a chunk, in pages of which `low` are the lower bits.
+    #[inline(always)]
+    fn begin(&mut self, chunk: Chunk, low: u64) {
+        // Pages inside the list are whole, so only the ends of the list grow. No chunk is longer
+        // than the window, which is shorter than 2^64.
+        self.paddr = chunk.paddr & !low;
+        self.left = (chunk.last() | low) - self.paddr + 1;
+    }
+
+    /// The next call, while bytes are left.
+    #[inline(always)]
+    fn call(&mut self, sizes: PageSizes) -> MapCall {
+        let Self { iova, paddr, left } = *self;
+        // A rest is whole pages at whole pages, so the smallest page always fits.
+        let (pgsize, pgcount) = sizes.fit(iova, paddr, left).unwrap_or((sizes.granule(), 1));
+        let length = pgsize * pgcount;
+        // Wraps only behind the last page of the 64-bit space, where nothing follows.
+        self.iova = iova.wrapping_add(length);
+        self.paddr = paddr.wrapping_add(length);
+        self.left = left - length;
+        MapCall { iova, paddr, pgsize, pgcount }
+    }
+}
+
+impl fmt::Debug for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("iova", &format_args!("{:#x}", self.rest.iova))
+            .field("sizes", &self.sizes)
+            .field("chunks", &self.chunks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Plan<'_> {
+    type Item = MapCall;
+
+    #[inline]
+    fn next(&mut self) -> Option<MapCall> {
+        if self.rest.left == 0 {
+            self.rest.begin(self.chunks.next()?, self.sizes.granule() - 1);
+        }
+        Some(self.rest.call(self.sizes))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.chunks.len(), None)
+    }
+
+    fn fold<A, F: FnMut(A, MapCall) -> A>(self, start: A, mut f: F) -> A {
+        let Self { chunks, sizes, mut rest } = self;
+        let mut acc = start;
+        while rest.left > 0 {
+            acc = f(acc, rest.call(sizes));
+        }
+        let low = sizes.granule() - 1;
+        let lg2 = sizes.granule().trailing_zeros();
+        // Below the second smallest size, or out of step with it, a chunk is a single call.
+        let second = sizes.above(sizes.granule()).unwrap_or(0);
+        chunks
+            .fold((acc, rest), |(mut acc, mut rest), chunk| {
+                rest.begin(chunk, low);
+                let Rest { iova, paddr, left } = rest;
+                if left < second || (iova ^ paddr) & second.wrapping_sub(1) != 0 || second == 0 {
+                    let call =
+                        MapCall { iova, paddr, pgsize: sizes.granule(), pgcount: left >> lg2 };
+                    rest.iova = iova.wrapping_add(left);
+                    return (f(acc, call), rest);
+                }
+                while rest.left > 0 {
+                    acc = f(acc, rest.call(sizes));
+                }
+                (acc, rest)
+            })
+            .0
+    }
+}
+
+impl FusedIterator for Plan<'_> {}
+
+/// The calls that undo a plan; from [`Plan::unmaps`].
+#[derive(Clone, Debug)]
+pub struct Unmaps<'a> {
+    plan: Plan<'a>,
+    /// A call of the plan that belongs to the next run.
+    held: Option<MapCall>,
+}
+
+impl Iterator for Unmaps<'_> {
+    type Item = UnmapCall;
+
+    fn next(&mut self) -> Option<UnmapCall> {
+        let first = self.held.take().or_else(|| self.plan.next())?;
+        let mut run = UnmapCall { iova: first.iova, pgsize: first.pgsize, pgcount: first.pgcount };
+        for call in self.plan.by_ref() {
+            if call.pgsize != run.pgsize {
+                self.held = Some(call);
+                break;
+            }
+            run.pgcount += call.pgcount;
+        }
+        Some(run)
+    }
+
+    fn fold<A, F: FnMut(A, UnmapCall) -> A>(self, start: A, mut f: F) -> A {
+        let Self { plan, held } = self;
+        let run = |call: MapCall| UnmapCall {
+            iova: call.iova,
+            pgsize: call.pgsize,
+            pgcount: call.pgcount,
+        };
+        let (mut acc, last) = plan.fold((start, held.map(run)), |(acc, held), call| match held {
+            Some(mut held) if held.pgsize == call.pgsize => {
+                held.pgcount += call.pgcount;
+                (acc, Some(held))
+            }
+            Some(held) => (f(acc, held), Some(run(call))),
+            None => (acc, Some(run(call))),
+        });
+        if let Some(last) = last {
+            acc = f(acc, last);
+        }
+        acc
+    }
+}
+
+impl FusedIterator for Unmaps<'_> {}
