@@ -108,6 +108,17 @@ pub enum Error {
         /// Size of the smallest page in bytes.
         granule: u64,
     },
+    /// A constant that cannot be added to the addresses of a list.
+    Shift {
+        /// First byte of the first chunk concerned.
+        paddr: u64,
+        /// Bytes of that chunk.
+        length: u64,
+        /// What was to be added.
+        offset: i128,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
     /// Two lists of different granules.
     Granules {
         /// Of the first list, in bytes.
@@ -175,6 +186,15 @@ impl fmt::Display for Error {
                 "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
                  inside a page of {granule:#x} bytes"
             ),
+            Self::Shift { paddr, length, offset, granule } => {
+                let (sign, size) = if offset < 0 { ('-', "taken") } else { ('+', "added") };
+                write!(
+                    f,
+                    "chunk {paddr:#x}+{length:#x} cannot be moved by {sign}{:#x}: what is {size} \
+                     must be a multiple of granule {granule} and stay in its reach",
+                    offset.unsigned_abs()
+                )
+            }
             Self::Granules { left, right } => {
                 write!(f, "lists of granule {left} and {right} cannot be joined")
             }

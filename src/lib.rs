@@ -17,7 +17,8 @@
 //! entry, words, records, pgsize     the packed word, slices of them, records, page sizes
 //! chain, writer                     storage
 //! phyr, iter, pages                 the view and its walks
-//! builder, join, stats, serial, validate, pagemap, plan
+//! builder, join, stats, serial, validate, pagemap
+//! plan, shift, window, map           mapping for a device
 //! python                            the extension module
 //! ```
 
@@ -37,6 +38,7 @@ mod error;
 mod iter;
 mod join;
 mod kind;
+mod map;
 mod pagemap;
 mod pages;
 mod pgsize;
@@ -44,9 +46,11 @@ mod phyr;
 mod plan;
 mod records;
 mod serial;
+mod shift;
 mod stats;
 mod validate;
 mod wide;
+mod window;
 mod words;
 mod writer;
 
@@ -60,6 +64,7 @@ pub use entry::Entry;
 pub use error::{Error, FormatError};
 pub use iter::{Chunk, Chunks};
 pub use kind::Kind;
+pub use map::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
 pub use pagemap::{Extent, Hidden, PagemapDecoder, State};
 pub use pages::Pages;
 pub use pgsize::PageSizes;
@@ -67,6 +72,7 @@ pub use phyr::Phyr;
 pub use plan::{MapCall, Plan, UnmapCall, Unmaps};
 pub use stats::Stats;
 pub use validate::Invalid;
+pub use window::Alignment;
 
 /// The programs of the README.
 #[cfg(doctest)]

@@ -133,7 +133,6 @@ impl<'a> Plan<'a> {
     }
 
     /// A plan that [`Self::new`] has made before, or what remains of one where a call begins.
-    #[cfg_attr(not(feature = "python"), expect(dead_code, reason = "for Python's iterators"))]
     pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
         let iova = iova & !(sizes.granule() - 1);
         Self { chunks: phyr.chunks(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
@@ -282,3 +281,204 @@ impl Iterator for Unmaps<'_> {
 }
 
 impl FusedIterator for Unmaps<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::addr::Granule;
+    use crate::builder::Builder;
+    use crate::kind::Kind;
+
+    fn list(granule: u64, chunks: &[(u64, u64)]) -> Phyr {
+        let mut builder = Builder::with(Granule::new(granule).unwrap(), Kind::Ram);
+        chunks.iter().for_each(|&(paddr, length)| builder.append(paddr, length).unwrap());
+        builder.finish()
+    }
+
+    fn sizes(bitmap: u64) -> PageSizes {
+        PageSizes::new(bitmap).unwrap()
+    }
+
+    /// The fewest (entries, calls) that map one chunk, by trying every page at every place.
+    fn fewest(bitmap: u64, iova: u64, paddr: u64, length: u64) -> (u64, u64) {
+        // Best way to map what comes before each place, for each size of the last page.
+        let mut best = vec![vec![None; 64]; usize::try_from(length).unwrap() + 1];
+        best[0][0] = Some((0, 0));
+        for at in 0..length {
+            for last in 0..64 {
+                let Some((entries, calls)) = best[at as usize][last] else { continue };
+                for lg2 in (0..63).filter(|lg2| bitmap >> lg2 & 1 == 1) {
+                    let size = 1 << lg2;
+                    let aligned = (iova + at) % size == 0 && (paddr + at) % size == 0;
+                    if aligned && at + size <= length {
+                        let more = u64::from(at == 0 || last != lg2 as usize);
+                        let slot = &mut best[(at + size) as usize][lg2 as usize];
+                        let found = (entries + 1, calls + more);
+                        *slot = Some(slot.map_or(found, |known: (u64, u64)| known.min(found)));
+                    }
+                }
+            }
+        }
+        best[length as usize].iter().flatten().min().copied().unwrap()
+    }
+
+    #[test]
+    fn an_empty_list_needs_no_calls_wherever_it_would_be() {
+        for iova in [0, 1, u64::MAX] {
+            assert_eq!(Plan::new(&Phyr::default(), iova, sizes(1 << 12)).unwrap().next(), None);
+        }
+    }
+
+    #[test]
+    fn whole_pages_are_mapped_at_both_ends() {
+        let phyr = list(4096, &[(0x7ff0, 0x10), (0x3000, 0x1)]);
+        let calls: Vec<_> = Plan::new(&phyr, 0xff0, sizes(1 << 12)).unwrap().collect();
+        assert_eq!(
+            calls,
+            [
+                MapCall { iova: 0, paddr: 0x7000, pgsize: 4096, pgcount: 1 },
+                MapCall { iova: 0x1000, paddr: 0x3000, pgsize: 4096, pgcount: 1 },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_page_of_either_space_can_be_mapped() {
+        let top = u64::MAX - 0xfff;
+        let phyr = list(4096, &[(0x1000, 0x1000), (top, 0x1000)]);
+        let calls: Vec<_> = Plan::new(&phyr, top - 0x1000, sizes(1 << 12)).unwrap().collect();
+        assert_eq!(calls[1], MapCall { iova: top, paddr: top, pgsize: 4096, pgcount: 1 });
+        assert_eq!(
+            Plan::new(&phyr, top, sizes(1 << 12)).err(),
+            Some(Error::Wraps { paddr: top, length: 0x2000 })
+        );
+    }
+
+    #[test]
+    fn a_window_of_all_addresses_is_refused() {
+        let phyr = list(4096, &[(0, u64::MAX - 0xfff)]);
+        assert!(Plan::new(&phyr, 0, sizes(1 << 12)).is_ok());
+        let refused = Plan::new(&phyr, 0, sizes(1 << 20)).err();
+        assert_eq!(refused, Some(Error::Wraps { paddr: 0, length: u64::MAX - 0xfff }));
+    }
+
+    #[test]
+    fn addresses_out_of_step_inside_the_smallest_page_are_refused() {
+        let phyr = list(4096, &[(0x7010, 0x10)]);
+        assert_eq!(
+            Plan::new(&phyr, 0x1000, sizes(1 << 12)).err(),
+            Some(Error::Skew { iova: 0x1000, paddr: 0x7010, granule: 4096 })
+        );
+        assert!(Plan::new(&phyr, 0x1000, sizes(1 << 4)).is_ok());
+    }
+
+    #[test]
+    fn chunks_that_end_inside_a_larger_page_cannot_be_mapped_linearly() {
+        let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000), (0x5_0000, 0x1000)]);
+        assert_eq!(
+            Plan::new(&phyr, 0xf000, sizes(1 << 16)).err(),
+            Some(Error::Block { paddr: 0x3_0000, length: 0x1000, page_size: 0x1_0000 })
+        );
+        let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000)]);
+        assert_eq!(Plan::new(&phyr, 0xf000, sizes(1 << 16)).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn fold_goes_on_where_next_stopped() {
+        let phyr = list(4096, &[(0x1f_d000, 0x100_0000), (0x9000, 0x1000)]);
+        let plan = Plan::new(&phyr, 0x1f_d000, sizes(1 << 12 | 1 << 21)).unwrap();
+        let calls: Vec<_> = plan.clone().fold(Vec::new(), |mut calls, call| {
+            calls.push(call);
+            calls
+        });
+        assert_eq!(calls.len(), 4);
+        for taken in 0..4 {
+            let mut rest = plan.clone();
+            let mut found: Vec<_> = rest.by_ref().take(taken).collect();
+            rest.for_each(|call| found.push(call));
+            assert_eq!(found, calls);
+        }
+    }
+
+    prop_compose! {
+        /// Chunks of a list of granule 1, small enough to be tried byte by byte.
+        fn layouts()(pieces in proptest::collection::vec((0_u64..512, 1_u64..90), 1..6))
+            -> Vec<(u64, u64)> { pieces }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_maps_every_byte_with_the_fewest_entries_and_calls(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, step in 0_u64..4, near in any::<bool>(),
+        ) {
+            let bitmap = bitmap | 1;
+            let phyr = list(1, &pieces);
+            let iova = if near { pieces[0].0 + (step << 6) } else { step * 33 };
+            let plan = Plan::new(&phyr, iova, sizes(bitmap)).unwrap();
+            let mut at = 0;
+            let mut found = (0, 0);
+            for call in plan.clone() {
+                prop_assert_eq!(call.iova, iova + at);
+                prop_assert!(bitmap & call.pgsize != 0 && call.pgcount > 0);
+                prop_assert_eq!((call.iova | call.paddr) % call.pgsize, 0);
+                for byte in 0..call.length() {
+                    prop_assert_eq!(phyr.translate(at + byte), Ok(call.paddr + byte));
+                }
+                at += call.length();
+                found = (found.0 + call.pgcount, found.1 + 1);
+            }
+            prop_assert_eq!(at, phyr.length());
+            let mut position = 0;
+            let fewest = phyr.chunks().fold((0, 0), |(entries, calls), chunk| {
+                let (e, c) = fewest(bitmap, iova + position, chunk.paddr, chunk.length);
+                position += chunk.length;
+                (entries + e, calls + c)
+            });
+            prop_assert_eq!(found, fewest);
+        }
+
+        #[test]
+        fn both_walks_agree_and_undoing_covers_the_same_pages(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, iova in 0_u64..300,
+        ) {
+            let phyr = list(1, &pieces);
+            let plan = Plan::new(&phyr, iova, sizes(bitmap | 1)).unwrap();
+            let mut calls = Vec::new();
+            plan.clone().for_each(|call| calls.push(call));
+            prop_assert!(plan.clone().eq(calls.iter().copied()));
+
+            let mut unmaps = Vec::new();
+            plan.clone().unmaps().for_each(|call| unmaps.push(call));
+            prop_assert!(plan.unmaps().eq(unmaps.iter().copied()));
+            prop_assert!(unmaps.windows(2).all(|pair| pair[0].pgsize != pair[1].pgsize));
+            let mapped = calls.iter().flat_map(|call| {
+                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
+            });
+            let unmapped = unmaps.iter().flat_map(|call| {
+                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
+            });
+            prop_assert!(mapped.eq(unmapped));
+        }
+
+        #[test]
+        fn the_plan_of_the_first_bytes_is_the_first_calls(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, iova in 0_u64..300,
+        ) {
+            let (phyr, sizes) = (list(1, &pieces), sizes(bitmap | 1));
+            let calls: Vec<_> = Plan::new(&phyr, iova, sizes).unwrap().collect();
+            for (number, call) in calls.iter().enumerate() {
+                let done = call.iova - iova;
+                let (before, after) = phyr.split_at(done).unwrap();
+                prop_assert!(Plan::checked(&before, iova, sizes).eq(calls[..number].to_vec()));
+                prop_assert!(
+                    Plan::checked(&after, iova + done, sizes).eq(calls[number..].to_vec())
+                );
+            }
+        }
+    }
+}

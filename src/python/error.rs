@@ -54,7 +54,8 @@ impl From<Error> for PyErr {
             Error::Wraps { paddr, length } => {
                 new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
-            Error::Reach { paddr, length, granule } => new(
+            Error::Reach { paddr, length, granule }
+            | Error::Shift { paddr, length, granule, .. } => new(
                 "RangeError",
                 message,
                 [("paddr", paddr), ("length", length), ("granule", granule)],

@@ -7,6 +7,7 @@ mod column;
 mod error;
 mod kind;
 mod loan;
+mod map;
 mod numbers;
 mod pagemap;
 mod phyr;
@@ -30,6 +31,8 @@ mod _phyr {
     #[pymodule_export]
     use super::phyr::PyPhyr;
 
+    #[pymodule_export]
+    use super::map::{alignment, first_beyond, shift};
     #[pymodule_export]
     use super::plan::{PyPlan, plan_map};
 
