@@ -14,11 +14,14 @@ from phyr.errors import (
     ArrayTypeError,
     FormatError,
     HiddenPagesError,
+    IovaSpaceError,
+    LimitError,
     MismatchError,
     PhyrError,
     PositionError,
     ProcessGoneError,
     RangeError,
+    UnmappedError,
 )
 
 __all__ = [
@@ -31,6 +34,8 @@ __all__ = [
     "Column",
     "FormatError",
     "HiddenPagesError",
+    "IovaSpaceError",
+    "LimitError",
     "MismatchError",
     "Phyr",
     "PhyrError",
@@ -38,6 +43,7 @@ __all__ = [
     "ProcessGoneError",
     "RangeError",
     "Stats",
+    "UnmappedError",
     "__version__",
 ]
 

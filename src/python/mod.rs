@@ -8,6 +8,7 @@ mod error;
 mod kind;
 mod loan;
 mod map;
+mod mapping;
 mod numbers;
 mod pagemap;
 mod phyr;
@@ -33,6 +34,8 @@ mod _phyr {
 
     #[pymodule_export]
     use super::map::{alignment, first_beyond, shift};
+    #[pymodule_export]
+    use super::mapping::{PyMapping, dma_map, dma_unmap};
     #[pymodule_export]
     use super::plan::{PyPlan, plan_map};
 

@@ -16,6 +16,7 @@ __all__ = [
     "DmaBackend",
     "IommuDomain",
     "Memory",
+    "Owner",
     "PagePool",
     "Prot",
     "SyncBackend",
@@ -94,6 +95,18 @@ class SyncBackend(DmaBackend, Protocol):
 
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
         """Let the CPU see what the device wrote."""
+        ...
+
+
+class Owner(Protocol):
+    """What keeps memory in place: a pin, say. A mapping holds it for as long as it lives."""
+
+    def hold(self) -> None:
+        """Promise to keep the memory in place until `release`, or raise."""
+        ...
+
+    def release(self) -> None:
+        """Take back one `hold`. Does not fail."""
         ...
 
 
