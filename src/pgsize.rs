@@ -143,6 +143,8 @@ impl fmt::Debug for PageSizes {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -152,7 +154,9 @@ mod tests {
         (0..64)
             .map(|lg2| 1_u64 << lg2)
             .filter(|&size| bitmap & size != 0)
-            .filter(|&size| iova % size == 0 && paddr % size == 0 && size <= length)
+            .filter(|&size| {
+                iova.is_multiple_of(size) && paddr.is_multiple_of(size) && size <= length
+            })
             .max()
     }
 
@@ -213,7 +217,7 @@ mod tests {
             bitmap in 1_u64.., numbers in proptest::collection::vec(any::<u64>(), 0..4),
             shift in 0_u32..64,
         ) {
-            let numbers: std::vec::Vec<u64> = numbers.iter().map(|n| n << shift).collect();
+            let numbers: Vec<u64> = numbers.iter().map(|n| n << shift).collect();
             let merged = numbers.iter().fold(0, |merged, number| merged | number);
             let tried = (0..64)
                 .map(|lg2| 1_u64 << lg2)

@@ -296,7 +296,9 @@ mod tests {
 
     fn list(granule: u64, chunks: &[(u64, u64)]) -> Phyr {
         let mut builder = Builder::with(Granule::new(granule).unwrap(), Kind::Ram);
-        chunks.iter().for_each(|&(paddr, length)| builder.append(paddr, length).unwrap());
+        for &(paddr, length) in chunks {
+            builder.append(paddr, length).unwrap();
+        }
         builder.finish()
     }
 
@@ -307,24 +309,23 @@ mod tests {
     /// The fewest (entries, calls) that map one chunk, by trying every page at every place.
     fn fewest(bitmap: u64, iova: u64, paddr: u64, length: u64) -> (u64, u64) {
         // Best way to map what comes before each place, for each size of the last page.
-        let mut best = vec![vec![None; 64]; usize::try_from(length).unwrap() + 1];
-        best[0][0] = Some((0, 0));
-        for at in 0..length {
+        let length = usize::try_from(length).unwrap();
+        let mut best = vec![[None; 64]; length + 1];
+        best[0][63] = Some((0, 0));
+        for (at, place) in (0..length).zip(0..) {
             for last in 0..64 {
-                let Some((entries, calls)) = best[at as usize][last] else { continue };
+                let Some((entries, calls)) = best[at][last] else { continue };
                 for lg2 in (0..63).filter(|lg2| bitmap >> lg2 & 1 == 1) {
-                    let size = 1 << lg2;
-                    let aligned = (iova + at) % size == 0 && (paddr + at) % size == 0;
-                    if aligned && at + size <= length {
-                        let more = u64::from(at == 0 || last != lg2 as usize);
-                        let slot = &mut best[(at + size) as usize][lg2 as usize];
-                        let found = (entries + 1, calls + more);
+                    let aligned = ((iova + place) | (paddr + place)).is_multiple_of(1 << lg2);
+                    if aligned && at + (1 << lg2) <= length {
+                        let found = (entries + 1, calls + u64::from(last != lg2));
+                        let slot = &mut best[at + (1 << lg2)][lg2];
                         *slot = Some(slot.map_or(found, |known: (u64, u64)| known.min(found)));
                     }
                 }
             }
         }
-        best[length as usize].iter().flatten().min().copied().unwrap()
+        best[length].iter().flatten().min().copied().unwrap()
     }
 
     #[test]

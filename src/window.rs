@@ -151,7 +151,9 @@ mod tests {
 
     fn list(granule: u64, chunks: &[(u64, u64)]) -> Phyr {
         let mut builder = Builder::with(Granule::new(granule).unwrap(), Kind::Ram);
-        chunks.iter().for_each(|&(paddr, length)| builder.append(paddr, length).unwrap());
+        for &(paddr, length) in chunks {
+            builder.append(paddr, length).unwrap();
+        }
         builder.finish()
     }
 

@@ -86,7 +86,7 @@ class FlatMemory:
             at += length
 
     def alloc(self, size: int, *, below: int | None = None, align: int = 4096) -> Phyr:
-        units = []
+        units: list[int] = []
         for page in list(self.free_pages):
             unit = range(page, page + align, 4096)
             fits = page % align == 0 and (below is None or page + align <= below)

@@ -92,7 +92,7 @@ def test_what_cannot_be_met_names_the_chunk_and_the_limit(
 
 def test_a_chunk_that_starts_off_the_virt_boundary_is_named() -> None:
     phyr = Phyr.from_chunks([(0x1_F000, 0x1000), (0x5_1000, 0x1000)])
-    with pytest.raises(LimitError, match="^chunk 1, .* starts inside"):
+    with pytest.raises(LimitError, match=r"^chunk 1, .* starts inside"):
         DeviceLimits(virt_boundary_mask=0xFFFF).check(phyr)
 
 

@@ -1,4 +1,4 @@
-"""`Paging`: failures at every call, windows, limits, and domains with pages too large for the list."""
+"""`Paging`: failures at every call, windows, limits, and pages too large for the list."""
 
 import pytest
 from agree import names

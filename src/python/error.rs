@@ -54,8 +54,7 @@ impl From<Error> for PyErr {
             Error::Wraps { paddr, length } => {
                 new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
-            Error::Reach { paddr, length, granule }
-            | Error::Shift { paddr, length, granule, .. } => new(
+            Error::Reach { paddr, length, granule } => new(
                 "RangeError",
                 message,
                 [("paddr", paddr), ("length", length), ("granule", granule)],
@@ -87,11 +86,21 @@ impl From<Error> for PyErr {
             Error::Number { number, nr_chunks } => {
                 new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
-            Error::NoPageSize => new("RangeError", message, &[("pgsize_bitmap", 0)]),
+            Error::NoPageSize => new("RangeError", message, [("pgsize_bitmap", 0)]),
+            Error::Shift { paddr, length, offset, granule } => new(
+                "RangeError",
+                message,
+                [
+                    ("paddr", paddr.into()),
+                    ("length", length.into()),
+                    ("offset", offset),
+                    ("granule", granule.into()),
+                ],
+            ),
             Error::Skew { iova, paddr, granule } => new(
                 "AlignmentError",
                 message,
-                &[("iova", iova), ("paddr", paddr), ("granule", granule)],
+                [("iova", iova), ("paddr", paddr), ("granule", granule)],
             ),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])

@@ -33,7 +33,7 @@ pub(super) fn shift<'py>(
     let offset: i128 = offset.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(py) {
             let what = format!("offset {} is outside the 64-bit space", numbers::text(offset));
-            error::new("RangeError", what, &[])
+            error::new("RangeError", what, error::NO_NUMBERS)
         } else {
             failure
         }

@@ -135,7 +135,7 @@ fn map<'py>(
     Err(error::new(
         "MismatchError",
         format!("the backend mapped {given:#x} bytes to {made:#x}"),
-        &[("length", given), ("mapped", made)],
+        [("length", given), ("mapped", made)],
     ))
 }
 
@@ -173,7 +173,7 @@ impl PyMapping {
             error::new(
                 "UnmappedError",
                 format!("the mapping of {length:#x} bytes is unmapped"),
-                &[("length", length)],
+                [("length", length)],
             )
         })
     }
