@@ -99,9 +99,9 @@ fn main() {
                 cell("chunks", phyr.nr_chunks()),
                 cell("calls to map", plan().count() as u64),
                 cell("calls to unmap", plan().unmaps().count() as u64),
-                cell("allocations, direct", direct as u64),
-                cell("allocations, linear", linear as u64),
-                cell("allocations, bus offset", offset.allocations as u64),
+                cell("allocations, direct", direct),
+                cell("allocations, linear", linear),
+                cell("allocations, bus offset", offset.allocations),
             ]
             .into_iter(),
         );

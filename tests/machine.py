@@ -5,6 +5,7 @@ Neither shares anything with what it judges.
 """
 
 from bisect import insort
+from functools import cache
 
 from phyr import Phyr
 from phyr.iommu import Prot
@@ -109,6 +110,12 @@ class FlatMemory:
         for page in range(start, start + length, 4096):
             assert page not in self.free_pages
             insort(self.free_pages, page)
+
+
+@cache
+def pattern(size: int) -> bytes:
+    """Return bytes of which no two neighbouring blocks are alike."""
+    return bytes(i * 7 + (i >> 8) & 255 for i in range(size))
 
 
 def seen(table: PageTable, dma: Phyr, memory: FlatMemory) -> bytes:

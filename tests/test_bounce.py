@@ -4,7 +4,7 @@ import pytest
 from agree import names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import FlatMemory
+from machine import FlatMemory, pattern
 from phyr import MismatchError, Phyr, RangeError
 from phyr.iommu import Bounce, Direction, Staging, dma_map
 
@@ -15,7 +15,7 @@ BOTH = Direction.BIDIRECTIONAL
 
 def machine() -> FlatMemory:
     memory = FlatMemory(SIZE, pool=REACH // 2)
-    memory.data[:] = bytes(i * 7 + (i >> 8) & 255 for i in range(SIZE))
+    memory.data[:] = pattern(SIZE)
     return memory
 
 
@@ -128,6 +128,14 @@ def test_pages_go_back_even_if_the_copy_back_fails() -> None:
     with pytest.raises(AssertionError):
         mapping.unmap()
     assert memory.handed_out == 0
+
+
+def test_what_the_device_writes_is_not_overwritten_where_it_only_writes() -> None:
+    memory = machine()
+    with dma_map(Phyr.from_pages([FAR]), bounce(memory), Direction.FROM_DEVICE) as mapping:
+        memory.write(mapping.dma[:5], b"fresh")
+        mapping.sync_for_device()
+        assert memory.read(mapping.dma[:5]) == b"fresh"
 
 
 def test_a_bus_address_below_0_is_an_error() -> None:

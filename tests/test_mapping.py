@@ -6,7 +6,7 @@ import pytest
 from agree import built, names
 from hypothesis import given
 from hypothesis import strategies as st
-from machine import FlatMemory, NoTablePageError, PageTable, seen
+from machine import FlatMemory, NoTablePageError, PageTable, pattern, seen
 from model import Model
 from phyr import MismatchError, Phyr, PhyrError, RangeError, UnmappedError
 from phyr.iommu import (
@@ -137,9 +137,6 @@ class OneCall:
 
 # What the device sees
 
-# No two neighbouring blocks are alike.
-PATTERN = bytes(i * 7 + (i >> 8) & 255 for i in range(50 * 16384))
-
 
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 4)), min_size=1, max_size=4),
@@ -158,7 +155,7 @@ def test_the_device_sees_the_bytes_of_the_buffer(
     phyr = whole[start : data.draw(st.integers(start, whole.length))]
 
     memory = FlatMemory(50 * 16384)
-    memory.data[:] = PATTERN
+    memory.data[:] = pattern(len(memory.data))
     with dma_map(phyr, Paging(table), Direction.TO_DEVICE) as mapping:
         assert len(mapping.dma.chunks) == bool(phyr)
         assert (mapping.dma.granule, mapping.dma.kind) == (granule, "ram")
@@ -259,8 +256,8 @@ def test_a_mapping_shows_what_it_is() -> None:
     phyr = Phyr.from_pages([0x7000])
     with dma_map(phyr, BusOffset(0x1000), Direction.TO_DEVICE) as mapping:
         assert repr(mapping) == (
-            "Mapping(TO_DEVICE, Phyr(0x1000 bytes, granule 4096, 1 chunks: 0x7000+0x1000) -> "
-            "Phyr(0x1000 bytes, granule 4096, 1 chunks: 0x8000+0x1000))"
+            "Mapping(TO_DEVICE, Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x7000+0x1000) -> "
+            "Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x8000+0x1000))"
         )
     assert repr(mapping).endswith("0x7000+0x1000), unmapped)")
 

@@ -4,7 +4,7 @@ import pytest
 from agree import names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import FlatMemory, NoTablePageError, PageTable, seen
+from machine import FlatMemory, NoTablePageError, PageTable, pattern, seen
 from phyr import AlignmentError, IovaSpaceError, Phyr, RangeError
 from phyr.iommu import (
     BatchDomain,
@@ -16,6 +16,8 @@ from phyr.iommu import (
     Prot,
     Staging,
     dma_map,
+    map_plan,
+    plan_map,
 )
 
 BOTH = Direction.BIDIRECTIONAL
@@ -112,6 +114,13 @@ def test_a_domain_that_fails_to_undo_costs_its_window_too() -> None:
     assert len(paging.iovas) == 1
 
 
+def test_undoing_that_fails_is_noted_for_whoever_maps_a_plan_himself() -> None:
+    table = StuckTable(SIZES, fail_at=3)
+    with pytest.raises(NoTablePageError) as caught:
+        map_plan(table, plan_map(PHYR, 0x1000, SIZES), Prot.READ)
+    assert "stuck" in caught.value.__notes__[1]
+
+
 def test_only_what_was_mapped_here_can_be_unmapped_here() -> None:
     paging = Paging(PageTable(SIZES))
     dma = paging.map(PHYR, BOTH)
@@ -201,7 +210,7 @@ def test_pages_too_large_can_give_a_full_new_list() -> None:
     table = PageTable(1 << 16)
     paging = Paging(table, otherwise=Otherwise.LIST)
     memory = FlatMemory(1 << 18)
-    memory.data[:] = bytes(i * 7 + (i >> 8) & 255 for i in range(len(memory.data)))
+    memory.data[:] = pattern(len(memory.data))
     with dma_map(SMALL, paging, BOTH) as mapping:
         assert len(mapping.dma.chunks) == len(SMALL.chunks)
         mapping.dma.validate()
@@ -226,7 +235,7 @@ def test_a_full_list_that_fails_half_way_leaves_nothing() -> None:
 def test_pages_too_large_can_be_stood_in_for(direction: Direction, start: int) -> None:
     memory = FlatMemory(1 << 19, pool=0)
     memory.free_pages = list(range(1 << 18, 1 << 19, 4096))
-    memory.data[:] = bytes(i * 7 + (i >> 8) & 255 for i in range(len(memory.data)))
+    memory.data[:] = pattern(len(memory.data))
     phyr = SMALL[start:]
     before = memory.read(phyr)
     table = PageTable(1 << 16)

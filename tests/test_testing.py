@@ -52,6 +52,17 @@ def test_domains_that_keep_the_rules_pass(make: Callable[[], IommuDomain]) -> No
     check_domain(make)
 
 
+def test_a_table_refuses_what_is_outside_or_taken() -> None:
+    domain = TableDomain(aperture=(0x1000, 0x9FFF))
+    domain.map_pages(0x3000, 0, 4096, 1, Prot.READ)
+    for iova in (0, 0x2000, 0x3000, 0x9000):
+        with pytest.raises(ValueError, match=r"aperture|mapped already"):
+            domain.map_pages(iova, 0, 4096, 2, Prot.READ)
+    with pytest.raises(ValueError, match="no page"):
+        domain.unmap_pages(0x4000, 4096, 1)
+    assert domain.table == {0x3000: (0, 4096, Prot.READ)}
+
+
 class NoSizes(TableDomain):
     def __init__(self) -> None:
         super().__init__(0)

@@ -26,7 +26,7 @@ class BusOffset:
         >>> [hex(paddr) for paddr, _ in bus.map(phyr, Direction.TO_DEVICE).chunks]
         ['0x7000', '0x3000']
         >>> bus.map(Phyr.from_pages([0x1000], kind="mmio:3"), Direction.TO_DEVICE)
-        Phyr(0x1000 bytes, granule 4096, mmio:3, 1 chunks: 0x1001000+0x1000)
+        Phyr(0x1000 bytes, granule 4096, mmio:3, 1 chunk: 0x1001000+0x1000)
     """
 
     def __init__(self, offset: int, providers: Mapping[int, int] | None = None) -> None:

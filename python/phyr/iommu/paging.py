@@ -51,7 +51,7 @@ class Paging:
         >>> from phyr.testing import TableDomain
         >>> phyr = Phyr.from_pages([0x9000, 0x3000, 0x5000], offset=0x80)
         >>> Paging(TableDomain()).map(phyr, Direction.TO_DEVICE)
-        Phyr(0x2f80 bytes, granule 4096, 1 chunks: 0x1080+0x2f80)
+        Phyr(0x2f80 bytes, granule 4096, 1 chunk: 0x1080+0x2f80)
     """
 
     def __init__(
