@@ -182,11 +182,14 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
     /// Unmaps all that `plan` maps, whatever fails, and returns the first failure.
     fn unmap_all(&mut self, plan: Plan<'_>) -> Result<(), (UnmapCall, D::Error)> {
         let mut result = Ok(());
-        for call in plan.unmaps() {
-            if let Err(error) = self.domain.unmap_pages(call.iova, call.pgsize, call.pgcount) {
-                result = result.and(Err((call, error)));
+        plan.unmaps().for_each(|call| {
+            let UnmapCall { iova, pgsize, pgcount } = call;
+            if let Err(error) = self.domain.unmap_pages(iova, pgsize, pgcount)
+                && result.is_ok()
+            {
+                result = Err((call, error));
             }
-        }
+        });
         result
     }
 }
@@ -198,15 +201,21 @@ impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
         let sizes = self.domain.page_sizes();
         let dma = phyr.window_at(self.iova).map_err(MapError::List)?;
         let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
-        for call in plan {
-            let MapCall { iova, paddr, pgsize, pgcount } = call;
-            if let Err(error) = self.domain.map_pages(iova, paddr, pgsize, pgcount, prot) {
-                // What the calls before have mapped: up to this one, if it is not the first.
-                let done = iova.saturating_sub(self.iova).min(phyr.length());
-                let mapped = phyr.slice(0, done).map_err(MapError::List)?;
-                let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
-                return Err(MapError::Map { call, error, undo });
+        // Whole nodes at a time; what follows a failure is walked in vain.
+        let domain = &mut *self.domain;
+        let failed = plan.fold(None, |failed, call| {
+            if failed.is_some() {
+                return failed;
             }
+            let MapCall { iova, paddr, pgsize, pgcount } = call;
+            domain.map_pages(iova, paddr, pgsize, pgcount, prot).err().map(|error| (call, error))
+        });
+        if let Some((call, error)) = failed {
+            // What the calls before have mapped: up to this one, if it is not the first.
+            let done = call.iova.saturating_sub(self.iova).min(phyr.length());
+            let mapped = phyr.slice(0, done).map_err(MapError::List)?;
+            let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
+            return Err(MapError::Map { call, error, undo });
         }
         Ok(dma)
     }

@@ -163,6 +163,13 @@ impl Rest {
         self.left = (chunk.last() | low) - self.paddr + 1;
     }
 
+    /// As [`Self::call`], out of line: what is rare is not to slow down what is not.
+    #[cold]
+    #[inline(never)]
+    fn call_of_many(&mut self, sizes: PageSizes) -> MapCall {
+        self.call(sizes)
+    }
+
     /// The next call, while bytes are left.
     #[inline(always)]
     fn call(&mut self, sizes: PageSizes) -> MapCall {
@@ -209,26 +216,26 @@ impl Iterator for Plan<'_> {
         while rest.left > 0 {
             acc = f(acc, rest.call(sizes));
         }
-        let low = sizes.granule() - 1;
-        let lg2 = sizes.granule().trailing_zeros();
+        let granule = sizes.granule();
+        let (low, lg2) = (granule - 1, granule.trailing_zeros());
         // Below the second smallest size, or out of step with it, a chunk is a single call.
-        let second = sizes.above(sizes.granule()).unwrap_or(0);
-        chunks
-            .fold((acc, rest), |(mut acc, mut rest), chunk| {
-                rest.begin(chunk, low);
-                let Rest { iova, paddr, left } = rest;
-                if left < second || (iova ^ paddr) & second.wrapping_sub(1) != 0 || second == 0 {
-                    let call =
-                        MapCall { iova, paddr, pgsize: sizes.granule(), pgcount: left >> lg2 };
-                    rest.iova = iova.wrapping_add(left);
-                    return (f(acc, call), rest);
-                }
+        let second = sizes.above(granule).unwrap_or(u64::MAX);
+        let second_low = second - 1;
+        let walk = chunks.fold((acc, rest.iova), |(mut acc, iova), chunk| {
+            let mut rest = Rest { iova, paddr: 0, left: 0 };
+            rest.begin(chunk, low);
+            let Rest { paddr, left, .. } = rest;
+            if left < second || (iova ^ paddr) & second_low != 0 {
+                let call = MapCall { iova, paddr, pgsize: granule, pgcount: left >> lg2 };
+                acc = f(acc, call);
+            } else {
                 while rest.left > 0 {
-                    acc = f(acc, rest.call(sizes));
+                    acc = f(acc, rest.call_of_many(sizes));
                 }
-                (acc, rest)
-            })
-            .0
+            }
+            (acc, iova.wrapping_add(left))
+        });
+        walk.0
     }
 }
 

@@ -46,13 +46,8 @@ impl Phyr {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^64")]
         let added = offset as u64;
         let mut builder = Builder::with(granule, self.kind());
-        let mut result = Ok(());
-        self.chunks().for_each(|chunk| {
-            if result.is_ok() {
-                result = builder.append(chunk.paddr.wrapping_add(added), chunk.length);
-            }
-        });
-        result.map(|()| builder.finish())
+        builder.extend_moved(self, added)?;
+        Ok(builder.finish())
     }
 
     /// The first chunk with a byte above address `last`, and its number. O(n).

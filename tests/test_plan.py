@@ -92,6 +92,11 @@ def test_columns_items_and_length_agree_over_many_batches() -> None:
     assert list(plan.unmaps()) == [(0x1000_0000, 4096, 1500)]
 
 
+def test_a_run_goes_on_however_many_chunks_it_has() -> None:
+    phyr = Phyr.from_pfns(range(1, 2 * 70_000, 2))
+    assert list(plan_map(phyr, 0x1000, SIZES).unmaps()) == [(0x1000, 4096, 70_000)]
+
+
 def test_unmaps_are_runs_of_one_size_over_many_batches() -> None:
     # Pages and blocks of 16 KiB take turns, so every run is of one size only.
     runs = [(64 * i + 8 * (i % 2), 4) for i in range(1200)]

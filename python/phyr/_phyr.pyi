@@ -9,7 +9,24 @@ from phyr.iommu.protocols import Direction, DmaBackend, Owner
 _Ints: TypeAlias = Buffer | Iterable[int]
 _Pairs: TypeAlias = Iterable[tuple[int, int]]
 
-__all__ = ["DEBUG", "Builder", "Chunks", "Column", "Loan", "PagemapDecoder", "Phyr", "__version__"]
+__all__ = [
+    "DEBUG",
+    "Builder",
+    "Chunks",
+    "Column",
+    "Loan",
+    "Mapping",
+    "PagemapDecoder",
+    "Phyr",
+    "Plan",
+    "__version__",
+    "alignment",
+    "dma_map",
+    "dma_unmap",
+    "first_beyond",
+    "plan_map",
+    "shift",
+]
 
 __version__: str
 DEBUG: bool

@@ -67,7 +67,7 @@ impl PyPlan {
 
     fn batches<'py>(&self, py: Python<'py>, unmap: bool) -> PyResult<Bound<'py, PyAny>> {
         let (phyr, iova, sizes) = (self.phyr.clone(), self.iova, self.sizes);
-        let batches = Batches { phyr, iova, sizes, unmap, done: Mutex::new(0) };
+        let batches = Batches { phyr, iova, sizes, unmap, state: Mutex::default() };
         py.import("itertools")?
             .getattr("chain")?
             .call_method1("from_iterable", (Bound::new(py, batches)?,))
@@ -187,8 +187,9 @@ impl PyPlan {
     }
 }
 
-/// Calls made at a time.
-const BATCH: usize = 256;
+/// Chunks planned at a time: for tuples, and for runs, of which there are few.
+const BATCH: u64 = 256;
+const RUNS: u64 = 1 << 16;
 
 /// An iterator over lists of calls.
 #[pyclass(frozen)]
@@ -197,40 +198,63 @@ struct Batches {
     iova: u64,
     sizes: PageSizes,
     unmap: bool,
-    /// Bytes of the list before the next call.
-    done: Mutex<u64>,
+    state: Mutex<State>,
+}
+
+/// How far an iterator has come.
+#[derive(Default)]
+struct State {
+    /// Bytes of the list before the next chunk.
+    done: u64,
+    /// A run that may go on in the next chunk.
+    held: Option<UnmapCall>,
 }
 
 impl Batches {
-    /// Takes up to a batch of calls, each made a tuple by `tuple` and ending before the address that
-    /// `end` tells, from where the batch before ended.
-    fn take<'py, T>(
+    /// The plan of the next `count` chunks, handed to `take`; `None` at the end.
+    ///
+    /// Calls do not cross chunks, so the plan of some chunks is a part of the whole plan.
+    fn next<T>(
         &self,
-        py: Python<'py>,
-        calls: impl FnOnce(Plan<'_>) -> Vec<T>,
-        length: impl Fn(&T) -> (u64, u64),
-        tuple: impl Fn(T) -> PyResult<Bound<'py, PyTuple>>,
-    ) -> PyResult<Option<Bound<'py, PyList>>> {
-        let calls = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            // Never outside the list: see below.
-            let rest = self.phyr.slice(*done, self.phyr.length())?;
-            let iova = self.iova.wrapping_add(*done);
-            let calls = calls(Plan::checked(&rest, iova, self.sizes));
-            if let Some(last) = calls.last() {
-                let (start, length) = length(last);
-                // From the first byte, which may be late in its page, to the end of the call, which
-                // may be behind the list. The whole window is shorter than 2^64.
-                let reached = start.wrapping_add(length).wrapping_sub(self.iova);
-                *done = reached.min(self.phyr.length());
-            }
-            calls
-        };
-        if calls.is_empty() {
+        state: &mut State,
+        count: u64,
+        take: impl FnOnce(Plan<'_>) -> T,
+    ) -> PyResult<Option<T>> {
+        let rest = self.phyr.slice(state.done, self.phyr.length())?;
+        if rest.is_empty() {
             return Ok(None);
         }
-        let calls = calls.into_iter().map(tuple).collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, calls).map(Some)
+        let length = rest.chunk(count).map_or(rest.length(), |(position, _)| position);
+        let iova = self.iova.wrapping_add(state.done);
+        state.done += length;
+        Ok(Some(take(Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))
+    }
+
+    /// The next calls, none at the end.
+    fn calls(&self, state: &mut State) -> PyResult<Vec<MapCall>> {
+        let mut calls = Vec::new();
+        self.next(state, BATCH, |plan| plan.for_each(|call| calls.push(call)))?;
+        Ok(calls)
+    }
+
+    /// The next runs, none at the end.
+    fn runs(&self, state: &mut State) -> PyResult<Vec<UnmapCall>> {
+        let mut runs = Vec::new();
+        while runs.is_empty() {
+            let mut held = state.held.take();
+            let more = self.next(state, RUNS, |plan| {
+                plan.unmaps().for_each(|run| match &mut held {
+                    Some(held) if held.pgsize == run.pgsize => held.pgcount += run.pgcount,
+                    _ => runs.extend(held.replace(run)),
+                });
+            })?;
+            if more.is_none() {
+                runs.extend(held);
+                break;
+            }
+            state.held = held;
+        }
+        Ok(runs)
     }
 }
 
@@ -241,19 +265,21 @@ impl Batches {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
-        if self.unmap {
-            return self.take(
-                py,
-                |plan| plan.unmaps().take(BATCH).collect(),
-                |call: &UnmapCall| (call.iova, call.pgsize * call.pgcount),
-                |call| (call.iova, call.pgsize, call.pgcount).into_pyobject(py),
-            );
+        let state = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let tuples: Vec<Bound<'_, PyTuple>> = if self.unmap {
+            let runs = py.detach(|| self.runs(&mut state()))?;
+            let tuple = |run: UnmapCall| (run.iova, run.pgsize, run.pgcount).into_pyobject(py);
+            runs.into_iter().map(tuple).collect::<PyResult<_>>()?
+        } else {
+            let calls = py.detach(|| self.calls(&mut state()))?;
+            let tuple = |call: MapCall| {
+                (call.iova, call.paddr, call.pgsize, call.pgcount).into_pyobject(py)
+            };
+            calls.into_iter().map(tuple).collect::<PyResult<_>>()?
+        };
+        if tuples.is_empty() {
+            return Ok(None);
         }
-        self.take(
-            py,
-            |plan| plan.take(BATCH).collect(),
-            |call: &MapCall| (call.iova, call.length()),
-            |call| (call.iova, call.paddr, call.pgsize, call.pgcount).into_pyobject(py),
-        )
+        PyList::new(py, tuples).map(Some)
     }
 }
