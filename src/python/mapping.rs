@@ -167,8 +167,11 @@ impl PyMapping {
     ///     UnmappedError: They are no longer valid.
     #[getter]
     fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
-        let dma = self.dma.lock().unwrap_or_else(PoisonError::into_inner);
-        dma.as_ref().map(|dma| dma.clone_ref(py)).ok_or_else(|| {
+        let dma = {
+            let dma = self.dma.lock().unwrap_or_else(PoisonError::into_inner);
+            dma.as_ref().map(|dma| dma.clone_ref(py))
+        };
+        dma.ok_or_else(|| {
             let length = self.phyr.get().as_ref().length();
             error::new(
                 "UnmappedError",

@@ -13,6 +13,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::column::PyColumn;
 use super::numbers::Amount;
 use super::phyr::PyPhyr;
+use crate::error::Error;
 use crate::pgsize::PageSizes;
 use crate::phyr::Phyr;
 use crate::plan::{MapCall, Plan, UnmapCall};
@@ -219,7 +220,7 @@ impl Batches {
         state: &mut State,
         count: u64,
         take: impl FnOnce(Plan<'_>) -> T,
-    ) -> PyResult<Option<T>> {
+    ) -> Result<Option<T>, Error> {
         let rest = self.phyr.slice(state.done, self.phyr.length())?;
         if rest.is_empty() {
             return Ok(None);
@@ -231,14 +232,14 @@ impl Batches {
     }
 
     /// The next calls, none at the end.
-    fn calls(&self, state: &mut State) -> PyResult<Vec<MapCall>> {
+    fn calls(&self, state: &mut State) -> Result<Vec<MapCall>, Error> {
         let mut calls = Vec::new();
         self.next(state, BATCH, |plan| plan.for_each(|call| calls.push(call)))?;
         Ok(calls)
     }
 
     /// The next runs, none at the end.
-    fn runs(&self, state: &mut State) -> PyResult<Vec<UnmapCall>> {
+    fn runs(&self, state: &mut State) -> Result<Vec<UnmapCall>, Error> {
         let mut runs = Vec::new();
         while runs.is_empty() {
             let mut held = state.held.take();
