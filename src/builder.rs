@@ -193,19 +193,27 @@ impl Builder {
         if self.kind != other.kind() {
             return Err(Error::Kinds { left: self.kind, right: other.kind() });
         }
+        self.extend_moved(other, 0)
+    }
+
+    /// Appends another list of the same granule and kind, with `added`, a multiple of the granule,
+    /// added to its addresses; modulo 2^64, so that it can also be taken away. No address may leave
+    /// the granule's reach.
+    pub(crate) fn extend_moved(&mut self, other: &Phyr, added: u64) -> Result<(), Error> {
+        let granule = self.granule;
         let mut chunks = other.chunks();
         let Some(first) = chunks.next() else { return Ok(()) };
         // The other's pages, less the one that both may share.
         let shared = u64::from(first.paddr & granule.mask() != 0 && self.nr_pages > 0);
         self.check_room(other.granules().1 - shared)?;
-        self.append(first.paddr, first.length)?;
+        self.append(first.paddr.wrapping_add(added), first.length)?;
         // Every boundary from here on is aligned, save the end of the last chunk.
         let last = chunks.next_back();
         chunks.for_each(|chunk| {
-            let pfn = granule.floor(chunk.paddr);
+            let pfn = granule.floor(chunk.paddr.wrapping_add(added));
             self.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
         });
-        last.map_or(Ok(()), |last| self.append(last.paddr, last.length))
+        last.map_or(Ok(()), |last| self.append(last.paddr.wrapping_add(added), last.length))
     }
 
     /// The finished list.

@@ -96,6 +96,29 @@ pub enum Error {
         /// Chunks in the list.
         nr_chunks: u64,
     },
+    /// A bitmap of page sizes that names none.
+    NoPageSize,
+    /// An I/O virtual address and the physical address it is to stand for are at different places
+    /// inside the smallest page.
+    Skew {
+        /// I/O virtual address of the first byte.
+        iova: u64,
+        /// Physical address of the first byte.
+        paddr: u64,
+        /// Size of the smallest page in bytes.
+        granule: u64,
+    },
+    /// A constant that cannot be added to the addresses of a list.
+    Shift {
+        /// First byte of the first chunk concerned.
+        paddr: u64,
+        /// Bytes of that chunk.
+        length: u64,
+        /// What was to be added.
+        offset: i128,
+        /// The list's granule in bytes.
+        granule: u64,
+    },
     /// Two lists of different granules.
     Granules {
         /// Of the first list, in bytes.
@@ -156,6 +179,21 @@ impl fmt::Display for Error {
             }
             Self::Number { number, nr_chunks } => {
                 write!(f, "chunk {number} is outside a list of {nr_chunks} chunks")
+            }
+            Self::NoPageSize => f.write_str("page-size bitmap 0x0 names no page size"),
+            Self::Skew { iova, paddr, granule } => write!(
+                f,
+                "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
+                 inside a page of {granule:#x} bytes"
+            ),
+            Self::Shift { paddr, length, offset, granule } => {
+                let (sign, size) = if offset < 0 { ('-', "taken") } else { ('+', "added") };
+                write!(
+                    f,
+                    "chunk {paddr:#x}+{length:#x} cannot be moved by {sign}{:#x}: what is {size} \
+                     must be a multiple of granule {granule} and stay in its reach",
+                    offset.unsigned_abs()
+                )
             }
             Self::Granules { left, right } => {
                 write!(f, "lists of granule {left} and {right} cannot be joined")

@@ -14,11 +14,12 @@
 //!
 //! ```text
 //! addr, digest, error, kind, wide   numbers, errors, machine
-//! entry, words, records             the packed word, slices of them, page-map records
+//! entry, words, records, pgsize     the packed word, slices of them, records, page sizes
 //! chain, writer                     storage
 //! phyr, iter, pages                 the view and its walks
 //! builder, join, stats, serial, validate, pagemap
 //! desc                              what devices and kernels read, and back
+//! plan, shift, window, map           mapping for a device
 //! python                            the extension module
 //! ```
 
@@ -39,14 +40,19 @@ mod error;
 mod iter;
 mod join;
 mod kind;
+mod map;
 mod pagemap;
 mod pages;
+mod pgsize;
 mod phyr;
+mod plan;
 mod records;
 mod serial;
+mod shift;
 mod stats;
 mod validate;
 mod wide;
+mod window;
 mod words;
 mod writer;
 
@@ -60,11 +66,15 @@ pub use entry::Entry;
 pub use error::{Error, FormatError};
 pub use iter::{Chunk, Chunks};
 pub use kind::Kind;
+pub use map::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
 pub use pagemap::{Extent, Hidden, PagemapDecoder, State};
 pub use pages::Pages;
+pub use pgsize::PageSizes;
 pub use phyr::Phyr;
+pub use plan::{MapCall, Plan, UnmapCall, Unmaps};
 pub use stats::Stats;
 pub use validate::Invalid;
+pub use window::Alignment;
 
 /// The programs of the README.
 #[cfg(doctest)]

@@ -442,7 +442,10 @@ def test_every_exception_has_the_root_and_a_built_in_base() -> None:
         "FormatError": ValueError,
         "HiddenPagesError": PermissionError,
         "MismatchError": ValueError,
+        "IovaSpaceError": MemoryError,
+        "LimitError": ValueError,
         "PositionError": IndexError,
+        "UnmappedError": ValueError,
         "ProcessGoneError": ProcessLookupError,
         "RangeError": ValueError,
     }

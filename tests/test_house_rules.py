@@ -13,11 +13,12 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 # Each file uses lower levels, and those named before it in its own.
 LEVELS = [
     ["kind", "wide", "digest", "error", "addr"],
-    ["entry", "words", "records"],
+    ["entry", "words", "records", "pgsize"],
     ["chain", "writer"],
     ["iter"],
     ["phyr"],
     ["pages", "builder", "join", "stats", "validate", "serial", "pagemap"],
+    ["plan", "shift", "window", "map"],
 ]
 ORDER = [module for level in LEVELS for module in level]
 

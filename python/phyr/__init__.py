@@ -15,11 +15,14 @@ from phyr.errors import (
     ArrayTypeError,
     FormatError,
     HiddenPagesError,
+    IovaSpaceError,
+    LimitError,
     MismatchError,
     PhyrError,
     PositionError,
     ProcessGoneError,
     RangeError,
+    UnmappedError,
 )
 
 __all__ = [
@@ -32,6 +35,8 @@ __all__ = [
     "Column",
     "FormatError",
     "HiddenPagesError",
+    "IovaSpaceError",
+    "LimitError",
     "MismatchError",
     "Phyr",
     "PhyrError",
@@ -39,6 +44,7 @@ __all__ = [
     "ProcessGoneError",
     "RangeError",
     "Stats",
+    "UnmappedError",
     "__version__",
 ]
 

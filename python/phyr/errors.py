@@ -9,11 +9,14 @@ __all__ = [
     "ArrayTypeError",
     "FormatError",
     "HiddenPagesError",
+    "IovaSpaceError",
+    "LimitError",
     "MismatchError",
     "PhyrError",
     "PositionError",
     "ProcessGoneError",
     "RangeError",
+    "UnmappedError",
 ]
 
 
@@ -73,3 +76,15 @@ class HiddenPagesError(PhyrError, PermissionError):
 
 class ProcessGoneError(PhyrError, ProcessLookupError):
     """The process is not there, or ended while it was read."""
+
+
+class UnmappedError(PhyrError, ValueError):
+    """A mapping was used after it was unmapped, as a closed file may not be."""
+
+
+class IovaSpaceError(PhyrError, MemoryError):
+    """No room is left among the I/O virtual addresses for what was asked."""
+
+
+class LimitError(PhyrError, ValueError):
+    """A chunk that a device cannot take, whatever it is split into."""

@@ -87,6 +87,22 @@ impl From<Error> for PyErr {
             Error::Number { number, nr_chunks } => {
                 new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
+            Error::NoPageSize => new("RangeError", message, [("pgsize_bitmap", 0)]),
+            Error::Shift { paddr, length, offset, granule } => new(
+                "RangeError",
+                message,
+                [
+                    ("paddr", paddr.into()),
+                    ("length", length.into()),
+                    ("offset", offset),
+                    ("granule", granule.into()),
+                ],
+            ),
+            Error::Skew { iova, paddr, granule } => new(
+                "AlignmentError",
+                message,
+                [("iova", iova), ("paddr", paddr), ("granule", granule)],
+            ),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
             }

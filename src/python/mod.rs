@@ -9,9 +9,12 @@ mod desc_parse;
 mod error;
 mod kind;
 mod loan;
+mod map;
+mod mapping;
 mod numbers;
 mod pagemap;
 mod phyr;
+mod plan;
 
 use pyo3::prelude::*;
 
@@ -39,6 +42,13 @@ mod _phyr {
     use super::pagemap::PyPagemapDecoder;
     #[pymodule_export]
     use super::phyr::PyPhyr;
+
+    #[pymodule_export]
+    use super::map::{alignment, first_beyond, shift};
+    #[pymodule_export]
+    use super::mapping::{PyMapping, dma_map, dma_unmap};
+    #[pymodule_export]
+    use super::plan::{PyPlan, plan_map};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -1,0 +1,60 @@
+"""DMA mapping: a list of physical memory in, the same structure of bus addresses out.
+
+`dma_map` maps a list through a backend, which says how one device's bus sees memory:
+
+- `Direct`: physical addresses; the result is the very same object.
+- `BusOffset`: physical addresses and a constant; a full new list.
+- `Paging`: an IOMMU; one entry, whatever is underneath. It works on any `IommuDomain`.
+- `Bounce`: copies of what is out of the device's reach.
+
+Domains and backends are ordinary classes: see `DmaBackend` and `IommuDomain`, and `phyr.testing`
+for checks to run on your own.
+"""
+
+from phyr._phyr import Mapping, Plan, dma_map, dma_unmap, plan_map
+from phyr.iommu.bounce import Bounce, Copy, Staging
+from phyr.iommu.bus_offset import BusOffset
+from phyr.iommu.identity import Direct
+from phyr.iommu.iova import IovaAllocator
+from phyr.iommu.limits import DeviceLimits
+from phyr.iommu.linear import map_plan, unmap_plan
+from phyr.iommu.paging import Otherwise, Paging
+from phyr.iommu.protocols import (
+    BatchDomain,
+    Direction,
+    DmaBackend,
+    IommuDomain,
+    Memory,
+    Owner,
+    PagePool,
+    Prot,
+    SyncBackend,
+)
+
+__all__ = [
+    "BatchDomain",
+    "Bounce",
+    "BusOffset",
+    "Copy",
+    "DeviceLimits",
+    "Direct",
+    "Direction",
+    "DmaBackend",
+    "IommuDomain",
+    "IovaAllocator",
+    "Mapping",
+    "Memory",
+    "Otherwise",
+    "Owner",
+    "PagePool",
+    "Paging",
+    "Plan",
+    "Prot",
+    "Staging",
+    "SyncBackend",
+    "dma_map",
+    "dma_unmap",
+    "map_plan",
+    "plan_map",
+    "unmap_plan",
+]

@@ -1,0 +1,180 @@
+"""Copies for devices that cannot reach the memory itself: bounce pages."""
+
+from phyr._phyr import Builder, Phyr, first_beyond, shift
+from phyr.errors import MismatchError
+from phyr.iommu.protocols import Direction, Memory, PagePool
+
+__all__ = ["Bounce", "Copy", "Staging"]
+
+# Bytes copied at a time, so that a copy needs little memory beside the pages.
+_BLOCK = 1 << 20
+
+
+class Copy:
+    """A part of a list, and pages that stand in for it; from `Staging.stage`."""
+
+    __slots__ = ("_pages", "_staging", "copy", "original")
+
+    def __init__(self, staging: "Staging", original: Phyr, copy: Phyr, pages: Phyr) -> None:
+        """Keep the parts."""
+        self._staging = staging
+        self.original = original
+        self.copy = copy
+        self._pages = pages
+
+    def to_device(self) -> None:
+        """Copy the original to its stand-in."""
+        self._move(self.original, self.copy)
+
+    def to_cpu(self) -> None:
+        """Copy the stand-in to its original."""
+        self._move(self.copy, self.original)
+
+    def release(self) -> None:
+        """Give the pages back."""
+        self._staging.pool.free(self._pages)
+
+    def _move(self, source: Phyr, target: Phyr) -> None:
+        memory = self._staging.memory
+        for start in range(0, source.length, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            memory.write(target[block], memory.read(source[block]))
+
+
+class Staging:
+    """Where pages come from that stand in for memory a device cannot reach.
+
+    Args:
+        memory: What reads and writes physical memory.
+        pool: What hands out pages of it, and takes them back.
+    """
+
+    def __init__(self, memory: Memory, pool: PagePool) -> None:
+        """Keep the two."""
+        self.memory = memory
+        self.pool = pool
+
+    def stage(self, phyr: Phyr, *, below: int | None = None, align: int = 4096) -> Copy:
+        """Return pages that hold what `phyr` holds, at the same place inside `align` bytes.
+
+        All of it is copied, even where the device is to overwrite it: what it leaves out must read
+        as before, and no stranger's data may show.
+
+        Args:
+            phyr: RAM, at least one byte of it.
+            below: Address that the pages are to stay below.
+            align: What their addresses are multiples of: a power of two, at least the granule.
+        """
+        head = phyr[0] & (align - 1)
+        pages = self.pool.alloc((head + phyr.length + align - 1) & -align, below=below, align=align)
+        try:
+            cut = pages[head : head + phyr.length].chunks
+            copy = Phyr.from_chunks(cut.paddrs, cut.lengths, granule=phyr.granule)
+            staged = Copy(self, phyr, copy, pages)
+            staged.to_device()
+        except BaseException:
+            self.pool.free(pages)
+            raise
+        return staged
+
+
+class Bounce:
+    """A device that reaches only low addresses: what lies beyond is copied, and nothing else.
+
+    Each chunk whose last byte is out of reach is bounced from the first granule that has a byte out
+    of reach. A device's own memory is never bounced.
+
+    Args:
+        staging: Where the copies live; their addresses must be within reach.
+        dma_mask: Highest bus address that the device can put out, ``2**32 - 1`` for 32 bits.
+        offset: Bytes added to physical addresses to make bus addresses.
+
+    Source:
+        What ``dma_capable()`` and ``swiotlb_map()`` do, kernel/dma, Linux.
+    """
+
+    def __init__(self, staging: Staging, *, dma_mask: int, offset: int = 0) -> None:
+        """Keep what is reachable."""
+        self.staging = staging
+        self.dma_mask = dma_mask
+        self.offset = offset
+        # By identity of the list handed out, which is kept so that the number stays its own.
+        self._mapped: dict[int, tuple[Phyr, list[Copy]]] = {}
+
+    def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
+        """Return the bus addresses of `phyr`, or of copies of what is out of reach.
+
+        Where all is within reach and bus addresses are physical ones, that is `phyr` itself.
+
+        Raises:
+            MismatchError: A chunk out of reach is a device's own memory.
+            RangeError: A bus address would be below 0, or `offset` is not a multiple of the
+                granule.
+            Exception: The pool's own, if it has no such pages; nothing is then kept.
+        """
+        reach = self.dma_mask - self.offset
+        number = first_beyond(phyr, reach) if reach >= 0 else 0
+        if number is None or not phyr:
+            return shift(phyr, self.offset)
+        if phyr.kind != "ram":
+            paddr, length = phyr.chunks[number]
+            raise MismatchError(
+                f"chunk {number}, {paddr:#x}+{length:#x}, is beyond the reach of {reach:#x}, and "
+                f"memory of kind {phyr.kind!r} cannot be bounced",
+                number=number,
+                paddr=paddr,
+                length=length,
+            )
+        copies: list[Copy] = []
+        try:
+            dma = self._build(phyr, phyr.chunks.position(number), reach, copies)
+        except BaseException:
+            for staged in copies:
+                staged.release()
+            raise
+        self._mapped[id(dma)] = (dma, copies)
+        return dma
+
+    def _build(self, phyr: Phyr, position: int, reach: int, copies: list[Copy]) -> Phyr:
+        """Return the list with copies, made on the way, for what is out of reach."""
+        granule = phyr.granule
+        # First byte of the first granule that is not wholly within reach.
+        border = (reach + 1) // granule * granule
+        builder = Builder(granule)
+        builder.extend(phyr[:position])
+        for paddr, length in phyr[position:].chunks:
+            near = length if paddr + length - 1 <= reach else min(max(border - paddr, 0), length)
+            if near:
+                builder.append(paddr, near)
+            if near < length:
+                part = phyr[position + near : position + length]
+                staged = self.staging.stage(part, below=max(reach + 1, 0), align=max(granule, 4096))
+                copies.append(staged)
+                builder.extend(staged.copy)
+            position += length
+        return shift(builder.finish(), self.offset)
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        """Bring back what the device wrote, and give the pages back."""
+        if id(dma) not in self._mapped:
+            return
+        try:
+            self.sync_for_cpu(dma, direction)
+        finally:
+            for staged in self._mapped.pop(id(dma))[1]:
+                staged.release()
+
+    def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
+        """Copy what the CPU wrote to the bounce pages, unless the device only writes."""
+        if direction is not Direction.FROM_DEVICE:
+            for staged in self._copies(dma):
+                staged.to_device()
+
+    def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
+        """Copy what the device wrote from the bounce pages, unless it only reads."""
+        if direction is not Direction.TO_DEVICE:
+            for staged in self._copies(dma):
+                staged.to_cpu()
+
+    def _copies(self, dma: Phyr) -> list[Copy]:
+        return self._mapped[id(dma)][1] if id(dma) in self._mapped else []

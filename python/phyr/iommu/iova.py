@@ -1,0 +1,139 @@
+"""Which I/O virtual addresses are in use.
+
+```text
+taken   |##|      |####|        |#######|     windows handed out, and ranges reserved, sorted
+gaps        ^----^      ^------^         ^--  searched from where the last search ended
+```
+
+What is stored is what is taken, so that giving back only ever removes: it needs no memory.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from threading import Lock
+
+from phyr.errors import IovaSpaceError, RangeError
+
+__all__ = ["IovaAllocator"]
+
+_TOP = 2**64 - 1
+
+
+class IovaAllocator:
+    """Hands out windows of an I/O address space.
+
+    The lowest free address that fits is taken, from where the last search ended or from the last
+    window that was given back, whichever is lower; what is below is searched before giving up.
+    Address 0 is never handed out, since many devices take it for none. Threads may share it.
+
+    Args:
+        aperture: First and last address that may be used.
+        reserved: First and last address of each range that may not, in any order.
+
+    Raises:
+        RangeError: A range is not one.
+
+    Examples:
+        >>> iovas = IovaAllocator((0x1000, 0xffff), reserved=[(0x3000, 0x3fff)])
+        >>> hex(iovas.alloc(0x2000)), hex(iovas.alloc(0x2000, align=0x2000))
+        ('0x1000', '0x4000')
+        >>> iovas.free(0x1000)
+        >>> iovas.alloc(0xb000)
+        Traceback (most recent call last):
+        ...
+        phyr.errors.IovaSpaceError: no room for 0xb000 bytes at 0x0 modulo 0x1 in 0x1000 to 0xffff
+    """
+
+    def __init__(
+        self, aperture: tuple[int, int] = (0, _TOP), reserved: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """Take note of what may never be handed out."""
+        reserved = list(reserved)
+        for first, last in [aperture, *reserved]:
+            if not 0 <= first <= last <= _TOP:
+                raise RangeError(f"{first:#x} to {last:#x} is no range of addresses")
+        self.aperture = aperture
+        # Neighbours of the aperture stand at both ends, so that every gap lies between two.
+        self._starts = [-1]
+        self._lasts = [max(aperture[0] - 1, 0)]
+        for first, last in sorted(reserved):
+            if first <= self._lasts[-1] + 1:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._starts.append(first)
+                self._lasts.append(last)
+        self._starts.append(_TOP + 1)
+        self._lasts.append(_TOP + 1)
+        self._windows: dict[int, int] = {}
+        self._cursor = 0
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        """Return how many windows are handed out."""
+        return len(self._windows)
+
+    def alloc(self, length: int, *, align: int = 1, residue: int = 0, last: int = _TOP) -> int:
+        """Return the first address of a window, and keep the window until it is freed.
+
+        Args:
+            length: Bytes, at least one.
+            align: A power of two: the window's address is `residue` modulo this.
+            residue: From 0 to ``align - 1``.
+            last: Highest address the window may have, such as a device's DMA mask.
+
+        Raises:
+            IovaSpaceError: There is no such window.
+            RangeError: `length` or `residue` is out of range, or `align` is not a power of two.
+        """
+        if length < 1 or align < 1 or align & (align - 1) or not 0 <= residue < align:
+            raise RangeError(f"no window has {length:#x} bytes at {residue:#x} modulo {align:#x}")
+        last = min(last, self.aperture[1])
+        with self._lock:
+            # The gap before each taken range: from the cursor up, then what is below.
+            middle = bisect_left(self._starts, self._cursor, 1)
+            for begin, end in ((middle, len(self._starts)), (1, middle)):
+                for after in range(begin, end):
+                    low = self._lasts[after - 1] + 1
+                    start = low + (residue - low) % align
+                    window_last = start + length - 1
+                    if window_last > last:
+                        break
+                    if window_last < self._starts[after]:
+                        self._take(after, start, window_last)
+                        return start
+        raise IovaSpaceError(
+            f"no room for {length:#x} bytes at {residue:#x} modulo {align:#x} "
+            f"in {self.aperture[0]:#x} to {last:#x}",
+            length=length,
+            align=align,
+            residue=residue,
+            last=last,
+        )
+
+    def _take(self, index: int, start: int, last: int) -> None:
+        """Store a window before the `index`-th taken range: in all three places or in none."""
+        self._windows[start] = last
+        try:
+            self._starts.insert(index, start)
+            try:
+                self._lasts.insert(index, last)
+            except MemoryError:  # pragma: no cover - what no test can bring about
+                del self._starts[index]
+                raise
+        except MemoryError:  # pragma: no cover
+            del self._windows[start]
+            raise
+        self._cursor = last
+
+    def free(self, iova: int) -> None:
+        """Take back the window that `alloc` returned. Needs no memory.
+
+        Raises:
+            RangeError: No window handed out starts there.
+        """
+        with self._lock:
+            if self._windows.pop(iova, None) is None:
+                raise RangeError(f"no window starts at {iova:#x}", iova=iova)
+            index = bisect_left(self._starts, iova, 1)
+            del self._starts[index], self._lasts[index]
+            self._cursor = min(self._cursor, iova)

@@ -1,0 +1,219 @@
+"""An IOMMU in between: one entry of I/O virtual addresses, whatever memory is underneath."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from phyr._phyr import Builder, Phyr, Plan, alignment, plan_map
+from phyr.errors import AlignmentError, IovaSpaceError, RangeError
+from phyr.iommu.bounce import Copy, Staging
+from phyr.iommu.iova import IovaAllocator
+from phyr.iommu.linear import map_plan, unmap_plan
+from phyr.iommu.protocols import Direction, IommuDomain, Prot
+
+__all__ = ["Otherwise", "Paging"]
+
+_TOP = 2**64 - 1
+
+
+class Otherwise(Enum):
+    """What to do with a list whose chunks end inside pages of the domain: it cannot be linear."""
+
+    ERROR = "error"
+    """Refuse, naming the chunk."""
+    LIST = "list"
+    """Map each chunk for itself: a full new list. The device can then reach all of every page."""
+
+
+class _Mapped(NamedTuple):
+    """What there is to undo."""
+
+    dma: Phyr
+    window: int
+    plans: list[Plan]
+    copy: Copy | None
+
+
+class Paging:
+    """A device behind an IOMMU: any domain, and an allocator of I/O virtual addresses.
+
+    The result is one entry, at an address chosen so that large pages can be used. The domain is
+    called with the largest pages and the longest runs that fit, or once with the whole plan if it
+    has `map_batch`.
+
+    Args:
+        domain: The I/O address space.
+        iovas: Which addresses are free; by default, those that the domain says.
+        dma_mask: Highest address that the device can put out.
+        otherwise: What to do where the domain's pages are too large for the list: an `Otherwise`,
+            or a `Staging`, whose pages then stand in for the whole list.
+
+    Examples:
+        >>> from phyr.testing import TableDomain
+        >>> phyr = Phyr.from_pages([0x9000, 0x3000, 0x5000], offset=0x80)
+        >>> Paging(TableDomain()).map(phyr, Direction.TO_DEVICE)
+        Phyr(0x2f80 bytes, granule 4096, 1 chunk: 0x1080+0x2f80)
+    """
+
+    def __init__(
+        self,
+        domain: IommuDomain,
+        *,
+        iovas: IovaAllocator | None = None,
+        dma_mask: int = _TOP,
+        otherwise: Otherwise | Staging = Otherwise.ERROR,
+    ) -> None:
+        """Keep the parts."""
+        self.domain = domain
+        self.iovas = IovaAllocator(domain.aperture, domain.reserved) if iovas is None else iovas
+        self.dma_mask = dma_mask
+        self.otherwise = otherwise
+        # By identity of the list handed out, which is kept so that the number stays its own.
+        self._mapped: dict[int, _Mapped] = {}
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        """Return a window onto `phyr`.
+
+        Raises:
+            AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help.
+            IovaSpaceError: No room for the window.
+            Exception: The domain's own, with a note of the call; nothing is then mapped.
+        """
+        if not phyr:
+            return phyr
+        prot = Prot.of(direction, phyr.kind)
+        where = alignment(phyr, self.domain.pgsize_bitmap)
+        try:
+            # Whether a linear window is possible does not depend on where exactly it is.
+            plan_map(phyr, where[1], self.domain.pgsize_bitmap)
+        except AlignmentError:
+            if self.otherwise is Otherwise.LIST:
+                return self._map_list(phyr, prot)
+            # A device's own memory is never bounced.
+            if not isinstance(self.otherwise, Staging) or phyr.kind != "ram":
+                raise
+        else:
+            return self._map_linear(phyr, where, prot, None)
+        copy = self.otherwise.stage(phyr, align=max(self._granule(), phyr.granule))
+        try:
+            where = alignment(copy.copy, self.domain.pgsize_bitmap)
+            return self._map_linear(copy.copy, where, prot, copy)
+        except BaseException:
+            copy.release()
+            raise
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        """Take the window away.
+
+        Raises:
+            RangeError: `dma` is not a list that `map` returned and that is still mapped.
+            Exception: The domain's own, if it breaks its promise not to fail. All other pages are
+                then unmapped, but the window is not used again, as the device may still reach it.
+        """
+        if not dma:
+            return
+        mapped = self._mapped.get(id(dma))
+        if mapped is None:
+            raise RangeError(f"{dma!r} is not mapped here")
+        try:
+            self.sync_for_cpu(dma, direction)
+        finally:
+            del self._mapped[id(dma)]
+            self._undo(mapped)
+
+    def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
+        """Copy what the CPU wrote to the pages that stand in, unless the device only writes."""
+        copy = self._copy(dma)
+        if copy and direction is not Direction.FROM_DEVICE:
+            copy.to_device()
+
+    def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
+        """Copy what the device wrote from the pages that stand in, unless it only reads."""
+        copy = self._copy(dma)
+        if copy and direction is not Direction.TO_DEVICE:
+            copy.to_cpu()
+
+    def _granule(self) -> int:
+        """Bytes in the smallest page of the domain."""
+        return self.domain.pgsize_bitmap & -self.domain.pgsize_bitmap
+
+    def _alloc(self, phyr: Phyr, length: int, align: int, residue: int) -> int:
+        """Return a window, less well aligned than asked for if need be."""
+        least = max(self._granule(), phyr.granule)
+        # Every address must be one that a list of this granule can hold.
+        last = min(self.dma_mask, phyr.granule * 2**52 - 1)
+        while True:
+            try:
+                return self.iovas.alloc(length, align=align, residue=residue % align, last=last)
+            except IovaSpaceError:
+                if align == least:
+                    raise
+            # The next smaller page size.
+            align = max(least, 1 << (self.domain.pgsize_bitmap & (align - 1)).bit_length() - 1)
+
+    def _map_linear(
+        self, phyr: Phyr, where: tuple[int, int], prot: Prot, copy: Copy | None
+    ) -> Phyr:
+        granule = self._granule()
+        align, residue = where
+        head = phyr[0] & (granule - 1)
+        length = (head + phyr.length + granule - 1) & -granule
+        window = self._alloc(phyr, length, align, residue - head)
+        return self._map_all(phyr, window, [(phyr, window + head)], prot, copy)
+
+    def _map_list(self, phyr: Phyr, prot: Prot) -> Phyr:
+        """Map the pages under each chunk one after the other in one window."""
+        granule = self._granule()
+        pieces = []
+        length = position = 0
+        for chunk in phyr.chunks:
+            head = chunk.paddr & (granule - 1)
+            pieces.append((phyr[position : position + chunk.length], length + head))
+            position += chunk.length
+            length += (head + chunk.length + granule - 1) & -granule
+        window = self._alloc(phyr, length, max(granule, phyr.granule), 0)
+        return self._map_all(
+            phyr, window, [(piece, window + at) for piece, at in pieces], prot, None
+        )
+
+    def _map_all(
+        self,
+        phyr: Phyr,
+        window: int,
+        pieces: list[tuple[Phyr, int]],
+        prot: Prot,
+        copy: Copy | None,
+    ) -> Phyr:
+        """Map lists at addresses inside a window and return the list of these addresses."""
+        plans: list[Plan] = []
+        stuck: list[Exception] = []
+        try:
+            builder = Builder(phyr.granule, phyr.kind)
+            for piece, iova in pieces:
+                builder.append(iova, piece.length)
+            dma = builder.finish()
+            for piece, iova in pieces:
+                plan = plan_map(piece, iova, self.domain.pgsize_bitmap)
+                map_plan(self.domain, plan, prot, stuck)
+                plans.append(plan)
+            self._mapped[id(dma)] = _Mapped(dma, window, plans, copy)
+        except BaseException:
+            for plan in plans:
+                stuck += unmap_plan(self.domain, plan)
+            # A window that may still be mapped is not used again.
+            if not stuck:
+                self.iovas.free(window)
+            raise
+        return dma
+
+    def _undo(self, mapped: _Mapped) -> None:
+        failures = [failure for plan in mapped.plans for failure in unmap_plan(self.domain, plan)]
+        if failures:
+            failures[0].add_note(f"unmapping {mapped.dma!r}, whose window is not used again")
+            raise failures[0]
+        self.iovas.free(mapped.window)
+        if mapped.copy:
+            mapped.copy.release()
+
+    def _copy(self, dma: Phyr) -> Copy | None:
+        mapped = self._mapped.get(id(dma))
+        return mapped.copy if mapped else None

@@ -1,0 +1,378 @@
+"""Checks for backends and domains of your own, with or without a test framework.
+
+Each check is a plain function that raises `ConformanceError`, an `AssertionError`, with a sentence
+about what is wrong; `check_domain` and `check_backend` run them all.
+
+Examples:
+    >>> check_domain(TableDomain)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from random import Random
+from typing import TypeVar
+
+from phyr._phyr import Phyr, plan_map
+from phyr.errors import PhyrError
+from phyr.iommu import Direction, DmaBackend, IommuDomain, Paging, Prot, dma_map
+
+__all__ = [
+    "BACKEND_CHECKS",
+    "DOMAIN_CHECKS",
+    "ConformanceError",
+    "TableDomain",
+    "check_backend",
+    "check_domain",
+]
+
+_B = TypeVar("_B", bound=DmaBackend)
+
+
+class ConformanceError(PhyrError, AssertionError):
+    """A backend or a domain does not keep a rule."""
+
+
+class TableDomain:
+    """A domain that is a dict of smallest pages: slow, obvious, and right.
+
+    Args:
+        pgsize_bitmap: Supported page sizes.
+        aperture: First and last address.
+        reserved: Ranges that must not be used.
+    """
+
+    def __init__(
+        self,
+        pgsize_bitmap: int = 1 << 12 | 1 << 21 | 1 << 30,
+        aperture: tuple[int, int] = (0, 2**48 - 1),
+        reserved: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        """Begin with nothing mapped."""
+        self.pgsize_bitmap = pgsize_bitmap
+        self.aperture = aperture
+        self.reserved = reserved
+        # Address of each page to (address it maps to, size, protection).
+        self.table: dict[int, tuple[int, int, Prot]] = {}
+
+    def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: Prot) -> None:
+        """Map pages that are all inside the aperture and not mapped yet."""
+        last = iova + pgsize * pgcount - 1
+        if iova < self.aperture[0] or last > self.aperture[1]:
+            raise ValueError(f"{iova:#x} to {last:#x} is outside the aperture")
+        if self.iova_to_phys(iova) is not None or any(iova <= page <= last for page in self.table):
+            raise ValueError(f"something in {iova:#x} to {last:#x} is mapped already")
+        for at in range(0, pgsize * pgcount, pgsize):
+            self.table[iova + at] = (paddr + at, pgsize, prot)
+
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        """Unmap pages of just this size."""
+        pages = range(iova, iova + pgsize * pgcount, pgsize)
+        for page in pages:
+            if self.table.get(page, (0, 0, 0))[1] != pgsize:
+                raise ValueError(f"no page of {pgsize:#x} bytes is mapped at {page:#x}")
+        for page in pages:
+            del self.table[page]
+
+    def iova_to_phys(self, iova: int) -> int | None:
+        """Look under each page size."""
+        for lg2 in range(self.pgsize_bitmap.bit_length()):
+            page = iova >> lg2 << lg2
+            paddr, pgsize, _ = self.table.get(page, (0, 0, 0))
+            if pgsize == 1 << lg2:
+                return paddr + iova - page
+        return None
+
+
+def _expect(right: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not right:
+        raise ConformanceError(sentence)
+
+
+def _raises(act: Callable[[], object]) -> bool:
+    """Return whether `act` raises: a domain may raise what it likes."""
+    try:
+        act()
+    except Exception:  # noqa: BLE001
+        return True
+    return False
+
+
+def _sizes(domain: IommuDomain) -> list[int]:
+    return [1 << lg2 for lg2 in range(64) if domain.pgsize_bitmap >> lg2 & 1]
+
+
+def _room(domain: IommuDomain, pgsize: int, pages: int) -> int:
+    """Return the first address with room for pages of a size, beside what is reserved."""
+    iova = max(domain.aperture[0], 1) + pgsize - 1 & -pgsize
+    for first, last in sorted(domain.reserved):
+        if iova + pgsize * pages > first and iova <= last:
+            iova = last + pgsize & -pgsize
+    _expect(
+        iova + pgsize * pages - 1 <= domain.aperture[1],
+        f"aperture {domain.aperture} has no room for {pages} pages of {pgsize:#x}",
+    )
+    return iova
+
+
+def _usable(domain: IommuDomain, pages: int) -> Iterator[tuple[int, int]]:
+    """Yield (pgsize, iova) for each page size that the aperture has room for."""
+    for pgsize in _sizes(domain):
+        try:
+            yield pgsize, _room(domain, pgsize, pages)
+        except ConformanceError:
+            if pgsize == _sizes(domain)[0]:
+                raise
+
+
+def attributes_make_sense(make: Callable[[], IommuDomain]) -> None:
+    """There is a page size, the aperture is a range, and so is each reserved range."""
+    domain = make()
+    _expect(0 < domain.pgsize_bitmap < 2**64, f"pgsize_bitmap is {domain.pgsize_bitmap:#x}")
+    for first, last in (domain.aperture, *domain.reserved):
+        _expect(0 <= first <= last < 2**64, f"{first:#x} to {last:#x} is no range")
+
+
+def nothing_is_mapped_at_first(make: Callable[[], IommuDomain]) -> None:
+    """A new domain translates nothing."""
+    domain = make()
+    for _, iova in _usable(domain, 1):
+        _expect(domain.iova_to_phys(iova) is None, f"{iova:#x} is mapped in a new domain")
+
+
+def every_byte_translates(make: Callable[[], IommuDomain]) -> None:
+    """Pages of each size translate from their first byte to their last, and nothing beside."""
+    for pgsize, iova in _usable(make(), 4):
+        domain = make()
+        paddr = 7 * pgsize
+        domain.map_pages(iova + pgsize, paddr, pgsize, 2, Prot.READ)
+        for at in (0, 1, pgsize // 2, pgsize - 1, pgsize, 2 * pgsize - 1):
+            found = domain.iova_to_phys(iova + pgsize + at)
+            _expect(found == paddr + at, f"byte {at:#x} of {pgsize:#x} pages: {found}")
+        for beside in (iova + pgsize - 1, iova + 3 * pgsize):
+            _expect(domain.iova_to_phys(beside) is None, f"{beside:#x}, beside pages, is mapped")
+
+
+def unmapping_removes_just_what_it_names(make: Callable[[], IommuDomain]) -> None:
+    """Of pages mapped by two calls, the middle ones go in one call and the others stay."""
+    for pgsize, iova in _usable(make(), 4):
+        domain = make()
+        domain.map_pages(iova, 0, pgsize, 2, Prot.READ)
+        domain.map_pages(iova + 2 * pgsize, 8 * pgsize, pgsize, 2, Prot.READ)
+        domain.unmap_pages(iova + pgsize, pgsize, 2)
+        found = [domain.iova_to_phys(iova + page * pgsize) for page in range(4)]
+        wanted = [0, None, None, 9 * pgsize]
+        _expect(found == wanted, f"unmapping 2 of 4 pages of {pgsize:#x}: {found}, not {wanted}")
+        domain.map_pages(iova + pgsize, 3 * pgsize, pgsize, 1, Prot.READ)
+        found = [domain.iova_to_phys(iova + pgsize)]
+        _expect(found == [3 * pgsize], "an unmapped page cannot be mapped again")
+
+
+def a_refused_call_maps_nothing(make: Callable[[], IommuDomain]) -> None:
+    """Mapping over a mapped page raises, and changes nothing."""
+    domain = make()
+    pgsize = _sizes(domain)[0]
+    iova = _room(domain, pgsize, 3)
+    domain.map_pages(iova + 2 * pgsize, 0, pgsize, 1, Prot.READ)
+    _expect(
+        _raises(lambda: domain.map_pages(iova, 4 * pgsize, pgsize, 3, Prot.READ)),
+        "a page can be mapped over another without an error",
+    )
+    found = [domain.iova_to_phys(iova + page * pgsize) for page in range(3)]
+    _expect(found == [None, None, 0], f"a call that raised left {found}")
+
+
+def plans_translate(make: Callable[[], IommuDomain]) -> None:
+    """Lists of many shapes, mapped by `Paging`, translate byte for byte, and leave nothing."""
+    random = Random(3)  # noqa: S311 - shapes, not secrets
+    for _ in range(20):
+        domain = make()
+        sizes = _sizes(domain)
+        granule = max(4096, sizes[0])
+        if granule > 1 << 16:
+            return
+        chunks = []
+        for _ in range(random.randint(1, 6)):
+            unit = random.choice(
+                [size for size in sizes if granule <= size <= 1 << 21] or [granule]
+            )
+            chunks.append((random.randrange(64) * unit, random.randint(1, 3) * unit))
+        whole = Phyr.from_chunks(chunks, granule=granule)
+        start = random.randrange(whole.length)
+        phyr = whole[start : random.randint(start, whole.length)]
+        with dma_map(phyr, Paging(domain), Direction.BIDIRECTIONAL) as mapping:
+            dma = mapping.dma
+            _expect(len(dma.chunks) == bool(phyr), f"{len(dma.chunks)} entries")
+            positions = _positions(phyr)
+            for position in positions:
+                found = domain.iova_to_phys(dma[position])
+                _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}")
+        for position in positions:
+            found = domain.iova_to_phys(dma[position])
+            _expect(found is None, f"byte {position:#x} of {phyr!r} is still at {found}")
+
+
+def batches_do_what_calls_do(make: Callable[[], IommuDomain]) -> None:
+    """`map_batch`, where there is one, maps the same as call by call, and nothing if it raises."""
+    domain, other = make(), make()
+    batch = getattr(domain, "map_batch", None)
+    if batch is None:
+        return
+    granule = max(4096, _sizes(domain)[0])
+    if granule > 1 << 16:
+        return
+    iova = _room(domain, granule, 64)
+    phyr = Phyr.from_chunks([(9 * granule, 4 * granule), (granule, granule)], granule=granule)
+    plan = plan_map(phyr, iova, domain.pgsize_bitmap)
+    batch(plan, Prot.READ)
+    for call in plan:
+        other.map_pages(*call, Prot.READ)
+    for at in range(0, 6 * granule, granule // 2):
+        found, wanted = domain.iova_to_phys(iova + at), other.iova_to_phys(iova + at)
+        _expect(found == wanted, f"a batch maps {iova + at:#x} to {found}, calls to {wanted}")
+    failing = make()
+    failing.map_pages(iova + 4 * granule, 0, _sizes(domain)[0], 1, Prot.READ)
+    refuses = getattr(failing, "map_batch")  # noqa: B009 - not in every domain
+    _expect(
+        _raises(lambda: refuses(plan, Prot.READ)),
+        "a batch maps a page over another without an error",
+    )
+    found = failing.iova_to_phys(iova)
+    _expect(found is None, f"a batch that raised left {iova:#x} mapped to {found}")
+
+
+DOMAIN_CHECKS: tuple[Callable[[Callable[[], IommuDomain]], None], ...] = (
+    attributes_make_sense,
+    nothing_is_mapped_at_first,
+    every_byte_translates,
+    unmapping_removes_just_what_it_names,
+    a_refused_call_maps_nothing,
+    plans_translate,
+    batches_do_what_calls_do,
+)
+
+
+def check_domain(make: Callable[[], IommuDomain]) -> None:
+    """Run all checks of a domain.
+
+    Args:
+        make: Returns a new domain, with nothing mapped.
+
+    Raises:
+        ConformanceError: A rule that the domain does not keep.
+    """
+    for check in DOMAIN_CHECKS:
+        check(make)
+
+
+def _positions(phyr: Phyr) -> list[int]:
+    """Return the first and last byte of each chunk, and one in between."""
+    positions: set[int] = set()
+    position = 0
+    for _, length in phyr.chunks:
+        positions |= {position, position + length // 2, position + length - 1}
+        position += length
+    return sorted(positions)
+
+
+def _samples(kind: str = "ram") -> list[Phyr]:
+    """Return lists of many shapes below 8 MiB, the empty one and one byte among them."""
+    pages = [0x9000, 0xA000, 0x3000, 0x20_0000, 0x40_0000, 0x6000]
+    scattered = Phyr.from_pages(pages, kind=kind)
+    return [
+        Phyr.from_pages([], kind=kind),
+        Phyr.from_chunks([(0x7123, 1)], kind=kind),
+        scattered,
+        scattered[0x10:0x4321],
+        Phyr.from_chunks([(0x5000, 0x1000), (0x20_0000, 0x21_0000)], kind=kind),
+        Phyr.from_chunks([(0x7E00, 0x200), (0xB000, 0x400)], granule=512, kind=kind),
+    ]
+
+
+_Translate = Callable[[_B, int], int | None]
+
+
+def lengths_agree(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
+    """A mapping is as long as its list, and has its granule."""
+    for phyr in _samples():
+        with dma_map(phyr, make(), Direction.TO_DEVICE) as mapping:
+            _expect(mapping.dma.length == phyr.length, f"{phyr!r} became {mapping.dma!r}")
+            _expect(mapping.dma.granule == phyr.granule, f"{phyr!r} became {mapping.dma!r}")
+            mapping.dma.validate()
+
+
+def the_device_reaches_every_byte(make: Callable[[], _B], reach: _Translate[_B]) -> None:
+    """What the device sees at each bus address is the byte of the list."""
+    for phyr in _samples():
+        backend = make()
+        with dma_map(phyr, backend, Direction.BIDIRECTIONAL) as mapping:
+            for position in _positions(phyr):
+                found = reach(backend, mapping.dma[position])
+                _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}")
+
+
+def mappings_do_not_disturb_each_other(make: Callable[[], _B], reach: _Translate[_B]) -> None:
+    """Many lists are mapped at a time, the same one twice among them."""
+    backend = make()
+    phyrs = _samples() + _samples()
+    with ExitStack() as stack:
+        mappings = [
+            stack.enter_context(dma_map(phyr, backend, Direction.BIDIRECTIONAL)) for phyr in phyrs
+        ]
+        # Every other goes first.
+        for mapping in mappings[1::2] + mappings[::2]:
+            for phyr, other in zip(phyrs, mappings, strict=True):
+                for position in [] if other.unmapped else _positions(phyr)[:3]:
+                    found = reach(backend, other.dma[position])
+                    _expect(
+                        found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}"
+                    )
+            mapping.unmap()
+
+
+def what_is_unmapped_is_given_back(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
+    """A list can be mapped any number of times, one after the other."""
+    backend = make()
+    for _ in range(1000):
+        dma_map(_samples()[1], backend, Direction.FROM_DEVICE).unmap()
+
+
+def lists_of_mmio_are_mapped_or_refused(make: Callable[[], _B], reach: _Translate[_B]) -> None:
+    """A device's own memory is reached itself, or not at all: never a copy."""
+    for phyr in _samples("mmio:5"):
+        backend = make()
+        try:
+            mapping = dma_map(phyr, backend, Direction.BIDIRECTIONAL)
+        except Exception:  # noqa: BLE001, S112 - a refusal is an answer, whatever it is
+            continue
+        with mapping:
+            for position in _positions(phyr):
+                found = reach(backend, mapping.dma[position])
+                _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}")
+
+
+BACKEND_CHECKS = (
+    lengths_agree,
+    the_device_reaches_every_byte,
+    mappings_do_not_disturb_each_other,
+    what_is_unmapped_is_given_back,
+    lists_of_mmio_are_mapped_or_refused,
+)
+
+
+def check_backend(make: Callable[[], _B], reach: Callable[[_B, int], int | None]) -> None:
+    """Run all checks of a backend.
+
+    Args:
+        make: Returns a new backend, with nothing mapped.
+        reach: Given that backend and a bus address, returns the physical address whose byte the
+            device sees there; for a byte of a copy, that of the original.
+
+    Raises:
+        ConformanceError: A rule that the backend does not keep.
+
+    Examples:
+        >>> from phyr.iommu import BusOffset
+        >>> check_backend(lambda: BusOffset(1 << 32), lambda _, dma_addr: dma_addr - (1 << 32))
+    """
+    for check in BACKEND_CHECKS:
+        check(make, reach)
