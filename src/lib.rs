@@ -19,6 +19,7 @@
 //! phyr, iter, pages                 the view and its walks
 //! builder, join, stats, serial, validate, pagemap
 //! plan, shift, window, map           mapping for a device
+//! sim                               a simulated memory, IOMMU and device
 //! python                            the extension module
 //! ```
 
@@ -47,6 +48,7 @@ mod plan;
 mod records;
 mod serial;
 mod shift;
+pub mod sim;
 mod stats;
 mod validate;
 mod wide;
