@@ -4,12 +4,10 @@ use super::domain::SimDomain;
 use super::error::DomainError;
 use super::memory::Memory;
 use super::small;
+use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
 use crate::map::Prot;
 use crate::plan::MapCall;
-
-/// Calls of a plan taken at a time: as many as stay in the nearest cache.
-const BLOCK: usize = 256;
 
 impl SimDomain {
     /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
@@ -69,11 +67,11 @@ impl SimDomain {
             prot,
             done: Done { calls: 0, pages: 0 },
             outcome: Ok(()),
-            block: [MapCall { iova: 0, paddr: 0, pgsize: 0, pgcount: 0 }; BLOCK],
-            len: 0,
+            open: None,
+            blank: None,
         };
         calls.clone().for_each(|call| filler.push(call));
-        filler.flush();
+        filler.close();
         let Filler { outcome, done, .. } = filler;
         if outcome.is_err() {
             self.undo(memory, calls, done);
@@ -82,54 +80,43 @@ impl SimDomain {
         outcome
     }
 
-    /// Maps calls until one fails; `done` says how far it came.
+    /// Maps one call; `done` says how far it came. Gives the last table and its window.
     fn fill(
         &mut self,
         memory: &mut Memory,
-        calls: &[MapCall],
+        call: MapCall,
         prot: Prot,
         done: &mut Done,
-    ) -> Result<(), DomainError> {
-        let mut next = 0;
-        while let Some(&call) = calls.get(next) {
-            self.check_call(call)?;
-            let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
-            let bits = Pte::leaf_bits(level, prot);
-            let mut more = 0;
-            while done.pages < call.pgcount {
-                let iova = call.iova + done.pages * call.pgsize;
-                let paddr = call.paddr + done.pages * call.pgsize;
-                let table = self.table(memory).descend(iova, level)?;
-                let words = memory.page_mut(table).words_mut();
-                let at = index(iova, level);
-                let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
-                // At most the entries of a table.
-                let slots = &mut words[at..at + small(count)];
-                if let Some(used) =
-                    slots.iter().position(|&word| Pte::from_bytes(word).is_present())
-                {
-                    let from = iova + used as u64 * call.pgsize;
-                    let iova = self.table(memory).first(table, level, from).unwrap_or(from);
-                    return Err(DomainError::Mapped { iova });
-                }
-                for (slot, number) in slots.iter_mut().zip(0..) {
-                    *slot = Pte((paddr + number * call.pgsize) | bits).to_bytes();
-                }
-                done.pages += count;
-                let span = 1 << (shift(level) + INDEX_BITS);
-                let window = Window { first: iova & !(span - 1), pgsize: call.pgsize, bits };
-                // Calls that are one page each, and go on in this table, need no descent.
-                if done.pages == call.pgcount
-                    && self.is_plain(window.first, window.first + (span - 1))
-                {
-                    more = window.fill(words, &calls[next + 1..]);
-                }
-                self.counters.ptes_written += count + more as u64;
+    ) -> Result<(u64, Window), DomainError> {
+        self.check_call(call)?;
+        let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
+        let bits = Pte::leaf_bits(level, prot);
+        loop {
+            let iova = call.iova + done.pages * call.pgsize;
+            let paddr = call.paddr + done.pages * call.pgsize;
+            let table = self.table(memory).descend(iova, level)?;
+            let words = memory.page_mut(table).words_mut();
+            let at = index(iova, level);
+            let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
+            // At most the entries of a table.
+            let slots = &mut words[at..at + small(count)];
+            if let Some(used) = slots.iter().position(|&word| Pte::from_bytes(word).is_present()) {
+                let from = iova + used as u64 * call.pgsize;
+                let iova = self.table(memory).first(table, level, from).unwrap_or(from);
+                return Err(DomainError::Mapped { iova });
             }
-            next += 1 + more;
-            *done = Done { calls: done.calls + 1 + more, pages: 0 };
+            for (slot, number) in slots.iter_mut().zip(0..) {
+                *slot = Pte((paddr + number * call.pgsize) | bits).to_bytes();
+            }
+            self.counters.ptes_written += count;
+            done.pages += count;
+            if done.pages == call.pgcount {
+                *done = Done { calls: done.calls + 1, pages: 0 };
+                let span = 1 << (shift(level) + INDEX_BITS);
+                let first = iova & !(span - 1);
+                return Ok((table, Window { first, pgsize: call.pgsize, bits }));
+            }
         }
-        Ok(())
     }
 
     /// Takes back what a failed map did.
@@ -221,37 +208,68 @@ impl SimDomain {
     }
 }
 
-/// Takes the calls of a plan, and maps them a block at a time.
+/// Takes the calls of a plan, and maps them.
 ///
-/// The walk of a list is a tight loop around `push`, so `push` does next to nothing itself.
+/// The walk of a list is a tight loop around `push`. So the table that was filled last is kept at
+/// hand, out of the memory, and a call that goes on in it costs a few instructions.
 struct Filler<'a> {
     domain: &'a mut SimDomain,
     memory: &'a mut Memory,
     prot: Prot,
     done: Done,
     outcome: Result<(), DomainError>,
-    block: [MapCall; BLOCK],
-    len: usize,
+    open: Option<Open>,
+    /// What lies in the memory in place of the open table, while none is open.
+    blank: Option<Page>,
+}
+
+/// A table at hand.
+struct Open {
+    page: Page,
+    /// Where it belongs.
+    table: u64,
+    window: Window,
+    /// Calls that went on in it.
+    calls: usize,
 }
 
 impl Filler<'_> {
     #[inline(always)]
     fn push(&mut self, call: MapCall) {
-        if self.len == BLOCK {
-            self.flush();
+        if let Some(open) = &mut self.open
+            && open.window.fill(open.page.words_mut(), call)
+        {
+            open.calls += 1;
+            return;
         }
-        self.block[self.len] = call;
-        self.len += 1;
+        self.search(call);
     }
 
-    /// Maps what was pushed, unless something failed before: a walk cannot be stopped in the midst.
+    /// Maps a call the long way, unless something failed before: a walk cannot be stopped in the
+    /// midst. Then takes the table it ended in at hand, if every address of it may be mapped.
     #[inline(never)]
-    fn flush(&mut self) {
-        if self.outcome.is_ok() {
-            let calls = &self.block[..self.len];
-            self.outcome = self.domain.fill(self.memory, calls, self.prot, &mut self.done);
+    fn search(&mut self, call: MapCall) {
+        self.close();
+        if self.outcome.is_err() {
+            return;
         }
-        self.len = 0;
+        match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
+            Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
+                let blank = self.blank.take().unwrap_or_else(Page::zeroed);
+                let page = core::mem::replace(self.memory.page_mut(table), blank);
+                self.open = Some(Open { page, table, window, calls: 0 });
+            }
+            outcome => self.outcome = outcome.map(drop),
+        }
+    }
+
+    /// Puts the open table back where it belongs.
+    fn close(&mut self) {
+        if let Some(Open { page, table, calls, .. }) = self.open.take() {
+            self.blank = Some(core::mem::replace(self.memory.page_mut(table), page));
+            self.done.calls += calls;
+            self.domain.counters.ptes_written += calls as u64;
+        }
     }
 }
 
@@ -274,25 +292,27 @@ struct Window {
 }
 
 impl Window {
-    /// Fills entries as long as the calls map single pages in this table with nothing in their way:
-    /// how many. The call after those is for the caller to look at.
-    fn fill(self, words: &mut [[u8; 8]], calls: &[MapCall]) -> usize {
-        let shift = self.pgsize.trailing_zeros();
+    /// Last address that the table covers.
+    fn last(self) -> u64 {
+        self.first + (self.pgsize * ENTRIES - 1)
+    }
+
+    /// Fills the entry of a call that maps a single page in this table with nothing in its way:
+    /// whether it is one.
+    #[inline(always)]
+    fn fill(self, words: &mut [[u8; 8]], call: MapCall) -> bool {
+        let into = call.iova.wrapping_sub(self.first);
         let unfit = (self.pgsize - 1) | !((1 << 52) - 1);
-        let fits = |call: &&MapCall| {
-            let into = call.iova.wrapping_sub(self.first);
-            // Beyond the entries of a table there is no slot.
-            let slot = usize::try_from(into >> shift).ok().and_then(|at| words.get_mut(at));
-            let Some(slot) = slot else { return false };
-            let plain = call.pgsize == self.pgsize && call.pgcount == 1;
-            let aligned = (call.paddr & unfit) | (into & (self.pgsize - 1)) == 0;
-            let free = plain && aligned && !Pte::from_bytes(*slot).is_present();
-            if free {
-                *slot = Pte(call.paddr | self.bits).to_bytes();
-            }
-            free
-        };
-        calls.iter().take_while(fits).count()
+        let aligned = (call.paddr & unfit) | (into & (self.pgsize - 1)) == 0;
+        // Beyond the entries of a table there is no slot.
+        let slot = usize::try_from(into >> self.pgsize.trailing_zeros()).ok();
+        let Some(slot) = slot.and_then(|at| words.get_mut(at)) else { return false };
+        let plain = call.pgsize == self.pgsize && call.pgcount == 1 && aligned;
+        if !plain || Pte::from_bytes(*slot).is_present() {
+            return false;
+        }
+        *slot = Pte(call.paddr | self.bits).to_bytes();
+        true
     }
 }
 

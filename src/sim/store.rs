@@ -21,7 +21,7 @@ pub(super) struct Page(Box<[u8; PAGE]>);
 const SPARE: usize = 1024;
 
 impl Page {
-    fn zeroed() -> Self {
+    pub(super) fn zeroed() -> Self {
         let bytes = vec![0; PAGE].into_boxed_slice();
         // The slice has the length of the array; the other arm keeps the conversion total.
         Self(bytes.try_into().unwrap_or_else(|_| Box::new([0; PAGE])))
