@@ -20,6 +20,7 @@
 //! builder, join, stats, serial, validate, pagemap
 //! desc                              what devices and kernels read, and back
 //! plan, shift, window, map           mapping for a device
+//! sim                               a simulated memory, IOMMU and device
 //! python                            the extension module
 //! ```
 
@@ -49,6 +50,7 @@ mod plan;
 mod records;
 mod serial;
 mod shift;
+pub mod sim;
 mod stats;
 mod validate;
 mod wide;

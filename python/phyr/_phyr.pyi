@@ -5,6 +5,7 @@ from typing_extensions import Buffer
 
 from phyr._chunk import Chunk, Stats
 from phyr._desc import Prp, Sgl
+from phyr._sim import Columns, Counters, Leaf
 from phyr.iommu.protocols import Direction, DmaBackend, Owner
 
 _Ints: TypeAlias = Buffer | Iterable[int]
@@ -18,15 +19,19 @@ __all__ = [
     "Descriptors",
     "Loan",
     "Mapping",
+    "Memory",
     "PagemapDecoder",
     "Phyr",
     "Plan",
+    "SimDomain",
     "__version__",
     "alignment",
     "best_pgsize",
     "bio_vecs",
     "dma_map",
+    "dma_read",
     "dma_unmap",
+    "dma_write",
     "first_beyond",
     "from_bio_vecs",
     "from_iovecs",
@@ -40,6 +45,7 @@ __all__ = [
     "phys_vecs",
     "plan_map",
     "prp",
+    "scatter",
     "scatterlist",
     "sgl",
     "shift",
@@ -330,3 +336,83 @@ def from_prp(
 def from_sgl(
     sgl1: Buffer, read: Callable[[int, int], Buffer] | None, *, granule: int = 4096
 ) -> Phyr: ...
+
+class Memory:
+    def __new__(cls, size: int) -> Self: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def resident(self) -> int: ...
+    @property
+    def free_bytes(self) -> int: ...
+    def read(self, phyr: Phyr) -> bytes: ...
+    def readinto(self, phyr: Phyr, buffer: Buffer) -> None: ...
+    def write(self, phyr: Phyr, data: Buffer) -> None: ...
+    def read_u64(self, paddr: int) -> int: ...
+    def write_u64(self, paddr: int, value: int) -> None: ...
+    def alloc(self, size: int, *, below: int | None = None, align: int = 4096) -> Phyr: ...
+    def scatter(
+        self,
+        size: int,
+        *,
+        seed: int = 0,
+        orders: Sequence[int] | None = None,
+        offset: int = 0,
+        below: int | None = None,
+    ) -> Phyr: ...
+    def reserve(self, phyr: Phyr) -> None: ...
+    def free(self, phyr: Phyr) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def scatter(
+    size: int,
+    *,
+    seed: int = 0,
+    orders: Sequence[int] | None = None,
+    offset: int = 0,
+    below: int | None = None,
+) -> Phyr: ...
+
+@final
+class SimDomain:
+    def __new__(
+        cls,
+        memory: Memory,
+        *,
+        levels: int = 4,
+        pgsize_bitmap: int = 0x40201000,
+        aperture: tuple[int, int] | None = None,
+        reserved: Sequence[tuple[int, int]] | None = None,
+        iotlb_sets: int = 64,
+        iotlb_ways: int = 4,
+    ) -> Self: ...
+    @property
+    def memory(self) -> Memory: ...
+    @property
+    def pgsize_bitmap(self) -> int: ...
+    @property
+    def aperture(self) -> tuple[int, int]: ...
+    @property
+    def reserved(self) -> list[tuple[int, int]]: ...
+    @property
+    def levels(self) -> int: ...
+    @property
+    def root(self) -> int: ...
+    @property
+    def counters(self) -> Counters: ...
+    def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int) -> None: ...
+    def map_batch(self, plan: Columns, prot: int) -> None: ...
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None: ...
+    def iova_to_phys(self, iova: int) -> int | None: ...
+    def lookup(self, iova: int) -> Leaf | None: ...
+    def clear_dirty(self, iova: int) -> bool: ...
+    def flush_iotlb(self) -> None: ...
+
+def dma_read(
+    memory: Memory, domain: SimDomain | None, offset: int, dma: Phyr, buffer: Buffer
+) -> None: ...
+def dma_write(
+    memory: Memory, domain: SimDomain | None, offset: int, dma: Phyr, data: Buffer
+) -> None: ...

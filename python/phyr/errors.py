@@ -5,13 +5,17 @@ The numbers of the message are attributes of the exception, under the names the 
 
 __all__ = [
     "AlignmentError",
+    "AllocationError",
     "ArrayError",
     "ArrayTypeError",
+    "FaultError",
     "FormatError",
     "HiddenPagesError",
     "IovaSpaceError",
     "LimitError",
+    "MappedError",
     "MismatchError",
+    "NoMemoryError",
     "PhyrError",
     "PositionError",
     "ProcessGoneError",
@@ -88,3 +92,23 @@ class IovaSpaceError(PhyrError, MemoryError):
 
 class LimitError(PhyrError, ValueError):
     """A chunk that a device cannot take, whatever it is split into."""
+
+
+class NoMemoryError(PhyrError, MemoryError):
+    """Simulated memory has no free pages that fit what was asked for."""
+
+
+class AllocationError(PhyrError, ValueError):
+    """Pages to be freed are not allocated, or pages to be reserved are not free."""
+
+
+class MappedError(PhyrError, ValueError):
+    """An address to be mapped is mapped, or one to be unmapped is not, or not by itself."""
+
+
+class FaultError(PhyrError, OSError):
+    """A device's access was not done; `errno` is ``EFAULT``.
+
+    `dma_addr` is the first address that was not reached, `reason` the number of the cause (see
+    `phyr.sim.FaultReason`), `transferred` the bytes before it, which were; `is_write` tells writes.
+    """

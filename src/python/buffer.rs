@@ -200,47 +200,61 @@ impl Array {
     }
 }
 
-/// Memory of another object that may be written.
+/// Bytes that another object owns, to be read or written in place.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct Bytes {
     buffer: PyUntypedBuffer,
 }
 
-impl Target {
-    /// The memory that `object` lends for writing.
-    pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let buffer = PyUntypedBuffer::get(object)?;
-        let not = |what: &str| {
-            error::new(
-                "ArrayError",
-                format!("{} is not {what}", object.get_type()),
-                error::NO_NUMBERS,
-            )
+impl Bytes {
+    /// The bytes that `object` lends; to be written only if `writable`.
+    pub(super) fn new(object: &Bound<'_, PyAny>, writable: bool) -> PyResult<Self> {
+        let buffer = borrow(object)?;
+        let what = if !buffer.is_c_contiguous() {
+            "C-contiguous"
+        } else if writable && buffer.readonly() {
+            "writable"
+        } else {
+            return Ok(Self { buffer });
         };
-        if buffer.readonly() {
-            return Err(not("writable"));
-        }
-        if !buffer.is_c_contiguous() {
-            return Err(not("C-contiguous"));
-        }
-        Ok(Self { buffer })
+        Err(error::new(
+            "ArrayError",
+            format!("{} is not {what}", object.get_type()),
+            error::NO_NUMBERS,
+        ))
     }
 
-    /// Bytes of the memory.
     pub(super) fn len(&self) -> usize {
         self.buffer.len_bytes()
     }
 
-    /// Writes `bytes` at byte `at`, which must be inside the memory.
-    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
-        let (len, count) = (self.len(), bytes.len());
-        assert!(at <= len && count <= len - at, "bytes {at}+{count} of {len}");
-        // SAFETY: `at` is at most the number of bytes that the exporter lends from this address on.
-        let to = unsafe { self.buffer.buf_ptr().cast::<u8>().add(at) };
-        // SAFETY: `count` bytes are writable at `to`, as asserted above and kept so by the exporter
-        // while `self.buffer` lives. They may overlap `bytes` only if Python was lent these, and
-        // nothing that is lent for writing is; `copy` would not mind.
-        unsafe { ptr::copy(bytes.as_ptr(), to, count) };
+    fn at(&self, position: usize, count: usize) -> *mut u8 {
+        let len = self.len();
+        assert!(position <= len && count <= len - position, "bytes {position}+{count} of {len}");
+        // Wrapping never happens: the sum is within what was just asserted.
+        self.buffer.buf_ptr().cast::<u8>().wrapping_add(position)
+    }
+
+    /// Copies the bytes from `position` on to `to`.
+    ///
+    /// Another thread may write them meanwhile: the bytes are then any.
+    pub(super) fn read(&self, position: usize, to: &mut [u8]) {
+        let from = self.at(position, to.len());
+        // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
+        // while `self.buffer` lives; `to` is a unique reference to other memory.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies `from` to the bytes from `position` on, of an object that lends writable ones.
+    ///
+    /// Another thread may read or write them meanwhile, as the buffer protocol lets it.
+    pub(super) fn write(&self, position: usize, from: &[u8]) {
+        let to = self.at(position, from.len());
+        assert!(!self.buffer.readonly(), "{} read-only bytes at {position}", from.len());
+        // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
+        // while `self.buffer` lives, and they are writable; `from` is other memory, since what is
+        // borrowed here as a slice belongs to no Python object.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 }
 

@@ -15,7 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::buffer::{self, Target};
+use super::buffer::{self, Bytes};
 use super::error;
 use super::numbers::{Amount, Numbers};
 use super::phyr::PyPhyr;
@@ -150,7 +150,7 @@ impl PyDescriptors {
     /// Raises:
     ///     ArrayError: The memory is not writable, not contiguous, or too short for one record.
     fn fill(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let target = Target::new(buffer)?;
+        let target = Bytes::new(buffer, true)?;
         let size = self.table.record_size();
         if target.len() < size {
             let len = target.len();

@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};
 use crate::pagemap::Hidden;
+use crate::sim::{Access, DomainError, Fault, MemoryError};
 use crate::validate::Invalid;
 
 /// Linux's `EPERM`, the `errno` of a page number that is hidden.
@@ -15,6 +16,8 @@ const EPERM: u64 = 1;
 
 /// For exceptions without numbers.
 pub(super) const NO_NUMBERS: [(&str, u64); 0] = [];
+/// Linux's `EFAULT`, the `errno` of an access that a device could not do.
+const EFAULT: u64 = 14;
 
 /// An exception of `phyr.errors`, with its numbers as attributes.
 pub(super) fn new<N>(
@@ -201,6 +204,110 @@ impl From<Hidden> for PyErr {
             .unwrap_or_else(|failure| failure),
             Hidden::Page { uaddr, .. } => new("RangeError", message, [("uaddr", uaddr)]),
         }
+    }
+}
+
+impl From<MemoryError> for PyErr {
+    fn from(error: MemoryError) -> Self {
+        let message = error.to_string();
+        match error {
+            MemoryError::List(error) => error.into(),
+            MemoryError::Size { size } => new("RangeError", message, [("size", size)]),
+            MemoryError::Outside { paddr, length, size } => {
+                new("RangeError", message, [("paddr", paddr), ("length", length), ("size", size)])
+            }
+            MemoryError::Mmio { provider } => {
+                new("MismatchError", message, [("provider", u64::from(provider))])
+            }
+            MemoryError::Length { given, length } => {
+                new("RangeError", message, [("given", given), ("length", length)])
+            }
+            MemoryError::Full { length, free } => {
+                new("NoMemoryError", message, [("length", length), ("free", free)])
+            }
+            MemoryError::NotAllocated { paddr, length }
+            | MemoryError::NotFree { paddr, length } => {
+                new("AllocationError", message, [("paddr", paddr), ("length", length)])
+            }
+            MemoryError::Align { align } => new("RangeError", message, [("align", align)]),
+            MemoryError::Order { order } => {
+                new("RangeError", message, [("order", u64::from(order))])
+            }
+            MemoryError::NoOrders => new("RangeError", message, NO_NUMBERS),
+            MemoryError::Offset { offset } => new("RangeError", message, [("offset", offset)]),
+        }
+    }
+}
+
+impl From<DomainError> for PyErr {
+    fn from(error: DomainError) -> Self {
+        let message = error.to_string();
+        match error {
+            DomainError::Levels { levels } => {
+                new("RangeError", message, [("levels", u64::from(levels))])
+            }
+            DomainError::PageSizes { pgsize_bitmap } => {
+                new("RangeError", message, [("pgsize_bitmap", pgsize_bitmap)])
+            }
+            DomainError::Range { first, last, width } => {
+                let numbers = [("first", first), ("last", last), ("width", u64::from(width))];
+                new("RangeError", message, numbers)
+            }
+            DomainError::Iotlb { sets, ways } => {
+                new("RangeError", message, [("sets", u64::from(sets)), ("ways", u64::from(ways))])
+            }
+            DomainError::PageSize { pgsize, pgsize_bitmap } => {
+                new("RangeError", message, [("pgsize", pgsize), ("pgsize_bitmap", pgsize_bitmap)])
+            }
+            DomainError::Unaligned { iova, paddr, pgsize } => new(
+                "AlignmentError",
+                message,
+                [("iova", iova), ("paddr", paddr), ("pgsize", pgsize)],
+            ),
+            DomainError::Count { iova, pgsize, pgcount } => new(
+                "RangeError",
+                message,
+                [("iova", iova), ("pgsize", pgsize), ("pgcount", pgcount)],
+            ),
+            DomainError::Aperture { iova, length, last } => {
+                new("RangeError", message, [("iova", iova), ("length", length), ("last", last)])
+            }
+            DomainError::Reserved { iova, length, first } => {
+                new("RangeError", message, [("iova", iova), ("length", length), ("first", first)])
+            }
+            DomainError::Paddr { paddr, length } => {
+                new("RangeError", message, [("paddr", paddr), ("length", length)])
+            }
+            DomainError::Prot { prot } => new("RangeError", message, [("prot", prot)]),
+            DomainError::Mapped { iova } | DomainError::NotMapped { iova } => {
+                new("MappedError", message, [("iova", iova)])
+            }
+            DomainError::Split { iova, pgsize } => {
+                new("MappedError", message, [("iova", iova), ("pgsize", pgsize)])
+            }
+            DomainError::Columns { iovas, other } => {
+                new("ArrayError", message, [("iovas", iovas), ("other", other)])
+            }
+            DomainError::Table { paddr } => new("MappedError", message, [("paddr", paddr)]),
+            DomainError::Memory(error) => error.into(),
+        }
+    }
+}
+
+impl From<Fault> for PyErr {
+    fn from(fault: Fault) -> Self {
+        let Fault { dma_addr, access, reason, transferred } = fault;
+        let numbers = [
+            ("dma_addr", dma_addr),
+            ("reason", u64::from(reason.code())),
+            ("transferred", transferred),
+            ("is_write", u64::from(access == Access::Write)),
+        ];
+        Python::attach(|py| {
+            let args = (EFAULT, fault.to_string()).into_pyobject(py)?;
+            make(py, "FaultError", args, numbers)
+        })
+        .unwrap_or_else(|failure| failure)
     }
 }
 

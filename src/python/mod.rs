@@ -15,6 +15,8 @@ mod numbers;
 mod pagemap;
 mod phyr;
 mod plan;
+mod sim;
+mod sim_domain;
 
 use pyo3::prelude::*;
 
@@ -42,6 +44,10 @@ mod _phyr {
     use super::pagemap::PyPagemapDecoder;
     #[pymodule_export]
     use super::phyr::PyPhyr;
+    #[pymodule_export]
+    use super::sim::{PyMemory, scatter};
+    #[pymodule_export]
+    use super::sim_domain::{PySimDomain, dma_read, dma_write};
 
     #[pymodule_export]
     use super::map::{alignment, first_beyond, shift};

@@ -1,0 +1,72 @@
+"""What does the simulated machine cost from Python?
+
+``python benches/bench_sim.py [PAGES [ROUNDS]]``: by default 1 GiB of scattered 4 KiB pages;
+``--smoke`` runs a few. Each line is a median in nanoseconds a page, in brackets the extremes.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+
+from phyr import Phyr
+from phyr.iommu import plan_map
+from phyr.sim import Device, Memory, SimDomain
+
+PAGE = 4096
+SIZES = 1 << 12 | 1 << 21 | 1 << 30
+IOVA = 1 << 40
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the nanoseconds that `work` takes."""
+    start = time.perf_counter_ns()
+    work()
+    return time.perf_counter_ns() - start
+
+
+def main(pages: int = 1 << 18, rounds: int = 11) -> None:
+    """Print a table."""
+    memory = Memory(max(64 << 30, 4 * pages * PAGE))
+    times: dict[str, list[float]] = {}
+
+    def note(name: str, work: Callable[[], object], count: int = pages) -> None:
+        times.setdefault(name, []).append(timed(work) / count)
+
+    large = memory.alloc(max(pages // 16, 1) * PAGE)
+    scattered = memory.scatter(pages * PAGE, seed=1)
+    part = scattered[: max(pages // 16, 1) * PAGE]
+    window = Phyr.from_chunks([(IOVA, len(part))])
+    buffer = bytearray(len(part))
+    count = len(part) // PAGE
+    for _ in range(rounds):
+        plan = plan_map(scattered, IOVA, SIZES)
+        columns = SimpleNamespace(
+            iovas=plan.iovas, paddrs=plan.paddrs, pgsizes=plan.pgsizes, pgcounts=plan.pgcounts
+        )
+        domain, other = SimDomain(memory), SimDomain(memory)
+        device = Device(memory, domain)
+
+        def plan_and_map(domain: SimDomain = domain) -> None:
+            domain.map_batch(plan_map(scattered, IOVA, SIZES), 3)
+
+        note("plan_map and map_batch of the plan", plan_and_map)
+        note("map_batch of four columns", partial(other.map_batch, columns, 3))
+        note("device, readinto", partial(device.readinto, window, buffer), count)
+        note("unmap_pages", partial(domain.unmap_pages, IOVA, PAGE, pages))
+        other.unmap_pages(IOVA, PAGE, pages)
+        note("memory, write, 4 KiB chunks", lambda: memory.write(part, buffer), count)
+        note("memory, readinto, 4 KiB chunks", lambda: memory.readinto(part, buffer), count)
+        note("memory, write, one chunk", lambda: memory.write(large, buffer), count)
+        note("memory, readinto, one chunk", lambda: memory.readinto(large, buffer), count)
+        note("copy of a bytearray", lambda: bytearray(buffer), count)
+    print(f"### Simulated machine, ns a page of 4 KiB, {pages} pages\n")
+    print("| what | median (lowest..highest) |\n| --- | --- |")
+    for name, found in times.items():
+        print(f"| {name} | {statistics.median(found):.2f} ({min(found):.2f}..{max(found):.2f}) |")
+
+
+if __name__ == "__main__":
+    main(*([64, 1] if "--smoke" in sys.argv else map(int, sys.argv[1:])))

@@ -1,0 +1,217 @@
+"""A simulated machine: memory, an IOMMU with real page tables, and devices that move bytes.
+
+A test fills a buffer, maps it, lets the device copy, and compares:
+
+    >>> from phyr.sim import Device, Memory, SimDomain
+    >>> memory = Memory(1 << 30)
+    >>> domain = SimDomain(memory)
+    >>> device = Device(memory, domain)
+    >>> buffer = memory.scatter(0x2000, seed=1)
+    >>> memory.write(buffer, b"from the device's view, " * 341 + b"contiguous")
+    Traceback (most recent call last):
+    phyr.errors.RangeError: 0x2002 bytes of data for a list of 0x2000 bytes
+    >>> memory.write(buffer, bytes(0xffa) + b"over the edge" + bytes(0xff9))
+    >>> for page, (paddr, length) in enumerate(buffer.chunks):
+    ...     domain.map_pages(0x10_0000 + page * 0x1000, paddr, 0x1000, 1, prot=1)
+    >>> device.read(0x10_0ffa, 13)
+    b'over the edge'
+    >>> try:
+    ...     device.write(0x10_0ffa, b"under")
+    ... except FaultError as fault:
+    ...     print(hex(fault.dma_addr), repr(FaultReason(fault.reason)))
+    0x100ffa <FaultReason.NO_WRITE: 5>
+"""
+
+from collections.abc import Iterator
+from errno import EFAULT
+from typing import TYPE_CHECKING, Protocol
+
+from phyr._phyr import Memory, Phyr, SimDomain, dma_read, dma_write, scatter
+from phyr._sim import Columns, Counters, FaultReason, Leaf
+from phyr.errors import FaultError, RangeError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "Columns",
+    "Counters",
+    "Device",
+    "FaultReason",
+    "Leaf",
+    "Memory",
+    "SimDomain",
+    "Translator",
+    "scatter",
+]
+
+_EVERYWHERE = (1 << 64) - 1
+
+
+class Translator(Protocol):
+    """As much of an `phyr.iommu.IommuDomain` as a device needs."""
+
+    @property
+    def pgsize_bitmap(self) -> int:
+        """Supported page sizes; the lowest bit is the granule of translation."""
+        ...
+
+    def iova_to_phys(self, iova: int) -> int | None:
+        """Return the physical address that `iova` is mapped to, or None."""
+        ...
+
+
+class Device:
+    r"""A device that reads and writes memory, through an IOMMU or directly.
+
+    Where an access crosses pages, each page is translated by itself. A fault in the midst leaves
+    the bytes before it transferred and none after it.
+
+    Args:
+        memory: What it reaches.
+        domain: The IOMMU before it. A `SimDomain` of the same memory checks permissions, marks
+            accessed and dirty pages and uses its IOTLB; any other domain is asked for one page at
+            a time what address it gives.
+        offset: Without a domain, what bus addresses have on top of physical ones; may be negative.
+        mask: Highest address that the device can put on the bus.
+
+    Examples:
+        >>> memory = Memory(1 << 20)
+        >>> memory.write_u64(0x5000, 7)
+        >>> Device(memory, offset=0x8000_0000).read(0x8000_5000, 8)
+        b'\x07\x00\x00\x00\x00\x00\x00\x00'
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        domain: SimDomain | Translator | None = None,
+        *,
+        offset: int = 0,
+        mask: int = _EVERYWHERE,
+    ) -> None:
+        """Put a device on the bus."""
+        self.memory = memory
+        self.domain = domain
+        self.offset = offset
+        self.mask = mask
+
+    def read(self, dma: Phyr | int, length: int | None = None) -> bytes:
+        """Return what the device reads.
+
+        Args:
+            dma: A list of DMA addresses, such as ``mapping.dma``; or one address.
+            length: Bytes to read from that one address.
+
+        Raises:
+            FaultError: An address is not reached.
+            RangeError: An address is beyond the device's mask.
+            MismatchError: The domain's tables are in another memory.
+        """
+        dma = _addresses(dma, length)
+        buffer = bytearray(dma.length)
+        self.readinto(dma, buffer)
+        return bytes(buffer)
+
+    def readinto(self, dma: Phyr, buffer: "Buffer") -> None:
+        """Let the device read into a writable buffer as long as the list.
+
+        Raises:
+            FaultError: An address is not reached; the buffer holds what came before.
+            RangeError: An address is beyond the device's mask, or the buffer of another length.
+            MismatchError: The domain's tables are in another memory.
+            ArrayError: The buffer is not contiguous, or read-only.
+        """
+        self._check(dma)
+        if self.domain is None or isinstance(self.domain, SimDomain):
+            dma_read(self.memory, self.domain, self.offset, dma, buffer)
+            return
+        view = _view(dma, buffer)
+        for position, piece in _pieces(self.memory, self.domain, dma, is_write=False):
+            self.memory.readinto(piece, view[position : position + len(piece)])
+
+    def write(self, dma: Phyr | int, data: "Buffer") -> None:
+        """Let the device write.
+
+        Args:
+            dma: A list of DMA addresses, such as ``mapping.dma``; or one address.
+            data: Any bytes-like object, as long as the list if there is one.
+
+        Raises:
+            FaultError: An address is not reached; what came before is written.
+            RangeError: An address is beyond the device's mask, or the data of another length.
+            MismatchError: The domain's tables are in another memory.
+            ArrayError: The data is not contiguous.
+        """
+        dma = _addresses(dma, None if isinstance(dma, Phyr) else memoryview(data).nbytes)
+        self._check(dma)
+        if self.domain is None or isinstance(self.domain, SimDomain):
+            dma_write(self.memory, self.domain, self.offset, dma, data)
+            return
+        view = _view(dma, data)
+        for position, piece in _pieces(self.memory, self.domain, dma, is_write=True):
+            self.memory.write(piece, view[position : position + len(piece)])
+
+    def _check(self, dma: Phyr) -> None:
+        """Refuse addresses that the device cannot name; the last byte of each chunk counts."""
+        if self.mask == _EVERYWHERE:
+            return
+        for dma_addr, length in dma.chunks:
+            if dma_addr + (length - 1) > self.mask:
+                msg = f"DMA address {dma_addr:#x}+{length:#x} is beyond the mask {self.mask:#x}"
+                raise RangeError(msg, dma_addr=dma_addr, length=length, mask=self.mask)
+
+
+def _addresses(dma: Phyr | int, length: int | None) -> Phyr:
+    """Return a list, or one of `length` bytes from one address on."""
+    if isinstance(dma, Phyr):
+        if length is not None:
+            msg = f"length {length} goes with an address, not with a list"
+            raise TypeError(msg)
+        return dma
+    if length is None:
+        msg = f"address {dma:#x} needs a length"
+        raise TypeError(msg)
+    return Phyr.from_chunks([(dma, length)] if length else [])
+
+
+def _view(dma: Phyr, buffer: "Buffer") -> memoryview:
+    """Return the bytes of a buffer that is as long as the list."""
+    view = memoryview(buffer).cast("B")
+    if len(view) != dma.length:
+        msg = f"{len(view):#x} bytes of data for a list of {dma.length:#x} bytes"
+        raise RangeError(msg, given=len(view), length=dma.length)
+    return view
+
+
+def _pieces(
+    memory: Memory, domain: Translator, dma: Phyr, *, is_write: bool
+) -> Iterator[tuple[int, Phyr]]:
+    """Yield each piece of memory that a domain translates to, and its position in the list."""
+    granule = domain.pgsize_bitmap & -domain.pgsize_bitmap
+    position = 0
+    for chunk in dma.chunks:
+        dma_addr, rest = chunk
+        while rest > 0:
+            length = min(rest, granule - dma_addr % granule)
+            paddr = domain.iova_to_phys(dma_addr)
+            if paddr is None or paddr + length > memory.size:
+                none = FaultReason.NO_WRITE if is_write else FaultReason.NO_READ
+                reason = none if paddr is None else FaultReason.NO_MEMORY
+                msg = (
+                    f"DMA {'write' if is_write else 'read'} at {dma_addr:#x} faulted: "
+                    f"{'not mapped' if paddr is None else 'no memory answers there'}; "
+                    f"{position:#x} bytes were transferred"
+                )
+                raise FaultError(
+                    EFAULT,
+                    msg,
+                    dma_addr=dma_addr,
+                    reason=reason,
+                    transferred=position,
+                    is_write=is_write,
+                )
+            yield position, Phyr.from_chunks([(paddr, length)])
+            position += length
+            dma_addr += length
+            rest -= length

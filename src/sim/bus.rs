@@ -1,0 +1,236 @@
+//! A device's view: reading and writing memory at DMA addresses.
+
+use core::fmt;
+
+use super::memory::Memory;
+use crate::builder::Builder;
+use crate::error::Error;
+use crate::iter::Chunk;
+use crate::phyr::Phyr;
+
+/// What a device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reads memory.
+    Read,
+    /// Writes memory.
+    Write,
+}
+
+/// Why an access was not done, with the numbers that VT-d hardware records for requests without
+/// PASID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Reason {
+    /// The address is translated, but no memory answers there. Not the IOMMU's fault, hence 0.
+    NoMemory = 0,
+    /// The address is wider than the tables.
+    BeyondWidth = 4,
+    /// A write, and some entry on the way does not permit it, or is not present.
+    NoWrite = 5,
+    /// A read, and some entry on the way does not permit it, or is not present.
+    NoRead = 6,
+    /// An entry points to a table where there is no memory.
+    TablePointer = 7,
+    /// An entry that is present has a reserved bit set.
+    ReservedBits = 12,
+}
+
+impl Reason {
+    /// The number that the hardware records.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An access that failed on its way. The bytes before it were transferred, none after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The first DMA address that was not reached.
+    pub dma_addr: u64,
+    /// What was to be done there.
+    pub access: Access,
+    /// Why it was not.
+    pub reason: Reason,
+    /// Bytes transferred before.
+    pub transferred: u64,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dma_addr, access, reason, transferred } = *self;
+        let verb = if access == Access::Read { "read" } else { "write" };
+        let why = match reason {
+            Reason::NoMemory => "no memory answers there",
+            Reason::BeyondWidth => "the address is beyond the width of the tables",
+            Reason::NoWrite => "an entry does not permit writing",
+            Reason::NoRead => "an entry does not permit reading",
+            Reason::TablePointer => "an entry points to a table that is not in memory",
+            Reason::ReservedBits => "an entry has a reserved bit set",
+        };
+        write!(
+            f,
+            "DMA {verb} at {dma_addr:#x} faulted, reason {:#x}: {why}; {transferred:#x} bytes were \
+             transferred",
+            reason.code()
+        )
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// Where a DMA address leads: memory from `paddr` on, for this byte and `more` after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Physical address.
+    pub paddr: u64,
+    /// Bytes after the first one that lie as contiguously.
+    pub more: u64,
+}
+
+/// What is between a device and memory.
+pub trait Bus {
+    /// Where one address leads, for one kind of access.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it leads nowhere.
+    fn reach(
+        &mut self,
+        memory: &mut Memory,
+        dma_addr: u64,
+        access: Access,
+    ) -> Result<Reach, Reason>;
+}
+
+/// A bus whose addresses are the physical ones plus a constant; 0 for a bus without a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OffsetBus(pub i128);
+
+impl Bus for OffsetBus {
+    fn reach(&mut self, _: &mut Memory, dma_addr: u64, _: Access) -> Result<Reach, Reason> {
+        let paddr = i128::from(dma_addr).checked_sub(self.0).and_then(|at| u64::try_from(at).ok());
+        let paddr = paddr.ok_or(Reason::NoMemory)?;
+        Ok(Reach { paddr, more: u64::MAX - paddr.max(dma_addr) })
+    }
+}
+
+/// The list of one range of DMA addresses, as a device takes it.
+///
+/// # Errors
+///
+/// [`Error::ZeroLength`], [`Error::Wraps`].
+pub fn span(dma_addr: u64, length: u64) -> Result<Phyr, Error> {
+    let mut builder = Builder::new();
+    builder.append(dma_addr, length)?;
+    Ok(builder.finish())
+}
+
+/// Reads the memory behind a list of DMA addresses, as a device does, into `data`.
+///
+/// # Errors
+///
+/// [`Fault`] at the first byte that is not reached; `data` holds what came before.
+///
+/// # Panics
+///
+/// If `data` is shorter than the list.
+pub fn dma_read(
+    memory: &mut Memory,
+    bus: &mut impl Bus,
+    dma: &Phyr,
+    data: &mut [u8],
+) -> Result<(), Fault> {
+    let (given, length) = (data.len() as u64, dma.length());
+    assert!(given >= length, "{given:#x} bytes of data for a list of {length:#x} bytes");
+    let mut rest = data;
+    dma_read_with(memory, bus, dma, |bytes| {
+        if let Some(part) = rest.split_off_mut(..bytes.len()) {
+            part.copy_from_slice(bytes);
+        }
+    })
+}
+
+/// Writes `data` to the memory behind a list of DMA addresses, as a device does.
+///
+/// # Errors
+///
+/// [`Fault`] at the first byte that is not reached; those before it are written.
+///
+/// # Panics
+///
+/// If `data` is shorter than the list.
+pub fn dma_write(
+    memory: &mut Memory,
+    bus: &mut impl Bus,
+    dma: &Phyr,
+    data: &[u8],
+) -> Result<(), Fault> {
+    let (given, length) = (data.len() as u64, dma.length());
+    assert!(given >= length, "{given:#x} bytes of data for a list of {length:#x} bytes");
+    let mut rest = data;
+    dma_write_with(memory, bus, dma, |bytes| {
+        if let Some(part) = rest.split_off(..bytes.len()) {
+            bytes.copy_from_slice(part);
+        }
+    })
+}
+
+/// Hands what a device reads to `f`, in order, a page or less at a time.
+///
+/// # Errors
+///
+/// [`Fault`] at the first byte that is not reached.
+pub fn dma_read_with(
+    memory: &mut Memory,
+    bus: &mut impl Bus,
+    dma: &Phyr,
+    mut f: impl FnMut(&[u8]),
+) -> Result<(), Fault> {
+    transfer(memory, bus, dma, Access::Read, |memory, chunk| memory.read_run(chunk, &mut f))
+}
+
+/// Hands what a device writes to `f` to be filled in, in order, a page or less at a time.
+///
+/// # Errors
+///
+/// [`Fault`] at the first byte that is not reached.
+pub fn dma_write_with(
+    memory: &mut Memory,
+    bus: &mut impl Bus,
+    dma: &Phyr,
+    mut f: impl FnMut(&mut [u8]),
+) -> Result<(), Fault> {
+    transfer(memory, bus, dma, Access::Write, |memory, chunk| memory.write_run(chunk, &mut f))
+}
+
+/// Hands every piece of memory behind a list to `f`, until one is not reached.
+fn transfer(
+    memory: &mut Memory,
+    bus: &mut impl Bus,
+    dma: &Phyr,
+    access: Access,
+    mut f: impl FnMut(&mut Memory, Chunk),
+) -> Result<(), Fault> {
+    let mut transferred = 0;
+    for chunk in dma.chunks() {
+        let (mut dma_addr, mut rest) = (chunk.paddr, chunk.length);
+        while rest > 0 {
+            let fault = |reason| Fault { dma_addr, access, reason, transferred };
+            let reach = bus.reach(memory, dma_addr, access).map_err(fault)?;
+            let room = memory.size().saturating_sub(reach.paddr);
+            if room == 0 {
+                return Err(fault(Reason::NoMemory));
+            }
+            let length = rest.min(room).min(reach.more.saturating_add(1));
+            f(memory, Chunk { paddr: reach.paddr, length });
+            transferred += length;
+            rest -= length;
+            // The last piece may end at 2^64, after which nothing is left to do.
+            dma_addr = dma_addr.wrapping_add(length);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Which pages of a memory are free: runs of them, in order.
+
+use alloc::collections::BTreeMap;
+
+/// The free page frames of a memory.
+#[derive(Clone, Debug)]
+pub(super) struct Frames {
+    /// First page and number of pages of each run; runs neither touch nor overlap.
+    runs: BTreeMap<u64, u64>,
+    nr_free: u64,
+}
+
+impl Frames {
+    /// Frames `first..end`, all free.
+    pub(super) fn new(first: u64, end: u64) -> Self {
+        let nr_free = end - first;
+        Self { runs: BTreeMap::from([(first, nr_free)]), nr_free }
+    }
+
+    /// Frames that are free, wherever they are.
+    pub(super) fn nr_free(&self) -> u64 {
+        self.nr_free
+    }
+
+    /// The run that holds frame `pfn`: its first frame, and the one after its last.
+    fn run_of(&self, pfn: u64) -> Option<(u64, u64)> {
+        let (&start, &count) = self.runs.range(..=pfn).next_back()?;
+        (pfn < start + count).then_some((start, start + count))
+    }
+
+    /// Takes these frames, if all are free.
+    pub(super) fn take(&mut self, pfn: u64, count: u64) -> bool {
+        let Some((start, end)) = self.run_of(pfn) else { return false };
+        if count > end - pfn {
+            return false;
+        }
+        if start == pfn {
+            self.runs.remove(&start);
+        } else {
+            self.runs.insert(start, pfn - start);
+        }
+        if pfn + count < end {
+            self.runs.insert(pfn + count, end - (pfn + count));
+        }
+        self.nr_free -= count;
+        true
+    }
+
+    /// Gives these frames back, if none is free.
+    pub(super) fn put(&mut self, pfn: u64, count: u64) -> bool {
+        let end = pfn + count;
+        let before = self.runs.range(..end).next_back().map(|(&start, &count)| (start, count));
+        let mut start = pfn;
+        if let Some((run, nr_pages)) = before {
+            if run + nr_pages > pfn {
+                return false;
+            }
+            if run + nr_pages == pfn {
+                start = run;
+            }
+        }
+        let after = self.runs.remove(&end).unwrap_or(0);
+        self.runs.insert(start, end - start + after);
+        self.nr_free += count;
+        true
+    }
+
+    /// Takes the lowest run of `count` frames that starts at a multiple of `align` and ends at or
+    /// before `end`. Takes time by the number of free runs.
+    pub(super) fn first_fit(&mut self, count: u64, align: u64, end: u64) -> Option<u64> {
+        let fit = |(&start, &nr_pages): (&u64, &u64)| {
+            let pfn = start.checked_next_multiple_of(align)?;
+            let need = pfn.checked_add(count)?;
+            (need <= end && need <= start + nr_pages).then_some(pfn)
+        };
+        let pfn = self.runs.iter().find_map(fit)?;
+        self.take(pfn, count);
+        Some(pfn)
+    }
+
+    /// Takes the highest free frame.
+    pub(super) fn highest(&mut self) -> Option<u64> {
+        let mut run = self.runs.last_entry()?;
+        let pfn = *run.key() + *run.get() - 1;
+        if *run.get() == 1 {
+            run.remove();
+        } else {
+            *run.get_mut() -= 1;
+        }
+        self.nr_free -= 1;
+        Some(pfn)
+    }
+
+    /// The first block of `count` frames at a multiple of `count` which is free, ends at or before
+    /// `end` and does not start at `not`, looking from frame `from` on and then from the start.
+    pub(super) fn block_from(&self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
+        let fit = |(&start, &nr_pages): (&u64, &u64)| {
+            let limit = end.min(start + nr_pages);
+            let mut pfn = start.checked_next_multiple_of(count)?;
+            if pfn == not {
+                pfn += count;
+            }
+            (pfn.checked_add(count)? <= limit).then_some(pfn)
+        };
+        // The run that `from` is inside of comes last: the second half passes it.
+        self.runs.range(from..).find_map(fit).or_else(|| self.runs.range(..from).find_map(fit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// The oracle: one flag a frame.
+    fn free(flags: &[bool]) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (pfn, _) in flags.iter().enumerate().filter(|(_, free)| **free) {
+            let pfn = pfn as u64;
+            match runs.last_mut() {
+                Some((start, count)) if *start + *count == pfn => *count += 1,
+                _ => runs.push((pfn, 1)),
+            }
+        }
+        runs
+    }
+
+    #[test]
+    fn taking_and_putting_agree_with_a_flag_a_frame() {
+        let mut frames = Frames::new(1, 100);
+        let mut flags = [true; 100];
+        flags[0] = false;
+        let mut state = 9_u64;
+        for _ in 0..5000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (pfn, count) = ((state >> 33) % 99 + 1, (state >> 50) % 8 + 1);
+            let range = usize::try_from(pfn).unwrap()..usize::try_from(pfn + count).unwrap();
+            let all = |wanted| {
+                range.end <= 100 && flags[range.clone()].iter().all(|&free| free == wanted)
+            };
+            if state & 0x1_0000 == 0 {
+                let done = frames.take(pfn, count);
+                assert_eq!(done, all(true));
+                if done {
+                    flags[range].fill(false);
+                }
+            } else if range.end <= 100 {
+                let done = frames.put(pfn, count);
+                assert_eq!(done, all(false));
+                if done {
+                    flags[range].fill(true);
+                }
+            }
+            assert!(frames.runs.iter().map(|(&a, &b)| (a, b)).eq(free(&flags)));
+            assert_eq!(frames.nr_free(), flags.iter().filter(|free| **free).count() as u64);
+        }
+    }
+
+    #[test]
+    fn first_fit_is_the_lowest_that_fits() {
+        let mut frames = Frames::new(1, 64);
+        assert_eq!(frames.first_fit(2, 4, 64), Some(4));
+        assert_eq!(frames.first_fit(3, 1, 64), Some(1));
+        assert_eq!(frames.first_fit(3, 1, 8), None);
+        assert_eq!(frames.first_fit(2, 1, 8), Some(6));
+        assert_eq!(frames.highest(), Some(63));
+        assert_eq!(frames.first_fit(56, 1, 64), None);
+        assert_eq!(frames.first_fit(55, 1, 64), Some(8));
+        assert_eq!((frames.highest(), frames.nr_free()), (None, 0));
+    }
+}

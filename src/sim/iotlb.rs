@@ -1,0 +1,141 @@
+//! A small model of the IOTLB: set-associative, the least recently used entry leaves.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::error::DomainError;
+use super::small;
+use super::vtd::shift;
+
+/// Most entries for pages of one size.
+const MOST: u64 = 65536;
+
+/// Sizes of pages: levels 1, 2 and 3.
+const LEVELS: u32 = 3;
+
+/// A translation that the tables gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cached {
+    /// I/O virtual page number, in pages of the level's size.
+    pub(super) page: u64,
+    pub(super) level: u32,
+    /// First byte of the page.
+    pub(super) paddr: u64,
+    pub(super) reads: bool,
+    pub(super) writes: bool,
+    /// Whether the leaf has its dirty bit: if not, a write must go and set it.
+    pub(super) dirty: bool,
+}
+
+/// Entries, each with when it was last used.
+#[derive(Clone, Debug)]
+pub(super) struct Iotlb {
+    sets: u32,
+    ways: u32,
+    /// For each level its sets, and for each set its ways.
+    slots: Vec<Option<(u64, Cached)>>,
+    now: u64,
+}
+
+impl Iotlb {
+    pub(super) fn new(sets: u32, ways: u32) -> Result<Self, DomainError> {
+        let entries = u64::from(sets) * u64::from(ways);
+        if !sets.is_power_of_two() || ways == 0 || entries > MOST {
+            return Err(DomainError::Iotlb { sets, ways });
+        }
+        // At most three times 65536.
+        Ok(Self { sets, ways, slots: vec![None; small(entries * u64::from(LEVELS))], now: 0 })
+    }
+
+    /// The ways where a page of a level may be.
+    fn set(&mut self, page: u64, level: u32) -> &mut [Option<(u64, Cached)>] {
+        let set = page & (u64::from(self.sets) - 1);
+        let first = (u64::from(level - 1) * u64::from(self.sets) + set) * u64::from(self.ways);
+        // Below the length of the vector.
+        let first = small(first);
+        &mut self.slots[first..first + self.ways as usize]
+    }
+
+    /// The translation of an address, if it is known.
+    pub(super) fn lookup(&mut self, iova: u64) -> Option<Cached> {
+        self.now += 1;
+        let now = self.now;
+        (1..=LEVELS).find_map(|level| {
+            let page = iova >> shift(level);
+            let mut known = self.set(page, level).iter_mut().flatten();
+            let (used, cached) = known.find(|(_, cached)| cached.page == page)?;
+            *used = now;
+            Some(*cached)
+        })
+    }
+
+    /// Keeps a translation, in place of an older one of the same page or the least recently used.
+    pub(super) fn insert(&mut self, cached: Cached) {
+        let now = self.now;
+        let set = self.set(cached.page, cached.level);
+        let same =
+            |slot: &Option<(u64, Cached)>| slot.is_some_and(|(_, old)| old.page == cached.page);
+        let at = set.iter().position(same).or_else(|| {
+            let age = |slot: &Option<(u64, Cached)>| slot.map_or(0, |(used, _)| used);
+            (0..set.len()).min_by_key(|&way| age(&set[way]))
+        });
+        if let Some(at) = at {
+            set[at] = Some((now, cached));
+        }
+    }
+
+    /// Forgets what touches `iova..=last`.
+    pub(super) fn invalidate(&mut self, iova: u64, last: u64) {
+        for slot in &mut self.slots {
+            if let Some((_, Cached { page, level, .. })) = *slot {
+                let first = page << shift(level);
+                if first <= last && first + ((1 << shift(level)) - 1) >= iova {
+                    *slot = None;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(page: u64, level: u32) -> Cached {
+        Cached { page, level, paddr: page << 30, reads: true, writes: true, dirty: false }
+    }
+
+    #[test]
+    fn the_least_recently_used_way_of_the_set_leaves() {
+        let mut tlb = Iotlb::new(4, 2).unwrap();
+        for number in [0, 4, 1] {
+            assert_eq!(tlb.lookup(number << 12), None);
+            tlb.insert(page(number, 1));
+        }
+        assert!(tlb.lookup(0).is_some());
+        assert_eq!(tlb.lookup(8 << 12), None);
+        tlb.insert(page(8, 1));
+        assert_eq!(tlb.lookup(4 << 12), None);
+        assert_eq!([0, 1, 8].map(|number| tlb.lookup(number << 12).is_some()), [true; 3]);
+    }
+
+    #[test]
+    fn invalidation_takes_what_it_touches_of_any_size() {
+        let mut tlb = Iotlb::new(4, 2).unwrap();
+        for cached in [page(1, 3), page(1, 2), page(1, 1), page(2, 1)] {
+            tlb.insert(cached);
+        }
+        tlb.invalidate(0x1fff, 0x1fff);
+        assert_eq!(tlb.lookup(0x1000), None);
+        assert!(tlb.lookup(0x2000).is_some());
+        tlb.invalidate(0x3f_ffff, 0x4000_0000);
+        assert_eq!([0x20_0000, 0x4000_0000].map(|iova| tlb.lookup(iova)), [None; 2]);
+    }
+
+    #[test]
+    fn shapes_that_are_none_are_refused() {
+        for (sets, ways) in [(0, 1), (3, 1), (4, 0), (1 << 16, 2), (1 << 31, u32::MAX)] {
+            assert_eq!(Iotlb::new(sets, ways).unwrap_err(), DomainError::Iotlb { sets, ways });
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Mapping and unmapping: all of what was asked, or nothing.
+
+use super::domain::SimDomain;
+use super::error::DomainError;
+use super::memory::Memory;
+use super::small;
+use super::store::Page;
+use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
+use crate::map::Prot;
+use crate::plan::MapCall;
+
+impl SimDomain {
+    /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
+    ///
+    /// The physical addresses need not be in the memory: there may be a device.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Prot`], [`DomainError::PageSize`], [`DomainError::Unaligned`],
+    /// [`DomainError::Count`], [`DomainError::Aperture`], [`DomainError::Reserved`], [`DomainError::Paddr`] for arguments;
+    /// [`DomainError::Mapped`] if any of the range is mapped; [`DomainError::Memory`] without pages
+    /// for tables. Nothing is mapped then.
+    pub fn map_pages(
+        &mut self,
+        memory: &mut Memory,
+        iova: u64,
+        paddr: u64,
+        pgsize: u64,
+        pgcount: u64,
+        prot: Prot,
+    ) -> Result<(), DomainError> {
+        self.counters.map_calls += 1;
+        let call = MapCall { iova, paddr, pgsize, pgcount };
+        self.map_all(memory, core::iter::once(call), prot)
+    }
+
+    /// Maps every call of a plan, or none.
+    ///
+    /// The plan is walked with `for_each`, and once more to undo it if a call fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::map_pages`], for the first call that has one.
+    pub fn map_batch(
+        &mut self,
+        memory: &mut Memory,
+        calls: impl Iterator<Item = MapCall> + Clone,
+        prot: Prot,
+    ) -> Result<(), DomainError> {
+        self.counters.batch_calls += 1;
+        self.map_all(memory, calls, prot)
+    }
+
+    fn map_all(
+        &mut self,
+        memory: &mut Memory,
+        calls: impl Iterator<Item = MapCall> + Clone,
+        prot: Prot,
+    ) -> Result<(), DomainError> {
+        if !is_prot(prot) {
+            return Err(DomainError::Prot { prot: prot.bits().into() });
+        }
+        let before = self.counters;
+        let mut filler = Filler {
+            domain: &mut *self,
+            memory: &mut *memory,
+            prot,
+            done: Done { calls: 0, pages: 0 },
+            outcome: Ok(()),
+            open: None,
+            blank: None,
+        };
+        calls.clone().for_each(|call| filler.push(call));
+        filler.close();
+        let Filler { outcome, done, .. } = filler;
+        if outcome.is_err() {
+            self.undo(memory, calls, done);
+            self.counters = before;
+        }
+        outcome
+    }
+
+    /// Maps one call; `done` says how far it came. Gives the last table and its window.
+    fn fill(
+        &mut self,
+        memory: &mut Memory,
+        call: MapCall,
+        prot: Prot,
+        done: &mut Done,
+    ) -> Result<(u64, Window), DomainError> {
+        self.check_call(call)?;
+        let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
+        let bits = Pte::leaf_bits(level, prot);
+        loop {
+            let iova = call.iova + done.pages * call.pgsize;
+            let paddr = call.paddr + done.pages * call.pgsize;
+            let table = self.table(memory).descend(iova, level)?;
+            let words = memory.page_mut(table).words_mut();
+            let at = index(iova, level);
+            let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
+            // At most the entries of a table.
+            let slots = &mut words[at..at + small(count)];
+            if let Some(used) = slots.iter().position(|&word| Pte::from_bytes(word).is_present()) {
+                let from = iova + used as u64 * call.pgsize;
+                let iova = self.table(memory).first(table, level, from).unwrap_or(from);
+                return Err(DomainError::Mapped { iova });
+            }
+            for (slot, number) in slots.iter_mut().zip(0..) {
+                *slot = Pte((paddr + number * call.pgsize) | bits).to_bytes();
+            }
+            self.counters.ptes_written += count;
+            done.pages += count;
+            if done.pages == call.pgcount {
+                *done = Done { calls: done.calls + 1, pages: 0 };
+                let span = 1 << (shift(level) + INDEX_BITS);
+                let first = iova & !(span - 1);
+                return Ok((table, Window { first, pgsize: call.pgsize, bits }));
+            }
+        }
+    }
+
+    /// Takes back what a failed map did.
+    fn undo(&mut self, memory: &mut Memory, calls: impl Iterator<Item = MapCall>, done: Done) {
+        let (root, levels, width) = (self.root, self.levels, self.width());
+        let mut table = self.table(memory);
+        for (call, at) in calls.take(done.calls + 1).zip(0..) {
+            let MapCall { iova, pgsize, .. } = call;
+            let pages = if at < done.calls { call.pgcount } else { done.pages };
+            if pages > 0 {
+                table.clear(root, levels, iova, iova + (pages * pgsize - 1));
+            }
+            // Where it failed there may be tables without an entry.
+            if at == done.calls && iova >> width == 0 {
+                table.prune(iova.saturating_add(pages.saturating_mul(pgsize)), root, levels);
+            }
+        }
+    }
+
+    /// Whether nothing in a range needs a closer look: inside the aperture, clear of reserved ones.
+    fn is_plain(&self, first: u64, last: u64) -> bool {
+        self.aperture.0 <= first
+            && last <= self.aperture.1
+            && self.reserved.iter().all(|range| last < range.0 || first > range.1)
+    }
+
+    fn check_pgsize(&self, pgsize: u64) -> Result<(), DomainError> {
+        let pgsize_bitmap = self.sizes.bitmap();
+        if pgsize.is_power_of_two() && pgsize_bitmap & pgsize != 0 {
+            return Ok(());
+        }
+        Err(DomainError::PageSize { pgsize, pgsize_bitmap })
+    }
+
+    fn check_call(&self, call: MapCall) -> Result<(), DomainError> {
+        let MapCall { iova, paddr, pgsize, pgcount } = call;
+        self.check_pgsize(pgsize)?;
+        if (iova | paddr) & (pgsize - 1) != 0 {
+            return Err(DomainError::Unaligned { iova, paddr, pgsize });
+        }
+        let length = length(iova, pgsize, pgcount)?;
+        // The length is not 0, and at most 2^63.
+        if iova > self.aperture.1 || length - 1 > self.aperture.1 - iova || iova < self.aperture.0 {
+            return Err(DomainError::Aperture { iova, length, last: self.aperture.1 });
+        }
+        let last = iova + (length - 1);
+        let touched = |range: &&(u64, u64)| iova <= range.1 && last >= range.0;
+        if let Some(&(first, _)) = self.reserved.iter().find(touched) {
+            return Err(DomainError::Reserved { iova, length, first });
+        }
+        if paddr >= 1 << 52 || length > (1 << 52) - paddr {
+            return Err(DomainError::Paddr { paddr, length });
+        }
+        Ok(())
+    }
+
+    /// Unmaps `pgcount` pages of `pgsize` bytes from `iova` on, and forgets them in the IOTLB.
+    ///
+    /// The pages may have been mapped in other sizes, in other calls, so long as each lies inside
+    /// the range and the range is mapped throughout.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Split`] if the range holds part of a larger page only,
+    /// [`DomainError::NotMapped`] if something in it is not mapped; [`DomainError::PageSize`],
+    /// [`DomainError::Unaligned`], [`DomainError::Count`] for arguments. Nothing is unmapped then.
+    pub fn unmap_pages(
+        &mut self,
+        memory: &mut Memory,
+        iova: u64,
+        pgsize: u64,
+        pgcount: u64,
+    ) -> Result<(), DomainError> {
+        self.counters.unmap_calls += 1;
+        self.check_pgsize(pgsize)?;
+        if iova & (pgsize - 1) != 0 {
+            return Err(DomainError::Unaligned { iova, paddr: 0, pgsize });
+        }
+        let last = iova + (length(iova, pgsize, pgcount)? - 1);
+        if last >> self.width() != 0 {
+            return Err(DomainError::NotMapped { iova: iova.max(1 << self.width()) });
+        }
+        let (root, levels) = (self.root, self.levels);
+        let mut table = self.table(memory);
+        table.check(root, levels, iova, last)?;
+        table.clear(root, levels, iova, last);
+        self.iotlb.invalidate(iova, last);
+        Ok(())
+    }
+}
+
+/// Takes the calls of a plan, and maps them.
+///
+/// The walk of a list is a tight loop around `push`. So the table that was filled last is kept at
+/// hand, out of the memory, and a call that goes on in it costs a few instructions.
+struct Filler<'a> {
+    domain: &'a mut SimDomain,
+    memory: &'a mut Memory,
+    prot: Prot,
+    done: Done,
+    outcome: Result<(), DomainError>,
+    open: Option<Open>,
+    /// What lies in the memory in place of the open table, while none is open.
+    blank: Option<Page>,
+}
+
+/// A table at hand.
+struct Open {
+    page: Page,
+    /// Where it belongs.
+    table: u64,
+    window: Window,
+    /// Calls that went on in it.
+    calls: usize,
+}
+
+impl Filler<'_> {
+    #[inline(always)]
+    fn push(&mut self, call: MapCall) {
+        if let Some(open) = &mut self.open
+            && open.window.fill(open.page.words_mut(), call)
+        {
+            open.calls += 1;
+            return;
+        }
+        self.search(call);
+    }
+
+    /// Maps a call the long way, unless something failed before: a walk cannot be stopped in the
+    /// midst. Then takes the table it ended in at hand, if every address of it may be mapped.
+    #[inline(never)]
+    fn search(&mut self, call: MapCall) {
+        self.close();
+        if self.outcome.is_err() {
+            return;
+        }
+        match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
+            Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
+                let blank = self.blank.take().unwrap_or_else(Page::zeroed);
+                let page = core::mem::replace(self.memory.page_mut(table), blank);
+                self.open = Some(Open { page, table, window, calls: 0 });
+            }
+            outcome => self.outcome = outcome.map(drop),
+        }
+    }
+
+    /// Puts the open table back where it belongs.
+    fn close(&mut self) {
+        if let Some(Open { page, table, calls, .. }) = self.open.take() {
+            self.blank = Some(core::mem::replace(self.memory.page_mut(table), page));
+            self.done.calls += calls;
+            self.domain.counters.ptes_written += calls as u64;
+        }
+    }
+}
+
+/// How far a map came: whole calls, and pages of the next.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    calls: usize,
+    pages: u64,
+}
+
+/// One table in the making, all of whose addresses may be mapped.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// First address that the table covers.
+    first: u64,
+    /// Bytes that an entry covers.
+    pgsize: u64,
+    /// What the entries have besides their addresses.
+    bits: u64,
+}
+
+impl Window {
+    /// Last address that the table covers.
+    fn last(self) -> u64 {
+        self.first + (self.pgsize * ENTRIES - 1)
+    }
+
+    /// Fills the entry of a call that maps a single page in this table with nothing in its way:
+    /// whether it is one.
+    #[inline(always)]
+    fn fill(self, words: &mut [[u8; 8]], call: MapCall) -> bool {
+        let into = call.iova.wrapping_sub(self.first);
+        let unfit = (self.pgsize - 1) | !((1 << 52) - 1);
+        let aligned = (call.paddr & unfit) | (into & (self.pgsize - 1)) == 0;
+        // Beyond the entries of a table there is no slot.
+        let slot = usize::try_from(into >> self.pgsize.trailing_zeros()).ok();
+        let Some(slot) = slot.and_then(|at| words.get_mut(at)) else { return false };
+        let plain = call.pgsize == self.pgsize && call.pgcount == 1 && aligned;
+        if !plain || Pte::from_bytes(*slot).is_present() {
+            return false;
+        }
+        *slot = Pte(call.paddr | self.bits).to_bytes();
+        true
+    }
+}
+
+/// Bytes of a run of pages.
+fn length(iova: u64, pgsize: u64, pgcount: u64) -> Result<u64, DomainError> {
+    let length = pgcount.checked_mul(pgsize).filter(|&length| length > 0);
+    length.filter(|&length| iova.checked_add(length - 1).is_some()).ok_or(DomainError::Count {
+        iova,
+        pgsize,
+        pgcount,
+    })
+}

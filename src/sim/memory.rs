@@ -1,0 +1,380 @@
+//! Simulated physical memory: bytes by address, by list, and the pages to be had.
+
+use core::fmt;
+
+use super::error::MemoryError;
+use super::frames::Frames;
+use super::scatter::{Layout, scatter_in};
+use super::small;
+use super::store::{PAGE, Page, Store};
+use crate::builder::Builder;
+use crate::iter::Chunk;
+use crate::kind::Kind;
+use crate::phyr::Phyr;
+
+/// Bytes in a page, as addresses count them.
+const PAGE_SIZE: u64 = PAGE as u64;
+
+/// Most bytes of memory: what the 52-bit addresses of table entries reach.
+const MOST: u64 = 1 << 52;
+
+/// What an absent page reads as.
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+/// Sparse physical memory: addresses from 0 to `size - 1`.
+///
+/// A page takes up room once it is written; before that, and after it was freed, it reads as zeros,
+/// and reading makes nothing. Any address inside the memory may be read and written, allocated or
+/// not, as in a machine; allocation only says whose a page is. Page 0 is never handed out, so that
+/// no valid list starts at address 0.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::sim::Memory;
+///
+/// let mut memory = Memory::new(1 << 40)?;
+/// let buffer = memory.alloc(0x2345, Some(1 << 32), 0x1_0000)?;
+/// memory.write(&buffer, &[0xa5; 0x2345])?;
+/// assert_eq!(memory.read_u64(buffer.translate(0x2344)?)?, 0xa5);
+/// assert_eq!(memory.resident(), 0x3000);
+/// memory.free(&buffer)?;
+/// assert_eq!(memory.resident(), 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+pub struct Memory {
+    size: u64,
+    store: Store,
+    frames: Frames,
+}
+
+impl Memory {
+    /// Memory of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Size`] unless `size` is a multiple of 4096 from 0x2000 to 2^52.
+    pub fn new(size: u64) -> Result<Self, MemoryError> {
+        if !(2 * PAGE_SIZE..=MOST).contains(&size) || !size.is_multiple_of(PAGE_SIZE) {
+            return Err(MemoryError::Size { size });
+        }
+        let nr_pages = size / PAGE_SIZE;
+        Ok(Self { size, store: Store::new(nr_pages), frames: Frames::new(1, nr_pages) })
+    }
+
+    /// Bytes of memory, written or not.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of pages that were written and not freed.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.store.nr_pages() * PAGE_SIZE
+    }
+
+    /// Bytes of pages that can be allocated.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.frames.nr_free() * PAGE_SIZE
+    }
+
+    /// Copies the memory under a list to `data`.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Length`] unless the two are equally long; those of [`Self::read_with`].
+    pub fn read(&self, phyr: &Phyr, data: &mut [u8]) -> Result<(), MemoryError> {
+        check_length(phyr, data.len())?;
+        let mut rest = data;
+        self.read_with(phyr, |bytes| {
+            if let Some(part) = rest.split_off_mut(..bytes.len()) {
+                part.copy_from_slice(bytes);
+            }
+        })
+    }
+
+    /// Copies `data` to the memory under a list.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Length`] unless the two are equally long; those of [`Self::write_with`].
+    pub fn write(&mut self, phyr: &Phyr, data: &[u8]) -> Result<(), MemoryError> {
+        check_length(phyr, data.len())?;
+        let mut rest = data;
+        self.write_with(phyr, |bytes| {
+            if let Some(part) = rest.split_off(..bytes.len()) {
+                bytes.copy_from_slice(part);
+            }
+        })
+    }
+
+    /// Hands the bytes under a list to `f`, in order, a page or less at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Mmio`] for a list that is not RAM, [`MemoryError::Outside`] for one that the
+    /// memory does not hold; then `f` is not called.
+    pub fn read_with(&self, phyr: &Phyr, mut f: impl FnMut(&[u8])) -> Result<(), MemoryError> {
+        self.check(phyr)?;
+        phyr.chunks().for_each(|chunk| self.read_run(chunk, &mut f));
+        Ok(())
+    }
+
+    /// Hands the bytes under a list to `f`, in order, a page or less at a time, to be written. The
+    /// pages are there afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_with`].
+    pub fn write_with(
+        &mut self,
+        phyr: &Phyr,
+        mut f: impl FnMut(&mut [u8]),
+    ) -> Result<(), MemoryError> {
+        self.check(phyr)?;
+        phyr.chunks().for_each(|chunk| self.write_run(chunk, &mut f));
+        Ok(())
+    }
+
+    /// Copies the memory from `paddr` on to `data`.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Outside`].
+    pub fn read_at(&self, paddr: u64, data: &mut [u8]) -> Result<(), MemoryError> {
+        let chunk = Chunk { paddr, length: data.len() as u64 };
+        self.check_range(chunk)?;
+        let mut rest = data;
+        self.read_run(chunk, &mut |bytes| {
+            if let Some(part) = rest.split_off_mut(..bytes.len()) {
+                part.copy_from_slice(bytes);
+            }
+        });
+        Ok(())
+    }
+
+    /// Copies `data` to the memory from `paddr` on.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Outside`].
+    pub fn write_at(&mut self, paddr: u64, data: &[u8]) -> Result<(), MemoryError> {
+        let chunk = Chunk { paddr, length: data.len() as u64 };
+        self.check_range(chunk)?;
+        let mut rest = data;
+        self.write_run(chunk, &mut |bytes| {
+            if let Some(part) = rest.split_off(..bytes.len()) {
+                bytes.copy_from_slice(part);
+            }
+        });
+        Ok(())
+    }
+
+    /// The eight bytes from `paddr` on, as a little-endian number.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Outside`].
+    pub fn read_u64(&self, paddr: u64) -> Result<u64, MemoryError> {
+        let mut bytes = [0; 8];
+        self.read_at(paddr, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a number to the eight bytes from `paddr` on, little-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Outside`].
+    pub fn write_u64(&mut self, paddr: u64, value: u64) -> Result<(), MemoryError> {
+        self.write_at(paddr, &value.to_le_bytes())
+    }
+
+    /// Allocates `length` contiguous bytes: the lowest pages that fit.
+    ///
+    /// The pages end at or before address `below`, if it is given, and start at a multiple of
+    /// `align`. A list of no bytes takes no page.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Align`] unless `align` is a power of two; [`MemoryError::Full`].
+    pub fn alloc(
+        &mut self,
+        length: u64,
+        below: Option<u64>,
+        align: u64,
+    ) -> Result<Phyr, MemoryError> {
+        if !align.is_power_of_two() {
+            return Err(MemoryError::Align { align });
+        }
+        let mut builder = Builder::new();
+        if length > 0 {
+            let end = below.unwrap_or(self.size) / PAGE_SIZE;
+            let align = (align / PAGE_SIZE).max(1);
+            let pfn = self.frames.first_fit(length.div_ceil(PAGE_SIZE), align, end);
+            let pfn = pfn.ok_or(MemoryError::Full { length, free: self.free_bytes() })?;
+            builder.append(pfn * PAGE_SIZE, length)?;
+        }
+        Ok(builder.finish())
+    }
+
+    /// Allocates `length` bytes in scattered pages; see [`Layout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`scatter`](super::scatter()); the memory is then as it was.
+    pub fn scatter(&mut self, length: u64, layout: &Layout<'_>) -> Result<Phyr, MemoryError> {
+        scatter_in(&mut self.frames, self.size / PAGE_SIZE, length, layout)
+    }
+
+    /// Allocates every page that a list touches, wherever it came from.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::NotFree`] unless all of them are free, each named once;
+    /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is reserved then.
+    pub fn reserve(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
+        self.each_run(phyr, Frames::take, Frames::put, |Chunk { paddr, length }| {
+            MemoryError::NotFree { paddr, length }
+        })
+    }
+
+    /// Frees every page that a list touches, and what was written to it.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::NotAllocated`] unless all of them are allocated, each named once;
+    /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is freed then.
+    pub fn free(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
+        self.each_run(phyr, Frames::put, Frames::take, |Chunk { paddr, length }| {
+            MemoryError::NotAllocated { paddr, length }
+        })?;
+        for chunk in phyr.chunks() {
+            self.store.remove(chunk.paddr / PAGE_SIZE, chunk.last() / PAGE_SIZE);
+        }
+        Ok(())
+    }
+
+    /// Does `act` to the pages of each chunk; where one fails, undoes those before.
+    fn each_run(
+        &mut self,
+        phyr: &Phyr,
+        act: fn(&mut Frames, u64, u64) -> bool,
+        undo: fn(&mut Frames, u64, u64) -> bool,
+        refusal: fn(Chunk) -> MemoryError,
+    ) -> Result<(), MemoryError> {
+        self.check(phyr)?;
+        let pages = |chunk: Chunk| {
+            let pfn = chunk.paddr / PAGE_SIZE;
+            (pfn, chunk.last() / PAGE_SIZE - pfn + 1)
+        };
+        for (chunk, done) in phyr.chunks().zip(0..) {
+            let (pfn, count) = pages(chunk);
+            // Page 0 is nobody's.
+            if pfn == 0 || !act(&mut self.frames, pfn, count) {
+                for chunk in phyr.chunks().take(done) {
+                    let (pfn, count) = pages(chunk);
+                    undo(&mut self.frames, pfn, count);
+                }
+                return Err(refusal(chunk));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the highest free page, for a table: out of the way of buffers, which go low.
+    pub(super) fn take_table(&mut self) -> Result<u64, MemoryError> {
+        let full = MemoryError::Full { length: PAGE_SIZE, free: 0 };
+        let pfn = self.frames.highest().ok_or(full)?;
+        // Whoever wrote there before it was allocated wrote no table.
+        self.store.remove(pfn, pfn);
+        self.store.make(pfn);
+        Ok(pfn * PAGE_SIZE)
+    }
+
+    /// Gives a table's page back. It may be any page if somebody wrote on the tables.
+    pub(super) fn drop_table(&mut self, paddr: u64) {
+        let pfn = paddr / PAGE_SIZE;
+        if self.frames.put(pfn, 1) {
+            self.store.remove(pfn, pfn);
+        }
+    }
+
+    /// The page at `paddr`, if it was written; none outside the memory.
+    pub(super) fn page(&self, paddr: u64) -> Option<&Page> {
+        if paddr < self.size { self.store.get(paddr / PAGE_SIZE) } else { None }
+    }
+
+    /// The page at `paddr`, which is inside the memory.
+    pub(super) fn page_mut(&mut self, paddr: u64) -> &mut Page {
+        self.store.make(paddr / PAGE_SIZE)
+    }
+
+    /// Hands a range inside the memory to `f`, page by page.
+    pub(super) fn read_run(&self, chunk: Chunk, f: &mut impl FnMut(&[u8])) {
+        pieces(chunk, |pfn, start, end| {
+            let page = self.store.get(pfn).map_or(&ZEROS, Page::bytes);
+            f(&page[start..end]);
+        });
+    }
+
+    /// Hands a range inside the memory to `f` to write, page by page.
+    pub(super) fn write_run(&mut self, chunk: Chunk, f: &mut impl FnMut(&mut [u8])) {
+        pieces(chunk, |pfn, start, end| f(&mut self.store.make(pfn).bytes_mut()[start..end]));
+    }
+
+    fn check_range(&self, chunk: Chunk) -> Result<(), MemoryError> {
+        let Chunk { paddr, length } = chunk;
+        if paddr <= self.size && length <= self.size - paddr {
+            return Ok(());
+        }
+        Err(MemoryError::Outside { paddr, length, size: self.size })
+    }
+
+    /// Refuses lists of anything but pages of this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Mmio`], [`MemoryError::Outside`].
+    pub fn check(&self, phyr: &Phyr) -> Result<(), MemoryError> {
+        if let Kind::Mmio { provider } = phyr.kind() {
+            return Err(MemoryError::Mmio { provider });
+        }
+        let last = phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
+        if last < self.size {
+            return Ok(());
+        }
+        phyr.chunks().try_for_each(|chunk| self.check_range(chunk))
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("size", &self.size)
+            .field("resident", &self.resident())
+            .field("free", &self.free_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_length(phyr: &Phyr, given: usize) -> Result<(), MemoryError> {
+    let (given, length) = (given as u64, phyr.length());
+    if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }) }
+}
+
+/// Cuts a range at page boundaries: page number, and start and end inside the page.
+fn pieces(chunk: Chunk, mut f: impl FnMut(u64, usize, usize)) {
+    let (mut pfn, mut rest) = (chunk.paddr / PAGE_SIZE, chunk.length);
+    let mut start = chunk.paddr % PAGE_SIZE;
+    while rest > 0 {
+        let length = rest.min(PAGE_SIZE - start);
+        // Both are at most the size of a page.
+        f(pfn, small(start), small(start + length));
+        rest -= length;
+        pfn += 1;
+        start = 0;
+    }
+}

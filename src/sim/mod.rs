@@ -1,0 +1,67 @@
+//! A simulated machine: memory, an IOMMU with real page tables, and DMA through it.
+//!
+//! For tests and models of drivers: bytes move as they would, and what goes wrong says where.
+//!
+//! ```text
+//!   dma_read, dma_write        a device's view: DMA addresses, a Phyr of them
+//!         |
+//!   SimDomain | OffsetBus      translation: page tables in memory, or a constant
+//!         |
+//!   Memory                     physical memory: sparse, little-endian, with an allocator
+//! ```
+//!
+//! A [`SimDomain`] keeps its tables in the memory, where anybody can look at them, so its methods
+//! take the memory as an argument; [`Attached`] is the two together.
+//!
+//! # Examples
+//!
+//! ```
+//! use phyr::Prot;
+//! use phyr::sim::{DomainOptions, Layout, Memory, SimDomain, dma_read};
+//!
+//! let mut memory = Memory::new(1 << 30)?;
+//! let mut domain = SimDomain::new(&mut memory, &DomainOptions::default())?;
+//! let buffer = memory.scatter(0x3000, &Layout::default())?;
+//! memory.write(&buffer, &[7; 0x3000])?;
+//!
+//! for (iova, chunk) in (0x10_0000..).step_by(0x1000).zip(buffer.chunks()) {
+//!     domain.map_pages(&mut memory, iova, chunk.paddr, 0x1000, 1, Prot::READ)?;
+//! }
+//! let window = phyr::sim::span(0x10_0000, 0x3000)?;
+//! let mut seen = [0; 0x3000];
+//! dma_read(&mut memory, &mut domain, &window, &mut seen)?;
+//! assert_eq!(seen, [7; 0x3000]);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+mod attached;
+mod bus;
+mod counters;
+mod domain;
+mod error;
+mod frames;
+mod iotlb;
+mod map;
+mod memory;
+mod plan;
+mod scatter;
+mod store;
+mod table;
+mod vtd;
+mod walk;
+
+pub use attached::Attached;
+pub use bus::{Access, Bus, Fault, OffsetBus, Reach, Reason, dma_read, dma_read_with, dma_write};
+pub use bus::{dma_write_with, span};
+pub use counters::Counters;
+pub use domain::{DomainOptions, Leaf, SimDomain};
+pub use error::{DomainError, MemoryError};
+pub use memory::Memory;
+pub use plan::calls;
+pub use scatter::{Layout, scatter};
+
+/// A number that is known to be small as an index.
+#[expect(clippy::cast_possible_truncation, reason = "callers say why it is small")]
+const fn small(number: u64) -> usize {
+    number as usize
+}

@@ -1,0 +1,165 @@
+//! Layouts as fragmented memory gives them, the same for the same seed.
+
+use alloc::vec::Vec;
+
+use super::error::MemoryError;
+use super::frames::Frames;
+use super::small;
+use crate::builder::Builder;
+use crate::phyr::Phyr;
+
+/// Largest order of a block: half of a memory of 2^52 bytes.
+const MOST_ORDER: u32 = 39;
+
+/// Draws of a place for a block before the free runs are searched.
+const DRAWS: u32 = 32;
+
+/// How scattered pages are to lie.
+///
+/// The bytes are cut into naturally aligned blocks of the given orders, drawn by the seed, each
+/// block put at a place drawn by the seed, and never where the block before it ends: every block is
+/// a chunk of its own. What is left at the end and too short for any of the orders takes blocks of
+/// smaller ones.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::sim::{scatter, Layout};
+///
+/// let phyr = scatter(1 << 20, &Layout { seed: 7, ..Layout::default() })?;
+/// assert_eq!((phyr.length(), phyr.nr_chunks()), (1 << 20, 256));
+/// let huge = scatter(1 << 30, &Layout { orders: &[9], ..Layout::default() })?;
+/// assert!(huge.chunks().all(|chunk| chunk.length == 2 << 20 && chunk.paddr % (2 << 20) == 0));
+/// # Ok::<(), phyr::sim::MemoryError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// Same seed, same layout.
+    pub seed: u64,
+    /// Orders of the blocks, each as likely as the others: 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
+    pub orders: &'a [u32],
+    /// Bytes of the first page to leave out, below 4096.
+    pub offset: u64,
+    /// Where blocks must end at the latest, in bytes.
+    pub below: Option<u64>,
+}
+
+impl Default for Layout<'_> {
+    /// Single pages anywhere, seed 0, from the start of a page.
+    fn default() -> Self {
+        Self { seed: 0, orders: &[0], offset: 0, below: None }
+    }
+}
+
+/// A scattered list of `length` bytes by itself, without a memory to take the pages from.
+///
+/// Its blocks lie below `layout.below`; by default below 2^36, or as far as four times the length
+/// asks for. Page 0 is left out, and no page is listed twice.
+///
+/// # Errors
+///
+/// [`MemoryError::Order`], [`MemoryError::NoOrders`], [`MemoryError::Offset`]; [`MemoryError::Full`] if there is no room.
+pub fn scatter(length: u64, layout: &Layout<'_>) -> Result<Phyr, MemoryError> {
+    let room = || length.saturating_mul(4).clamp(1 << 36, 1 << 52);
+    let nr_pages = layout.below.unwrap_or_else(room).min(1 << 52) / 4096;
+    scatter_in(&mut Frames::new(1, nr_pages.max(1)), nr_pages, length, layout)
+}
+
+/// Takes scattered blocks below frame `nr_pages` from free frames; none if it fails.
+pub(super) fn scatter_in(
+    frames: &mut Frames,
+    nr_pages: u64,
+    length: u64,
+    layout: &Layout<'_>,
+) -> Result<Phyr, MemoryError> {
+    if let Some(&order) = layout.orders.iter().find(|&&order| order > MOST_ORDER) {
+        return Err(MemoryError::Order { order });
+    }
+    if layout.orders.is_empty() {
+        return Err(MemoryError::NoOrders);
+    }
+    let offset = layout.offset;
+    if offset >= 4096 {
+        return Err(MemoryError::Offset { offset });
+    }
+    if length == 0 {
+        return Ok(Phyr::default());
+    }
+    let full = |frames: &Frames| MemoryError::Full { length, free: frames.nr_free() * 4096 };
+    let bytes = length.checked_add(offset).ok_or_else(|| full(frames))?;
+    let mut left = bytes.div_ceil(4096);
+    // Asked before anything is taken, so that a hopeless wish costs nothing.
+    if left > frames.nr_free() {
+        return Err(full(frames));
+    }
+    let end = nr_pages.min(layout.below.map_or(u64::MAX, |below| below / 4096));
+    let mut random = SplitMix(layout.seed);
+    let mut taken: Vec<(u64, u64)> = Vec::new();
+    let mut builder = Builder::new();
+    let mut previous_end = 0;
+    while left > 0 {
+        let count = draw_count(&mut random, layout.orders, left);
+        let Some(pfn) = place(frames, &mut random, count, end, previous_end) else {
+            for (pfn, count) in taken {
+                frames.put(pfn, count);
+            }
+            return Err(full(frames));
+        };
+        taken.push((pfn, count));
+        builder.append_pfns(pfn, count)?;
+        previous_end = pfn + count;
+        left -= count;
+    }
+    Ok(builder.finish().slice(offset, bytes)?)
+}
+
+/// Pages of the next block: one of the orders that fit, or the largest power of two that does.
+fn draw_count(random: &mut SplitMix, orders: &[u32], left: u64) -> u64 {
+    let fits = |order: &&u32| 1_u64 << **order <= left;
+    let choices = orders.iter().filter(fits).count() as u64;
+    // The number drawn is below the number of choices, which is one of items in memory.
+    let drawn = small(random.below(choices.max(1)));
+    let order = orders.iter().filter(fits).nth(drawn).copied().unwrap_or(left.ilog2());
+    1 << order
+}
+
+/// Takes a free block of `count` frames that does not start at `not`.
+fn place(
+    frames: &mut Frames,
+    random: &mut SplitMix,
+    count: u64,
+    end: u64,
+    not: u64,
+) -> Option<u64> {
+    let blocks = end / count;
+    if blocks == 0 {
+        return None;
+    }
+    for _ in 0..DRAWS {
+        let pfn = random.below(blocks) * count;
+        if pfn != not && frames.take(pfn, count) {
+            return Some(pfn);
+        }
+    }
+    let pfn = frames.block_from(random.below(end), count, end, not)?;
+    frames.take(pfn, count).then_some(pfn)
+}
+
+/// Sebastiano Vigna's splitmix64, as in the workloads of the benches.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`, which is not 0: the upper half of a product, free of division.
+    fn below(&mut self, end: u64) -> u64 {
+        // The upper half of a product of two u64 is one.
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+    }
+}

@@ -1,0 +1,200 @@
+//! Pages of bytes by number, present once written: a radix tree.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::small;
+
+/// Bytes in a page.
+pub(super) const PAGE: usize = 4096;
+
+/// Children of a node, as a power of two: 1 KiB nodes, so a lone page costs little more than itself.
+const FAN_LG2: u32 = 6;
+const FAN: usize = 1 << FAN_LG2;
+
+/// One page of simulated memory. Words in it are little-endian, as the machine's.
+#[derive(Debug)]
+pub(super) struct Page(Box<[u8; PAGE]>);
+
+/// Pages kept when they are removed, to be handed out again without asking the allocator.
+const SPARE: usize = 1024;
+
+impl Page {
+    pub(super) fn zeroed() -> Self {
+        let bytes = vec![0; PAGE].into_boxed_slice();
+        // The slice has the length of the array; the other arm keeps the conversion total.
+        Self(bytes.try_into().unwrap_or_else(|_| Box::new([0; PAGE])))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; PAGE] {
+        &self.0
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8; PAGE] {
+        &mut self.0
+    }
+
+    /// The page as the 512 words of a table.
+    pub(super) fn words(&self) -> &[[u8; 8]] {
+        self.0.as_chunks().0
+    }
+
+    pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
+        self.0.as_chunks_mut().0
+    }
+}
+
+#[derive(Debug)]
+enum Slot {
+    Empty,
+    Node(Box<[Slot; FAN]>),
+    Page(Page),
+}
+
+/// The pages of a memory that were ever written.
+#[derive(Debug)]
+pub(super) struct Store {
+    root: Slot,
+    /// Levels of nodes above the pages.
+    depth: u32,
+    nr_pages: u64,
+    /// Removed pages, with what was in them.
+    spare: Vec<Page>,
+}
+
+fn index(pfn: u64, level: u32) -> usize {
+    // Six bits.
+    small(pfn >> (FAN_LG2 * level)) & (FAN - 1)
+}
+
+impl Store {
+    /// An empty store for page numbers below `nr_pages`.
+    pub(super) fn new(nr_pages: u64) -> Self {
+        let bits = u64::BITS - nr_pages.saturating_sub(1).leading_zeros();
+        Self { root: Slot::Empty, depth: bits.div_ceil(FAN_LG2), nr_pages: 0, spare: Vec::new() }
+    }
+
+    /// Pages present.
+    pub(super) fn nr_pages(&self) -> u64 {
+        self.nr_pages
+    }
+
+    /// The page of this number, if it is present.
+    #[inline]
+    pub(super) fn get(&self, pfn: u64) -> Option<&Page> {
+        let (mut slot, mut level) = (&self.root, self.depth);
+        loop {
+            match slot {
+                Slot::Empty => return None,
+                Slot::Page(page) => return Some(page),
+                Slot::Node(node) => {
+                    level -= 1;
+                    slot = &node[index(pfn, level)];
+                }
+            }
+        }
+    }
+
+    /// The page of this number, made of zeros if it was not present.
+    #[inline]
+    pub(super) fn make(&mut self, pfn: u64) -> &mut Page {
+        let mut slot = &mut self.root;
+        for level in (0..self.depth).rev() {
+            if matches!(slot, Slot::Empty) {
+                *slot = Slot::Node(Box::new([const { Slot::Empty }; FAN]));
+            }
+            slot = match slot {
+                Slot::Node(node) => &mut node[index(pfn, level)],
+                other => other,
+            };
+        }
+        if matches!(slot, Slot::Empty) {
+            self.nr_pages += 1;
+            *slot = Slot::Page(match self.spare.pop() {
+                Some(mut page) => {
+                    page.bytes_mut().fill(0);
+                    page
+                }
+                None => Page::zeroed(),
+            });
+        }
+        match slot {
+            Slot::Page(page) => page,
+            Slot::Empty | Slot::Node(_) => unreachable!("page {pfn:#x} was just made"),
+        }
+    }
+
+    /// Drops the pages `first..=last`. Takes time by what is present, not by the range.
+    pub(super) fn remove(&mut self, first: u64, last: u64) {
+        let spare = &mut self.spare;
+        self.nr_pages -= clear(&mut self.root, self.depth, 0, (first, last), &mut |page| {
+            if spare.len() < SPARE {
+                spare.push(page);
+            }
+        });
+    }
+}
+
+/// Takes out what lies in `range`, first and last page, of the slot whose pages start at `base`, and
+/// hands it to `take`: how many pages.
+fn clear(
+    slot: &mut Slot,
+    level: u32,
+    base: u64,
+    range: (u64, u64),
+    take: &mut impl FnMut(Page),
+) -> u64 {
+    let mut removed = 0;
+    if let Slot::Node(node) = slot {
+        let span = 1_u64 << (FAN_LG2 * (level - 1));
+        let mut empty = true;
+        for (child, number) in node.iter_mut().zip(0..) {
+            let start = base + number * span;
+            if start <= range.1 && start + (span - 1) >= range.0 {
+                removed += clear(child, level - 1, start, range, take);
+            }
+            empty &= matches!(child, Slot::Empty);
+        }
+        if !empty {
+            return removed;
+        }
+    }
+    if let Slot::Page(page) = core::mem::replace(slot, Slot::Empty) {
+        take(page);
+        removed = 1;
+    }
+    removed
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn pages_appear_when_made_and_go_when_removed() {
+        for nr_pages in [1, 2, 64, 65, 1 << 12, 1 << 40] {
+            let mut store = Store::new(nr_pages);
+            let mut oracle = BTreeSet::new();
+            let mut state = 1_u64;
+            for _ in 0..300 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let pfn = (state >> 20) % nr_pages;
+                store.make(pfn).bytes_mut()[7] = 1;
+                oracle.insert(pfn);
+                let last = pfn.saturating_add(state & 3).min(nr_pages - 1);
+                if state & 0x100 != 0 {
+                    store.remove(pfn, last);
+                    oracle.retain(|&at| at < pfn || at > last);
+                }
+                assert_eq!(store.get(pfn).is_some(), oracle.contains(&pfn));
+                assert_eq!(store.nr_pages(), oracle.len() as u64);
+            }
+            assert!(oracle.iter().all(|&pfn| store.get(pfn).unwrap().bytes()[7] == 1));
+            store.remove(0, nr_pages - 1);
+            assert!(matches!(store.root, Slot::Empty));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The tables of one domain, in memory: fill, empty, look up.
+//!
+//! Nothing about them is kept anywhere else, so nothing can disagree with them. Somebody may write on
+//! them, as on any memory: then walks end where an entry says so, in an error or a hole, never in a
+//! panic, for their depth is the number of levels.
+
+use super::counters::Counters;
+use super::error::DomainError;
+use super::memory::Memory;
+use super::small;
+use super::store::Page;
+use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, shift};
+
+/// A root and what counts its entries.
+#[derive(Debug)]
+pub(super) struct Table<'a> {
+    pub(super) memory: &'a mut Memory,
+    pub(super) counters: &'a mut Counters,
+    pub(super) root: u64,
+    pub(super) levels: u32,
+}
+
+/// The entry `at` of the table at `paddr`, which need not be a page that was ever written.
+pub(super) fn entry(memory: &Memory, paddr: u64, at: usize) -> Pte {
+    memory.page(paddr).map_or(Pte::EMPTY, |page| Pte::from_bytes(page.words()[at]))
+}
+
+/// Whether there is memory for a table at `paddr`.
+pub(super) fn is_memory(memory: &Memory, paddr: u64) -> bool {
+    paddr < memory.size()
+}
+
+fn is_empty(page: Option<&Page>) -> bool {
+    page.is_none_or(|page| page.words().iter().all(|&word| !Pte::from_bytes(word).is_present()))
+}
+
+impl Table<'_> {
+    /// The table of a level that covers `iova`, made if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Mapped`] if a larger page covers the address; [`DomainError::Memory`],
+    /// [`DomainError::Table`]. Tables made on the way stay, for [`Self::prune`].
+    pub(super) fn descend(&mut self, iova: u64, level: u32) -> Result<u64, DomainError> {
+        let mut table = self.root;
+        for above in (level + 1..=self.levels).rev() {
+            let at = index(iova, above);
+            let pte = entry(self.memory, table, at);
+            if pte.is_present() {
+                if pte.is_leaf(above) {
+                    return Err(DomainError::Mapped { iova });
+                }
+                if !is_memory(self.memory, pte.address()) {
+                    return Err(DomainError::Table { paddr: pte.address() });
+                }
+                table = pte.address();
+            } else {
+                let next = self.memory.take_table()?;
+                self.set(table, at, Pte::table(next));
+                self.counters.ptes_written += 1;
+                self.counters.table_pages += 1;
+                table = next;
+            }
+        }
+        Ok(table)
+    }
+
+    /// The first address at or after `iova`, below one table, that is mapped.
+    ///
+    /// `iova` is where an entry of the table starts.
+    pub(super) fn first(&self, table: u64, level: u32, iova: u64) -> Option<u64> {
+        let start = iova >> (shift(level) + INDEX_BITS) << (shift(level) + INDEX_BITS);
+        (index(iova, level)..small(ENTRIES)).find_map(|at| {
+            let pte = entry(self.memory, table, at);
+            let iova = start + ((at as u64) << shift(level));
+            match pte.is_present() {
+                false => None,
+                true if pte.is_leaf(level) => Some(iova),
+                true => self.first(pte.address(), level - 1, iova),
+            }
+        })
+    }
+
+    fn set(&mut self, table: u64, at: usize, pte: Pte) {
+        self.memory.page_mut(table).words_mut()[at] = pte.to_bytes();
+    }
+
+    /// Whether every page of `iova..=last`, below an entry of the level above, can be unmapped.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::NotMapped`], [`DomainError::Split`], [`DomainError::Table`].
+    pub(super) fn check(
+        &self,
+        table: u64,
+        level: u32,
+        iova: u64,
+        last: u64,
+    ) -> Result<(), DomainError> {
+        if level == 1 {
+            // All entries of a table at a time, as most entries are of this level.
+            let words = self.memory.page(table).map_or(&[][..], Page::words);
+            let words = words.get(index(iova, 1)..=index(last, 1)).unwrap_or_default();
+            let present = |word: &&[u8; 8]| Pte::from_bytes(**word).is_present();
+            let mapped = words.iter().take_while(present).count() as u64;
+            let first = iova + (mapped << shift(1));
+            return if first > last { Ok(()) } else { Err(DomainError::NotMapped { iova: first }) };
+        }
+        each(level, iova, last, |at, first, end| {
+            let pte = entry(self.memory, table, at);
+            if !pte.is_present() {
+                return Err(DomainError::NotMapped { iova: first });
+            }
+            if pte.is_leaf(level) {
+                let pgsize = 1 << shift(level);
+                if end - first < pgsize - 1 {
+                    return Err(DomainError::Split { iova: first & !(pgsize - 1), pgsize });
+                }
+                return Ok(());
+            }
+            if !is_memory(self.memory, pte.address()) {
+                return Err(DomainError::Table { paddr: pte.address() });
+            }
+            self.check(pte.address(), level - 1, first, end)
+        })
+    }
+
+    /// Empties what covers `iova..=last` below one table, and gives back tables that end up empty.
+    pub(super) fn clear(&mut self, table: u64, level: u32, iova: u64, last: u64) {
+        if level == 1 {
+            let (from, to) = (index(iova, 1), index(last, 1));
+            let words = &mut self.memory.page_mut(table).words_mut()[from..=to];
+            let present = words.iter().filter(|word| Pte::from_bytes(**word).is_present());
+            self.counters.ptes_cleared += present.count() as u64;
+            words.fill(Pte::EMPTY.to_bytes());
+            return;
+        }
+        let cleared = each(level, iova, last, |at, first, end| {
+            let pte = entry(self.memory, table, at);
+            if !pte.is_present() {
+                return Ok::<(), ()>(());
+            }
+            if !pte.is_leaf(level) {
+                let next = pte.address();
+                if is_memory(self.memory, next) {
+                    self.clear(next, level - 1, first, end);
+                    if !is_empty(self.memory.page(next)) {
+                        return Ok(());
+                    }
+                    self.memory.drop_table(next);
+                    self.counters.table_pages = self.counters.table_pages.saturating_sub(1);
+                }
+            }
+            self.set(table, at, Pte::EMPTY);
+            self.counters.ptes_cleared += 1;
+            Ok(())
+        });
+        debug_assert_eq!(cleared, Ok(()), "clearing {iova:#x} to {last:#x}");
+    }
+
+    /// Gives back the tables for `iova` that hold nothing: those a failed map made.
+    pub(super) fn prune(&mut self, iova: u64, table: u64, level: u32) {
+        let at = index(iova, level);
+        let pte = entry(self.memory, table, at);
+        if level == 1 || !pte.is_present() || pte.is_leaf(level) {
+            return;
+        }
+        let next = pte.address();
+        if !is_memory(self.memory, next) {
+            return;
+        }
+        self.prune(iova, next, level - 1);
+        if is_empty(self.memory.page(next)) {
+            self.memory.drop_table(next);
+            self.set(table, at, Pte::EMPTY);
+        }
+    }
+}
+
+/// Cuts `iova..=last` at the entries of a level: number of the entry, first and last address.
+fn each<E>(
+    level: u32,
+    iova: u64,
+    last: u64,
+    mut f: impl FnMut(usize, u64, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    let below = (1 << shift(level)) - 1;
+    let mut first = iova;
+    // At most one table's worth, since the caller cut the range at the entries above.
+    for _ in 0..ENTRIES {
+        let end = (first | below).min(last);
+        f(index(first, level), first, end)?;
+        if end == last {
+            break;
+        }
+        first = end + 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! The simulated machine through its Rust API, beside an oracle of one page a map entry.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+use std::collections::BTreeMap;
+
+use phyr::sim::{
+    Attached, DomainError, DomainOptions, Fault, Layout, Memory, MemoryError, OffsetBus, Reason,
+    SimDomain, calls, dma_read, dma_write, scatter, span,
+};
+use phyr::{Builder, IommuDomain, MapCall, PageSizes, Phyr, Plan, Prot};
+use proptest::prelude::*;
+
+const K4: u64 = 4 << 10;
+const M2: u64 = 2 << 20;
+const G1: u64 = 1 << 30;
+
+fn domain(memory: &mut Memory) -> SimDomain {
+    let options = DomainOptions { reserved: Vec::new(), ..DomainOptions::default() };
+    SimDomain::new(memory, &options).unwrap()
+}
+
+fn image(memory: &Memory) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(memory.size()).unwrap()];
+    memory.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// One map or unmap: page of 4 KiB where it starts, size and number of pages, whether it maps.
+fn act() -> impl Strategy<Value = (u64, u64, u64, bool)> {
+    let size = prop_oneof![Just(K4), Just(M2)];
+    (0..2048_u64, size, 1..700_u64, any::<bool>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn maps_and_unmaps_do_all_or_nothing(acts in prop::collection::vec(act(), 1..12)) {
+        let mut memory = Memory::new(1 << 22).unwrap();
+        let free = memory.free_bytes();
+        let mut domain = domain(&mut memory);
+        // Page of 4 KiB: address, and the leaf it is part of.
+        let mut oracle: BTreeMap<u64, (u64, u64, u64)> = BTreeMap::new();
+        for (place, pgsize, pgcount, is_map) in acts {
+            let pages = pgsize / K4;
+            let iova = place / pages * pgsize;
+            let pgcount = if pgsize == M2 { pgcount.min(3) } else { pgcount };
+            let (first, last) = (iova / K4, iova / K4 + pages * pgcount - 1);
+            let before = image(&memory);
+            if is_map {
+                let paddr = (place + 7) * pgsize;
+                let clash = oracle.range(first..=last).next().map(|(&page, _)| page * K4);
+                let call = (iova, paddr, pgsize, pgcount);
+                let outcome =
+                    domain.map_pages(&mut memory, call.0, call.1, call.2, call.3, Prot::WRITE);
+                if let Some(iova) = clash {
+                    prop_assert_eq!(outcome, Err(DomainError::Mapped { iova }));
+                    prop_assert_eq!(before, image(&memory));
+                } else {
+                    prop_assert_eq!(outcome, Ok(()));
+                    for page in first..=last {
+                        let leaf = (page - first) / pages * pages + first;
+                        oracle.insert(page, (paddr + (page - first) * K4, leaf, pages));
+                    }
+                }
+            } else {
+                let split = oracle.range(first..=last).any(|(_, &(_, leaf, pages))| {
+                    leaf < first || leaf + pages - 1 > last
+                });
+                let covered = oracle.range(first..=last).count() as u64 == last - first + 1;
+                let outcome = domain.unmap_pages(&mut memory, iova, pgsize, pgcount);
+                prop_assert_eq!(outcome.is_ok(), covered && !split);
+                if outcome.is_ok() {
+                    oracle.retain(|page, _| *page < first || *page > last);
+                } else {
+                    prop_assert_eq!(before, image(&memory));
+                }
+            }
+            for page in (0..4096).step_by(37).chain([first, last, last + 1]) {
+                let expected = oracle.get(&page).map(|&(paddr, ..)| paddr + 5);
+                prop_assert_eq!(domain.iova_to_phys(&memory, page * K4 + 5), expected);
+            }
+        }
+        domain.destroy(&mut memory);
+        prop_assert_eq!((memory.free_bytes(), memory.resident()), (free, 0));
+    }
+
+    #[test]
+    fn a_device_sees_the_buffer(
+        length in 1..60 * K4,
+        seed in any::<u64>(),
+        offset in 0..K4,
+        order in 0..4_u32,
+    ) {
+        let mut memory = Memory::new(1 << 24).unwrap();
+        let mut domain = domain(&mut memory);
+        let layout = Layout { seed, orders: &[order, 0], offset, ..Layout::default() };
+        let buffer = memory.scatter(length, &layout).unwrap();
+        let mut content = vec![0; usize::try_from(length).unwrap()];
+        for (byte, number) in content.iter_mut().zip(seed..) {
+            *byte = number.to_le_bytes()[0];
+        }
+        memory.write(&buffer, &content).unwrap();
+        let iova = G1 + offset;
+        let sizes = PageSizes::new(K4 | M2 | G1).unwrap();
+        domain.map_batch(&mut memory, Plan::new(&buffer, iova, sizes).unwrap(), Prot::READ).unwrap();
+        let window = span(iova, length).unwrap();
+        let mut seen = vec![0; content.len()];
+        dma_read(&mut memory, &mut domain, &window, &mut seen).unwrap();
+        prop_assert_eq!(&seen, &content);
+        let fault = dma_write(&mut memory, &mut domain, &window, &content).unwrap_err();
+        prop_assert_eq!((fault.dma_addr, fault.reason, fault.transferred), (iova, Reason::NoWrite, 0));
+        memory.read(&buffer, &mut seen).unwrap();
+        prop_assert_eq!(seen, content);
+    }
+}
+
+#[test]
+fn a_domain_with_its_memory_is_an_iommu_domain() {
+    let mut memory = Memory::new(1 << 20).unwrap();
+    let mut domain = domain(&mut memory);
+    let mut iommu = Attached { domain: &mut domain, memory: &mut memory };
+    assert_eq!(iommu.page_sizes().bitmap(), K4 | M2 | G1);
+    iommu.map_pages(M2, 0, M2, 1, Prot::READ).unwrap();
+    assert_eq!(iommu.iova_to_phys(M2 + 5), Some(5));
+    assert_eq!(iommu.unmap_pages(M2, K4, 1), Err(DomainError::Split { iova: M2, pgsize: M2 }));
+    iommu.unmap_pages(M2, M2, 1).unwrap();
+    assert_eq!(domain.counters().table_pages, 1);
+}
+
+#[test]
+fn columns_of_different_length_are_no_plan() {
+    let error = calls(&[1, 2], &[1, 2], &[1], &[1, 2]).map(Iterator::count);
+    assert_eq!(error, Err(DomainError::Columns { iovas: 2, other: 1 }));
+    let call = MapCall { iova: 1, paddr: 2, pgsize: 3, pgcount: 4 };
+    assert!(calls(&[1], &[2], &[3], &[4]).unwrap().eq([call]));
+}
+
+#[test]
+fn a_batch_of_many_blocks_fails_as_a_whole() {
+    let mut memory = Memory::new(1 << 22).unwrap();
+    let mut domain = domain(&mut memory);
+    domain.map_pages(&mut memory, 1500 * K4, 0, K4, 1, Prot::READ).unwrap();
+    let before = image(&memory);
+    let plan = (0..3000).map(|page| MapCall {
+        iova: page * K4,
+        paddr: page * 3 * K4,
+        pgsize: K4,
+        pgcount: 1,
+    });
+    let outcome = domain.map_batch(&mut memory, plan, Prot::READ);
+    assert_eq!(outcome, Err(DomainError::Mapped { iova: 1500 * K4 }));
+    assert_eq!(before, image(&memory));
+    assert_eq!(domain.counters().ptes_written, 4);
+}
+
+#[test]
+fn the_last_bytes_of_the_64_bit_bus_are_reached() {
+    let mut memory = Memory::new(1 << 20).unwrap();
+    let offset = i128::from(u64::MAX) + 1 - (1 << 20);
+    let window = span(u64::MAX - 7, 8).unwrap();
+    dma_write(&mut memory, &mut OffsetBus(offset), &window, &[9; 8]).unwrap();
+    assert_eq!(memory.read_u64((1 << 20) - 8), Ok(0x0909_0909_0909_0909));
+    let mut seen = [0; 8];
+    let fault = dma_read(&mut memory, &mut OffsetBus(0), &window, &mut seen);
+    assert!(matches!(fault, Err(Fault { reason: Reason::NoMemory, transferred: 0, .. })));
+    assert!(dma_read(&mut memory, &mut OffsetBus(i128::MIN), &window, &mut seen).is_err());
+}
+
+#[test]
+fn every_error_says_its_numbers() {
+    let mut memory = Memory::new(1 << 20).unwrap();
+    let outside = memory.read_u64(0xf_fffc).unwrap_err();
+    assert_eq!(outside.to_string(), "range 0xffffc+0x8 is outside a memory of 0x100000 bytes");
+    let full = memory.alloc(1 << 20, None, K4).unwrap_err();
+    assert_eq!(full, MemoryError::Full { length: 1 << 20, free: (1 << 20) - K4 });
+    assert_eq!(
+        scatter(1, &Layout { orders: &[], ..Layout::default() }),
+        Err(MemoryError::NoOrders)
+    );
+    let mut domain = domain(&mut memory);
+    let error = domain.map_pages(&mut memory, 0x800, 0, K4, 1, Prot::READ).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "iova 0x800 and address 0x0 are not multiples of page size 0x1000"
+    );
+    let fault =
+        dma_read(&mut memory, &mut domain, &span(0x5000, 1).unwrap(), &mut [0]).unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "DMA read at 0x5000 faulted, reason 0x6: an entry does not permit reading; 0x0 bytes were \
+         transferred"
+    );
+}
+
+#[test]
+fn a_full_memory_scatters_to_the_last_page() {
+    let mut memory = Memory::new(1 << 20).unwrap();
+    let mut lists: Vec<Phyr> = Vec::new();
+    while memory.free_bytes() > 4 * K4 {
+        let layout = Layout { seed: lists.len() as u64, ..Layout::default() };
+        lists.push(memory.scatter(2 * K4, &layout).unwrap());
+    }
+    let mut all = Builder::new();
+    lists.iter().flat_map(Phyr::chunks).for_each(|chunk| {
+        assert_eq!(chunk.length, K4);
+        all.append(chunk.paddr, chunk.length).unwrap();
+    });
+    memory.free(&all.finish()).unwrap();
+    assert_eq!(memory.free_bytes(), (1 << 20) - K4);
+}
