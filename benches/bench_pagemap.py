@@ -86,7 +86,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--smoke", action="store_true", help="one small round")
     options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.mib = 1, 4
     print(f"python {sys.version.split()[0]}, {options.rounds} rounds, target {TARGET}x")
     try:
         for name, huge in (("4 KiB", False), ("huge", True)):

@@ -333,4 +333,4 @@ def main(nr_pages: int = 1 << 20, rounds: int = 7) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*([1 << 12, 1] if "--smoke" in sys.argv else map(int, sys.argv[1:])))

@@ -437,13 +437,17 @@ def test_an_iterable_that_lies_about_its_length_is_harmless() -> None:
 def test_every_exception_has_the_root_and_a_built_in_base() -> None:
     bases = {
         "AlignmentError": ValueError,
+        "AllocationError": ValueError,
         "ArrayError": ValueError,
         "ArrayTypeError": TypeError,
+        "FaultError": OSError,
         "FormatError": ValueError,
         "HiddenPagesError": PermissionError,
         "MismatchError": ValueError,
         "IovaSpaceError": MemoryError,
         "LimitError": ValueError,
+        "MappedError": ValueError,
+        "NoMemoryError": MemoryError,
         "PositionError": IndexError,
         "UnmappedError": ValueError,
         "ProcessGoneError": ProcessLookupError,
