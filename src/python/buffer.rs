@@ -8,14 +8,14 @@ use alloc::vec::Vec;
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 
+use pyo3::PyClass;
 use pyo3::buffer::{ElementType, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyMemoryView;
 
-use super::column::PyColumn;
-use super::desc::PyDescriptors;
 use super::error;
 
 /// The memory that an object lends.
@@ -258,67 +258,39 @@ impl Bytes {
     }
 }
 
-/// One dimension of memory to lend; all of it lives as long as the object that lends it.
-struct Lent<'a> {
-    bytes: &'a [u8],
-    item_size: usize,
-    format: &'static CStr,
-    shape: &'a isize,
-    stride: &'a isize,
+/// One dimension of read-only memory.
+pub(super) struct Lent<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) item_size: usize,
+    pub(super) format: &'static CStr,
+    pub(super) shape: &'a isize,
+    pub(super) stride: &'a isize,
 }
 
-/// Lends a column through the buffer protocol: one dimension of read-only native `u64`.
+/// An object that lends memory of its own. It is frozen, so what it lends stays as it is and where
+/// it is while the object lives.
+pub(super) trait Lender: PyClass<Frozen = True> + Sync {
+    /// What there is to lend.
+    fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>>;
+}
+
+/// The bytes of numbers.
+pub(super) fn as_bytes(items: &[u64]) -> &[u8] {
+    // SAFETY: a `u64` is eight bytes without padding, readable as such for as long as the items.
+    unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) }
+}
+
+/// Lends memory through the buffer protocol.
 ///
 /// # Safety
 ///
 /// `view` is null or points to a `Py_buffer` to fill, as the caller of `bf_getbuffer` promises.
-pub(super) unsafe fn lend(
-    column: &Bound<'_, PyColumn>,
+pub(super) unsafe fn lend<T: Lender>(
+    owner: &Bound<'_, T>,
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> PyResult<()> {
-    let this = column.get();
-    let items = this.items();
-    // SAFETY: a `u64` is eight bytes without padding, readable as such for as long as the items.
-    let bytes = unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) };
-    let (shape, stride) = (this.shape(), this.stride());
-    let lent = Lent { bytes, item_size: size_of::<u64>(), format: c"Q", shape, stride };
-    // SAFETY: the caller vouches for the view; the object is frozen, so the parts stay where they
-    // are while it lives.
-    unsafe { lend_parts(column.as_any(), &lent, view, flags) }
-}
-
-/// Lends descriptors through the buffer protocol: one dimension of read-only records.
-///
-/// # Safety
-///
-/// As for [`lend`].
-pub(super) unsafe fn lend_descriptors(
-    descriptors: &Bound<'_, PyDescriptors>,
-    view: *mut ffi::Py_buffer,
-    flags: c_int,
-) -> PyResult<()> {
-    let this = descriptors.get();
-    let bytes = this.whole(descriptors.py())?;
-    let (format, item_size, shape, stride) =
-        (this.format(), this.item_size(), this.shape(), this.stride());
-    let lent = Lent { bytes, item_size, format, shape, stride };
-    // SAFETY: the caller vouches for the view; the object is frozen and its bytes are written once,
-    // so the parts stay where they are while it lives.
-    unsafe { lend_parts(descriptors.as_any(), &lent, view, flags) }
-}
-
-/// Fills a view.
-///
-/// # Safety
-///
-/// As for [`lend`]; the parts live, and stay unchanged, as long as `owner`.
-unsafe fn lend_parts(
-    owner: &Bound<'_, PyAny>,
-    lent: &Lent<'_>,
-    view: *mut ffi::Py_buffer,
-    flags: c_int,
-) -> PyResult<()> {
+    let lent = owner.get().lent(owner.py())?;
     // SAFETY: the caller vouches for a pointer that is not null.
     let Some(view) = (unsafe { view.as_mut() }) else {
         return Err(PyBufferError::new_err("no view to fill"));
@@ -347,6 +319,6 @@ unsafe fn lend_parts(
     }
     view.suboffsets = ptr::null_mut();
     view.internal = ptr::null_mut();
-    view.obj = owner.clone().into_ptr();
+    view.obj = owner.clone().into_any().into_ptr();
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::kind;
-use super::numbers::{self, Amount, Numbers};
+use super::fill;
+use super::numbers::{Amount, Numbers};
 use super::phyr::{PyPhyr, view};
 use crate::addr::Granule;
 use crate::builder::Builder;
@@ -41,25 +41,6 @@ pub(crate) struct PyBuilder {
     inner: Mutex<Builder>,
 }
 
-/// An empty builder, of arguments from Python.
-pub(super) fn empty(granule: Amount, kind: &str) -> PyResult<Builder> {
-    Ok(Builder::with(Granule::new(granule.0)?, kind::parse(kind)?))
-}
-
-/// Appends what a `chunks` and a `lengths` argument say.
-pub(super) fn fill_chunks(
-    py: Python<'_>,
-    builder: &mut Builder,
-    chunks: &Bound<'_, PyAny>,
-    lengths: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let append = |paddr, length| builder.append(paddr, length);
-    match lengths {
-        Some(lengths) => Numbers::new(chunks)?.for_each_pair(Numbers::new(lengths)?, py, append),
-        None => numbers::for_each_pair_of(chunks, append),
-    }
-}
-
 impl PyBuilder {
     fn lock(&self) -> MutexGuard<'_, Builder> {
         // Each call leaves the builder whole, or as it was.
@@ -86,7 +67,7 @@ impl PyBuilder {
         text_signature = "(granule=4096, kind='ram')"
     )]
     fn new(granule: Amount, kind: &str) -> PyResult<Self> {
-        let builder = empty(granule, kind)?;
+        let builder = fill::empty(granule, kind)?;
         Ok(Self { granule: builder.granule(), inner: Mutex::new(builder) })
     }
 
@@ -178,7 +159,7 @@ impl PyBuilder {
         chunks: &Bound<'_, PyAny>,
         lengths: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        self.extend_by(py, |part| fill_chunks(py, part, chunks, lengths))
+        self.extend_by(py, |part| fill::chunks(py, part, chunks, lengths))
     }
 
     /// Append another list, of the same granule and kind.

@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMemoryView, PySlice};
 
-use super::buffer;
+use super::buffer::{self, Lender, Lent};
 use super::numbers::{self, Key};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -38,13 +38,17 @@ impl PyColumn {
     pub(super) fn items(&self) -> &[u64] {
         &self.items
     }
+}
 
-    pub(super) fn shape(&self) -> &isize {
-        &self.shape
-    }
-
-    pub(super) fn stride(&self) -> &isize {
-        &self.stride
+impl Lender for PyColumn {
+    fn lent(&self, _py: Python<'_>) -> PyResult<Lent<'_>> {
+        Ok(Lent {
+            bytes: buffer::as_bytes(&self.items),
+            item_size: size_of::<u64>(),
+            format: c"Q",
+            shape: &self.shape,
+            stride: &self.stride,
+        })
     }
 }
 

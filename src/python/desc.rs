@@ -15,7 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::buffer::{self, Bytes};
+use super::buffer::{self, Bytes, Lender, Lent};
 use super::error;
 use super::numbers::{Amount, Numbers};
 use super::phyr::PyPhyr;
@@ -60,6 +60,18 @@ impl fmt::Debug for PyDescriptors {
     }
 }
 
+impl Lender for PyDescriptors {
+    fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>> {
+        Ok(Lent {
+            bytes: self.whole(py)?,
+            item_size: self.table.record_size(),
+            format: self.format,
+            shape: &self.shape,
+            stride: &self.stride,
+        })
+    }
+}
+
 impl PyDescriptors {
     fn new(table: impl Fill + Send + Sync + 'static, format: &'static CStr) -> Self {
         // Checked before the bytes are made.
@@ -67,22 +79,6 @@ impl PyDescriptors {
         let stride = table.record_size().cast_signed();
         let table = Box::new(table);
         Self { table, format, shape, stride, place: Mutex::default(), whole: OnceLock::new() }
-    }
-
-    pub(super) fn format(&self) -> &'static CStr {
-        self.format
-    }
-
-    pub(super) fn item_size(&self) -> usize {
-        self.table.record_size()
-    }
-
-    pub(super) fn shape(&self) -> &isize {
-        &self.shape
-    }
-
-    pub(super) fn stride(&self) -> &isize {
-        &self.stride
     }
 
     /// All bytes, made now.
@@ -99,7 +95,7 @@ impl PyDescriptors {
     }
 
     /// All bytes, made once.
-    pub(super) fn whole(&self, py: Python<'_>) -> PyResult<&[u8]> {
+    fn whole(&self, py: Python<'_>) -> PyResult<&[u8]> {
         if self.whole.get().is_none() {
             let bytes = py.detach(|| self.make())?;
             // Another thread may have been first, with the same bytes.
@@ -211,7 +207,7 @@ impl PyDescriptors {
         flags: c_int,
     ) -> PyResult<()> {
         // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
-        unsafe { buffer::lend_descriptors(slf, view, flags) }
+        unsafe { buffer::lend(slf, view, flags) }
     }
 }
 

@@ -7,6 +7,7 @@ mod column;
 mod desc;
 mod desc_parse;
 mod error;
+mod fill;
 mod kind;
 mod loan;
 mod map;

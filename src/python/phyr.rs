@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
 
 use super::buffer::Array;
-use super::builder;
 use super::chunks::PyChunks;
 use super::column::PyColumn;
+use super::fill;
 use super::numbers::{self, Amount, Key, Numbers};
 use crate::phyr::Phyr;
 
@@ -110,8 +110,8 @@ impl PyPhyr {
         offset: Amount,
         length: Option<Amount>,
     ) -> PyResult<Self> {
-        let mut builder = builder::empty(granule, kind)?;
-        builder::fill_chunks(cls.py(), &mut builder, chunks, lengths)?;
+        let mut builder = fill::empty(granule, kind)?;
+        fill::chunks(cls.py(), &mut builder, chunks, lengths)?;
         view(&builder.finish(), offset, length)
     }
 
@@ -148,7 +148,7 @@ impl PyPhyr {
         offset: Amount,
         length: Option<Amount>,
     ) -> PyResult<Self> {
-        let mut builder = builder::empty(granule, kind)?;
+        let mut builder = fill::empty(granule, kind)?;
         Numbers::new(pfns)?.for_each_block(cls.py(), |block| builder.extend_pfns(block))?;
         view(&builder.finish(), offset, length)
     }
@@ -188,7 +188,7 @@ impl PyPhyr {
         offset: Amount,
         length: Option<Amount>,
     ) -> PyResult<Self> {
-        let mut builder = builder::empty(granule, kind)?;
+        let mut builder = fill::empty(granule, kind)?;
         Numbers::new(paddrs)?.for_each_block(cls.py(), |block| builder.extend_pages(block))?;
         view(&builder.finish(), offset, length)
     }
