@@ -1,10 +1,8 @@
 """Page-table pieces: the plan that mappings use, for whoever fills page tables of their own."""
 
 import pytest
-from phyr import Phyr, _phyr
-
-plan_map = getattr(_phyr, "plan_map", None)
-pytestmark = pytest.mark.skipif(plan_map is None, reason="this build has no plans of mappings")
+from phyr import Phyr, desc
+from phyr.iommu import plan_map
 
 SIZES = 1 << 12 | 1 << 21 | 1 << 30
 
@@ -13,15 +11,18 @@ SIZES = 1 << 12 | 1 << 21 | 1 << 30
 def test_an_unaligned_4_mib_run_at_0x4000_1000_never_becomes_misaligned_2_mib_pieces(
     va: int,
 ) -> None:
-    assert plan_map is not None
     phyr = Phyr.from_chunks([(0x4000_1000, 4 << 20)])
     covered = 0
-    for start, paddr, size, count in plan_map(phyr, va, SIZES):
+    for start, paddr, size, count in desc.plan_map(phyr, va, SIZES):
         assert start % size == 0
         assert paddr % size == 0
         assert (start, paddr) == (va + covered, 0x4000_1000 + covered)
         covered += size * count
     assert covered == 4 << 20
-    sizes = {size for _, _, size, _ in plan_map(phyr, va, SIZES)}
+    sizes = {size for _, _, size, _ in desc.plan_map(phyr, va, SIZES)}
     # Both sides reach a multiple of 2 MiB at once only where they agree modulo 2 MiB.
     assert sizes == ({4096, 2 << 20} if va % (2 << 20) == 0x1000 else {4096})
+
+
+def test_pieces_of_page_tables_and_plans_of_mappings_are_one() -> None:
+    assert desc.plan_map is plan_map
