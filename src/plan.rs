@@ -94,6 +94,9 @@ pub struct Plan<'a> {
     rest: Rest,
 }
 
+/// Chunks decoded at a time by `fold`.
+const BLOCK: usize = 128;
+
 /// What is left of a chunk, in whole pages of the table.
 #[derive(Clone, Copy)]
 struct Rest {
@@ -163,19 +166,10 @@ impl Rest {
         self.left = (chunk.last() | low) - self.paddr + 1;
     }
 
-    /// As [`Self::call`], out of line: what is rare is not to slow down what is not.
-    #[cold]
-    #[inline(never)]
-    fn call_of_many(&mut self, sizes: PageSizes) -> MapCall {
-        self.call(sizes)
-    }
-
-    /// The next call, while bytes are left.
+    /// The next call, while bytes are left: as many pages as fit.
     #[inline(always)]
-    fn call(&mut self, sizes: PageSizes) -> MapCall {
+    fn call(&mut self, (pgsize, pgcount): (u64, u64)) -> MapCall {
         let Self { iova, paddr, left } = *self;
-        // A rest is whole pages at whole pages, so the smallest page always fits.
-        let (pgsize, pgcount) = sizes.fit(iova, paddr, left).unwrap_or((sizes.granule(), 1));
         let length = pgsize * pgcount;
         // Wraps only behind the last page of the 64-bit space, where nothing follows.
         self.iova = iova.wrapping_add(length);
@@ -183,6 +177,19 @@ impl Rest {
         self.left = left - length;
         MapCall { iova, paddr, pgsize, pgcount }
     }
+}
+
+/// Page size and count of the call that maps the start of a rest.
+fn fit(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {
+    // A rest is whole pages at whole pages, so the smallest page always fits.
+    sizes.fit(iova, paddr, left).unwrap_or((sizes.granule(), 1))
+}
+
+/// As [`fit`], out of line: what is rare is not to slow down what is not.
+#[cold]
+#[inline(never)]
+fn fit_of_many(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {
+    fit(sizes, iova, paddr, left)
 }
 
 impl fmt::Debug for Plan<'_> {
@@ -203,7 +210,8 @@ impl Iterator for Plan<'_> {
         if self.rest.left == 0 {
             self.rest.begin(self.chunks.next()?, self.sizes.granule() - 1);
         }
-        Some(self.rest.call(self.sizes))
+        let Rest { iova, paddr, left } = self.rest;
+        Some(self.rest.call(fit(self.sizes, iova, paddr, left)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -211,31 +219,44 @@ impl Iterator for Plan<'_> {
     }
 
     fn fold<A, F: FnMut(A, MapCall) -> A>(self, start: A, mut f: F) -> A {
-        let Self { chunks, sizes, mut rest } = self;
-        let mut acc = start;
-        while rest.left > 0 {
-            acc = f(acc, rest.call(sizes));
-        }
+        let Self { mut chunks, sizes, mut rest } = self;
         let granule = sizes.granule();
         let (low, lg2) = (granule - 1, granule.trailing_zeros());
-        // Below the second smallest size, or out of step with it, a chunk is a single call.
+        // Below the second smallest size, or out of step with it, a rest is a single call.
         let second = sizes.above(granule).unwrap_or(u64::MAX);
         let second_low = second - 1;
-        let walk = chunks.fold((acc, rest.iova), |(mut acc, iova), chunk| {
-            let mut rest = Rest { iova, paddr: 0, left: 0 };
-            rest.begin(chunk, low);
-            let Rest { paddr, left, .. } = rest;
-            if left < second || (iova ^ paddr) & second_low != 0 {
-                let call = MapCall { iova, paddr, pgsize: granule, pgcount: left >> lg2 };
-                acc = f(acc, call);
+        let mut acc = start;
+        // By the block, so that `f` is called in few places and can become part of the loops. What
+        // is left of a chunk is the first block.
+        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
+        let mut count = if rest.left > 0 { 1 } else { chunks.read(&mut block) };
+        while count > 0 {
+            let ready = &block[..count];
+            let odd = |odd, chunk: &Chunk| odd | (chunk.length ^ granule) | (chunk.paddr & low);
+            if ready.iter().fold(0, odd) == 0 {
+                // Single pages throughout, as memory in pieces has them.
+                for &Chunk { paddr, .. } in ready {
+                    let call = MapCall { iova: rest.iova, paddr, pgsize: granule, pgcount: 1 };
+                    acc = f(acc, call);
+                    rest.iova = rest.iova.wrapping_add(granule);
+                }
             } else {
-                while rest.left > 0 {
-                    acc = f(acc, rest.call_of_many(sizes));
+                for &chunk in ready {
+                    rest.begin(chunk, low);
+                    while rest.left > 0 {
+                        let Rest { iova, paddr, left } = rest;
+                        let fit = if left < second || (iova ^ paddr) & second_low != 0 {
+                            (granule, left >> lg2)
+                        } else {
+                            fit_of_many(sizes, iova, paddr, left)
+                        };
+                        acc = f(acc, rest.call(fit));
+                    }
                 }
             }
-            (acc, iova.wrapping_add(left))
-        });
-        walk.0
+            count = chunks.read(&mut block);
+        }
+        acc
     }
 }
 

@@ -114,7 +114,10 @@ impl SimDomain {
                 *done = Done { calls: done.calls + 1, pages: 0 };
                 let span = 1 << (shift(level) + INDEX_BITS);
                 let first = iova & !(span - 1);
-                return Ok((table, Window { first, pgsize: call.pgsize, bits }));
+                let (pgsize, lg2) = (call.pgsize, shift(level));
+                let unfit = (pgsize - 1) | !((1 << 52) - 1);
+                let window = Window { first, pgsize, lg2, unfit, bits };
+                return Ok((table, window));
             }
         }
     }
@@ -242,17 +245,22 @@ impl Filler<'_> {
             open.calls += 1;
             return;
         }
-        self.search(call);
+        let MapCall { iova, paddr, pgsize, pgcount } = call;
+        self.search(iova, paddr, pgsize, pgcount);
     }
 
     /// Maps a call the long way, unless something failed before: a walk cannot be stopped in the
     /// midst. Then takes the table it ended in at hand, if every address of it may be mapped.
+    ///
+    /// Takes the numbers of the call one by one, which keeps them in registers before.
+    #[cold]
     #[inline(never)]
-    fn search(&mut self, call: MapCall) {
+    fn search(&mut self, iova: u64, paddr: u64, pgsize: u64, pgcount: u64) {
         self.close();
         if self.outcome.is_err() {
             return;
         }
+        let call = MapCall { iova, paddr, pgsize, pgcount };
         match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
             Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
                 let blank = self.blank.take().unwrap_or_else(Page::zeroed);
@@ -285,8 +293,11 @@ struct Done {
 struct Window {
     /// First address that the table covers.
     first: u64,
-    /// Bytes that an entry covers.
+    /// Bytes that an entry covers, and log2 of them.
     pgsize: u64,
+    lg2: u32,
+    /// Bits that no address of an entry has.
+    unfit: u64,
     /// What the entries have besides their addresses.
     bits: u64,
 }
@@ -301,14 +312,12 @@ impl Window {
     /// whether it is one.
     #[inline(always)]
     fn fill(self, words: &mut [[u8; 8]], call: MapCall) -> bool {
-        let into = call.iova.wrapping_sub(self.first);
-        let unfit = (self.pgsize - 1) | !((1 << 52) - 1);
-        let aligned = (call.paddr & unfit) | (into & (self.pgsize - 1)) == 0;
-        // Beyond the entries of a table there is no slot.
-        let slot = usize::try_from(into >> self.pgsize.trailing_zeros()).ok();
-        let Some(slot) = slot.and_then(|at| words.get_mut(at)) else { return false };
-        let plain = call.pgsize == self.pgsize && call.pgcount == 1 && aligned;
-        if !plain || Pte::from_bytes(*slot).is_present() {
+        // Neither beyond the entries of a table, nor where low bits end up on top, is there a slot.
+        let into = call.iova.wrapping_sub(self.first).rotate_right(self.lg2);
+        let slot = usize::try_from(into).ok().and_then(|at| words.get_mut(at));
+        let Some(slot) = slot else { return false };
+        let unfit = (call.paddr & self.unfit) | (call.pgsize ^ self.pgsize) | (call.pgcount ^ 1);
+        if unfit != 0 || Pte::from_bytes(*slot).is_present() {
             return false;
         }
         *slot = Pte(call.paddr | self.bits).to_bytes();

@@ -40,6 +40,7 @@ impl Page {
         self.0.as_chunks().0
     }
 
+    #[inline]
     pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
         self.0.as_chunks_mut().0
     }
