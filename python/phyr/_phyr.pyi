@@ -337,6 +337,7 @@ def from_sgl(
     sgl1: Buffer, read: Callable[[int, int], Buffer] | None, *, granule: int = 4096
 ) -> Phyr: ...
 
+@final
 class Memory:
     def __new__(cls, size: int) -> Self: ...
     @property
