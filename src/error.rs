@@ -64,7 +64,7 @@ pub enum Error {
         /// Size of the blocks in bytes.
         page_size: u64,
     },
-    /// A list longer than 2^64 - 1 bytes.
+    /// A list whose granules, counted whole, have more than 2^64 - 1 bytes.
     TooLong {
         /// Bytes so far, whole granules.
         length: u64,
@@ -158,8 +158,8 @@ impl fmt::Display for Error {
             }
             Self::Unaligned { paddr, position, granule } => write!(
                 f,
-                "the boundary at position {position:#x}, before address {paddr:#x}, is inside the list \
-                 and not a multiple of granule {granule}"
+                "address {paddr:#x} cannot follow at position {position:#x}: it, or the end of what \
+                 comes before, is not a multiple of granule {granule}"
             ),
             Self::Block { paddr, length, page_size } => write!(
                 f,
@@ -168,8 +168,8 @@ impl fmt::Display for Error {
             ),
             Self::TooLong { length, nr_pages, granule } => write!(
                 f,
-                "a list of {length:#x} bytes cannot take {nr_pages:#x} more granules of {granule}: \
-                 its length would pass 2^64 - 1"
+                "whole granules of {granule} for {length:#x} bytes, and {nr_pages:#x} more, would \
+                 pass 2^64 - 1 bytes"
             ),
             Self::Outside { start, end, length } => {
                 write!(f, "bytes {start:#x} to {end:#x} are outside a list of {length:#x} bytes")

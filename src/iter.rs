@@ -20,9 +20,16 @@ pub struct Chunk {
 
 impl Chunk {
     /// Address of the last byte. There may be no address after it.
+    ///
+    /// # Panics
+    ///
+    /// If the chunk has no bytes or passes 2^64, as no chunk of a list does.
     #[must_use]
     pub const fn last(self) -> u64 {
-        self.paddr + (self.length - 1)
+        match self.length.checked_sub(1) {
+            Some(more) => self.paddr.checked_add(more).expect("a chunk ends below 2^64"),
+            None => panic!("a chunk has bytes"),
+        }
     }
 
     #[inline]

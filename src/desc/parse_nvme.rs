@@ -185,6 +185,9 @@ pub fn from_sgl<E>(
                         let bytes = length.into();
                         return Err(DescError::Ragged { bytes, record_size: 16 }.into());
                     }
+                    if address.checked_add(u64::from(length) - 1).is_none() {
+                        return Err(wrong("address", address).into());
+                    }
                     links.follow(address, index)?;
                     (at, bytes) = (address, length.into());
                     in_last = identifier == SglDescriptor::LAST_SEGMENT;

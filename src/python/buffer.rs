@@ -1,6 +1,6 @@
 //! Memory lent across the border: Python's arrays read here, columns read there.
 //!
-//! The only unsafe code of the bindings, but for the making of chunk tuples.
+//! Nearly all the unsafe code of the bindings; the rest makes tuples of chunks and fills slots.
 #![expect(unsafe_code, reason = "the buffer protocol is made of raw pointers")]
 
 use alloc::format;
@@ -82,6 +82,17 @@ impl Array {
                 ));
             }
             return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
+        }
+        let typed = |name| object.hasattr(name).unwrap_or(false);
+        if buffer.format().to_bytes() == b"B" && !typed("dtype") && !typed("typecode") {
+            return Err(error::new(
+                "ArrayTypeError",
+                format!(
+                    "{} holds bytes; say what the bytes hold, as in memoryview(x).cast('Q')",
+                    object.get_type(),
+                ),
+                error::NO_NUMBERS,
+            ));
         }
         let size = buffer.item_size();
         let item = match ElementType::from_format(buffer.format()) {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
+use super::error;
 use super::fill;
 use super::numbers::{Amount, Numbers};
 use super::phyr::{PyPhyr, view};
@@ -53,8 +54,12 @@ impl PyBuilder {
         py: Python<'_>,
         fill: impl FnOnce(&mut Builder) -> PyResult<()>,
     ) -> PyResult<()> {
-        let mut part = Builder::with(self.granule, self.lock().kind());
-        fill(&mut part)?;
+        let (kind, length) = {
+            let inner = self.lock();
+            (inner.kind(), inner.length())
+        };
+        let mut part = Builder::with(self.granule, kind);
+        fill(&mut part).map_err(|failure| error::further(py, failure, length))?;
         Ok(py.detach(|| self.lock().extend(&part.finish()))?)
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,6 +14,7 @@ use pyo3::types::PyType;
 use super::column::PyColumn;
 use super::numbers::{self, Key, Place};
 use super::phyr::hash;
+use crate::error::Error;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
 
@@ -30,7 +32,7 @@ use crate::phyr::Phyr;
 ///     ...     print(hex(paddr), hex(length))
 ///     0x7800 0x2800
 ///     0x200000 0x1000
-#[pyclass(name = "Chunks", module = "phyr", frozen)]
+#[pyclass(name = "Chunks", module = "phyr", frozen, sequence)]
 #[derive(Debug)]
 pub(crate) struct PyChunks(Phyr);
 
@@ -39,13 +41,23 @@ impl PyChunks {
         Self(phyr)
     }
 
-    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyColumn {
-        py.detach(|| {
-            let chunks = self.0.chunks();
-            let mut items = Vec::with_capacity(chunks.len());
-            chunks.for_each(|chunk| items.push(of(chunk)));
-            PyColumn::new(items)
-        })
+    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyResult<PyColumn> {
+        let mut items = Vec::new();
+        let count = self.0.nr_chunks();
+        if items.try_reserve_exact(self.0.chunks().len()).is_err() {
+            return Err(PyMemoryError::new_err(format!("no memory for {count} items")));
+        }
+        // Whole nodes at a time, a part of the list between two looks at signals.
+        for first in (0..count).step_by(COLUMN) {
+            let part = py.detach(|| {
+                let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
+                part.chunks().for_each(|chunk| items.push(of(chunk)));
+                Ok::<(), Error>(())
+            });
+            part?;
+            py.check_signals()?;
+        }
+        Ok(PyColumn::new(items))
     }
 
     fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
@@ -57,15 +69,15 @@ impl PyChunks {
 
 #[pymethods]
 impl PyChunks {
-    /// Addresses of all chunks, in bytes, as a column.
+    /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
     #[getter]
-    fn paddrs(&self, py: Python<'_>) -> PyColumn {
+    fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.paddr)
     }
 
-    /// Lengths of all chunks, in bytes, as a column.
+    /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
     #[getter]
-    fn lengths(&self, py: Python<'_>) -> PyColumn {
+    fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.length)
     }
 
@@ -97,17 +109,19 @@ impl PyChunks {
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
     fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
-        numbers::index_of(self.0.chunks(), chunk(value), (start, stop))
+        let wanted = chunk(value)?;
+        numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
 
     /// How many chunks equal `value`.
-    fn count(&self, value: &Bound<'_, PyAny>) -> usize {
-        let value = chunk(value);
-        self.0.chunks().filter(|&chunk| Some(chunk) == value).count()
+    fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let wanted = chunk(value)?;
+        let is_it = |chunk: &Chunk| Some(*chunk) == wanted;
+        Ok(value.py().detach(|| self.0.chunks().filter(is_it).count()))
     }
 
-    fn __contains__(&self, value: &Bound<'_, PyAny>) -> bool {
-        self.count(value) > 0
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.count(value)? > 0)
     }
 
     fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
@@ -133,12 +147,7 @@ impl PyChunks {
             Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
             Key::Slice(start, end) => {
                 numbers::check_step(key)?;
-                let position = |number| match self.0.chunk(number) {
-                    Ok((position, _)) => position,
-                    Err(_) => self.0.length(),
-                };
-                let part = self.0.slice(position(start), position(end))?;
-                Ok(Bound::new(py, Self(part))?.into_any())
+                Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())
             }
         }
     }
@@ -161,9 +170,18 @@ impl PyChunks {
 }
 
 /// The chunk that a pair of numbers is.
-fn chunk(value: &Bound<'_, PyAny>) -> Option<Chunk> {
-    value.extract().ok().map(|(paddr, length)| Chunk { paddr, length })
+fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
+    Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
 }
+
+/// Chunks `start` to `end` of a list, or up to its last.
+fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
+    let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
+    phyr.slice(position(start), position(end))
+}
+
+/// Items of a column made at a time.
+const COLUMN: usize = 1 << 20;
 
 /// Chunks found at a time.
 const BATCH: usize = 256;

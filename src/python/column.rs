@@ -2,8 +2,10 @@
 
 use core::ffi::c_int;
 
+use alloc::format;
 use alloc::vec::Vec;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyMemoryView, PySlice};
@@ -20,7 +22,7 @@ use super::numbers::{self, Key};
 ///     >>> from phyr import Phyr
 ///     >>> memoryview(Phyr.from_pfns([1, 2, 9]).chunks.paddrs).tolist()
 ///     [4096, 36864]
-#[pyclass(name = "Column", module = "phyr", frozen)]
+#[pyclass(name = "Column", module = "phyr", frozen, sequence)]
 #[derive(Debug)]
 pub(crate) struct PyColumn {
     items: Vec<u64>,
@@ -33,6 +35,30 @@ impl PyColumn {
     pub(super) fn new(items: Vec<u64>) -> Self {
         let shape = items.len().cast_signed();
         Self { items, shape, stride: size_of::<u64>().cast_signed() }
+    }
+
+    /// A column of `count` items, made a block at a time: in between the interpreter may handle
+    /// signals.
+    pub(super) fn collect(
+        py: Python<'_>,
+        count: u64,
+        mut items: impl Iterator<Item = u64> + Send,
+    ) -> PyResult<Self> {
+        const BLOCK: usize = 1 << 20;
+
+        let mut column = Vec::new();
+        let room = usize::try_from(count).ok().map(|count| column.try_reserve_exact(count));
+        if !matches!(room, Some(Ok(()))) {
+            return Err(PyMemoryError::new_err(format!("no memory for {count} items")));
+        }
+        loop {
+            let before = column.len();
+            py.detach(|| column.extend(items.by_ref().take(BLOCK)));
+            if column.len() == before {
+                return Ok(Self::new(column));
+            }
+            py.check_signals()?;
+        }
     }
 
     pub(super) fn items(&self) -> &[u64] {
@@ -73,9 +99,12 @@ impl PyColumn {
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
                 let (mut at, step) = (indices.start, indices.step);
                 let list = PyList::empty(py);
-                for _ in 0..indices.slicelength {
+                for done in 1..=indices.slicelength {
                     list.append(self.items[at.unsigned_abs()])?;
                     at += step;
+                    if done % (1 << 16) == 0 {
+                        py.check_signals()?;
+                    }
                 }
                 Ok(list.into_any())
             }
@@ -96,13 +125,18 @@ impl PyColumn {
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
     fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
-        numbers::index_of(self.items.iter().copied(), value.extract().ok(), (start, stop))
+        let wanted = numbers::wanted(value)?;
+        numbers::index_of(value.py(), self.items.iter().copied(), wanted, (start, stop))
     }
 
     /// How many items equal `value`.
-    fn count(&self, value: &Bound<'_, PyAny>) -> usize {
-        let value = value.extract::<u64>().ok();
-        self.items.iter().filter(|&&item| Some(item) == value).count()
+    fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let wanted = numbers::wanted::<u64>(value)?;
+        Ok(value.py().detach(|| self.items.iter().filter(|&&item| Some(item) == wanted).count()))
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.count(value)? > 0)
     }
 
     fn __repr__(&self) -> alloc::string::String {

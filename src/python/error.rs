@@ -1,5 +1,6 @@
 //! Core errors as Python exceptions: the only place where the two meet.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 
 use pyo3::prelude::*;
@@ -44,6 +45,21 @@ fn make<'py>(
     }
     let class = py.import("phyr.errors")?.getattr(class)?;
     Ok(PyErr::from_value(class.call(args, Some(&keywords))?))
+}
+
+/// An exception about a part of a list, which comes after `length` bytes of it.
+pub(super) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
+    if length > 0 && failure.value(py).hasattr("position").unwrap_or(false) {
+        // The position counts from the start of the part.
+        let note = format!("the builder held {length:#x} bytes before");
+        let noted = failure.value(py).call_method1("add_note", (note,));
+        let moved = failure
+            .value(py)
+            .getattr("position")
+            .and_then(|position| failure.value(py).setattr("position", position.add(length)?));
+        return noted.map(drop).and(moved).err().unwrap_or(failure);
+    }
+    failure
 }
 
 impl From<Error> for PyErr {

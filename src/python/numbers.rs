@@ -31,6 +31,7 @@ impl<'py> Numbers<'py> {
         }
         match object.try_iter() {
             Ok(iterator) => Ok(Self::Iterator { iterator, at: 0 }),
+            Err(failure) if !failure.is_instance_of::<PyTypeError>(object.py()) => Err(failure),
             Err(_) => Err(error::new(
                 "ArrayTypeError",
                 format!("{} is neither an array nor an iterable of int", object.get_type()),
@@ -119,7 +120,10 @@ pub(super) fn for_each_pair_of(
     let not_pairs = |what: String| error::new("ArrayTypeError", what, error::NO_NUMBERS);
     let mut pairs = pairs
         .try_iter()
-        .map_err(|_| {
+        .map_err(|failure| {
+            if !failure.is_instance_of::<PyTypeError>(py) {
+                return failure;
+            }
             not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
         })?
         .zip(0_u64..);
@@ -128,9 +132,11 @@ pub(super) fn for_each_pair_of(
         block.clear();
         for (pair, at) in pairs.by_ref().take(BLOCK) {
             let pair = pair?;
-            let Ok(2) = pair.len() else {
-                return Err(not_pairs(format!("item {at} is not a pair (paddr, length)")));
-            };
+            match pair.len() {
+                Ok(2) => (),
+                Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
+                _ => return Err(not_pairs(format!("item {at} is not a pair (paddr, length)"))),
+            }
             block.push((number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?));
         }
         if block.is_empty() {
@@ -258,9 +264,29 @@ pub(super) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr 
     error::new("PositionError", message, numbers.into_iter().flatten())
 }
 
+/// What is looked for in a sequence; `None` if it cannot be in there.
+pub(super) fn wanted<'py, T>(value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    match value.extract() {
+        Ok(value) => Ok(Some(value)),
+        Err(failure) if is_misfit(&failure, value.py()) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether an exception says that a value is of the wrong type or size, and nothing else.
+fn is_misfit(failure: &PyErr, py: Python<'_>) -> bool {
+    failure.is_instance_of::<PyTypeError>(py)
+        || failure.is_instance_of::<PyOverflowError>(py)
+        || failure.is_instance_of::<PyValueError>(py)
+}
+
 /// What `sequence.index(value, start, stop)` returns, for items of Rust.
-pub(super) fn index_of<T: PartialEq>(
-    mut items: impl ExactSizeIterator<Item = T>,
+pub(super) fn index_of<T: PartialEq + Send + Sync>(
+    py: Python<'_>,
+    mut items: impl ExactSizeIterator<Item = T> + Send,
     value: Option<T>,
     (start, stop): (isize, isize),
 ) -> PyResult<usize> {
@@ -272,10 +298,12 @@ pub(super) fn index_of<T: PartialEq>(
     let (start, stop) = (place(start), place(stop));
     let found = value.and_then(|value| {
         let rest = stop.saturating_sub(start);
-        if start > 0 {
-            items.nth(start - 1);
-        }
-        items.take(rest).position(|item| item == value)
+        py.detach(|| {
+            if start > 0 {
+                items.nth(start - 1);
+            }
+            items.take(rest).position(|item| item == value)
+        })
     });
     found.map(|at| start + at).ok_or_else(|| PyValueError::new_err("no such item"))
 }

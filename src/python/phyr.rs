@@ -2,12 +2,11 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use std::hash::DefaultHasher;
 
-use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
 
@@ -259,17 +258,8 @@ impl PyPhyr {
     ///     >>> [hex(paddr) for paddr in phyr.pages(0x1_0000)]
     ///     ['0x10000', '0x20000', '0x90000']
     fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
-        py.detach(|| {
-            let pages = self.0.pages(page_size.0)?;
-            let count = pages.remaining();
-            let mut items = Vec::new();
-            let room = usize::try_from(count).ok().map(|count| items.try_reserve_exact(count));
-            if !matches!(room, Some(Ok(()))) {
-                return Err(PyMemoryError::new_err(format!("no memory for {count} addresses")));
-            }
-            pages.for_each(|paddr| items.push(paddr));
-            Ok(PyColumn::new(items))
-        })
+        let pages = py.detach(|| self.0.pages(page_size.0))?;
+        PyColumn::collect(py, pages.remaining(), pages)
     }
 
     /// Return the bytes before `position` and those from it on, as two lists. O(1).
@@ -378,6 +368,14 @@ impl PyPhyr {
 
     fn __contains__(&self, _item: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.__iter__().map(|()| false)
+    }
+
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
+        slf
     }
 
     fn __reduce__<'py>(

@@ -1,7 +1,10 @@
 """Copies for devices that cannot reach the memory itself: bounce pages."""
 
+from collections.abc import Mapping
+
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
+from phyr.iommu.bus_offset import BusOffset
 from phyr.iommu.protocols import Direction, Memory, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
@@ -87,44 +90,47 @@ class Bounce:
     Args:
         staging: Where the copies live; their addresses must be within reach.
         dma_mask: Highest bus address that the device can put out, ``2**32 - 1`` for 32 bits.
-        offset: Bytes added to physical addresses to make bus addresses.
+        offset: Bytes added to the addresses of RAM to make bus addresses.
+        providers: For each provider of MMIO that a switch routes to, the bytes added to its
+            addresses.
 
     Source:
         What ``dma_capable()`` and ``swiotlb_map()`` do, kernel/dma, Linux.
     """
 
-    def __init__(self, staging: Staging, *, dma_mask: int, offset: int = 0) -> None:
+    def __init__(
+        self,
+        staging: Staging,
+        *,
+        dma_mask: int,
+        offset: int = 0,
+        providers: Mapping[int, int] | None = None,
+    ) -> None:
         """Keep what is reachable."""
         self.staging = staging
+        self.routes = BusOffset(offset, providers)
         self.dma_mask = dma_mask
         self.offset = offset
         # By identity of the list handed out, which is kept so that the number stays its own.
         self._mapped: dict[int, tuple[Phyr, list[Copy]]] = {}
 
-    def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
         """Return the bus addresses of `phyr`, or of copies of what is out of reach.
 
         Where all is within reach and bus addresses are physical ones, that is `phyr` itself.
 
         Raises:
-            MismatchError: A chunk out of reach is a device's own memory.
+            MismatchError: A chunk out of reach is a device's own memory, or no route leads to it.
             RangeError: A bus address would be below 0, or `offset` is not a multiple of the
                 granule.
             Exception: The pool's own, if it has no such pages; nothing is then kept.
         """
+        if phyr.kind != "ram":
+            return self._map_mmio(phyr, direction)
         reach = self.dma_mask - self.offset
         number = first_beyond(phyr, reach) if reach >= 0 else 0
         if number is None or not phyr:
             return shift(phyr, self.offset)
-        if phyr.kind != "ram":
-            paddr, length = phyr.chunks[number]
-            raise MismatchError(
-                f"chunk {number}, {paddr:#x}+{length:#x}, is beyond the reach of {reach:#x}, and "
-                f"memory of kind {phyr.kind!r} cannot be bounced",
-                number=number,
-                paddr=paddr,
-                length=length,
-            )
         copies: list[Copy] = []
         try:
             dma = self._build(phyr, phyr.chunks.position(number), reach, copies)
@@ -153,6 +159,21 @@ class Bounce:
                 builder.extend(staged.copy)
             position += length
         return shift(builder.finish(), self.offset)
+
+    def _map_mmio(self, phyr: Phyr, direction: Direction) -> Phyr:
+        """Return the bus addresses of a device's own memory, all of them within reach."""
+        dma = self.routes.map(phyr, direction)
+        number = first_beyond(dma, self.dma_mask)
+        if number is None:
+            return dma
+        paddr, length = phyr.chunks[number]
+        raise MismatchError(
+            f"chunk {number}, {paddr:#x}+{length:#x}, is beyond the reach of {self.dma_mask:#x}, "
+            f"and memory of kind {phyr.kind!r} cannot be bounced",
+            number=number,
+            paddr=paddr,
+            length=length,
+        )
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Bring back what the device wrote, and give the pages back."""
