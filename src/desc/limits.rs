@@ -120,6 +120,13 @@ impl Cut {
         (paddr & self.align == 0 && is_free).then_some(step)
     }
 
+    /// The size of blocks, less one, and its log2, where segments are aligned blocks of one size.
+    #[inline(always)]
+    pub(crate) fn block(self) -> Option<(u64, u32)> {
+        let is_block = self.boundary == u64::MAX && self.align == self.more;
+        is_block.then_some((self.more, self.more.trailing_ones()))
+    }
+
     /// How many segments of `step` bytes there are in `length`.
     #[inline(always)]
     pub(crate) fn steps(length: u64, step: NonZeroU64) -> u64 {

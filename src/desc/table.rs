@@ -250,28 +250,44 @@ impl<L: Layout> Wide for Encode<'_, L> {
             }
             return (both, both, position);
         }
+        let block = cut.block();
         let (mut taken, mut at) = (0, 0);
         for rest in chunks {
+            // Whole blocks, and room to write over some of what follows them: no more questions.
+            if let Some((mask, lg2)) = block
+                && (rest.paddr | rest.length) & mask == 0
+                && rest.length >> lg2 <= (room - at).saturating_sub(ROUND) as u64
+            {
+                let count = usize::try_from(rest.length >> lg2).unwrap_or(room);
+                let out = &mut out[at * size_of::<L::Bytes>()..];
+                let mut segment = Chunk { paddr: rest.paddr, length: mask + 1 };
+                let rounds = out.chunks_exact_mut(ROUND * size_of::<L::Bytes>());
+                let mut place = position;
+                for out in rounds.take(count.div_ceil(ROUND)) {
+                    write_run(layout, &mut segment, &mut place, out);
+                }
+                position += rest.length;
+                at += count;
+                taken += 1;
+                continue;
+            }
             while rest.length > 0 {
                 if at == room {
                     return (taken, at, position);
                 }
                 let out = &mut out[at * size_of::<L::Bytes>()..];
-                if let Some(step) = cut.step(rest.paddr)
-                    && rest.length >= step.get()
-                {
-                    let count = Cut::steps(rest.length, step);
-                    let count = usize::try_from(count).unwrap_or(room).min(room - at);
-                    let segment = Chunk { paddr: rest.paddr, length: step.get() };
-                    write_steps(layout, segment, position, count, out);
-                    at += count;
-                    position += take(rest, step.get() * count as u64).length;
-                } else {
-                    let segment = cut_one(cut, rest);
-                    put(out, &layout.bytes(layout.data(segment, position)));
-                    at += 1;
-                    position += segment.length;
-                }
+                let (mut segment, count) = match cut.step(rest.paddr) {
+                    Some(step) if rest.length >= step.get() => {
+                        let count = Cut::steps(rest.length, step);
+                        let count = usize::try_from(count).unwrap_or(room).min(room - at);
+                        (Chunk { paddr: rest.paddr, length: step.get() }, count)
+                    }
+                    _ => (Chunk { length: cut.length(*rest), ..*rest }, 1),
+                };
+                take(rest, segment.length * count as u64);
+                let out = &mut out[..count * size_of::<L::Bytes>()];
+                write_run(layout, &mut segment, &mut position, out);
+                at += count;
             }
             taken += 1;
         }
@@ -279,27 +295,18 @@ impl<L: Layout> Wide for Encode<'_, L> {
     }
 }
 
-/// Writes `count` segments that follow each other, all of one length.
+/// Records of a run written at a time: what is too much is written over.
+const ROUND: usize = 8;
+
+/// Fills `out` with segments of one length that follow each other; moves `segment` and `position`
+/// past them.
 #[inline(always)]
-fn write_steps<L: Layout>(layout: &L, first: Chunk, position: u64, count: usize, out: &mut [u8]) {
-    /// Records written at a time: what is too much is written over, or never counted.
-    const BLOCK: usize = 8;
-    let record = |index: usize| {
-        // What wraps is not counted.
-        let offset = first.length.wrapping_mul(index as u64);
-        let segment = Chunk { paddr: first.paddr.wrapping_add(offset), ..first };
-        layout.bytes(layout.data(segment, position.wrapping_add(offset)))
-    };
-    let size = size_of::<L::Bytes>();
-    let mut at = 0;
-    for block in out.chunks_exact_mut(BLOCK * size).take(count.div_ceil(BLOCK)) {
-        for (index, slot) in block.chunks_exact_mut(size).enumerate() {
-            put(slot, &record(at + index));
-        }
-        at += BLOCK;
-    }
-    for (index, slot) in (at..count).zip(out.chunks_exact_mut(size).skip(at)) {
-        put(slot, &record(index));
+fn write_run<L: Layout>(layout: &L, segment: &mut Chunk, position: &mut u64, out: &mut [u8]) {
+    for slot in out.chunks_exact_mut(size_of::<L::Bytes>()) {
+        put(slot, &layout.bytes(layout.data(*segment, *position)));
+        // Wraps only where nothing of the list is left.
+        segment.paddr = segment.paddr.wrapping_add(segment.length);
+        *position = position.wrapping_add(segment.length);
     }
 }
 
