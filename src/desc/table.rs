@@ -86,13 +86,16 @@ pub struct Table<L> {
     layout: L,
     cut: Cut,
     shape: Shape,
+    /// Whether every chunk is a segment, and none is cut.
+    is_whole: bool,
 }
 
 impl<L: Layout> Table<L> {
     /// A table of `nr_data` segments, which is what `cut` makes of the list.
     pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut, nr_data: u64) -> Self {
         let shape = Shape::new(nr_data, layout.slots());
-        Self { phyr, layout, cut, shape }
+        let is_whole = nr_data == phyr.nr_chunks();
+        Self { phyr, layout, cut, shape, is_whole }
     }
 
     pub(crate) fn layout(&self) -> &L {
@@ -166,11 +169,12 @@ const FEW: usize = 8;
 const MANY: usize = 256;
 
 impl<L: Layout> Table<L> {
-    /// Fills `out`, which has room for no more records than there are; returns the bytes left.
+    /// Fills `out`, which has room for no more records than there are; returns the bytes left. Reads
+    /// up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(&self, place: &mut Place, mut out: &mut [u8]) -> usize {
         // A place of another table may lie beyond; there, nothing is left.
         let mut chunks = self.phyr.chunks_from(place.position.min(self.phyr.length()));
-        let is_idle = self.cut.is_idle(self.phyr.length());
+        let is_whole = self.is_whole;
         let mut ahead = [NOTHING; AHEAD];
         // Chunks read and not yet written, the first perhaps in part.
         let (mut at, mut end) = (0, 0);
@@ -190,7 +194,7 @@ impl<L: Layout> Table<L> {
                 let bytes = &mut out[..bulk * size_of::<L::Bytes>()];
                 let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[at..end]);
                 let position = place.position;
-                let encode = Encode { layout, cut, is_idle, chunks, out: bytes, position };
+                let encode = Encode { layout, cut, is_whole, chunks, out: bytes, position };
                 let (taken, records);
                 (taken, records, place.position) = wide::run(encode);
                 at += taken;
@@ -227,7 +231,7 @@ fn put<B: AsRef<[u8]>>(out: &mut [u8], bytes: &B) {
 struct Encode<'a, L> {
     layout: &'a L,
     cut: Cut,
-    is_idle: bool,
+    is_whole: bool,
     /// Those that are written lose their bytes if they had to be cut.
     chunks: &'a mut [Chunk],
     out: &'a mut [u8],
@@ -240,10 +244,10 @@ impl<L: Layout> Wide for Encode<'_, L> {
 
     #[inline(always)]
     fn run(self) -> (usize, usize, u64) {
-        let Self { layout, cut, is_idle, chunks, out, mut position } = self;
+        let Self { layout, cut, is_whole, chunks, out, mut position } = self;
         let room = out.len() / size_of::<L::Bytes>();
         let both = room.min(chunks.len());
-        if is_idle || cut.leaves(&chunks[..both]) {
+        if is_whole || cut.leaves(&chunks[..both]) {
             for (slot, &chunk) in out.chunks_exact_mut(size_of::<L::Bytes>()).zip(&*chunks) {
                 put(slot, &layout.bytes(layout.data(chunk, position)));
                 position += chunk.length;
