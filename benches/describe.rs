@@ -1,10 +1,14 @@
 //! What does it cost to write descriptors?
 //!
 //! Each turn writes all descriptors of a list to the same memory. Beside phyr stands a plain loop
-//! over `Vec<(u64, u64)>`, as C would have it, which writes the same bytes. `cargo bench --bench
-//! describe`; `PHYR_BENCH_N` sets the number of pages.
+//! over `Vec<(u64, u64)>`, as C would have it, which writes the same bytes: over the merged ranges
+//! that phyr stands for, and over one pair a page, as pinning hands them out, which the loop merges
+//! on the way where the format has ranges. `cargo bench --bench describe`; `PHYR_BENCH_N` sets the
+//! number of pages.
 
 mod common;
+
+use std::iter;
 
 use common::harness::{Race, Settings, Table};
 use common::workloads::{PAGE, Workload};
@@ -38,18 +42,30 @@ fn main() {
         builder.append(1 << 50, nr_pages as u64 * 16 + (1 << 20)).expect("one chunk");
         let lists = builder.finish();
 
+        let singles: Vec<(u64, u64)> = pages.iter().map(|&page| (page, PAGE)).collect();
+        let (ranges, each) = (|| pairs.iter().copied(), || singles.iter().copied());
+        let joined = || join(&singles);
+
         let [sg, bvec, pvec, prp, sgl, mtt] = &mut tables;
-        race(workload, sg, settings, &scatterlist(&phyr), |out| write_sg(&pairs, out));
-        race(workload, bvec, settings, &bio_vecs(&phyr), |out| write_bvecs(&pairs, out));
+        let run = Run { workload, settings };
+        let table = scatterlist(&phyr);
+        run.race(sg, &table, |out| write_sg(ranges(), out), |out| write_sg(joined(), out));
+        let table = bio_vecs(&phyr);
+        run.race(bvec, &table, |out| write_bvecs(ranges(), out), |out| write_bvecs(joined(), out));
         let table = desc::Table::phys_vecs(&phyr, Limits::default()).expect("no limits");
-        race(workload, pvec, settings, &table, |out| write_phys_vecs(&pairs, out));
+        run.race(
+            pvec,
+            &table,
+            |out| write_phys_vecs(ranges(), out),
+            |out| write_phys_vecs(joined(), out),
+        );
         let table = Prp::new(&phyr, &lists, PAGE).expect("whole pages").lists;
-        race(workload, prp, settings, &table, |out| write_prps(&pairs, out));
+        run.race(prp, &table, |out| write_prps(ranges(), out), |out| write_prps(each(), out));
         let table = SegmentList::new(&phyr, &lists, PAGE, Limits::default());
         let table = table.expect("no limits").segments;
-        race(workload, sgl, settings, &table, |out| write_sgl(&pairs, out));
+        run.race(sgl, &table, |out| write_sgl(ranges(), out), |out| write_sgl(joined(), out));
         let table = desc::page_list(&phyr, PAGE, 3, ByteOrder::Big).expect("whole pages");
-        race(workload, mtt, settings, &table, |out| write_mtt(&pairs, out));
+        run.race(mtt, &table, |out| write_mtt(ranges(), out), |out| write_mtt(each(), out));
     }
     for table in &tables {
         println!("{table}");
@@ -66,24 +82,43 @@ fn bio_vecs(phyr: &Phyr) -> impl Fill {
     desc::Table::bio_vecs(phyr, pages, Limits::default()).expect("no limits")
 }
 
-/// Both write the same bytes; then they race.
-fn race(
+/// A workload, and how often to run it.
+#[derive(Clone, Copy)]
+struct Run {
     workload: Workload,
-    times: &mut Table,
     settings: Settings,
-    table: &impl Fill,
-    plain: impl Fn(&mut [u8]) -> usize,
-) {
-    let count = usize::try_from(table.nr_records()).expect("as many as pages, at most");
-    let size = count * table.record_size();
-    let (mut ours, mut theirs) = (vec![0; size], vec![0; size]);
-    assert_eq!(table.fill(&mut Place::default(), &mut ours), size);
-    assert_eq!(plain(&mut theirs), size);
-    assert!(ours == theirs, "{}: the bytes differ", workload.name());
-    let mut race = Race::default();
-    race.add("plain loop", count, || plain(&mut theirs));
-    race.add("phyr", count, || table.fill(&mut Place::default(), &mut ours));
-    times.times(workload.name(), &race.run(settings));
+}
+
+impl Run {
+    /// All write the same bytes; then they race. The loop over single pages only where there is
+    /// something to merge.
+    fn race(
+        self,
+        times: &mut Table,
+        table: &impl Fill,
+        plain: impl Fn(&mut [u8]) -> usize,
+        paged: impl Fn(&mut [u8]) -> usize,
+    ) {
+        let name = self.workload.name();
+        let count = usize::try_from(table.nr_records()).expect("as many as pages, at most");
+        let size = count * table.record_size();
+        let [mut ours, mut theirs, mut singly] = [(); 3].map(|()| vec![0; size]);
+        assert_eq!(table.fill(&mut Place::default(), &mut ours), size);
+        assert_eq!(plain(&mut theirs), size);
+        assert_eq!(paged(&mut singly), size);
+        assert!(ours == theirs && ours == singly, "{name}: the bytes differ");
+        let mut race = Race::default();
+        race.add("plain loop", count, || plain(&mut theirs));
+        race.add("phyr", count, || table.fill(&mut Place::default(), &mut ours));
+        let mut timings = race.run(self.settings);
+        if matches!(self.workload, Workload::Huge2m | Workload::Contig) {
+            // By itself: many pages would drive what the others read out of the caches.
+            let mut race = Race::default();
+            race.add("plain loop over pages", count, || paged(&mut singly));
+            timings.extend(race.run(self.settings));
+        }
+        times.times(name, &timings);
+    }
 }
 
 fn merge(pages: &[u64]) -> Vec<(u64, u64)> {
@@ -95,6 +130,18 @@ fn merge(pages: &[u64]) -> Vec<(u64, u64)> {
         }
     }
     pairs
+}
+
+/// Ranges, found while walking over single pages.
+fn join(singles: &[(u64, u64)]) -> impl Iterator<Item = (u64, u64)> {
+    let mut left = singles.iter().copied().peekable();
+    iter::from_fn(move || {
+        let (paddr, mut length) = left.next()?;
+        while left.next_if(|&(next, _)| next == paddr + length).is_some() {
+            length += PAGE;
+        }
+        Some((paddr, length))
+    })
 }
 
 /// Records written one after the other, as through a C pointer.
@@ -125,10 +172,10 @@ fn to_page(paddr: u64) -> u64 {
     VMEMMAP + paddr / PAGE * 64
 }
 
-fn write_sg(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_sg(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<32>::new(out);
     let last = out.slots.len() - 1;
-    for &(mut paddr, mut length) in pairs {
+    for (mut paddr, mut length) in pairs {
         while length > 0 {
             if out.at % 128 == 127 && out.at != last {
                 out.put(&[((out.at as u64 + 1) * 32) | 1, 0, 0, 0]);
@@ -143,9 +190,9 @@ fn write_sg(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
     out.bytes()
 }
 
-fn write_bvecs(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_bvecs(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<16>::new(out);
-    for &(mut paddr, mut length) in pairs {
+    for (mut paddr, mut length) in pairs {
         while length > 0 {
             let part = length.min(MOST);
             out.put(&[to_page(paddr), part | ((paddr % PAGE) << 32)]);
@@ -156,19 +203,19 @@ fn write_bvecs(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
     out.bytes()
 }
 
-fn write_phys_vecs(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_phys_vecs(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<16>::new(out);
-    for &(paddr, length) in pairs {
+    for (paddr, length) in pairs {
         out.put(&[paddr, length]);
     }
     out.bytes()
 }
 
-fn write_prps(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_prps(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<8>::new(out);
     let last = out.slots.len() - 1;
     let mut is_first = true;
-    for &(mut paddr, mut length) in pairs {
+    for (mut paddr, mut length) in pairs {
         while length > 0 {
             if is_first {
                 is_first = false;
@@ -185,10 +232,10 @@ fn write_prps(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
     out.bytes()
 }
 
-fn write_sgl(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_sgl(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<16>::new(out);
     let count = out.slots.len();
-    for &(mut paddr, mut length) in pairs {
+    for (mut paddr, mut length) in pairs {
         while length > 0 && count > 0 {
             if out.at % 256 == 255 && out.at + 1 != count {
                 let next = out.at + 1;
@@ -205,9 +252,9 @@ fn write_sgl(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
     out.bytes()
 }
 
-fn write_mtt(pairs: &[(u64, u64)], out: &mut [u8]) -> usize {
+fn write_mtt(pairs: impl Iterator<Item = (u64, u64)>, out: &mut [u8]) -> usize {
     let mut out = Out::<8>::new(out);
-    for &(mut paddr, mut length) in pairs {
+    for (mut paddr, mut length) in pairs {
         while length > 0 {
             out.put(&[(paddr | 3).swap_bytes()]);
             paddr += PAGE;

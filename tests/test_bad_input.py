@@ -485,3 +485,46 @@ def test_a_phyr_is_made_by_its_constructors_only() -> None:
         Phyr()
     with pytest.raises(TypeError):
         type(Phyr.from_pfns([]).chunks)()
+
+
+@pytest.mark.parametrize("wrap", [memoryview, lambda data: memoryview(bytearray(data))])
+def test_bytes_behind_a_view_are_not_taken_for_page_numbers(
+    wrap: Callable[[bytes], object],
+) -> None:
+    # The same bytes must not mean two different lists.
+    data = bytes(16)
+    for take in (Phyr.from_pfns, Phyr.from_pages, Builder().extend_pfns):
+        with pytest.raises(ArrayTypeError, match=r"cast\('Q'\)"):
+            take(wrap(data))  # type: ignore[arg-type]
+    assert Phyr.from_pfns(memoryview(data).cast("Q")) == Phyr.from_pfns(data)
+
+
+def test_what_an_object_raises_comes_out_as_it_is() -> None:
+    class Rude:
+        def __len__(self) -> int:
+            raise KeyboardInterrupt
+
+        def __iter__(self) -> object:
+            raise ZeroDivisionError
+
+        def __index__(self) -> int:
+            raise KeyboardInterrupt
+
+    chunks = Phyr.from_pfns([1]).chunks
+    with pytest.raises(KeyboardInterrupt):
+        Phyr.from_chunks([Rude()])  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        Phyr.from_pfns(Rude())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        chunks.count((1, Rude()))
+    with pytest.raises(KeyboardInterrupt):
+        chunks.paddrs.index(Rude())
+
+
+def test_a_batch_that_fails_names_its_place_in_the_whole() -> None:
+    builder = Builder()
+    builder.append(0x1_0000, 0x1_0000)
+    with pytest.raises(AlignmentError) as caught:
+        builder.extend_chunks([(0x1000, 0x10), (0x5000, 0x1000)])
+    assert caught.value.position == 0x1_0010
+    assert builder.length == 0x1_0000

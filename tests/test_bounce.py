@@ -87,11 +87,16 @@ def test_a_device_that_reaches_nothing_gets_nothing() -> None:
 def test_a_devices_own_memory_is_never_bounced() -> None:
     memory = machine()
     mmio = Phyr.from_pages([NEAR, FAR], kind="mmio:4")
+    device = bounce(memory)
+    with pytest.raises(MismatchError, match="no route to provider 4"):
+        dma_map(mmio, device, BOTH)
+    routed = Bounce(device.staging, dma_mask=device.dma_mask, offset=0x7000, providers={4: -0x1000})
     with pytest.raises(MismatchError, match="mmio:4") as caught:
-        dma_map(mmio, bounce(memory), BOTH)
+        dma_map(mmio, routed, BOTH)
     names(caught.value, 1, FAR, 0x1000)
-    with dma_map(mmio[:4096], bounce(memory), BOTH) as mapping:
-        assert mapping.dma[0] == NEAR
+    with dma_map(mmio[:4096], routed, BOTH) as mapping:
+        # The provider's offset, not that of RAM.
+        assert mapping.dma[0] == NEAR - 0x1000
 
 
 def test_a_pool_that_runs_dry_leaves_nothing() -> None:

@@ -315,3 +315,15 @@ def test_every_order_is_counted() -> None:
         assert one.stats().nr_entries == 1
     ladder = Phyr.from_chunks([(4096, (1 << 63) - 4096)])
     assert ladder.orders() == dict.fromkeys(range(51), 1)
+
+
+def test_numpy_takes_chunks_for_a_sequence() -> None:
+    assert np.array(built(THREE).chunks).shape == (3, 2)
+
+
+def test_what_is_looked_for_may_be_anything() -> None:
+    chunks = built(THREE).chunks
+    assert chunks.count("chunk") == 0
+    assert chunks[1] in chunks
+    assert chunks.paddrs.count("page") == 0
+    assert chunks.paddrs[0] in chunks.paddrs

@@ -480,3 +480,9 @@ def test_a_kind_has_one_name(given_kind: str, shown: str) -> None:
     assert Phyr.from_pfns([1], kind=given_kind).kind == shown
     assert Builder(4096, given_kind).kind == shown
     assert Phyr.from_pfns([1], kind=given_kind) == Phyr.from_pfns([1], kind=shown)
+
+
+def test_a_copy_of_what_never_changes_is_itself() -> None:
+    phyr = Phyr.from_pfns([1, 5])
+    assert copy.copy(phyr) is phyr
+    assert copy.deepcopy([phyr])[0] is phyr

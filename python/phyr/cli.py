@@ -41,11 +41,15 @@ def _refusing() -> Iterator[None]:
         raise _Refusal(getattr(error, "strerror", None) or str(error)) from error
 
 
+_DIGITS = 20
+
+
 def _take_pid(_context: click.Context, _parameter: click.Parameter, value: str) -> "Pid":
     """Take a process number, or ``self``."""
     if value == "self":
         return "self"
-    if value.isascii() and value.isdigit() and int(value):
+    # No number that the system could mean has more digits, and Python refuses to read some.
+    if value.isascii() and value.isdigit() and len(value) <= _DIGITS and int(value):
         return int(value)
     raise click.BadParameter(f"{value!r} is neither a process number nor 'self'.")
 
@@ -56,7 +60,7 @@ def _take_size(_context: click.Context, _parameter: click.Parameter, value: str)
 
     digits = value.upper().removesuffix("B").removesuffix("I").rstrip()
     number, unit = (digits[:-1].rstrip(), digits[-1:]) if digits[-1:] in "KMG" else (digits, "")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
         raise click.BadParameter(f"{value!r} is no size such as 5000, 64K or '2 MiB'.")
     size = int(number) << _UNITS[unit]
     if not 0 < size <= LONGEST:

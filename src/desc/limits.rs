@@ -98,13 +98,14 @@ impl Cut {
         self.boundary == u64::MAX && length.saturating_add(self.align) <= self.more
     }
 
-    /// Whether none of `chunks` is cut.
+    /// Whether it is plain that none of `chunks` is cut.
     #[inline(always)]
     pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
-        // Neither sum wraps, since no chunk passes 2^64.
+        // All ends in one number, which is no less than the largest, and cheaper to find. Neither
+        // sum wraps, since no chunk passes 2^64.
         let reach = |mask| {
             let ends = chunks.iter().map(|chunk| (chunk.paddr & mask) + (chunk.length - 1));
-            ends.fold(0, u64::max)
+            ends.fold(0, |all, end| all | end)
         };
         reach(self.align) <= self.more
             && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
@@ -117,6 +118,13 @@ impl Cut {
         let is_free = self.boundary == u64::MAX
             || step.is_power_of_two() && self.more <= self.boundary && paddr & self.more == 0;
         (paddr & self.align == 0 && is_free).then_some(step)
+    }
+
+    /// The size of blocks, less one, and its log2, where segments are aligned blocks of one size.
+    #[inline(always)]
+    pub(crate) fn block(self) -> Option<(u64, u32)> {
+        let is_block = self.boundary == u64::MAX && self.align == self.more;
+        is_block.then_some((self.more, self.more.trailing_ones()))
     }
 
     /// How many segments of `step` bytes there are in `length`.

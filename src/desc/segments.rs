@@ -1,13 +1,12 @@
 //! The walk that every format shares: chunks, cut where the limits say.
 
+use core::fmt;
 use core::iter::{self, FusedIterator};
-use core::{fmt, mem, slice};
 
 use super::limits::{Cut, check_boundaries};
 use super::{DescError, Limits};
 use crate::iter::{Chunk, Chunks};
 use crate::phyr::Phyr;
-use crate::wide::{self, Wide};
 
 /// The segments of a list under a device's limits, in order: the largest that fit, greedily.
 ///
@@ -30,9 +29,7 @@ pub struct Segments<'a> {
     /// What is left of the chunk being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
-    /// Whether nothing can be cut.
-    is_idle: bool,
-    /// Chunks read ahead and not yet cut: those from `at` to `end`. None while chunks need no cuts.
+    /// Chunks read ahead and not yet cut: those from `at` to `end`.
     ahead: [Chunk; AHEAD],
     at: usize,
     end: usize,
@@ -62,20 +59,7 @@ impl<'a> Segments<'a> {
     pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
         // A place of another table may lie beyond; there, nothing is left.
         let chunks = phyr.chunks_from(position.min(phyr.length()));
-        Self {
-            chunks,
-            rest: NOTHING,
-            cut,
-            is_idle: cut.is_idle(phyr.length()),
-            ahead: [NOTHING; AHEAD],
-            at: 0,
-            end: 0,
-        }
-    }
-
-    /// Whether these chunks are segments as they are.
-    fn leaves(&self, chunks: &[Chunk]) -> bool {
-        wide::run(Leaves { cut: self.cut, chunks })
+        Self { chunks, rest: NOTHING, cut, ahead: [NOTHING; AHEAD], at: 0, end: 0 }
     }
 
     /// The next chunk, read ahead with some that follow.
@@ -88,79 +72,11 @@ impl<'a> Segments<'a> {
         self.at += 1;
         Some(chunk)
     }
-
-    /// Writes the next segments to `out`; returns how many. Fewer than fit do not mean that none are
-    /// left, but none does.
-    pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
-        let size = out.len();
-        if self.rest.length == 0 && self.at == self.end {
-            if self.is_idle {
-                return self.chunks.read(out);
-            }
-            let before = self.chunks.clone();
-            let found = self.chunks.read(out);
-            if self.leaves(&out[..found]) {
-                return found;
-            }
-            // Some must be cut, and there may not be room for the parts of all.
-            self.chunks = before;
-        }
-        let mut left = out.iter_mut();
-        while left.len() > 0 {
-            if self.rest.length == 0 {
-                let Some(chunk) = self.next_chunk() else { break };
-                self.rest = chunk;
-            }
-            cut_rest(self.cut, &mut self.rest, &mut left);
-        }
-        size - left.len()
-    }
-}
-
-/// A loop that asks whether chunks are segments as they are.
-struct Leaves<'c> {
-    cut: Cut,
-    chunks: &'c [Chunk],
-}
-
-impl Wide for Leaves<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        self.cut.leaves(self.chunks)
-    }
-}
-
-/// Cuts `rest` until nothing is left of it, or of the room, of which there is some.
-#[inline]
-fn cut_rest(cut: Cut, rest: &mut Chunk, out: &mut slice::IterMut<'_, Chunk>) {
-    while rest.length > 0 {
-        if let Some(step) = cut.step(rest.paddr)
-            && rest.length >= step.get()
-        {
-            let (room, step, count) = (out.len(), step.get(), Cut::steps(rest.length, step));
-            let count = usize::try_from(count).unwrap_or(room).min(room);
-            let (run, later) = mem::take(out).into_slice().split_at_mut(count);
-            *out = later.iter_mut();
-            let mut paddr = rest.paddr;
-            for segment in run {
-                *segment = Chunk { paddr, length: step };
-                paddr = paddr.wrapping_add(step);
-            }
-            take(rest, step * count as u64);
-        } else if let Some(segment) = out.next() {
-            *segment = cut_one(cut, rest);
-        }
-        if out.len() == 0 {
-            return;
-        }
-    }
 }
 
 /// Takes the first `length` bytes off a chunk that has as many.
 #[inline(always)]
-fn take(rest: &mut Chunk, length: u64) -> Chunk {
+pub(crate) fn take(rest: &mut Chunk, length: u64) -> Chunk {
     let segment = Chunk { paddr: rest.paddr, length };
     // Wraps only after the last byte of the 64-bit space, where nothing is left.
     rest.paddr = rest.paddr.wrapping_add(length);
@@ -170,7 +86,7 @@ fn take(rest: &mut Chunk, length: u64) -> Chunk {
 
 /// The next segment of a chunk that has bytes.
 #[inline(always)]
-fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
+pub(crate) fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
     let length = cut.length(*rest);
     take(rest, length)
 }

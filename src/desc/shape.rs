@@ -54,11 +54,6 @@ impl Shape {
         record / self.slots
     }
 
-    /// Data records before `record`, which is at most their number.
-    pub(crate) fn data_before(self, record: u64) -> u64 {
-        record - self.block_of(record).min(self.nr_blocks.saturating_sub(1))
-    }
-
     /// Data records from `record` on up to the next link, or to the end; 0 at a link.
     pub(crate) fn data_until_link(self, record: u64) -> u64 {
         let block = self.block_of(record);
@@ -99,11 +94,6 @@ mod tests {
                 for (block, &records) in (0..).zip(&blocks) {
                     assert_eq!(shape.records_in(block), records, "{nr_data} in {slots}");
                     let links = u64::from(block + 1 < shape.nr_blocks());
-                    assert_eq!(shape.data_before(block * slots), block * (slots - 1));
-                    assert_eq!(
-                        shape.data_before(block * slots + records),
-                        block * (slots - 1) + records - links,
-                    );
                     assert_eq!(shape.data_until_link(block * slots), records - links);
                 }
             }

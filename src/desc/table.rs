@@ -3,7 +3,7 @@
 use core::{fmt, mem};
 
 use super::limits::Cut;
-use super::segments::{NOTHING, Segments};
+use super::segments::{NOTHING, Segments, cut_one, take};
 use super::shape::Shape;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
@@ -86,13 +86,16 @@ pub struct Table<L> {
     layout: L,
     cut: Cut,
     shape: Shape,
+    /// Whether every chunk is a segment, and none is cut.
+    is_whole: bool,
 }
 
 impl<L: Layout> Table<L> {
     /// A table of `nr_data` segments, which is what `cut` makes of the list.
     pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut, nr_data: u64) -> Self {
         let shape = Shape::new(nr_data, layout.slots());
-        Self { phyr, layout, cut, shape }
+        let is_whole = nr_data == phyr.nr_chunks();
+        Self { phyr, layout, cut, shape, is_whole }
     }
 
     pub(crate) fn layout(&self) -> &L {
@@ -149,78 +152,165 @@ impl<L: Layout> Fill for Table<L> {
         if count == 0 {
             return 0;
         }
-        let mut segments = Segments::from(&self.phyr, self.cut, place.position);
-        let mut batch = [NOTHING; BATCH];
-        // Segments read and not yet written: never more than this call writes.
-        let (mut at, mut end) = (0, 0);
-        let last = self.shape.data_before(place.record + count as u64);
-        let mut left = last - self.shape.data_before(place.record);
-        let mut rest = &mut out[..count * size];
-        while !rest.is_empty() {
-            let until = self.shape.data_until_link(place.record);
-            if until > 0 && at == end {
-                let most = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-                (at, end) = (0, segments.read(&mut batch[..most]));
-                left -= end as u64;
-                if end == 0 {
-                    // A place of another table: there is nothing here.
-                    break;
-                }
-            }
-            let bulk = usize::try_from(until).unwrap_or(BATCH).min(end - at);
-            // The last record of all is made by itself, as links are.
-            let bulk = bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1));
-            let (out, later) = mem::take(&mut rest).split_at_mut(bulk.max(1) * size);
-            rest = later;
-            if bulk > 0 {
-                let (layout, position) = (&self.layout, place.position);
-                let encode = Encode { layout, segments: &batch[at..at + bulk], out, position };
-                place.position = wide::run(encode);
-                place.record += bulk as u64;
-                at += bulk;
-                continue;
-            }
-            let odd = if until == 0 {
-                self.link(place.record)
-            } else {
-                let segment = batch[at];
-                at += 1;
-                let last = self.layout.data(segment, place.position);
-                place.position += segment.length;
-                Some(self.layout.close(last))
-            };
-            if let Some(odd) = odd {
-                out.copy_from_slice(self.layout.bytes(odd).as_ref());
-            }
-            place.record += 1;
-        }
-        count * size - rest.len()
+        let out = &mut out[..count * size];
+        // Clearing the memory for many chunks takes longer than a few records.
+        let left = if count <= FEW {
+            self.write::<FEW>(place, out)
+        } else {
+            self.write::<MANY>(place, out)
+        };
+        count * size - left
     }
 }
 
-/// Segments cut, then written, at a time: few enough to stay close.
-const BATCH: usize = 256;
+/// Chunks read ahead where few records are wanted.
+const FEW: usize = 8;
+/// Chunks read ahead elsewhere: few enough to stay close.
+const MANY: usize = 256;
 
-/// The inner loop of `fill`: segments to bytes.
+impl<L: Layout> Table<L> {
+    /// Fills `out`, which has room for no more records than there are; returns the bytes left. Reads
+    /// up to `AHEAD` chunks at a time.
+    fn write<const AHEAD: usize>(&self, place: &mut Place, mut out: &mut [u8]) -> usize {
+        // A place of another table may lie beyond; there, nothing is left.
+        let mut chunks = self.phyr.chunks_from(place.position.min(self.phyr.length()));
+        let is_whole = self.is_whole;
+        let mut ahead = [NOTHING; AHEAD];
+        // Chunks read and not yet written, the first perhaps in part.
+        let (mut at, mut end) = (0, 0);
+        while !out.is_empty() {
+            let room = out.len() / size_of::<L::Bytes>();
+            let until = self.shape.data_until_link(place.record);
+            let bulk = usize::try_from(until).unwrap_or(room).min(room);
+            // The last record of all is made by itself, as links are.
+            let bulk = bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1));
+            if until > 0 && at == end {
+                (at, end) = (0, chunks.read(&mut ahead[..room.min(AHEAD)]));
+                if end == 0 {
+                    break;
+                }
+            }
+            let records = if bulk > 0 {
+                let bytes = &mut out[..bulk * size_of::<L::Bytes>()];
+                let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[at..end]);
+                let position = place.position;
+                let encode = Encode { layout, cut, is_whole, chunks, out: bytes, position };
+                let (taken, records);
+                (taken, records, place.position) = wide::run(encode);
+                at += taken;
+                records
+            } else {
+                let odd = if until == 0 {
+                    self.link(place.record)
+                } else {
+                    let segment = cut_one(self.cut, &mut ahead[at]);
+                    at += usize::from(ahead[at].length == 0);
+                    let last = self.layout.data(segment, place.position);
+                    place.position += segment.length;
+                    Some(self.layout.close(last))
+                };
+                if let Some(odd) = odd {
+                    put(out, &self.layout.bytes(odd));
+                }
+                1
+            };
+            place.record += records as u64;
+            out = &mut mem::take(&mut out)[records * size_of::<L::Bytes>()..];
+        }
+        out.len()
+    }
+}
+
+/// Writes a record to the front of `out`.
+#[inline(always)]
+fn put<B: AsRef<[u8]>>(out: &mut [u8], bytes: &B) {
+    out[..size_of::<B>()].copy_from_slice(bytes.as_ref());
+}
+
+/// The inner loop of `fill`: chunks to segments to bytes, until one side is used up.
 struct Encode<'a, L> {
     layout: &'a L,
-    segments: &'a [Chunk],
+    cut: Cut,
+    is_whole: bool,
+    /// Those that are written lose their bytes if they had to be cut.
+    chunks: &'a mut [Chunk],
     out: &'a mut [u8],
     position: u64,
 }
 
 impl<L: Layout> Wide for Encode<'_, L> {
-    /// The position after the segments.
-    type Output = u64;
+    /// The chunks used up, the records written, and the position after them.
+    type Output = (usize, usize, u64);
 
     #[inline(always)]
-    fn run(self) -> u64 {
-        let Self { layout, segments, out, mut position } = self;
-        for (slot, &segment) in out.chunks_exact_mut(size_of::<L::Bytes>()).zip(segments) {
-            slot.copy_from_slice(layout.bytes(layout.data(segment, position)).as_ref());
-            position += segment.length;
+    fn run(self) -> (usize, usize, u64) {
+        let Self { layout, cut, is_whole, chunks, out, mut position } = self;
+        let room = out.len() / size_of::<L::Bytes>();
+        let both = room.min(chunks.len());
+        if is_whole || cut.leaves(&chunks[..both]) {
+            for (slot, &chunk) in out.chunks_exact_mut(size_of::<L::Bytes>()).zip(&*chunks) {
+                put(slot, &layout.bytes(layout.data(chunk, position)));
+                position += chunk.length;
+            }
+            return (both, both, position);
         }
-        position
+        let block = cut.block();
+        let (mut taken, mut at) = (0, 0);
+        for rest in chunks {
+            // Whole blocks, and room to write over some of what follows them: no more questions.
+            if let Some((mask, lg2)) = block
+                && (rest.paddr | rest.length) & mask == 0
+                && rest.length >> lg2 <= (room - at).saturating_sub(ROUND) as u64
+            {
+                let count = usize::try_from(rest.length >> lg2).unwrap_or(room);
+                let out = &mut out[at * size_of::<L::Bytes>()..];
+                let mut segment = Chunk { paddr: rest.paddr, length: mask + 1 };
+                let rounds = out.chunks_exact_mut(ROUND * size_of::<L::Bytes>());
+                let mut place = position;
+                for out in rounds.take(count.div_ceil(ROUND)) {
+                    write_run(layout, &mut segment, &mut place, out);
+                }
+                position += rest.length;
+                at += count;
+                taken += 1;
+                continue;
+            }
+            while rest.length > 0 {
+                if at == room {
+                    return (taken, at, position);
+                }
+                let out = &mut out[at * size_of::<L::Bytes>()..];
+                let (mut segment, count) = match cut.step(rest.paddr) {
+                    Some(step) if rest.length >= step.get() => {
+                        let count = Cut::steps(rest.length, step);
+                        let count = usize::try_from(count).unwrap_or(room).min(room - at);
+                        (Chunk { paddr: rest.paddr, length: step.get() }, count)
+                    }
+                    _ => (Chunk { length: cut.length(*rest), ..*rest }, 1),
+                };
+                take(rest, segment.length * count as u64);
+                let out = &mut out[..count * size_of::<L::Bytes>()];
+                write_run(layout, &mut segment, &mut position, out);
+                at += count;
+            }
+            taken += 1;
+        }
+        (taken, at, position)
+    }
+}
+
+/// Records of a run written at a time: what is too much is written over.
+const ROUND: usize = 8;
+
+/// Fills `out` with segments of one length that follow each other; moves `segment` and `position`
+/// past them.
+#[inline(always)]
+fn write_run<L: Layout>(layout: &L, segment: &mut Chunk, position: &mut u64, out: &mut [u8]) {
+    for slot in out.chunks_exact_mut(size_of::<L::Bytes>()) {
+        put(slot, &layout.bytes(layout.data(*segment, *position)));
+        // Wraps only where nothing of the list is left.
+        segment.paddr = segment.paddr.wrapping_add(segment.length);
+        *position = position.wrapping_add(segment.length);
     }
 }
 
