@@ -13,14 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from phyr import Phyr
+from phyr import Chunks, Phyr
 
 ROOT = Path(__file__).parents[1]
 PAGE = 4096
@@ -272,46 +273,64 @@ def walk(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     )
 
 
-def each(call: Callable[[int], object], positions: Sequence[int]) -> Turn:
-    """Time a call for each of some positions, the loop around it included."""
+def measure(phyr: Phyr, times: Iterable[int]) -> None:
+    """Ask for the length."""
+    for _ in times:
+        len(phyr)
 
-    def work() -> None:
-        for position in positions:
-            call(position)
 
-    return timed(work, len(positions))
+def pick(sequence: Phyr | Chunks, indices: Iterable[int]) -> None:
+    """Take bytes, or chunks, by index."""
+    for index in indices:
+        _ = sequence[index]
+
+
+def cut(phyr: Phyr, ranges: Iterable[tuple[int, int]]) -> None:
+    """Take ranges of bytes."""
+    for start, end in ranges:
+        _ = phyr[start:end]
+
+
+def each(call: Callable[[int], object], positions: Iterable[int]) -> None:
+    """Call something for each position."""
+    for position in positions:
+        call(position)
+
+
+def searcher(pfns: Words) -> Callable[[int], int]:
+    """Make a function from byte to address that searches in NumPy arrays, index ready."""
+    firsts, nr_pages = numpy_runs(pfns)
+    ends = np.cumsum(nr_pages) * np.uint64(PAGE)
+
+    def search(position: int) -> int:
+        run = int(np.searchsorted(ends, np.uint64(position), side="right"))
+        return int(firsts[run]) * PAGE + position - int(ends[run] - nr_pages[run] * PAGE)
+
+    return search
 
 
 def calls(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
-    """Nanoseconds a call of what a program does with a byte, or a range of bytes."""
-    phyr = Phyr.from_pfns(pfns_of(name, nr_pages))
-    length = len(phyr)
+    """Nanoseconds of what a program does with a byte, or a range of bytes, loop included."""
+    pfns = pfns_of(name, nr_pages)
+    phyr, search = Phyr.from_pfns(pfns), searcher(pfns)
+    chunks, length = phyr.chunks, len(phyr)
     number = 1 + list(DIGESTS).index(name)
     random = (draws(0x7365656B00000000 + number, 1 << 13) % np.uint64(length)).tolist()
     same = [length // 3] * len(random)
-    firsts, nr_pages_of = numpy_runs(pfns_of(name, nr_pages))
-    ends = np.cumsum(nr_pages_of) * np.uint64(PAGE)
-
-    def search(position: int) -> int:
-        index = int(np.searchsorted(ends, np.uint64(position), side="right"))
-        return int(firsts[index]) * PAGE + position - int(ends[index] - nr_pages_of[index] * PAGE)
-
+    ranges = [(position, position + PAGE) for position in random]
+    numbers = [position % len(chunks) for position in random]
     assert all(phyr[position] == search(position) for position in random[:99])
-    return race(
-        {
-            "empty call": each(lambda _: None, random),
-            "len(p)": each(lambda _: len(phyr), random),
-            "p[i], one byte": each(phyr.__getitem__, same),
-            "p[i], random bytes": each(phyr.__getitem__, random),
-            "p[a:b]": each(lambda a: phyr[a : a + PAGE], random),
-            "p.chunks.find(i)": each(phyr.chunks.find, random),
-            "p.chunks[n], random": each(
-                phyr.chunks.__getitem__, [position % len(phyr.chunks) for position in random]
-            ),
-            "NumPy, binary search": each(search, random),
-        },
-        rounds,
-    )
+    works = {
+        "empty loop": partial(loop, random),
+        "len(p)": partial(measure, phyr, random),
+        "p[i], one byte": partial(pick, phyr, same),
+        "p[i], random bytes": partial(pick, phyr, random),
+        "p[a:b], random": partial(cut, phyr, ranges),
+        "p.chunks.find(i), random": partial(each, chunks.find, random),
+        "p.chunks[n], random": partial(pick, chunks, numbers),
+        "NumPy, binary search": partial(each, search, random),
+    }
+    return race({name: timed(work, len(random)) for name, work in works.items()}, rounds)
 
 
 def main(nr_pages: int = 1 << 20, rounds: int = 7) -> None:

@@ -7,7 +7,7 @@ mod common;
 
 use std::hash::{BuildHasher, RandomState};
 
-use common::baselines::{Baseline, BioVecs, Pairs, Sums};
+use common::baselines::{Baseline, BioVecs, Pairs, ScatterList, Sums};
 use common::harness::{Race, Settings, Table};
 use common::workloads::{PAGE, Workload};
 use phyr::{Builder, Phyr};
@@ -22,6 +22,7 @@ fn main() {
         let (phyr, twin) = (from_pages(&pages), from_pages(&pages));
         let (pairs, pairs_twin) = (Pairs::build(&pages), Pairs::build(&pages));
         let (bvecs, bvecs_twin) = (BioVecs::build(&pages), BioVecs::build(&pages));
+        let (sg, sg_twin) = (ScatterList::build(&pages), ScatterList::build(&pages));
         // Equal lists whose nodes are filled differently: one lacks what the other's view hides.
         let view = phyr.slice(PAGE, phyr.length()).expect("longer than a page");
         let compact = from_pages(&pages[1..]);
@@ -38,6 +39,8 @@ fn main() {
         race.add("Vec, hash", count, || hasher.hash_one(&pairs));
         race.add("bvec, equal", bvecs.nr_entries(), || bvecs == bvecs_twin);
         race.add("bvec, hash", bvecs.nr_entries(), || hasher.hash_one(&bvecs));
+        race.add("scatterlist, equal", sg.nr_entries(), || sg == sg_twin);
+        race.add("scatterlist, hash", sg.nr_entries(), || hasher.hash_one(&sg));
         table.times(workload.name(), &race.run(settings));
     }
     println!("{table}");

@@ -9,6 +9,8 @@
 
 #![expect(unsafe_code, reason = "calling a function of a CPU feature just detected")]
 
+use core::hash::{Hash, Hasher};
+
 use crate::common::workloads::PAGE;
 
 /// Sum and exclusive or over all addresses and lengths: cheap, and different if a chunk is.
@@ -322,6 +324,24 @@ impl ScatterList {
 
     fn start(&self) -> At<'_> {
         At { block: &self.first, index: 0 }
+    }
+
+    /// Address and length of each segment, by `sg_next()`.
+    fn ranges(&self) -> impl Iterator<Item = (u64, u32)> {
+        let all = core::iter::successors(Some(self.start()), |at| at.next());
+        all.map(|at| (at.segment().paddr(), at.segment().length))
+    }
+}
+
+impl PartialEq for ScatterList {
+    fn eq(&self, other: &Self) -> bool {
+        self.nents == other.nents && self.ranges().eq(other.ranges())
+    }
+}
+
+impl Hash for ScatterList {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ranges().for_each(|range| range.hash(state));
     }
 }
 

@@ -145,8 +145,8 @@ impl PyChunks {
                 chunk_class(py).and_then(|class| to_python(class, chunk))
             }
             Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
-            Key::Slice(start, end) => {
-                numbers::check_step(key)?;
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())
             }
         }

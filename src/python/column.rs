@@ -94,7 +94,7 @@ impl PyColumn {
                 Ok(self.items[index].into_pyobject(py)?.into_any())
             }
             Key::Index(None) => Err(numbers::outside(key, len, "items")),
-            Key::Slice(_, _) => {
+            Key::Slice(_) => {
                 // Any step will do for a list.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
                 let (mut at, step) = (indices.start, indices.step);

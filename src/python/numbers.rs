@@ -219,24 +219,46 @@ pub(super) fn text(object: &Bound<'_, PyAny>) -> String {
 pub(super) enum Key {
     /// A position, if it is inside.
     Index(Option<u64>),
-    /// A range `start..end`, cut to the list as Python does. The step is not looked at.
-    Slice(u64, u64),
+    /// A range, cut to the list as Python does.
+    Slice(Range),
+}
+
+/// A slice of a list; with a step other than 1 its bounds mean nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    start: u64,
+    end: u64,
+    has_step: bool,
+}
+
+impl Range {
+    /// Start and end; refuses a slice with a step.
+    #[inline]
+    pub(super) fn bounds(self, key: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+        if !self.has_step {
+            return Ok((self.start, self.end));
+        }
+        let step = text(&key.getattr("step")?);
+        Err(error::new("RangeError", format!("slice step {step} is not 1"), error::NO_NUMBERS))
+    }
 }
 
 impl Key {
     #[inline]
     pub(super) fn new(key: &Bound<'_, PyAny>, length: u64) -> PyResult<Self> {
         if let Ok(slice) = key.cast::<PySlice>() {
-            let (start, end) = if let Ok(length) = isize::try_from(length) {
+            let (start, end, has_step) = if let Ok(length) = isize::try_from(length) {
                 let indices = slice.indices(length)?;
-                (indices.start.unsigned_abs() as u64, indices.stop.max(0).unsigned_abs() as u64)
+                let end = indices.stop.max(0).unsigned_abs() as u64;
+                (indices.start.unsigned_abs() as u64, end, indices.step != 1)
             } else {
                 // Beyond what the C interface can say; Python's own method can.
                 let indices = slice.call_method1("indices", (length,))?;
-                let (start, end, _step): (i128, i128, i128) = indices.extract()?;
-                (u64::try_from(start).unwrap_or(0), u64::try_from(end).unwrap_or(0))
+                let (start, end, step): (i128, i128, i128) = indices.extract()?;
+                let bound = |at| u64::try_from(at).unwrap_or(0);
+                (bound(start), bound(end), step != 1)
             };
-            return Ok(Self::Slice(start, end.max(start)));
+            return Ok(Self::Slice(Range { start, end: end.max(start), has_step }));
         }
         let index = match key.extract::<i64>() {
             Ok(index) if index < 0 => length.checked_sub(index.unsigned_abs()),
@@ -306,13 +328,4 @@ pub(super) fn index_of<T: PartialEq + Send + Sync>(
         })
     });
     found.map(|at| start + at).ok_or_else(|| PyValueError::new_err("no such item"))
-}
-
-/// Refuses a slice with a step.
-pub(super) fn check_step(key: &Bound<'_, PyAny>) -> PyResult<()> {
-    let step = key.getattr("step")?;
-    if step.is_none() || step.extract::<i64>().is_ok_and(|step| step == 1) {
-        return Ok(());
-    }
-    Err(error::new("RangeError", format!("slice step {} is not 1", text(&step)), error::NO_NUMBERS))
 }

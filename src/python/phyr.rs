@@ -336,8 +336,8 @@ impl PyPhyr {
         let py = key.py();
         let length = self.0.length();
         match Key::new(key, length)? {
-            Key::Slice(start, end) => {
-                numbers::check_step(key)?;
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(self.0.slice(start, end)?))?.into_any())
             }
             Key::Index(Some(position)) => {
