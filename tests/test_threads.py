@@ -167,10 +167,12 @@ def test_an_array_that_changes_while_it_is_read_gives_a_sound_list_or_an_error()
 
 # A script of its own, since an interrupt that comes late would hit whatever runs then.
 INTERRUPTED = """
-import _thread, threading, time
+import _thread, signal, threading, time
 from itertools import count, repeat
 from phyr import Builder
 
+# A job in the background starts with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 builder = Builder(kind="mmio")
 builder.extend_pfns([5])
 threading.Timer(0.2, _thread.interrupt_main).start()
