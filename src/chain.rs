@@ -27,11 +27,33 @@ const NODE_HEADER: usize = 16;
 /// Words in a full leaf.
 pub(crate) const LEAF_WORDS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<u64>();
 /// Slots in a full twig: a node of the lowest index level.
-pub(crate) const TWIG_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Leaf>>();
+pub(crate) const TWIG_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<LeafSlot>();
 /// Slots in a full limb: a node of a higher index level.
 pub(crate) const LIMB_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Branch>>();
 
-pub(crate) type Leaf = Box<[u64]>;
+/// Words of a leaf whose pages its slot sums up, so that a search reads half of a leaf at most.
+pub(crate) const HALF: usize = 256;
+
+/// A leaf, and what comes before it.
+#[derive(Debug)]
+pub(crate) struct LeafSlot {
+    /// Pages before it in the chain.
+    pub(crate) first_page: u64,
+    /// Chunks before it in its twig, which holds fewer than 65,000.
+    pub(crate) first_chunk: u32,
+    /// Pages of its first [`HALF`] words; 0 where that is not known, see [`half_pages`].
+    pub(crate) half: u32,
+    pub(crate) words: Box<[u64]>,
+}
+
+const _: () = assert!(size_of::<LeafSlot>() == 32);
+
+/// Pages of the first [`HALF`] words of a leaf; 0 if there are no so many, if not each of them is an
+/// entry of its own, or if the pages do not fit.
+pub(crate) fn half_pages(words: &[u64]) -> u32 {
+    let half = words.get(..HALF).and_then(words::plain_pages);
+    half.and_then(|half| half.try_into().ok()).unwrap_or(0)
+}
 
 /// A node below, and what comes before it in the chain.
 #[derive(Debug)]
@@ -41,18 +63,16 @@ pub(crate) struct Slot<T> {
     pub(crate) child: T,
 }
 
-const _: () = assert!(size_of::<Slot<Leaf>>() == 32);
-
 #[derive(Debug)]
 pub(crate) enum Branch {
-    Twig(Box<[Slot<Leaf>]>),
+    Twig(Box<[LeafSlot]>),
     Limb(Box<[Slot<Branch>]>),
 }
 
-impl Slot<Leaf> {
+impl LeafSlot {
     /// Bytes below, and allocations.
     pub(crate) fn storage(&self) -> (usize, usize) {
-        (size_of_val(&*self.child), 1)
+        (size_of_val(&*self.words), 1)
     }
 }
 
@@ -67,9 +87,7 @@ impl Branch {
     /// Bytes of this node and all below, and allocations.
     fn storage(&self) -> (usize, usize) {
         match self {
-            Self::Twig(slots) => {
-                sum(size_of_val(&**slots), slots.iter().map(Slot::<Leaf>::storage))
-            }
+            Self::Twig(slots) => sum(size_of_val(&**slots), slots.iter().map(LeafSlot::storage)),
             Self::Limb(slots) => {
                 sum(size_of_val(&**slots), slots.iter().map(Slot::<Branch>::storage))
             }
@@ -115,19 +133,23 @@ pub(crate) struct Node<'a> {
     /// Chunks before it in the chain.
     pub(crate) first_chunk: u64,
     /// Its neighbours under the same twig, so that walking seldom searches.
-    before: &'a [Slot<Leaf>],
-    after: &'a [Slot<Leaf>],
+    before: &'a [LeafSlot],
+    after: &'a [LeafSlot],
+    /// Chunks before the twig in the chain.
+    twig_chunk: u64,
+    /// As in its slot.
+    half: u32,
 }
 
 impl<'a> Node<'a> {
-    fn of_twig(twig: &'a [Slot<Leaf>], index: usize) -> Self {
-        let slot = &twig[index];
+    fn of_slot(slot: &'a LeafSlot, twig_chunk: u64) -> Self {
         Self {
-            words: &slot.child,
+            words: &slot.words,
             first_page: slot.first_page,
-            first_chunk: slot.first_chunk,
-            before: &twig[..index],
-            after: &twig[index + 1..],
+            first_chunk: twig_chunk + u64::from(slot.first_chunk),
+            twig_chunk,
+            half: slot.half,
+            ..Self::default()
         }
     }
 }
@@ -151,11 +173,6 @@ impl Place<'_> {
     }
 }
 
-/// The last slot that starts at or before the target; the first always does.
-fn descend<T>(slots: &[Slot<T>], starts: impl Fn(u64, u64) -> bool) -> usize {
-    slots.partition_point(|slot| starts(slot.first_page, slot.first_chunk)).saturating_sub(1)
-}
-
 impl Chain {
     /// The last node for whose first page and chunk `starts` holds; it must hold for (0, 0).
     fn node(&self, starts: impl Fn(u64, u64) -> bool) -> Node<'_> {
@@ -166,12 +183,23 @@ impl Chain {
             }
             Self::Node(words) => Node { words, ..Node::default() },
             Self::Tree(tree) => {
-                let mut branch = &tree.root;
+                let (mut branch, mut base) = (&tree.root, 0);
                 loop {
                     match branch {
-                        Branch::Limb(slots) => branch = &slots[descend(slots, &starts)].child,
+                        Branch::Limb(slots) => {
+                            // The first slot always starts at or before the target.
+                            let after = slots
+                                .partition_point(|slot| starts(slot.first_page, slot.first_chunk));
+                            let slot = &slots[after.saturating_sub(1)];
+                            (branch, base) = (&slot.child, slot.first_chunk);
+                        }
                         Branch::Twig(slots) => {
-                            return Node::of_twig(slots, descend(slots, &starts));
+                            let after = slots.partition_point(|slot| {
+                                starts(slot.first_page, base + u64::from(slot.first_chunk))
+                            });
+                            let (before, rest) = slots.split_at(after.saturating_sub(1));
+                            let (slot, after) = (&rest[0], &rest[1..]);
+                            return Node { before, after, ..Node::of_slot(slot, base) };
                         }
                     }
                 }
@@ -183,14 +211,20 @@ impl Chain {
     pub(crate) fn find_page(&self, target: u64) -> Place<'_> {
         let node = self.node(|first_page, _| first_page <= target);
         let target = target - node.first_page;
-        Self::place(node, words::find(node.words, |pages, _| pages > target))
+        let half = u64::from(node.half);
+        let start = if (1..=target).contains(&half) {
+            Found { word: HALF, chunks: HALF as u64, pages: half }
+        } else {
+            Found::default()
+        };
+        Self::place(node, words::find(node.words, start, |pages, _| pages > target))
     }
 
     /// The chunk with `target` chunks before it, which the chain must have.
     pub(crate) fn find_chunk(&self, target: u64) -> Place<'_> {
         let node = self.node(|_, first_chunk| first_chunk <= target);
         let target = target - node.first_chunk;
-        Self::place(node, words::find(node.words, |_, chunks| chunks > target))
+        Self::place(node, words::find(node.words, Found::default(), |_, chunks| chunks > target))
     }
 
     fn place(node: Node<'_>, found: Found) -> Place<'_> {
@@ -203,30 +237,20 @@ impl Chain {
     }
 
     /// The node after `node`, whose first chunk is `number`.
+    #[cold]
     pub(crate) fn next_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
         // One twig as a slice would spare the two halves, but not the arithmetic.
         match node.after.split_first() {
-            Some((slot, after)) => Node {
-                words: &slot.child,
-                first_page: slot.first_page,
-                first_chunk: slot.first_chunk,
-                before: &[],
-                after,
-            },
+            Some((slot, after)) => Node { after, ..Node::of_slot(slot, node.twig_chunk) },
             None => self.node(|_, first_chunk| first_chunk <= number),
         }
     }
 
     /// The node before `node`, whose last chunk is `number`.
+    #[cold]
     pub(crate) fn previous_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
         match node.before.split_last() {
-            Some((slot, before)) => Node {
-                words: &slot.child,
-                first_page: slot.first_page,
-                first_chunk: slot.first_chunk,
-                before,
-                after: &[],
-            },
+            Some((slot, before)) => Node { before, ..Node::of_slot(slot, node.twig_chunk) },
             None => self.node(|_, first_chunk| first_chunk <= number),
         }
     }
@@ -235,7 +259,7 @@ impl Chain {
     pub(crate) fn nr_pages(&self) -> u64 {
         match self {
             Self::Tree(tree) => tree.nr_pages,
-            _ => words::find(self.node(|_, _| true).words, |_, _| false).pages,
+            _ => words::find(self.node(|_, _| true).words, Found::default(), |_, _| false).pages,
         }
     }
 

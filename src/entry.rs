@@ -87,6 +87,12 @@ impl Entry {
         (Self(run.pfn << (COUNT_BITS + 1) | marker | field), count)
     }
 
+    /// The word of a run of one page: order 0, so no more than the page number, marker and count.
+    #[inline]
+    pub(crate) const fn one_page(pfn: u64) -> u64 {
+        pfn << (COUNT_BITS + 1) | 1 << COUNT_BITS | 1
+    }
+
     /// The entry that `word` is; `None` for a word without a marker.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {
@@ -120,11 +126,23 @@ impl Entry {
         (self.0 & !COUNT).trailing_zeros() - COUNT_BITS
     }
 
+    /// The marker, in its place in the word.
+    #[inline]
+    pub(crate) const fn marker(self) -> u64 {
+        let y = self.0 & !COUNT;
+        y & y.wrapping_neg()
+    }
+
     /// Pages in one unit: 2^order.
     #[inline]
     const fn unit(self) -> u64 {
-        let y = self.0 & !COUNT;
-        (y & y.wrapping_neg()) >> COUNT_BITS
+        Self::pages_of(self.marker())
+    }
+
+    /// Pages that a marker, or a sum of markers, stands for.
+    #[inline]
+    pub(crate) const fn pages_of(markers: u64) -> u64 {
+        markers >> COUNT_BITS
     }
 
     /// Number of units; 0 where the next word holds it.

@@ -46,7 +46,7 @@ impl fmt::Debug for Chunk {
 }
 
 /// A place between two entries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Cursor<'a> {
     node: Node<'a>,
     word: usize,
@@ -78,6 +78,7 @@ impl<'a> Cursor<'a> {
         run
     }
 
+    #[inline]
     fn previous(&mut self, chain: &'a Chain) -> Run {
         self.number -= 1;
         if self.word == 0 {
@@ -97,55 +98,67 @@ impl<'a> Cursor<'a> {
 pub struct Chunks<'a> {
     chain: &'a Chain,
     granule: Granule,
-    /// What lies between the two cursors is still to come.
+    /// What lies between the two cursors is still to come. The back one is searched for when it is
+    /// first needed: many walks never do.
     front: Cursor<'a>,
     back: Cursor<'a>,
+    has_back: bool,
+    /// The bytes of the chain that are still to come.
+    start: u64,
+    end: u64,
     /// Bytes to take off the start of the first chunk, and off the end of the last.
     skip: u64,
     cut: u64,
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks between two places: from byte `offset` of the chain, `length` bytes.
-    pub(crate) fn new(
-        chain: &'a Chain,
-        granule: Granule,
-        ends: Option<(Place<'a>, Place<'a>)>,
-        offset: u64,
-        length: u64,
-    ) -> Self {
-        let Some((first, last)) = ends else {
-            let nowhere = Cursor { node: Node::default(), word: 0, number: 0 };
-            return Self { chain, granule, front: nowhere, back: nowhere, skip: 0, cut: 0 };
-        };
-        let (run, len) = words::decode(last.node.words, last.word);
-        // Bytes of the chain up to the end of the last chunk, which has more than the list does.
-        let end = granule.to_bytes(last.page + run.nr_pages);
-        Self {
-            chain,
-            granule,
-            front: Cursor::before(&first),
-            back: Cursor { node: last.node, word: last.word + len, number: last.number + 1 },
-            skip: offset - granule.to_bytes(first.page),
-            cut: end - (offset + length),
+    /// The chunks of the chain's bytes `start` to `end`, which it has.
+    pub(crate) fn new(chain: &'a Chain, granule: Granule, start: u64, end: u64) -> Self {
+        let (mut front, mut skip) = (Cursor::default(), 0);
+        if start < end {
+            let place = chain.find_page(granule.floor(start));
+            front = Cursor::before(&place);
+            skip = start - granule.to_bytes(place.page);
+        }
+        let (back, has_back) = (Cursor::default(), false);
+        Self { chain, granule, front, back, has_back, start, end, skip, cut: 0 }
+    }
+
+    /// Searches for the back cursor, if that was not done before. There must be a chunk.
+    #[inline]
+    fn locate_back(&mut self) {
+        if !self.has_back {
+            // By value, so that a walk keeps its cursors in registers.
+            (self.back, self.cut) = locate_end(self.chain, self.granule, self.end);
+            self.has_back = true;
         }
     }
 
-    /// Chunks still to come.
-    #[inline]
+    /// Chunks still to come. O(log n).
     pub(crate) fn remaining(&self) -> u64 {
-        self.back.number - self.front.number
+        if self.start == self.end {
+            0
+        } else if self.has_back {
+            self.back.number - self.front.number
+        } else {
+            locate_end(self.chain, self.granule, self.end).0.number - self.front.number
+        }
     }
 
     /// The words of the next node, up to where the back cursor stands; `None` when all are walked.
     fn next_slice(&mut self) -> Option<&'a [u64]> {
-        if self.remaining() == 0 {
+        if self.start == self.end {
+            return None;
+        }
+        self.locate_back();
+        let back = self.back;
+        if self.front.number == back.number {
             return None;
         }
         self.front.enter(self.chain);
         let words = self.front.node.words;
-        let is_last = core::ptr::eq(words, self.back.node.words);
-        let end = if is_last { self.back.word } else { words.len() };
+        let is_last = core::ptr::eq(words, back.node.words);
+        let end = if is_last { back.word } else { words.len() };
         Some(&words[self.front.word..end])
     }
 
@@ -170,8 +183,9 @@ impl<'a> Chunks<'a> {
         if core::ptr::eq(self.front.node.words, self.back.node.words) {
             words = &words[..words::before(words, words.len())];
         }
-        let (taken, chunks) = wide::run(ReadNode { words, granule: self.granule, out });
+        let (taken, chunks) = wide::run(ReadNode { words, granule: self.granule, out: &mut *out });
         self.advance(taken, chunks as u64);
+        self.start += out[..chunks].iter().map(|chunk| chunk.length).sum::<u64>();
         chunks
     }
 
@@ -199,6 +213,16 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// The place after the chunk that holds the byte before byte `end` of the chain, and how many bytes of
+/// that chunk come after.
+#[cold]
+fn locate_end(chain: &Chain, granule: Granule, end: u64) -> (Cursor<'_>, u64) {
+    let last = chain.find_page(granule.floor(end - 1));
+    let (run, len) = words::decode(last.node.words, last.word);
+    let cut = granule.to_bytes(last.page + run.nr_pages) - end;
+    (Cursor { node: last.node, word: last.word + len, number: last.number + 1 }, cut)
+}
+
 impl fmt::Debug for Chunks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunks").field("remaining", &self.remaining()).finish_non_exhaustive()
@@ -208,19 +232,16 @@ impl fmt::Debug for Chunks<'_> {
 impl Iterator for Chunks<'_> {
     type Item = Chunk;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
-        if self.remaining() == 0 {
+        if self.start == self.end {
             return None;
         }
         let mut chunk = Chunk::of_run(self.granule, self.front.next(self.chain));
         chunk.paddr += self.skip;
-        chunk.length -= self.skip;
+        chunk.length = (chunk.length - self.skip).min(self.end - self.start);
+        self.start += chunk.length;
         self.skip = 0;
-        if self.remaining() == 0 {
-            chunk.length -= self.cut;
-            self.cut = 0;
-        }
         Some(chunk)
     }
 
@@ -241,11 +262,13 @@ impl Iterator for Chunks<'_> {
     fn nth(&mut self, n: usize) -> Option<Chunk> {
         let n = n as u64;
         if n >= self.remaining() {
-            self.front = self.back;
+            self.start = self.end;
             return None;
         }
         if n > 0 {
-            self.front = Cursor::before(&self.chain.find_chunk(self.front.number + n));
+            let place = self.chain.find_chunk(self.front.number + n);
+            self.front = Cursor::before(&place);
+            self.start = self.granule.to_bytes(place.page);
             self.skip = 0;
         }
         self.next()
@@ -271,30 +294,34 @@ impl Iterator for Chunks<'_> {
 }
 
 impl DoubleEndedIterator for Chunks<'_> {
-    #[inline]
+    #[inline(always)]
     fn next_back(&mut self) -> Option<Chunk> {
-        if self.remaining() == 0 {
+        if self.start == self.end {
             return None;
         }
+        self.locate_back();
         let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
         chunk.length -= self.cut;
         self.cut = 0;
-        if self.remaining() == 0 {
-            chunk.paddr += self.skip;
-            chunk.length -= self.skip;
-            self.skip = 0;
-        }
+        // More than is to come: the first chunk, of which some was before the list.
+        let more = chunk.length.saturating_sub(self.end - self.start);
+        chunk.paddr += more;
+        chunk.length -= more;
+        self.end -= chunk.length;
         Some(chunk)
     }
 
     fn nth_back(&mut self, n: usize) -> Option<Chunk> {
         let n = n as u64;
         if n >= self.remaining() {
-            self.back = self.front;
+            self.start = self.end;
             return None;
         }
         if n > 0 {
-            self.back = Cursor::before(&self.chain.find_chunk(self.back.number - n));
+            self.locate_back();
+            let place = self.chain.find_chunk(self.back.number - n);
+            self.back = Cursor::before(&place);
+            self.end = self.granule.to_bytes(place.page);
             self.cut = 0;
         }
         self.next_back()

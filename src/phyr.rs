@@ -149,7 +149,7 @@ impl Phyr {
         Ok(self.place(at).number - self.place(self.offset).number)
     }
 
-    /// The chunks, in order, trimmed to the list. Two searches, O(log n), to begin.
+    /// The chunks, in order, trimmed to the list. A search, O(log n), to begin.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         self.chunks_from(0)
@@ -157,14 +157,13 @@ impl Phyr {
 
     /// The chunks from byte `position` on, which is at most the length.
     pub(crate) fn chunks_from(&self, position: u64) -> Chunks<'_> {
-        let (offset, length) = (self.offset + position, self.length - position);
-        Chunks::new(&self.chain, self.granule, self.ends(position), offset, length)
+        Chunks::new(&self.chain, self.granule, self.offset + position, self.offset + self.length)
     }
 
     /// How many chunks there are. O(log n).
     #[must_use]
     pub fn nr_chunks(&self) -> u64 {
-        self.ends(0).map_or(0, |(first, last)| last.number - first.number + 1)
+        self.ends().map_or(0, |(first, last)| last.number - first.number + 1)
     }
 
     /// Chunk `number`, and the position where it starts. O(log n).
@@ -174,7 +173,7 @@ impl Phyr {
     /// [`Error::Number`] unless `number < nr_chunks`.
     pub fn chunk(&self, number: u64) -> Result<(u64, Chunk), Error> {
         let outside = |nr_chunks| Error::Number { number, nr_chunks };
-        let (first, last) = self.ends(0).ok_or(outside(0))?;
+        let (first, last) = self.ends().ok_or(outside(0))?;
         let nr_chunks = last.number - first.number + 1;
         if number >= nr_chunks {
             return Err(outside(nr_chunks));
@@ -194,10 +193,10 @@ impl Phyr {
         self.chain.find_page(self.granule.floor(at))
     }
 
-    /// The places of the byte at `position` and of the last byte; `None` if there are none.
-    pub(crate) fn ends(&self, position: u64) -> Option<(Place<'_>, Place<'_>)> {
-        let last = self.length.checked_sub(1).filter(|&last| position <= last)?;
-        Some((self.place(self.offset + position), self.place(self.offset + last)))
+    /// The places of the first and the last byte; `None` if there are none.
+    pub(crate) fn ends(&self) -> Option<(Place<'_>, Place<'_>)> {
+        let more = self.length.checked_sub(1)?;
+        Some((self.place(self.offset), self.place(self.offset + more)))
     }
 
     /// A position of the view as one of the chain.
@@ -227,9 +226,9 @@ impl PartialEq for Phyr {
         }
         // Chunks are maximal runs on either side, so equal bytes mean equal chunks.
         let (mut a, mut b) = (self.chunks(), other.chunks());
-        a.remaining() == b.remaining()
-            && a.next() == b.next()
+        a.next() == b.next()
             && a.next_back() == b.next_back()
+            && a.remaining() == b.remaining()
             && a.same_words(b)
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Slot, TWIG_SLOTS};
+use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Slot, TWIG_SLOTS, half_pages};
 use crate::entry::{Entry, Run};
 use crate::phyr::Phyr;
 
@@ -53,7 +53,20 @@ impl Walk {
     fn branch(&mut self, branch: &Branch) -> Result<(), Invalid> {
         match branch {
             Branch::Limb(slots) => self.slots(slots, LIMB_SLOTS, Self::branch),
-            Branch::Twig(slots) => self.slots(slots, TWIG_SLOTS, |walk, leaf| walk.leaf(leaf)),
+            Branch::Twig(slots) => {
+                let number = (1..=TWIG_SLOTS).contains(&slots.len());
+                self.demand(number, "number of slots in an index node")?;
+                let before = self.chunks;
+                for slot in slots {
+                    self.demand(slot.first_page == self.pages, "pages before a node")?;
+                    let first_chunk = before + u64::from(slot.first_chunk);
+                    self.demand(first_chunk == self.chunks, "chunks before a node")?;
+                    let half = half_pages(&slot.words);
+                    self.demand(slot.half == half, "pages in half a node")?;
+                    self.leaf(&slot.words)?;
+                }
+                Ok(())
+            }
         }
     }
 

@@ -41,13 +41,15 @@ pub(crate) struct Found {
 }
 
 /// Finds the first chunk for which `reached(pages, chunks)` holds, where both count up to and
-/// including that chunk. The end of the slice if there is none.
-pub(crate) fn find(words: &[u64], reached: impl Fn(u64, u64) -> bool) -> Found {
-    wide::run(Find { words, reached })
+/// including that chunk. The end of the slice if there is none. Looks from `start` on: a chunk
+/// known not to come after the one to be found.
+pub(crate) fn find(words: &[u64], start: Found, reached: impl Fn(u64, u64) -> bool) -> Found {
+    wide::run(Find { words, start, reached })
 }
 
 struct Find<'w, R> {
     words: &'w [u64],
+    start: Found,
     reached: R,
 }
 
@@ -57,11 +59,10 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
     #[inline(always)]
     fn run(self) -> Found {
         /// Words summed at a time: the fewer, the shorter the last step.
-        const BLOCK: usize = 64;
+        const BLOCK: usize = 32;
         const SMALL: usize = 8;
 
-        let Self { words, reached } = self;
-        let mut at = Found::default();
+        let Self { words, start: mut at, reached } = self;
         while at.word < words.len() {
             skip::<BLOCK>(words, &mut at, &reached);
             skip::<SMALL>(words, &mut at, &reached);
@@ -85,7 +86,7 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
 #[inline(always)]
 fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64, u64) -> bool) {
     while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
-        let Some(pages) = plain_pages(block) else { break };
+        let Some(pages) = (PlainPages { block }).run() else { break };
         if reached(at.pages + pages, at.chunks + BLOCK as u64) {
             break;
         }
@@ -96,17 +97,33 @@ fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64
 }
 
 /// Pages of a block of one-word entries; `None` if any has two words.
-#[inline(always)]
-fn plain_pages(block: &[u64]) -> Option<u64> {
-    let mut pages = 0_u64;
-    let mut escapes = 0_u64;
-    for &word in block {
-        // A second word read as an entry yields nonsense, which the escape before it, in this
-        // block or as the reason that no block starts on it, keeps from being used.
-        pages = pages.wrapping_add(Entry::stored(word).nr_pages());
-        escapes |= u64::from(Entry::stored(word).is_escape());
+pub(crate) fn plain_pages(block: &[u64]) -> Option<u64> {
+    wide::run(PlainPages { block })
+}
+
+struct PlainPages<'w> {
+    block: &'w [u64],
+}
+
+impl Wide for PlainPages<'_> {
+    type Output = Option<u64>;
+
+    #[inline(always)]
+    fn run(self) -> Option<u64> {
+        // The product of a count and a unit, as in `Entry::nr_pages`, but by the halves of the unit:
+        // wide registers multiply 32 bits by 32. A second word read as an entry yields nonsense,
+        // which the escape before it, in this block or as the reason that no block starts on it,
+        // keeps from being used.
+        let (mut low, mut high, mut escapes) = (0_u64, 0_u64, 0_u64);
+        for &word in self.block {
+            let entry = Entry::stored(word);
+            let marker = entry.marker();
+            low = low.wrapping_add(entry.count() * (marker & u64::from(u32::MAX)));
+            high = high.wrapping_add(entry.count() * (marker >> 32));
+            escapes |= u64::from(entry.is_escape());
+        }
+        (escapes == 0).then_some(Entry::pages_of(low.wrapping_add(high << 32)))
     }
-    (escapes == 0).then_some(pages)
 }
 
 /// Whether all entries have one word.
@@ -188,7 +205,7 @@ mod tests {
             let (words, starts) = pack(&runs);
             let total: u64 = runs.iter().map(|run| run.nr_pages).sum();
             let target = percent * if by_page { total } else { runs.len() as u64 } / 100;
-            let found = find(&words, |pages, chunks| target < if by_page { pages } else { chunks });
+            let found = find(&words, Found::default(), |pages, chunks| target < if by_page { pages } else { chunks });
             let (mut pages, mut number) = (0, 0);
             while number < runs.len()
                 && target >= if by_page { pages + runs[number].nr_pages } else { number as u64 + 1 }
