@@ -679,8 +679,11 @@ pub(super) fn split(
         all.extend_from_slice(block);
         Ok::<(), PyErr>(())
     })?;
+    let mut at = start.0;
     for part in desc::split(list, start.0, all) {
-        parts.push(PyPhyr::new(part?));
+        let (part, held) = (part?, phyr.get().held().part(phyr.py(), at));
+        at += part.length();
+        parts.push(PyPhyr::with(part, held));
     }
     Ok(parts)
 }

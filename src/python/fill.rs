@@ -1,15 +1,68 @@
 //! Builders made and filled of what Python hands in.
 
+use alloc::format;
+use alloc::string::String;
+
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::kind;
 use super::numbers::{self, Amount, Numbers};
+use super::phyr::{self, PyPhyr};
 use crate::addr::Granule;
 use crate::builder::Builder;
+use crate::phyr::Phyr;
 
 /// An empty builder, of arguments from Python.
 pub(super) fn empty(granule: Amount, kind: &str) -> PyResult<Builder> {
     Ok(Builder::with(Granule::new(granule.0)?, kind::parse(kind)?))
+}
+
+/// The keywords that every constructor of a list takes.
+pub(super) struct Options {
+    granule: Amount,
+    kind: Option<String>,
+    offset: Amount,
+    length: Option<Amount>,
+}
+
+impl Options {
+    pub(super) fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut options =
+            Self { granule: Amount(4096), kind: None, offset: Amount(0), length: None };
+        for (name, value) in keywords.into_iter().flatten() {
+            let name = name.extract::<String>()?;
+            let taken = match &*name {
+                "granule" => value.extract().map(|granule| options.granule = granule),
+                "kind" => value.extract().map(|kind| options.kind = Some(kind)),
+                "offset" => value.extract().map(|offset| options.offset = offset),
+                "length" => value.extract().map(|length| options.length = length),
+                _ => Err(PyTypeError::new_err("unexpected keyword")),
+            };
+            taken.map_err(|failure: PyErr| named(value.py(), &name, failure))?;
+        }
+        Ok(options)
+    }
+
+    /// A builder of such a list.
+    pub(super) fn empty(&self) -> PyResult<Builder> {
+        empty(self.granule, self.kind.as_deref().unwrap_or("ram"))
+    }
+
+    /// The part of the finished list that was asked for.
+    pub(super) fn view(&self, phyr: &Phyr) -> PyResult<PyPhyr> {
+        phyr::view(phyr, self.offset, self.length)
+    }
+}
+
+/// Says which argument is of the wrong type, as those that Python hands over itself do.
+fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
+    if failure.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(format!("argument '{name}': {}", failure.value(py)))
+    } else {
+        failure
+    }
 }
 
 /// Appends what a `chunks` and a `lengths` argument say.

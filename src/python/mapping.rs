@@ -65,8 +65,9 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///     backend: How the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or any
 ///         object with their `map` and `unmap`.
 ///     direction: Which way the data goes.
-///     owner: What keeps the memory in place: its `hold` is called before, and its `release` when
-///         the mapping is unmapped, so that it can refuse to let go in between.
+///     owner: What keeps the memory in place, the list's own by default: its `hold` is called
+///         before, and its `release` when the mapping is unmapped, so that it can refuse to let go in
+///         between.
 ///
 /// Raises:
 ///     Exception: The backend's own; nothing is then mapped.
@@ -95,6 +96,7 @@ pub(super) fn dma_map<'py>(
             direction.get_type()
         )));
     }
+    let owner = owner.or_else(|| phyr.get().held().owner(py).map(|owner| owner.into_bound(py)));
     if let Some(owner) = &owner {
         owner.call_method0("hold")?;
     }

@@ -8,6 +8,7 @@ mod desc;
 mod desc_parse;
 mod error;
 mod fill;
+mod held;
 mod kind;
 mod loan;
 mod map;
@@ -39,6 +40,8 @@ mod _phyr {
     use super::desc_parse::{
         from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
     };
+    #[pymodule_export]
+    use super::held::held;
     #[pymodule_export]
     use super::loan::PyLoan;
     #[pymodule_export]

@@ -13,7 +13,8 @@ use pyo3::types::{PyBytes, PyDict, PyType};
 use super::buffer::Array;
 use super::chunks::PyChunks;
 use super::column::PyColumn;
-use super::fill;
+use super::fill::{self, Options};
+use super::held::Held;
 use super::numbers::{self, Amount, Key, Numbers};
 use crate::phyr::Phyr;
 
@@ -36,17 +37,29 @@ use crate::phyr::Phyr;
 ///     '0x200234'
 #[pyclass(name = "Phyr", module = "phyr", frozen)]
 #[derive(Debug)]
-pub(crate) struct PyPhyr(Phyr);
+pub(crate) struct PyPhyr {
+    phyr: Phyr,
+    held: Held,
+}
 
 impl PyPhyr {
     pub(super) fn new(phyr: Phyr) -> Self {
-        Self(phyr)
+        Self::with(phyr, Held::default())
+    }
+
+    pub(super) fn with(phyr: Phyr, held: Held) -> Self {
+        Self { phyr, held }
+    }
+
+    /// What holds the list's memory.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
     }
 }
 
 impl AsRef<Phyr> for PyPhyr {
     fn as_ref(&self) -> &Phyr {
-        &self.0
+        &self.phyr
     }
 }
 
@@ -63,7 +76,7 @@ pub(super) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyRes
         Some(length) => offset.0.saturating_add(length.0),
         None => phyr.length().max(offset.0),
     };
-    Ok(PyPhyr(phyr.slice(offset.0, end)?))
+    Ok(PyPhyr::new(phyr.slice(offset.0, end)?))
 }
 
 #[pymethods]
@@ -94,24 +107,19 @@ impl PyPhyr {
     ///     True
     #[classmethod]
     #[pyo3(
-        signature = (
-            chunks, lengths=None, *,
-            granule=Amount(4096), kind="ram", offset=Amount(0), length=None
-        ),
+        signature = (chunks, lengths=None, **options),
         text_signature = "($cls, chunks, lengths=None, *, granule=4096, kind='ram', offset=0, length=None)"
     )]
     fn from_chunks(
         cls: &Bound<'_, PyType>,
         chunks: &Bound<'_, PyAny>,
         lengths: Option<&Bound<'_, PyAny>>,
-        granule: Amount,
-        kind: &str,
-        offset: Amount,
-        length: Option<Amount>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let mut builder = fill::empty(granule, kind)?;
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
         fill::chunks(cls.py(), &mut builder, chunks, lengths)?;
-        view(&builder.finish(), offset, length)
+        options.view(&builder.finish())
     }
 
     /// Make a list of page numbers: multiples of the granule.
@@ -134,22 +142,18 @@ impl PyPhyr {
     ///     Phyr(0x1ffff0 bytes, granule 4096, 1 chunk: 0x200010+0x1ffff0)
     #[classmethod]
     #[pyo3(
-        signature = (
-            pfns, *, granule=Amount(4096), kind="ram", offset=Amount(0), length=None
-        ),
+        signature = (pfns, **options),
         text_signature = "($cls, pfns, *, granule=4096, kind='ram', offset=0, length=None)"
     )]
     fn from_pfns(
         cls: &Bound<'_, PyType>,
         pfns: &Bound<'_, PyAny>,
-        granule: Amount,
-        kind: &str,
-        offset: Amount,
-        length: Option<Amount>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let mut builder = fill::empty(granule, kind)?;
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
         Numbers::new(pfns)?.for_each_block(cls.py(), |block| builder.extend_pfns(block))?;
-        view(&builder.finish(), offset, length)
+        options.view(&builder.finish())
     }
 
     /// Make a list of page addresses.
@@ -174,22 +178,18 @@ impl PyPhyr {
     ///     Chunk(paddr=36864, length=2048)
     #[classmethod]
     #[pyo3(
-        signature = (
-            paddrs, *, granule=Amount(4096), kind="ram", offset=Amount(0), length=None
-        ),
+        signature = (paddrs, **options),
         text_signature = "($cls, paddrs, *, granule=4096, kind='ram', offset=0, length=None)"
     )]
     fn from_pages(
         cls: &Bound<'_, PyType>,
         paddrs: &Bound<'_, PyAny>,
-        granule: Amount,
-        kind: &str,
-        offset: Amount,
-        length: Option<Amount>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let mut builder = fill::empty(granule, kind)?;
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
         Numbers::new(paddrs)?.for_each_block(cls.py(), |block| builder.extend_pages(block))?;
-        view(&builder.finish(), offset, length)
+        options.view(&builder.finish())
     }
 
     /// Read a list that `to_bytes` wrote, from any bytes-like object.
@@ -202,7 +202,7 @@ impl PyPhyr {
     #[pyo3(text_signature = "($cls, data)")]
     fn from_bytes(cls: &Bound<'_, PyType>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
         let bytes = Array::bytes(data)?;
-        Ok(Self(cls.py().detach(|| Phyr::from_bytes(&bytes))?))
+        Ok(Self::new(cls.py().detach(|| Phyr::from_bytes(&bytes))?))
     }
 
     /// Return the list as bytes: versioned, little-endian, the same for equal lists.
@@ -212,32 +212,50 @@ impl PyPhyr {
     ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
     ///     True
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let bytes = py.detach(|| self.0.to_bytes());
+        let bytes = py.detach(|| self.phyr.to_bytes());
         PyBytes::new(py, &bytes)
     }
 
     /// Bytes in the list; as ``len(phyr)``, which Python limits to 2^63 - 1.
     #[getter]
     fn length(&self) -> u64 {
-        self.0.length()
+        self.phyr.length()
     }
 
     /// Unit of the list's addresses and inner boundaries, in bytes.
     #[getter]
     fn granule(&self) -> u64 {
-        self.0.granule().bytes()
+        self.phyr.granule().bytes()
     }
 
     /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
     fn kind(&self) -> String {
-        self.0.kind().to_string()
+        self.phyr.kind().to_string()
+    }
+
+    /// What keeps the memory in place: the hold of a pin, or None.
+    ///
+    /// The list keeps it alive, and so do its slices, its compact copies, and whatever was joined
+    /// with them. It is no part of the list's value: neither equality nor pickles know of it.
+    #[getter]
+    fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.held.owner(py)
+    }
+
+    /// User virtual address of the first byte, where the list is of a pinned buffer, or None.
+    ///
+    /// Like `owner`, no part of the list's value. Lists that are joined have one only if the second
+    /// buffer follows the first, under the same owner.
+    #[getter]
+    fn uaddr(&self) -> Option<u64> {
+        self.held.uaddr()
     }
 
     /// The chunks, as a sequence of ``Chunk(paddr, length)``.
     #[getter]
     fn chunks(&self) -> PyChunks {
-        PyChunks::new(self.0.clone())
+        PyChunks::new(self.phyr.clone())
     }
 
     /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
@@ -258,7 +276,7 @@ impl PyPhyr {
     ///     >>> [hex(paddr) for paddr in phyr.pages(0x1_0000)]
     ///     ['0x10000', '0x20000', '0x90000']
     fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
-        let pages = py.detach(|| self.0.pages(page_size.0))?;
+        let pages = py.detach(|| self.phyr.pages(page_size.0))?;
         PyColumn::collect(py, pages.remaining(), pages)
     }
 
@@ -266,21 +284,23 @@ impl PyPhyr {
     ///
     /// Raises:
     ///     RangeError: `position` is beyond the end.
-    fn split(&self, position: Amount) -> PyResult<(Self, Self)> {
-        let (before, after) = self.0.split_at(position.0)?;
-        Ok((Self(before), Self(after)))
+    fn split(&self, py: Python<'_>, position: Amount) -> PyResult<(Self, Self)> {
+        let (before, after) = self.phyr.split_at(position.0)?;
+        let held = self.held.part(py, position.0);
+        Ok((Self::with(before, self.held.part(py, 0)), Self::with(after, held)))
     }
 
     /// Return an equal list that keeps nothing alive but its own entries.
     ///
     /// A slice shares the storage it was cut from, however small it is; its compact copy does not.
+    /// Both keep the owner of the memory.
     fn compact(&self, py: Python<'_>) -> Self {
-        Self(py.detach(|| self.0.compact()))
+        Self::with(py.detach(|| self.phyr.compact()), self.held.part(py, 0))
     }
 
     /// Return what the list holds and what it costs. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stats = py.detach(|| self.0.stats());
+        let stats = py.detach(|| self.phyr.stats());
         py.import("phyr._chunk")?.getattr("Stats")?.call1((
             stats.length,
             stats.nr_chunks,
@@ -301,7 +321,7 @@ impl PyPhyr {
     ///     >>> Phyr.from_pfns(range(511, 1024)).orders()
     ///     {0: 1, 9: 1}
     fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let orders = py.detach(|| self.0.orders());
+        let orders = py.detach(|| self.phyr.orders());
         let found = PyDict::new(py);
         for (order, count) in orders.into_iter().enumerate().filter(|&(_, count)| count > 0) {
             found.set_item(order, count)?;
@@ -314,11 +334,11 @@ impl PyPhyr {
     /// Raises:
     ///     PhyrError: One does not hold: a defect of phyr, or of the machine.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.0.validate())?)
+        Ok(py.detach(|| self.phyr.validate())?)
     }
 
     fn __len__(&self) -> PyResult<usize> {
-        let length = self.0.length();
+        let length = self.phyr.length();
         usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
             || {
                 PyOverflowError::new_err(format!(
@@ -329,34 +349,38 @@ impl PyPhyr {
     }
 
     fn __bool__(&self) -> bool {
-        !self.0.is_empty()
+        !self.phyr.is_empty()
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let length = self.0.length();
+        let length = self.phyr.length();
         match Key::new(key, length)? {
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
-                Ok(Bound::new(py, Self(self.0.slice(start, end)?))?.into_any())
+                let held = self.held.part(py, start);
+                Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
             }
             Key::Index(Some(position)) => {
-                Ok(self.0.translate(position)?.into_pyobject(py)?.into_any())
+                Ok(self.phyr.translate(position)?.into_pyobject(py)?.into_any())
             }
             Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
         }
     }
 
     fn __add__(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
-        Ok(Self(py.detach(|| self.0.concat(&other.0))?))
+        let phyr = py.detach(|| self.phyr.concat(&other.phyr))?;
+        let held =
+            Held::joined(py, (&self.held, self.phyr.length()), (&other.held, other.phyr.length()))?;
+        Ok(Self::with(phyr, held))
     }
 
     fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
-        py.detach(|| self.0 == other.0)
+        py.detach(|| self.phyr == other.phyr)
     }
 
     fn __hash__(&self, py: Python<'_>) -> u64 {
-        py.detach(|| hash(&self.0))
+        py.detach(|| hash(&self.phyr))
     }
 
     #[expect(clippy::unused_self, reason = "the signature of the slot")]
@@ -386,10 +410,10 @@ impl PyPhyr {
     }
 
     fn __sizeof__(&self) -> usize {
-        size_of::<Self>() + self.0.storage()
+        size_of::<Self>() + self.phyr.storage()
     }
 
     fn __repr__(&self) -> String {
-        format!("{:?}", self.0)
+        format!("{:?}", self.phyr)
     }
 }

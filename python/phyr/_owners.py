@@ -1,0 +1,59 @@
+"""What holds the memory of a list that was joined of lists with different owners."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from phyr.iommu.protocols import Owner
+
+__all__ = ["Owners"]
+
+
+class Owners:
+    """Several owners as one: see `phyr.iommu.Owner`.
+
+    Args:
+        left: Owner of the first part, or None if nothing holds that part.
+        right: Owner of the second part.
+
+    Examples:
+        >>> Owners(None, None).method is None
+        True
+    """
+
+    def __init__(self, left: object, right: object) -> None:
+        """Keep both alive, and each of those that are several by itself."""
+        parts = [
+            part
+            for side in (left, right)
+            for part in (side.parts if isinstance(side, Owners) else (side,))
+        ]
+        self.parts: tuple[object, ...] = tuple({id(part): part for part in parts}.values())
+
+    @property
+    def method(self) -> str | None:
+        """How that part is held which is held least; None if one is not held at all."""
+        methods: list[str | None] = [getattr(part, "method", None) for part in self.parts]
+        if None in methods:
+            return None
+        return "mlock" if "mlock" in methods else methods[0]
+
+    def hold(self) -> None:
+        """Hold all, or none."""
+        with ExitStack() as undo:
+            for part in self._owners():
+                part.hold()
+                undo.callback(part.release)
+            undo.pop_all()
+
+    def release(self) -> None:
+        """Let go of all."""
+        for part in self._owners():
+            part.release()
+
+    def __repr__(self) -> str:
+        """Show each."""
+        return f"Owners({', '.join(map(repr, self.parts))})"
+
+    def _owners(self) -> "list[Owner]":
+        return [cast("Owner", part) for part in self.parts if part is not None]
