@@ -4,8 +4,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# Checked by mypy, not run: see test_typing.py.
-collect_ignore = ["typing"]
+# Checked by mypy, not run: see test_typing.py; and run in a guest: see test_guest.py.
+collect_ignore = ["typing", "vm"]
 
 # No deadlines: a shared machine is late now and then, and that is no failure.
 settings.register_profile(
