@@ -84,16 +84,25 @@ fn lists() -> impl Strategy<Value = Phyr> {
 }
 
 /// Cuts as the limits read, a segment at a time, with room to spare for every sum.
-fn oracle(phyr: &Phyr, size: u64, boundary: u64, align: u64) -> Vec<Chunk> {
+fn oracle(phyr: &Phyr, limits: Limits, most: u64, align: u64) -> Vec<Chunk> {
     let mut segments = Vec::new();
     for chunk in phyr.chunks() {
         let (mut at, end) =
             (u128::from(chunk.paddr), u128::from(chunk.paddr) + u128::from(chunk.length));
-        let (size, boundary, align) = (u128::from(size), u128::from(boundary), u128::from(align));
+        let [size, boundary, virt, align] = [
+            limits.max_segment_size.min(most),
+            limits.seg_boundary_mask,
+            limits.virt_boundary_mask,
+            align,
+        ]
+        .map(u128::from);
         while at < end {
             let by_size = at / align * align + size / align * align;
             let by_boundary = (at / (boundary + 1) + 1) * (boundary + 1);
-            let stop = end.min(by_size).min(by_boundary);
+            let mut stop = end.min(by_size).min(by_boundary);
+            if stop < end {
+                stop -= stop % (virt + 1);
+            }
             let (paddr, length) = (u64::try_from(at).unwrap(), u64::try_from(stop - at).unwrap());
             segments.push(Chunk { paddr, length });
             at = stop;
@@ -113,7 +122,7 @@ proptest! {
     ) {
         let seg_boundary_mask = u64::MAX >> (64 - lg2);
         let limits = Limits { max_segment_size: size, seg_boundary_mask, ..Limits::default() };
-        let expected = oracle(&phyr, size, seg_boundary_mask, 1);
+        let expected = oracle(&phyr, limits, u64::MAX, 1);
         prop_assert!(Segments::new(&phyr, limits).unwrap().eq(expected.iter().copied()));
         let folded = Segments::new(&phyr, limits).unwrap().fold(Vec::new(), |mut all, segment| {
             all.push(segment);
@@ -123,6 +132,40 @@ proptest! {
         agree(&Table::phys_vecs(&phyr, limits).unwrap(), |record| {
             [record.paddr.to_le_bytes(), record.len.to_le_bytes()].concat()
         });
+    }
+
+    #[test]
+    fn with_a_virt_boundary_a_rest_that_fits_is_not_cut(
+        chunks in prop::collection::vec((0_u64..200, 1_u64..20), 1..8),
+        ends in (0_u64..4096, 0_u64..4096),
+        size in 4096_u64..0x9000,
+        boundary_lg2 in 12_u32..18,
+        virt_lg2 in 0_u32..=12,
+    ) {
+        let mut builder = Builder::new();
+        for (pfn, nr_pages) in chunks {
+            builder.append_pfns(pfn, nr_pages).unwrap();
+        }
+        let phyr = builder.finish();
+        let end = phyr.length() - ends.1;
+        let phyr = phyr.slice(ends.0.min(end), end).unwrap();
+        let limits = Limits {
+            max_segment_size: size,
+            seg_boundary_mask: if boundary_lg2 == 17 { u64::MAX } else { (1 << boundary_lg2) - 1 },
+            virt_boundary_mask: (1 << virt_lg2) - 1,
+        };
+        let expected = oracle(&phyr, limits, u64::MAX, 1);
+        prop_assert!(Segments::new(&phyr, limits).unwrap().eq(expected.iter().copied()));
+        let table = Table::phys_vecs(&phyr, limits).unwrap();
+        prop_assert_eq!(table.nr_data(), expected.len() as u64);
+        agree(&table, |record| [record.paddr.to_le_bytes(), record.len.to_le_bytes()].concat());
+        let found = table.records().map(|record| Chunk { paddr: record.paddr, length: record.len });
+        prop_assert!(found.eq(expected));
+        // The format's own unit stays apart.
+        let table = Table::scatterlist(&phyr, structs(), 0, None, limits).unwrap();
+        agree(&table, sg_bytes);
+        let expected = oracle(&phyr, limits, u32::MAX.into(), 4096);
+        prop_assert_eq!(table.nr_data(), expected.len() as u64);
     }
 
     #[test]
@@ -140,7 +183,7 @@ proptest! {
                 length: entry.length.into(),
             })
             .collect();
-        prop_assert_eq!(found, oracle(&phyr, u32::MAX.into(), u64::MAX, 4096));
+        prop_assert_eq!(found, oracle(&phyr, Limits::default(), u32::MAX.into(), 4096));
         let whole = bytes(&table, 4096);
         let back =
             desc::from_scatterlist(&whole, structs(), 0x1000, false, Granule::default()).unwrap();
@@ -216,12 +259,12 @@ fn a_list_of_many_nodes_is_written_whole_from_any_place() {
         Limits::default(),
         Limits { max_segment_size: 0x40_0000, ..Limits::default() },
         Limits { seg_boundary_mask: 0x1f_ffff, ..Limits::default() },
+        Limits { max_segment_size: 0x40_0800, virt_boundary_mask: 0xfff, ..Limits::default() },
     ] {
         let table = Table::scatterlist(&phyr, structs(), 0, None, limits).unwrap();
         let data = table.records().filter(|entry| entry.page_link & SgEntry::CHAIN == 0);
         let lengths = data.map(|entry| u64::from(entry.length));
-        let (size, boundary) = (limits.max_segment_size.min(0xffff_f000), limits.seg_boundary_mask);
-        let expected = oracle(&phyr, size, boundary, 4096);
+        let expected = oracle(&phyr, limits, u32::MAX.into(), 4096);
         assert!(lengths.eq(expected.iter().map(|segment| segment.length)));
         let whole: Vec<u8> = table.records().flat_map(sg_bytes).collect();
         for window in [32, 999, 4096, 100_000, whole.len()] {

@@ -33,9 +33,9 @@ def merged(ranges: list[Range]) -> list[Range]:
 
 
 def segments(
-    chunks: list[Range], size: int = ALL, boundary: int = ALL, align: int = 1
+    chunks: list[Range], size: int = ALL, boundary: int = ALL, align: int = 1, virt: int = 0
 ) -> list[Range]:
-    """Return what a device gets: each segment as long as all three rules allow."""
+    """Return what a device gets: each segment as long as all four rules allow."""
     result = []
     for paddr, length in chunks:
         start, end = paddr, paddr + length
@@ -43,6 +43,8 @@ def segments(
             by_size = start // align * align + size // align * align
             by_boundary = (start // (boundary + 1) + 1) * (boundary + 1)
             stop = min(end, by_size, by_boundary)
+            if stop < end:
+                stop = stop // (virt + 1) * (virt + 1)
             result.append((start, stop - start))
             start = stop
     return result

@@ -145,6 +145,7 @@ def test_a_virt_boundary_is_kept_or_refused(chunks: list[Range], unit: int, size
     elif fits:
         table = desc.phys_vecs(phyr, max_segment_size=size, virt_boundary_mask=unit - 1)
         found = pairs(table)
+        assert found == segments(chunks, size, virt=unit - 1)
         assert merged(found) == chunks
         assert all(paddr % unit == 0 for paddr, _ in found[1:])
         assert all(sum(pair) % unit == 0 for pair in found[:-1])

@@ -134,8 +134,8 @@ impl fmt::Display for DescError {
             }
             Self::SegmentSize { max_segment_size, least } => write!(
                 f,
-                "max segment size {max_segment_size:#x} is too small: segments are cut at \
-                 multiples of {least:#x}"
+                "max segment size {max_segment_size:#x} is too small: cuts fall on multiples of \
+                 {least:#x}"
             ),
             Self::Boundaries { seg_boundary_mask, virt_boundary_mask } => write!(
                 f,

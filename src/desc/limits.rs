@@ -38,13 +38,22 @@ impl Default for Limits {
 }
 
 /// Limits made ready for use: they are consistent, and cutting cannot fail.
+///
+/// ```text
+/// chunk     |-----------------------------|
+/// virt          |       |       |       |       where a cut may fall
+/// size      |-------------|                     as much as a segment may hold
+/// segments  |-----------|---------------|-|     a rest that fits whole is not cut
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// Bytes of a segment, less one, counted from the multiple of `align + 1` at or before it.
     more: u64,
-    /// Cuts for size fall on multiples of this plus one. At most `more`.
+    /// The format's own: bytes of a segment are counted in units of this plus one. At most `more`.
     align: u64,
     boundary: u64,
+    /// Every cut falls on a multiple of this plus one. At most `more`, and `boundary`.
+    virt: u64,
 }
 
 /// One less than a power of two: a mask of low bits.
@@ -53,8 +62,8 @@ fn is_low_mask(mask: u64) -> bool {
 }
 
 impl Cut {
-    /// Limits, together with what a format asks: at most `most` bytes a segment, and cuts for size
-    /// at multiples of `align`, a power of two.
+    /// Limits, together with what a format asks: at most `most` bytes a segment, counted in units of
+    /// `align`, a power of two, as a kernel counts pages.
     pub(crate) fn new(limits: Limits, most: u64, align: u64) -> Result<Self, DescError> {
         let Limits { max_segment_size, seg_boundary_mask, virt_boundary_mask } = limits;
         for mask in [seg_boundary_mask, virt_boundary_mask] {
@@ -65,23 +74,24 @@ impl Cut {
         if seg_boundary_mask < virt_boundary_mask {
             return Err(DescError::Boundaries { seg_boundary_mask, virt_boundary_mask });
         }
-        let align = virt_boundary_mask | (align - 1);
-        // Zero if less than one unit fits.
+        let (align, virt) = (align - 1, virt_boundary_mask);
+        // Of fewer bytes, none would be left after a cut is moved back to where it may fall.
+        let least = (align | virt).saturating_add(1);
         let size = max_segment_size.min(most) & !align;
-        let Some(more) = size.checked_sub(1) else {
-            let least = align.saturating_add(1);
+        if size < least {
             return Err(DescError::SegmentSize { max_segment_size, least });
-        };
-        Ok(Self { more, align, boundary: seg_boundary_mask })
+        }
+        Ok(Self { more: size - 1, align, boundary: seg_boundary_mask, virt })
     }
 
     /// Aligned blocks of `size` bytes, a power of two.
     pub(crate) fn blocks(size: u64) -> Self {
-        Self { more: size - 1, align: size - 1, boundary: u64::MAX }
+        Self { more: size - 1, align: size - 1, ..Self::NONE }
     }
 
     /// No limits: segments are chunks.
-    pub(crate) const NONE: Self = Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX };
+    pub(crate) const NONE: Self =
+        Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX, virt: 0 };
 
     /// Bytes of the first segment of `chunk`.
     #[inline(always)]
@@ -89,7 +99,13 @@ impl Cut {
         // `align` is at most `more`, and of `boundary` bits are masked: neither wraps.
         let by_size = self.more - (chunk.paddr & self.align);
         let by_boundary = self.boundary - (chunk.paddr & self.boundary);
-        (chunk.length - 1).min(by_size).min(by_boundary) + 1
+        let more = (chunk.length - 1).min(by_size).min(by_boundary);
+        if more == chunk.length - 1 {
+            return chunk.length;
+        }
+        // Something follows, so the cut lies below 2^64, and `virt` leaves at least one byte.
+        let length = more + 1;
+        length - ((chunk.paddr + length) & self.virt)
     }
 
     /// Whether nothing can be cut in a list of `length` bytes.
@@ -111,13 +127,26 @@ impl Cut {
             && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
     }
 
-    /// Bytes of every full segment from `paddr` on, where they are all alike.
+    /// Bytes of every segment that is cut off from `paddr` on, where they are all alike.
     #[inline(always)]
     pub(crate) fn step(self, paddr: u64) -> Option<NonZeroU64> {
-        let step = NonZeroU64::MIN.saturating_add(self.more);
+        let unit = self.align | self.virt;
         let is_free = self.boundary == u64::MAX
-            || step.is_power_of_two() && self.more <= self.boundary && paddr & self.more == 0;
-        (paddr & self.align == 0 && is_free).then_some(step)
+            || is_low_mask(self.more) && self.more <= self.boundary && paddr & self.more == 0;
+        // No unit is left only where it is the whole space, off which nothing is cut.
+        let step = NonZeroU64::new((self.more + 1) & !unit);
+        step.filter(|_| is_free && paddr & unit == 0)
+    }
+
+    /// How many segments of `step` bytes are cut off `length` bytes, of which at least one is left
+    /// as the last segment.
+    #[inline(always)]
+    pub(crate) fn steps(self, length: u64, step: NonZeroU64) -> u64 {
+        // What a last segment may hold beyond a step, where cuts are moved back.
+        let over = self.more + 1 - step.get();
+        let length = (length - 1).saturating_sub(over);
+        // Blocks are powers of two, and a division takes as long as many segments.
+        if step.is_power_of_two() { length >> step.trailing_zeros() } else { length / step }
     }
 
     /// The size of blocks, less one, and its log2, where segments are aligned blocks of one size.
@@ -125,13 +154,6 @@ impl Cut {
     pub(crate) fn block(self) -> Option<(u64, u32)> {
         let is_block = self.boundary == u64::MAX && self.align == self.more;
         is_block.then_some((self.more, self.more.trailing_ones()))
-    }
-
-    /// How many segments of `step` bytes there are in `length`.
-    #[inline(always)]
-    pub(crate) fn steps(length: u64, step: NonZeroU64) -> u64 {
-        // Blocks are powers of two, and a division takes as long as many segments.
-        if step.is_power_of_two() { length >> step.trailing_zeros() } else { length / step }
     }
 
     /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
@@ -154,7 +176,7 @@ impl Cut {
             }
             chunk = Chunk { paddr: chunk.paddr + length, length: chunk.length - length };
             if let Some(step) = self.step(chunk.paddr) {
-                return count + Self::steps(chunk.length - 1, step) + 1;
+                return count + self.steps(chunk.length, step) + 1;
             }
         }
     }

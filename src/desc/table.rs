@@ -280,9 +280,9 @@ impl<L: Layout> Wide for Encode<'_, L> {
                     return (taken, at, position);
                 }
                 let out = &mut out[at * size_of::<L::Bytes>()..];
-                let (mut segment, count) = match cut.step(rest.paddr) {
-                    Some(step) if rest.length >= step.get() => {
-                        let count = Cut::steps(rest.length, step);
+                let steps = cut.step(rest.paddr).map(|step| (step, cut.steps(rest.length, step)));
+                let (mut segment, count) = match steps {
+                    Some((step, count @ 1..)) => {
                         let count = usize::try_from(count).unwrap_or(room).min(room - at);
                         (Chunk { paddr: rest.paddr, length: step.get() }, count)
                     }

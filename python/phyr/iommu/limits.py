@@ -1,15 +1,19 @@
 """What a device can take: limits, applied while a list is walked."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phyr._chunk import Chunk
-from phyr._phyr import Phyr
+from phyr._phyr import Descriptors, Phyr, phys_vecs
 from phyr.errors import LimitError, RangeError
 
 __all__ = ["DeviceLimits"]
 
 _TOP = 2**64 - 1
+_NOTHING = Phyr.from_chunks([])
+_SEGMENT = struct.Struct("<QQ")
+_AHEAD = 256  # segments made at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,9 @@ class DeviceLimits:
             that is not a multiple of this plus one; 0 for a device that does not mind.
 
     Raises:
-        RangeError: A limit that is none: a boundary that is no power of two, segments of no bytes.
+        RangeError: A limit that is none: a boundary that is no power of two, segments of no bytes;
+            or limits that contradict each other: segments smaller than the virt boundary wants, or
+            cut by the segment boundary where the virt boundary lets none end.
 
     Examples:
         >>> limits = DeviceLimits(max_segment_size=0x1800, seg_boundary_mask=0xffff)
@@ -50,35 +56,40 @@ class DeviceLimits:
     virt_boundary_mask: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no limit."""
-        for name in ("seg_boundary_mask", "virt_boundary_mask"):
-            mask = getattr(self, name)
-            if not 0 <= mask <= _TOP or mask & (mask + 1):
-                raise RangeError(f"{name} {mask:#x} is not a power of two less one")
-        if self.max_segment_size < 1:
-            raise RangeError(f"max_segment_size {self.max_segment_size} leaves no bytes")
+        """Refuse what is no limit, and what nothing satisfies."""
         if self.dma_mask < 0:
             raise RangeError(f"dma_mask {self.dma_mask} leaves no addresses")
+        self._table(_NOTHING)
 
     def segments(self, dma: Phyr) -> Iterator[Chunk]:
         """Yield the chunks of a list of bus addresses, cut into segments that the device takes.
 
-        Each is as long as the limits allow.
+        Each is as long as the limits allow: the segments of `phyr.desc.phys_vecs`.
 
         Raises:
             LimitError: A chunk that no cutting helps; its number, address and length, and the
-                limit, are attributes.
+                limit, are attributes. Nothing is yielded before it.
         """
+        self.check(dma)
+        table = self._table(dma)
+        piece = bytearray(_AHEAD * _SEGMENT.size)
+        while written := table.fill(piece):
+            yield from map(Chunk._make, _SEGMENT.iter_unpack(piece[:written]))
+
+    def check(self, dma: Phyr) -> None:
+        """Raise what `segments` would raise."""
         chunks = dma.chunks
         count = len(chunks)
         for number, chunk in enumerate(chunks):
             self._check(number, count, chunk)
-            yield from self._cut(number, chunk)
 
-    def check(self, dma: Phyr) -> None:
-        """Raise what `segments` would raise."""
-        for _ in self.segments(dma):
-            pass
+    def _table(self, dma: Phyr) -> Descriptors:
+        return phys_vecs(
+            dma,
+            max_segment_size=min(self.max_segment_size, _TOP),
+            seg_boundary_mask=self.seg_boundary_mask,
+            virt_boundary_mask=self.virt_boundary_mask,
+        )
 
     def _check(self, number: int, count: int, chunk: Chunk) -> None:
         """Refuse a chunk out of reach, or with a gap where the device expects none."""
@@ -91,21 +102,6 @@ class DeviceLimits:
             raise self._error(number, chunk, "starts inside the list off the virt boundary", virt)
         if number < count - 1 and last & virt != virt:
             raise self._error(number, chunk, "ends inside the list off the virt boundary", virt)
-
-    def _cut(self, number: int, chunk: Chunk) -> Iterator[Chunk]:
-        dma_addr, left = chunk
-        while left:
-            boundary = (dma_addr | self.seg_boundary_mask) + 1
-            length = min(left, self.max_segment_size, boundary - dma_addr)
-            if length < left:
-                # A cut leaves two ends in the midst of the list.
-                length -= (dma_addr + length) & self.virt_boundary_mask
-                if length <= 0:
-                    why = "has no room between virt boundaries for segments of at most"
-                    raise self._error(number, chunk, why, self.max_segment_size)
-            yield Chunk(dma_addr, length)
-            dma_addr += length
-            left -= length
 
     @staticmethod
     def _error(number: int, chunk: Chunk, why: str, limit: int) -> LimitError:
