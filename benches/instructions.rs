@@ -7,9 +7,11 @@
 //!                                                with its nanoseconds
 //! ```
 //!
-//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal` and `hash`. The
-//! answer ends with the number of operations' parts: pages for building, positions for seeking,
-//! entries for the rest. Anything else than four arguments is a smoke test: all of them, once.
+//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal` and `hash`, and
+//! `fill_F` and `plain_F`, which write the descriptors of format F (`sg`, `bvec`, `phys_vec`, `prp`,
+//! `sgl`, `mtt`) from a list and from an array of pairs. The answer ends with the number of
+//! operations' parts: pages for building, positions for seeking, records for descriptors, entries
+//! for the rest. Anything else than four arguments is a smoke test: all of them, once.
 
 mod common;
 
@@ -20,7 +22,9 @@ use std::io;
 use std::time::Instant;
 
 use common::baselines::Sums;
+use common::plain::{Format, formats, merge};
 use common::workloads::Workload;
+use phyr::desc::Place;
 use phyr::{Builder, Phyr};
 
 /// Positions a turn of seeking.
@@ -34,6 +38,10 @@ fn main() {
     let Some((operation, workload, nr_pages, turns)) = parse(&arguments) else {
         for name in ["build_pages", "build_pfns", "fold", "for", "seek", "equal", "hash"] {
             operation(name, Workload::Geo8, 1 << 10).0();
+        }
+        for format in ["sg", "bvec", "phys_vec", "prp", "sgl", "mtt"] {
+            operation(&format!("fill_{format}"), Workload::Geo8, 1 << 10).0();
+            operation(&format!("plain_{format}"), Workload::Geo8, 1 << 10).0();
         }
         return;
     };
@@ -96,8 +104,23 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let hasher = RandomState::new();
             (Box::new(move || timed(|| hasher.hash_one(&phyr))), nr_chunks)
         }
-        _ => panic!("no operation is called {name}"),
+        _ => describe(name, &pages, &phyr),
     }
+}
+
+/// Writes descriptors, ours or those of the plain loop.
+fn describe(operation: &str, pages: &[u64], phyr: &Phyr) -> Operation {
+    let (how, name) = operation.split_once('_').expect("an operation");
+    let format = formats(phyr).into_iter().find(|format| format.name == name);
+    let Format { table, plain, .. } = format.expect("a format");
+    let parts = table.nr_records();
+    let mut out = vec![0; usize::try_from(parts).expect("memory") * table.record_size()];
+    if how == "fill" {
+        return (Box::new(move || timed(|| table.fill(&mut Place::default(), &mut out))), parts);
+    }
+    assert_eq!(how, "plain", "no operation is called {operation}");
+    let pairs = merge(pages);
+    (Box::new(move || timed(|| plain(&pairs, &mut out))), parts)
 }
 
 fn from_pages(pages: &[u64]) -> Phyr {

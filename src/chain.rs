@@ -211,6 +211,10 @@ impl Chain {
     pub(crate) fn find_page(&self, target: u64) -> Place<'_> {
         let node = self.node(|first_page, _| first_page <= target);
         let target = target - node.first_page;
+        let is_inline = matches!(self, Self::Inline(_));
+        if target == 0 || is_inline && target < words::decode(node.words, 0).0.nr_pages {
+            return Self::place(node, Found::default());
+        }
         let half = u64::from(node.half);
         let start = if (1..=target).contains(&half) {
             Found { word: HALF, chunks: HALF as u64, pages: half }

@@ -134,6 +134,11 @@ impl<'a> Chunks<'a> {
         }
     }
 
+    /// The byte of the chain where what is to come starts.
+    pub(crate) fn position(&self) -> u64 {
+        self.start
+    }
+
     /// Chunks still to come. O(log n).
     pub(crate) fn remaining(&self) -> u64 {
         if self.start == self.end {
@@ -173,20 +178,46 @@ impl<'a> Chunks<'a> {
     ///
     /// Stops and starts at little cost, and copies as fast as `fold` visits.
     pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
-        // The ends, which may be trimmed, by the plain way.
-        if self.skip > 0 || self.remaining() <= 1 {
-            let Some((slot, chunk)) = out.first_mut().zip(self.next()) else { return 0 };
-            *slot = chunk;
-            return 1;
+        self.write(out.iter_mut(), |slot, chunk, _| *slot = chunk)
+    }
+
+    /// Gives the next chunks to `write`, each with one of `slots` and the byte of the chain where it
+    /// starts; returns how many. Fewer than there are slots do not mean that none are left, but none
+    /// does.
+    pub(crate) fn write<T>(
+        &mut self,
+        mut slots: impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(T, Chunk, u64),
+    ) -> usize {
+        let (granule, start) = (self.granule, self.start);
+        if self.skip == 0 && start < self.end {
+            self.front.enter(self.chain);
+            let mut words = &self.front.node.words[self.front.word..];
+            let few = &words[..words.len().min(slots.len())];
+            let bytes = words::plain_pages(few).map(|pages| granule.to_bytes(pages));
+            if let Some(bytes) = bytes.filter(|&bytes| bytes <= self.end - start) {
+                wide::run(WritePlain { words: few, granule, start, slots, write });
+                self.advance(few.len(), few.len() as u64);
+                self.start += bytes;
+                return few.len();
+            }
+            // There are long runs, or the list ends here: up to the last chunk, which may be trimmed.
+            self.locate_back();
+            if core::ptr::eq(self.front.node.words, self.back.node.words) {
+                words = &words[..words::before(words, self.back.word - self.front.word)];
+            }
+            if !words.is_empty() {
+                let (taken, chunks);
+                (taken, chunks, self.start) =
+                    wide::run(WriteWords { words, granule, start, slots, write });
+                self.advance(taken, chunks as u64);
+                return chunks;
+            }
         }
-        let Some(mut words) = self.next_slice() else { return 0 };
-        if core::ptr::eq(self.front.node.words, self.back.node.words) {
-            words = &words[..words::before(words, words.len())];
-        }
-        let (taken, chunks) = wide::run(ReadNode { words, granule: self.granule, out: &mut *out });
-        self.advance(taken, chunks as u64);
-        self.start += out[..chunks].iter().map(|chunk| chunk.length).sum::<u64>();
-        chunks
+        let Some(slot) = slots.next() else { return 0 };
+        let Some(chunk) = self.next() else { return 0 };
+        write(slot, chunk, start);
+        1
     }
 
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
@@ -365,40 +396,59 @@ impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
     }
 }
 
-/// The inner loop of `read`: untrimmed entries of one node, as many as there is room for.
-struct ReadNode<'w, 'o> {
+/// The inner loop of `write` over untrimmed entries of one word, for each of which there is a slot.
+struct WritePlain<'w, S, F> {
     words: &'w [u64],
     granule: Granule,
-    out: &'o mut [Chunk],
+    start: u64,
+    slots: S,
+    write: F,
 }
 
-impl Wide for ReadNode<'_, '_> {
-    /// The words and chunks copied.
-    type Output = (usize, usize);
+impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WritePlain<'_, S, F> {
+    type Output = ();
 
     #[inline(always)]
-    fn run(self) -> (usize, usize) {
-        let Self { words, granule, out } = self;
-        let count = words.len().min(out.len());
-        let few = &words[..count];
-        if words::is_plain(few) {
-            for (slot, &word) in out.iter_mut().zip(few) {
-                let entry = Entry::stored(word);
-                let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
-                *slot = Chunk::of_run(granule, run);
-            }
-            return (count, count);
+    fn run(self) {
+        let Self { words, granule, mut start, slots, mut write } = self;
+        for (slot, &word) in slots.zip(words) {
+            let entry = Entry::stored(word);
+            let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
+            let chunk = Chunk::of_run(granule, run);
+            write(slot, chunk, start);
+            start += chunk.length;
         }
+    }
+}
+
+/// The same over any untrimmed entries of one node, as many as there are slots.
+struct WriteWords<'w, S, F> {
+    words: &'w [u64],
+    granule: Granule,
+    start: u64,
+    slots: S,
+    write: F,
+}
+
+impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, S, F> {
+    /// The words and chunks taken, and where the next chunk starts.
+    type Output = (usize, usize, u64);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize, u64) {
+        let Self { words, granule, mut start, slots, mut write } = self;
         let (mut word, mut chunks) = (0, 0);
-        for slot in out {
+        for slot in slots {
             if word == words.len() {
                 break;
             }
             let (run, len) = words::decode(words, word);
-            *slot = Chunk::of_run(granule, run);
+            let chunk = Chunk::of_run(granule, run);
+            write(slot, chunk, start);
+            start += chunk.length;
             word += len;
             chunks += 1;
         }
-        (word, chunks)
+        (word, chunks, start)
     }
 }

@@ -196,7 +196,11 @@ impl Phyr {
     /// The places of the first and the last byte; `None` if there are none.
     pub(crate) fn ends(&self) -> Option<(Place<'_>, Place<'_>)> {
         let more = self.length.checked_sub(1)?;
-        Some((self.place(self.offset), self.place(self.offset + more)))
+        let first = self.place(self.offset);
+        // One chunk needs one search.
+        let end = self.granule.to_bytes(first.page + first.run().nr_pages);
+        let is_one = end - self.offset > more;
+        Some((first, if is_one { first } else { self.place(self.offset + more) }))
     }
 
     /// A position of the view as one of the chain.

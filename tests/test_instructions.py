@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NR_PAGES = 1 << 16
+FEW_PAGES = 1 << 14
 
 
 @cache
@@ -31,10 +32,12 @@ def bench() -> Path:
     return Path(executable)
 
 
-def instructions(operation: str, workload: str, turns: int, folder: Path) -> tuple[int, int]:
+def instructions(
+    operation: str, workload: str, nr_pages: int, turns: int, folder: Path
+) -> tuple[int, int]:
     """Run `turns` turns: instructions of the whole run, and the parts that a turn has."""
     counts = folder / f"{operation}.{workload}.{turns}"
-    program = [str(bench()), operation, workload, str(NR_PAGES), str(turns)]
+    program = [str(bench()), operation, workload, str(nr_pages), str(turns)]
     run = subprocess.run(  # noqa: S603 - the command is ours
         ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", *program],  # noqa: S607
         check=True,
@@ -48,11 +51,11 @@ def instructions(operation: str, workload: str, turns: int, folder: Path) -> tup
     return int(totals[1]), int(run.stdout)
 
 
-def each(operation: str, workload: str, folder: Path) -> float:
+def each(operation: str, workload: str, folder: Path, nr_pages: int = NR_PAGES) -> float:
     """Instructions for each part of an operation: a page built, an entry visited, a seek."""
     few, many = 1, 4
-    before, parts = instructions(operation, workload, few, folder)
-    after, _ = instructions(operation, workload, many, folder)
+    before, parts = instructions(operation, workload, nr_pages, few, folder)
+    after, _ = instructions(operation, workload, nr_pages, many, folder)
     return (after - before) / (many - few) / parts
 
 
@@ -85,3 +88,32 @@ def test_an_operation_takes_few_instructions(
     count = each(operation, workload, tmp_path)
     print(f"{operation} of {workload}: {count:.2f} instructions")  # noqa: T201 - a figure to report
     assert 0 < count <= limit
+
+
+@pytest.mark.parametrize(
+    ("format_", "workload", "limit"),
+    [
+        # What it takes, and a quarter more, as for the operations above. Times are no worse than
+        # these ratios: see docs/performance.md.
+        ("sg", "rand4k", 0.65),
+        ("bvec", "rand4k", 0.5),
+        ("phys_vec", "rand4k", 1.5),
+        ("sgl", "rand4k", 0.65),
+        ("prp", "folio", 1.2),
+        ("mtt", "folio", 1.7),
+    ],
+)
+def test_descriptors_take_about_as_many_instructions_as_a_plain_loop(
+    format_: str, workload: str, limit: float, tmp_path: Path
+) -> None:
+    ours, plain = (
+        each(f"{how}_{format_}", workload, tmp_path, FEW_PAGES) for how in ("fill", "plain")
+    )
+    print(f"{format_} of {workload}: {ours:.2f} and {plain:.2f} instructions")  # noqa: T201 - as above
+    assert 0 < ours <= limit * plain
+
+
+def test_a_list_of_one_record_takes_few_instructions(tmp_path: Path) -> None:
+    count = each("fill_sg", "contig", tmp_path, FEW_PAGES)
+    print(f"one record: {count:.0f} instructions")  # noqa: T201 - as above
+    assert 0 < count <= 630

@@ -4,4 +4,5 @@
 pub(crate) mod baselines;
 pub(crate) mod counting;
 pub(crate) mod harness;
+pub(crate) mod plain;
 pub(crate) mod workloads;

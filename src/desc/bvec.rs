@@ -128,7 +128,11 @@ pub(crate) fn low(bytes: u64) -> u32 {
 /// Two words of 8 bytes.
 #[inline]
 pub(crate) fn words(first: u64, second: u64) -> [u8; 16] {
-    (u128::from(first) | u128::from(second) << 64).to_le_bytes()
+    let mut bytes = [0; 16];
+    let (front, back) = bytes.split_at_mut(8);
+    front.copy_from_slice(&first.to_le_bytes());
+    back.copy_from_slice(&second.to_le_bytes());
+    bytes
 }
 
 /// Linux's `struct bio_vec`.

@@ -25,6 +25,7 @@
 //! | `parse`, `parse_nvme` | lists from all of these |
 
 mod bvec;
+mod encode;
 mod error;
 mod limits;
 mod parse;
@@ -51,4 +52,4 @@ pub use segments::Segments;
 pub use sg::{SgEntry, SgLayout};
 pub use sgl::{SegmentList, SglDescriptor, SglLayout};
 pub use split::{Split, split};
-pub use table::{Fill, Layout, Place, Records, Table};
+pub use table::{Fill, Layout, Place, RecordBytes, Records, Table};

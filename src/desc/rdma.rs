@@ -2,6 +2,7 @@
 
 use super::DescError;
 use super::bvec::check_size;
+use super::encode::write_run;
 use super::limits::{Cut, check_boundaries};
 use super::table::{Layout, Table};
 use crate::iter::Chunk;
@@ -90,10 +91,25 @@ impl Layout for BlockLayout {
 
     #[inline]
     fn bytes(&self, record: u64) -> [u8; 8] {
-        // Both, then a choice: a loop over many has no branch.
-        let swapped = record.swap_bytes();
-        let is_big = u64::from(self.order == ByteOrder::Big).wrapping_neg();
-        (record & !is_big | swapped & is_big).to_le_bytes()
+        match self.order {
+            ByteOrder::Little => record.to_le_bytes(),
+            ByteOrder::Big => record.to_be_bytes(),
+        }
+    }
+
+    #[inline(always)]
+    fn run(&self, first: Chunk, position: u64, out: &mut [[u8; 8]]) {
+        // The order is asked for once a run, not once a record.
+        let Self { low, flags, order } = *self;
+        let entry = |segment: Chunk| segment.paddr & !low | flags;
+        match order {
+            ByteOrder::Little => {
+                write_run(first, position, out, |segment, _| entry(segment).to_le_bytes());
+            }
+            ByteOrder::Big => {
+                write_run(first, position, out, |segment, _| entry(segment).to_be_bytes());
+            }
+        }
     }
 }
 

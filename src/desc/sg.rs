@@ -12,7 +12,7 @@
 //! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
 //! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
 
-use super::bvec::{PageStructs, check_sum, last_of, low, words};
+use super::bvec::{PageStructs, check_sum, last_of, low};
 use super::limits::{Cut, check_boundaries};
 use super::table::{Layout, Table};
 use super::{DescError, Limits};
@@ -81,11 +81,13 @@ impl Layout for SgLayout {
     #[inline]
     fn bytes(&self, record: SgEntry) -> [u8; 32] {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        // By sixteen bytes, which is what wide registers make of it.
+        let half = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
+        let front = half(record.page_link, pair(record.offset, record.length));
+        let back = half(record.dma_address, pair(record.dma_length, record.dma_flags));
         let mut bytes = [0; 32];
-        let (front, back) = bytes.split_at_mut(16);
-        front.copy_from_slice(&words(record.page_link, pair(record.offset, record.length)));
-        let dma = pair(record.dma_length, record.dma_flags);
-        back.copy_from_slice(&words(record.dma_address, dma));
+        let (slots, _) = bytes.as_chunks_mut();
+        (slots[0], slots[1]) = (front.to_le_bytes(), back.to_le_bytes());
         bytes
     }
 

@@ -2,25 +2,35 @@
 
 use core::{fmt, mem};
 
+use super::encode::{Encode, write_run};
 use super::limits::Cut;
-use super::segments::{NOTHING, Segments, cut_one, take};
+use super::segments::{NOTHING, Segments, cut_one};
 use super::shape::Shape;
-use crate::iter::Chunk;
+use crate::iter::{Chunk, Chunks};
 use crate::phyr::Phyr;
-use crate::wide::{self, Wide};
+use crate::wide;
 
 /// How segments become records of one fixed size.
 pub trait Layout {
     /// A record, field by field.
     type Record: Copy + fmt::Debug + PartialEq;
     /// A record as bytes: an array of the record's size.
-    type Bytes: AsRef<[u8]>;
+    type Bytes: RecordBytes;
 
     /// The record of a segment that starts at byte `position` of the list.
     fn data(&self, segment: Chunk, position: u64) -> Self::Record;
 
     /// The bytes of a record.
     fn bytes(&self, record: Self::Record) -> Self::Bytes;
+
+    /// Fills `out` with the bytes of segments that follow each other, each as long as `first`, which
+    /// starts at byte `position` of the list.
+    #[inline(always)]
+    fn run(&self, first: Chunk, position: u64, out: &mut [Self::Bytes]) {
+        write_run(first, position, out, |segment, position| {
+            self.bytes(self.data(segment, position))
+        });
+    }
 
     /// Records of a block, if blocks are chained.
     fn slots(&self) -> Option<u64> {
@@ -35,6 +45,19 @@ pub trait Layout {
     /// What the last record of the table is to be.
     fn close(&self, record: Self::Record) -> Self::Record {
         record
+    }
+}
+
+/// The bytes of a record: an array of any size.
+pub trait RecordBytes: Copy {
+    /// The memory of as many whole records as fit. Their size is known to the compiler, so a loop over
+    /// them may use wide registers.
+    fn slots(out: &mut [u8]) -> &mut [Self];
+}
+
+impl<const N: usize> RecordBytes for [u8; N] {
+    fn slots(out: &mut [u8]) -> &mut [Self] {
+        out.as_chunks_mut().0
     }
 }
 
@@ -153,11 +176,15 @@ impl<L: Layout> Fill for Table<L> {
             return 0;
         }
         let out = &mut out[..count * size];
+        // A place of another table may lie beyond; there, nothing is left.
+        let chunks = self.phyr.chunks_from(place.position.min(self.phyr.length()));
         // Clearing the memory for many chunks takes longer than a few records.
-        let left = if count <= FEW {
-            self.write::<FEW>(place, out)
+        let left = if self.is_whole {
+            self.write_whole(chunks, place, out)
+        } else if count <= FEW {
+            self.write::<FEW>(chunks, place, out)
         } else {
-            self.write::<MANY>(place, out)
+            self.write::<MANY>(chunks, place, out)
         };
         count * size - left
     }
@@ -169,53 +196,105 @@ const FEW: usize = 8;
 const MANY: usize = 256;
 
 impl<L: Layout> Table<L> {
+    /// How many of the next records are alike, where there is room for `room`: up to the next link,
+    /// and without the last of all, which is made by itself as links are.
+    fn bulk(&self, place: &Place, room: usize) -> usize {
+        let until = self.shape.data_until_link(place.record);
+        let bulk = usize::try_from(until).unwrap_or(room).min(room);
+        bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1))
+    }
+
+    /// Writes a link, or the last record of all; `segment` is asked for the latter. Returns the bytes
+    /// written.
+    fn write_odd(
+        &self,
+        place: &mut Place,
+        out: &mut [u8],
+        segment: impl FnOnce() -> Option<Chunk>,
+    ) -> usize {
+        let record = if self.shape.data_until_link(place.record) == 0 {
+            self.link(place.record)
+        } else {
+            segment().map(|segment| {
+                let last = self.layout.data(segment, place.position);
+                place.position += segment.length;
+                self.layout.close(last)
+            })
+        };
+        let Some(record) = record else { return 0 };
+        put(out, &self.layout.bytes(record));
+        place.record += 1;
+        size_of::<L::Bytes>()
+    }
+
+    /// Fills `out`, which has room for no more records than there are, where every chunk is a
+    /// segment; returns the bytes left.
+    fn write_whole(&self, mut chunks: Chunks<'_>, place: &mut Place, mut out: &mut [u8]) -> usize {
+        let size = size_of::<L::Bytes>();
+        while !out.is_empty() {
+            let bulk = self.bulk(place, out.len() / size);
+            let written = if bulk > 0 {
+                let slots = L::Bytes::slots(out)[..bulk].iter_mut();
+                // The walk counts from the start of the chain, records from that of the list.
+                let base = chunks.position().wrapping_sub(place.position);
+                let records = chunks.write(slots, |slot, chunk, start| {
+                    let position = start.wrapping_sub(base);
+                    *slot = self.layout.bytes(self.layout.data(chunk, position));
+                });
+                place.record += records as u64;
+                place.position = chunks.position().wrapping_sub(base);
+                records * size
+            } else {
+                self.write_odd(place, out, || chunks.next())
+            };
+            if written == 0 {
+                break;
+            }
+            out = &mut mem::take(&mut out)[written..];
+        }
+        out.len()
+    }
+
     /// Fills `out`, which has room for no more records than there are; returns the bytes left. Reads
     /// up to `AHEAD` chunks at a time.
-    fn write<const AHEAD: usize>(&self, place: &mut Place, mut out: &mut [u8]) -> usize {
-        // A place of another table may lie beyond; there, nothing is left.
-        let mut chunks = self.phyr.chunks_from(place.position.min(self.phyr.length()));
-        let is_whole = self.is_whole;
+    fn write<const AHEAD: usize>(
+        &self,
+        mut chunks: Chunks<'_>,
+        place: &mut Place,
+        mut out: &mut [u8],
+    ) -> usize {
+        let size = size_of::<L::Bytes>();
         let mut ahead = [NOTHING; AHEAD];
         // Chunks read and not yet written, the first perhaps in part.
         let (mut at, mut end) = (0, 0);
         while !out.is_empty() {
-            let room = out.len() / size_of::<L::Bytes>();
-            let until = self.shape.data_until_link(place.record);
-            let bulk = usize::try_from(until).unwrap_or(room).min(room);
-            // The last record of all is made by itself, as links are.
-            let bulk = bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1));
-            if until > 0 && at == end {
+            let room = out.len() / size;
+            let bulk = self.bulk(place, room);
+            if at == end {
                 (at, end) = (0, chunks.read(&mut ahead[..room.min(AHEAD)]));
-                if end == 0 {
-                    break;
-                }
             }
-            let records = if bulk > 0 {
-                let bytes = &mut out[..bulk * size_of::<L::Bytes>()];
+            let written = if bulk > 0 && at < end {
+                let out = &mut L::Bytes::slots(out)[..bulk];
                 let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[at..end]);
                 let position = place.position;
-                let encode = Encode { layout, cut, is_whole, chunks, out: bytes, position };
                 let (taken, records);
-                (taken, records, place.position) = wide::run(encode);
+                (taken, records, place.position) =
+                    wide::run(Encode { layout, cut, chunks, out, position });
                 at += taken;
-                records
+                place.record += records as u64;
+                records * size
             } else {
-                let odd = if until == 0 {
-                    self.link(place.record)
-                } else {
-                    let segment = cut_one(self.cut, &mut ahead[at]);
-                    at += usize::from(ahead[at].length == 0);
-                    let last = self.layout.data(segment, place.position);
-                    place.position += segment.length;
-                    Some(self.layout.close(last))
-                };
-                if let Some(odd) = odd {
-                    put(out, &self.layout.bytes(odd));
-                }
-                1
+                self.write_odd(place, out, || {
+                    let rest = ahead[at..end].first_mut()?;
+                    let segment = cut_one(self.cut, rest);
+                    at += usize::from(rest.length == 0);
+                    Some(segment)
+                })
             };
-            place.record += records as u64;
-            out = &mut mem::take(&mut out)[records * size_of::<L::Bytes>()..];
+            if written == 0 {
+                break;
+            }
+            out = &mut mem::take(&mut out)[written..];
         }
         out.len()
     }
@@ -223,94 +302,9 @@ impl<L: Layout> Table<L> {
 
 /// Writes a record to the front of `out`.
 #[inline(always)]
-fn put<B: AsRef<[u8]>>(out: &mut [u8], bytes: &B) {
-    out[..size_of::<B>()].copy_from_slice(bytes.as_ref());
-}
-
-/// The inner loop of `fill`: chunks to segments to bytes, until one side is used up.
-struct Encode<'a, L> {
-    layout: &'a L,
-    cut: Cut,
-    is_whole: bool,
-    /// Those that are written lose their bytes if they had to be cut.
-    chunks: &'a mut [Chunk],
-    out: &'a mut [u8],
-    position: u64,
-}
-
-impl<L: Layout> Wide for Encode<'_, L> {
-    /// The chunks used up, the records written, and the position after them.
-    type Output = (usize, usize, u64);
-
-    #[inline(always)]
-    fn run(self) -> (usize, usize, u64) {
-        let Self { layout, cut, is_whole, chunks, out, mut position } = self;
-        let room = out.len() / size_of::<L::Bytes>();
-        let both = room.min(chunks.len());
-        if is_whole || cut.leaves(&chunks[..both]) {
-            for (slot, &chunk) in out.chunks_exact_mut(size_of::<L::Bytes>()).zip(&*chunks) {
-                put(slot, &layout.bytes(layout.data(chunk, position)));
-                position += chunk.length;
-            }
-            return (both, both, position);
-        }
-        let block = cut.block();
-        let (mut taken, mut at) = (0, 0);
-        for rest in chunks {
-            // Whole blocks, and room to write over some of what follows them: no more questions.
-            if let Some((mask, lg2)) = block
-                && (rest.paddr | rest.length) & mask == 0
-                && rest.length >> lg2 <= (room - at).saturating_sub(ROUND) as u64
-            {
-                let count = usize::try_from(rest.length >> lg2).unwrap_or(room);
-                let out = &mut out[at * size_of::<L::Bytes>()..];
-                let mut segment = Chunk { paddr: rest.paddr, length: mask + 1 };
-                let rounds = out.chunks_exact_mut(ROUND * size_of::<L::Bytes>());
-                let mut place = position;
-                for out in rounds.take(count.div_ceil(ROUND)) {
-                    write_run(layout, &mut segment, &mut place, out);
-                }
-                position += rest.length;
-                at += count;
-                taken += 1;
-                continue;
-            }
-            while rest.length > 0 {
-                if at == room {
-                    return (taken, at, position);
-                }
-                let out = &mut out[at * size_of::<L::Bytes>()..];
-                let steps = cut.step(rest.paddr).map(|step| (step, cut.steps(rest.length, step)));
-                let (mut segment, count) = match steps {
-                    Some((step, count @ 1..)) => {
-                        let count = usize::try_from(count).unwrap_or(room).min(room - at);
-                        (Chunk { paddr: rest.paddr, length: step.get() }, count)
-                    }
-                    _ => (Chunk { length: cut.length(*rest), ..*rest }, 1),
-                };
-                take(rest, segment.length * count as u64);
-                let out = &mut out[..count * size_of::<L::Bytes>()];
-                write_run(layout, &mut segment, &mut position, out);
-                at += count;
-            }
-            taken += 1;
-        }
-        (taken, at, position)
-    }
-}
-
-/// Records of a run written at a time: what is too much is written over.
-const ROUND: usize = 8;
-
-/// Fills `out` with segments of one length that follow each other; moves `segment` and `position`
-/// past them.
-#[inline(always)]
-fn write_run<L: Layout>(layout: &L, segment: &mut Chunk, position: &mut u64, out: &mut [u8]) {
-    for slot in out.chunks_exact_mut(size_of::<L::Bytes>()) {
-        put(slot, &layout.bytes(layout.data(*segment, *position)));
-        // Wraps only where nothing of the list is left.
-        segment.paddr = segment.paddr.wrapping_add(segment.length);
-        *position = position.wrapping_add(segment.length);
+fn put<B: RecordBytes>(out: &mut [u8], bytes: &B) {
+    if let Some(slot) = B::slots(out).first_mut() {
+        *slot = *bytes;
     }
 }
 

@@ -1,0 +1,106 @@
+//! The inner loops of tables whose chunks are cut: chunks to segments to bytes.
+
+use core::array;
+
+use super::limits::Cut;
+use super::segments::take;
+use super::table::Layout;
+use crate::iter::Chunk;
+use crate::wide::Wide;
+
+/// Writes records until the chunks or the slots are used up.
+pub(super) struct Encode<'a, L: Layout> {
+    pub(super) layout: &'a L,
+    pub(super) cut: Cut,
+    /// One that is written in part keeps the rest; others that are written may lose their bytes.
+    pub(super) chunks: &'a mut [Chunk],
+    pub(super) out: &'a mut [L::Bytes],
+    pub(super) position: u64,
+}
+
+impl<L: Layout> Wide for Encode<'_, L> {
+    /// The chunks used up, the records written, and the position after them.
+    type Output = (usize, usize, u64);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize, u64) {
+        let Self { layout, cut, chunks, out, mut position } = self;
+        let both = out.len().min(chunks.len());
+        if cut.leaves(&chunks[..both]) {
+            for (slot, &chunk) in out.iter_mut().zip(&*chunks) {
+                *slot = layout.bytes(layout.data(chunk, position));
+                position += chunk.length;
+            }
+            return (both, both, position);
+        }
+        let (mut taken, mut at) = (0, 0);
+        loop {
+            if let Some((mask, lg2)) = cut.block() {
+                // Whole blocks, and room to write over some of what follows: no more questions.
+                for &chunk in &chunks[taken..] {
+                    let count = chunk.length >> lg2;
+                    if (chunk.paddr | chunk.length) & mask != 0
+                        || count > (out.len() - at).saturating_sub(ROUND) as u64
+                    {
+                        break;
+                    }
+                    let count = usize::try_from(count).unwrap_or(0);
+                    let slots = &mut out[at..][..count.next_multiple_of(ROUND)];
+                    layout.run(Chunk { paddr: chunk.paddr, length: mask + 1 }, position, slots);
+                    position += chunk.length;
+                    at += count;
+                    taken += 1;
+                }
+            }
+            let Some(rest) = chunks.get_mut(taken) else { return (taken, at, position) };
+            while rest.length > 0 {
+                if at == out.len() {
+                    return (taken, at, position);
+                }
+                let steps = cut.step(rest.paddr).map(|step| (step, cut.steps(rest.length, step)));
+                let (segment, count) = match steps {
+                    Some((step, count @ 1..)) => {
+                        let room = out.len() - at;
+                        let count = usize::try_from(count).unwrap_or(room).min(room);
+                        (Chunk { paddr: rest.paddr, length: step.get() }, count)
+                    }
+                    _ => (Chunk { length: cut.length(*rest), ..*rest }, 1),
+                };
+                layout.run(segment, position, &mut out[at..at + count]);
+                position += take(rest, segment.length * count as u64).length;
+                at += count;
+            }
+            taken += 1;
+        }
+    }
+}
+
+/// Records of a run made at a time.
+const ROUND: usize = 4;
+
+/// Fills `out` with what `make` makes of segments that follow each other, each as long as `first`.
+#[inline(always)]
+pub(super) fn write_run<B>(
+    first: Chunk,
+    mut position: u64,
+    out: &mut [B],
+    make: impl Fn(Chunk, u64) -> B,
+) {
+    let Chunk { mut paddr, length } = first;
+    // Sums wrap only where nothing of the list is left.
+    let (rounds, rest) = out.as_chunks_mut::<ROUND>();
+    for round in rounds {
+        *round = array::from_fn(|number| {
+            let past = length.wrapping_mul(number as u64);
+            let segment = Chunk { paddr: paddr.wrapping_add(past), length };
+            make(segment, position.wrapping_add(past))
+        });
+        paddr = paddr.wrapping_add(length.wrapping_mul(ROUND as u64));
+        position = position.wrapping_add(length.wrapping_mul(ROUND as u64));
+    }
+    for slot in rest {
+        *slot = make(Chunk { paddr, length }, position);
+        paddr = paddr.wrapping_add(length);
+        position = position.wrapping_add(length);
+    }
+}
