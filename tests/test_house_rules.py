@@ -28,6 +28,7 @@ UNSAFE = {
     "python/buffer.rs": "memory lent to and by Python",
     "python/column.rs": "the signature of the slot that lends a column",
     "python/desc.rs": "the signature of the slot that lends descriptors",
+    "python/uring.rs": "memory registered with a ring",
     "python/chunks.rs": "tuples of Python's own class made without a call",
 }
 

@@ -1,7 +1,7 @@
 """The physical memory under a buffer, in eight bytes a chunk.
 
-`Phyr` is the list, `Builder` makes one, `phyr.pagemap` reads one off a live process, and
-`phyr.desc` writes what devices and kernels read.
+`Phyr` is the list, `Builder` makes one, `pin` makes that of a buffer and keeps its pages in place,
+`phyr.pagemap` reads one off a live process, and `phyr.desc` writes what devices and kernels read.
 """
 
 from collections.abc import Sequence as _Sequence
@@ -23,11 +23,13 @@ from phyr.errors import (
     MismatchError,
     NoMemoryError,
     PhyrError,
+    PinError,
     PositionError,
     ProcessGoneError,
     RangeError,
     UnmappedError,
 )
+from phyr.pinning import Pinned, pin
 
 __all__ = [
     "AlignmentError",
@@ -48,12 +50,15 @@ __all__ = [
     "NoMemoryError",
     "Phyr",
     "PhyrError",
+    "PinError",
+    "Pinned",
     "PositionError",
     "ProcessGoneError",
     "RangeError",
     "Stats",
     "UnmappedError",
     "__version__",
+    "pin",
 ]
 
 _Sequence.register(Chunks)

@@ -155,13 +155,17 @@ class Pagemap:
 
     def of(self, buffer: object) -> Phyr:
         """Like `phyr.pagemap.of`; this must be the map of the calling process."""
+        with Loan(buffer) as (uaddr, length):
+            return self.of_range(uaddr, length)
+
+    def of_range(self, uaddr: int, length: int) -> Phyr:
+        """Like `of`, of memory that is given by its address."""
         if self._owner != os.getpid():
             raise MismatchError(
                 f"the page map of process {self._owner} does not show the buffers of {os.getpid()}",
                 pid=self._owner,
             )
-        with Loan(buffer) as (uaddr, length):
-            extents = self.read(uaddr, length)
+        extents = self.read(uaddr, length)
         for extent in extents:
             if extent.state != "ram":
                 raise RangeError(

@@ -17,6 +17,7 @@ __all__ = [
     "MismatchError",
     "NoMemoryError",
     "PhyrError",
+    "PinError",
     "PositionError",
     "ProcessGoneError",
     "RangeError",
@@ -80,6 +81,10 @@ class HiddenPagesError(PhyrError, PermissionError):
 
 class ProcessGoneError(PhyrError, ProcessLookupError):
     """The process is not there, or ended while it was read."""
+
+
+class PinError(PhyrError, OSError):
+    """Memory that cannot be pinned, or not let go of yet; `errno` and the message say why."""
 
 
 class UnmappedError(PhyrError, ValueError):

@@ -32,6 +32,9 @@ pub(crate) struct PyLoan {
     buffer: Mutex<Option<PyUntypedBuffer>>,
     uaddr: usize,
     length: usize,
+    /// Whether the owner forbids to write to it.
+    #[pyo3(get)]
+    readonly: bool,
 }
 
 #[pymethods]
@@ -50,7 +53,8 @@ impl PyLoan {
                 error::new("ArrayError", what, error::NO_NUMBERS)
             })?;
         let (uaddr, length) = (lent.buf_ptr().addr(), lent.len_bytes());
-        Ok(Self { buffer: Mutex::new(Some(lent)), uaddr, length })
+        let readonly = lent.readonly();
+        Ok(Self { buffer: Mutex::new(Some(lent)), uaddr, length, readonly })
     }
 
     fn __enter__(&self) -> (usize, usize) {

@@ -19,6 +19,8 @@ mod phyr;
 mod plan;
 mod sim;
 mod sim_domain;
+#[cfg(target_os = "linux")]
+mod uring;
 
 use pyo3::prelude::*;
 
@@ -52,6 +54,10 @@ mod _phyr {
     use super::sim::{PyMemory, scatter};
     #[pymodule_export]
     use super::sim_domain::{PySimDomain, dma_read, dma_write};
+
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use super::uring::PyRing;
 
     #[pymodule_export]
     use super::map::{alignment, first_beyond, shift};

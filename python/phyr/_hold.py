@@ -1,0 +1,127 @@
+"""What keeps pinned memory in place: the owner that every list of it knows."""
+
+import errno
+import os
+import warnings
+import weakref
+from collections.abc import Callable
+from threading import Lock
+
+from phyr._phyr import Loan
+from phyr._pinners import Pinner
+from phyr.errors import PinError
+
+__all__ = ["Hold"]
+
+
+class Hold:
+    """A pin, alive until it is ended or nothing refers to it any more. Safe to share by threads.
+
+    The lists of the memory refer to it, it to none of them. A `phyr.iommu.Owner`.
+
+    Args:
+        pinner: How the memory is pinned, which it is.
+        loan: The buffer, held in place; None for memory that was given by its address.
+        uaddr: User virtual address of the first byte.
+        length: Bytes.
+    """
+
+    def __init__(self, pinner: Pinner, loan: Loan | None, uaddr: int, length: int) -> None:
+        """Take over the pin."""
+        self.method = pinner.method
+        self.uaddr = uaddr
+        self.length = length
+        self._pinner: Pinner | None = pinner
+        self._loan = loan
+        self._process = os.getpid()
+        self._mappings = 0
+        self._lock = Lock()
+        _ALIVE.add(self)
+
+    @property
+    def mappings(self) -> int:
+        """How many mappings hold it."""
+        return self._mappings
+
+    def check(self) -> None:
+        """Raise PinError unless the memory is pinned, by this process."""
+        if self._process != os.getpid():
+            text = f"{self._spelt()} is pinned by process {self._process}, of which this is a fork"
+            raise PinError(errno.ECHILD, text, pid=self._process)
+        if self._pinner is None:
+            text = f"{self._spelt()} is no longer pinned"
+            raise PinError(errno.EINVAL, text, uaddr=self.uaddr, length=self.length)
+
+    def hold(self) -> None:
+        """Promise to keep the memory in place until `release`.
+
+        Raises:
+            PinError: It is not pinned any more.
+        """
+        with self._lock:
+            self.check()
+            self._mappings += 1
+
+    def release(self) -> None:
+        """Take back one `hold`."""
+        with self._lock:
+            self._mappings -= 1
+
+    def end(self) -> None:
+        """Unpin; again, it does nothing.
+
+        Raises:
+            PinError: Mappings hold it: `mappings` counts them. It stays pinned.
+        """
+        with self._lock:
+            count = self._mappings
+            if count and self._pinner is not None and self._process == os.getpid():
+                text = f"{self._spelt()} stays pinned: {count} mapping{'s'[: count > 1]} of it live"
+                raise PinError(errno.EBUSY, text, mappings=count)
+            pinner, self._pinner = self._pinner, None
+        self._let_go(pinner, is_ours=self._process == os.getpid())
+
+    def _let_go(self, pinner: Pinner | None, *, is_ours: bool) -> None:
+        """Undo the pin, which the caller has taken away from `_pinner`."""
+        if pinner is not None:
+            (pinner.unpin if is_ours else pinner.abandon)()
+            if self._loan is not None:
+                self._loan.__exit__()
+
+    def forked(self) -> None:
+        """In a forked child: let go of what it inherited. The memory stays the parent's."""
+        # Another thread may have held the lock when it forked, and there is none here.
+        self._lock = Lock()
+        pinner, self._pinner = self._pinner, None
+        self._let_go(pinner, is_ours=False)
+
+    def _spelt(self) -> str:
+        return f"{self.uaddr:#x}+{self.length:#x} ({self.method})"
+
+    def __repr__(self) -> str:
+        """Tell how, where, and for how many."""
+        what = "not pinned" if self._pinner is None else f"{self._mappings} mappings"
+        return f"Hold({self._spelt()}, {what})"
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Unpin what nobody did, and say so."""
+        pinner, self._pinner = self._pinner, None
+        is_ours = self._process == os.getpid()
+        try:
+            if pinner is not None and is_ours:
+                text = f"never unpinned: {self._spelt()}"
+                warn(text, ResourceWarning, source=self, stacklevel=2)
+        finally:
+            self._let_go(pinner, is_ours=is_ours)
+
+
+_ALIVE: weakref.WeakSet[Hold] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for hold in list(_ALIVE):
+        hold.forked()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_forked)
