@@ -26,6 +26,7 @@ ORDER = [module for level in LEVELS for module in level]
 UNSAFE = {
     "wide.rs": "calls code made for instructions that the machine was found to have",
     "python/buffer.rs": "memory lent to and by Python",
+    "python/area.rs": "the signature of the slots that lend an area",
     "python/column.rs": "the signature of the slot that lends a column",
     "python/desc.rs": "the signature of the slot that lends descriptors",
     "python/uring.rs": "memory registered with a ring",

@@ -539,7 +539,8 @@ def test_a_forked_child_leaves_mappings_and_locks_alone_and_closes_rings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Call what a fork calls, here, where its branches are counted."""
-    backend, buffer = Fake(), bytearray(b"x")
+    backend, buffer = Fake(), private(PAGE)
+    buffer[0] = 1
     by_backend = phyr.pin(buffer, backend=backend)
     locked = phyr.pin(buffer, method="mlock")
     rings = Rings(monkeypatch, "none", 0)
@@ -552,10 +553,9 @@ def test_a_forked_child_leaves_mappings_and_locks_alone_and_closes_rings(
         with pytest.raises(PinError, match="no longer pinned"):
             each.moved()
         each.unpin()
-    buffer.append(1)
-    again = phyr.pin(buffer, method="mlock")
-    again.unpin()
     rings.close()
+    phyr.pin(buffer, method="mlock").unpin()
+    buffer.close()
 
 
 # What cannot be pinned
@@ -899,11 +899,14 @@ def test_more_than_a_ring_can_hold_is_refused() -> None:
 @shown
 @uring
 @pytest.mark.parametrize("document", ["README.md", "docs/real-devices.md"])
+@pytest.mark.filterwarnings("ignore:asked for thp")
 def test_the_pin_of_the_document_runs(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parent.parent / document).read_text()
     blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
-    (block,) = (block for block in blocks if "phyr.pin(" in block)
-    exec(block, {"phyr": phyr, "buffer": bytearray(5)})  # noqa: S102 - our own document
+    blocks = [block for block in blocks if "phyr.pin(" in block]
+    assert blocks
+    for block in blocks:
+        exec(block, {"phyr": phyr, "buffer": bytearray(5)})  # noqa: S102 - our own document
     assert capsys.readouterr().out.startswith("io_uring Phyr(" if document == "README.md" else "")
 
 

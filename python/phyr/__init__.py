@@ -1,7 +1,8 @@
 """The physical memory under a buffer, in eight bytes a chunk.
 
 `Phyr` is the list, `Builder` makes one, `pin` makes that of a buffer and keeps its pages in place,
-`phyr.pagemap` reads one off a live process, and `phyr.desc` writes what devices and kernels read.
+`alloc` gives buffers for it, `phyr.pagemap` reads lists off a live process, and `phyr.desc` writes
+what devices and kernels read.
 """
 
 from collections.abc import Sequence as _Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence as _Sequence
 from phyr._chunk import Chunk, Stats
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, Phyr, __version__
+from phyr.allocating import Allocation, alloc
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -33,6 +35,7 @@ from phyr.pinning import Pinned, pin
 
 __all__ = [
     "AlignmentError",
+    "Allocation",
     "AllocationError",
     "ArrayError",
     "ArrayTypeError",
@@ -58,6 +61,7 @@ __all__ = [
     "Stats",
     "UnmappedError",
     "__version__",
+    "alloc",
     "pin",
 ]
 

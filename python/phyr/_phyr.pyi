@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 from phyr._chunk import Chunk, Stats
 from phyr._desc import Prp, Sgl
@@ -13,6 +13,7 @@ _Pairs: TypeAlias = Iterable[tuple[int, int]]
 
 __all__ = [
     "DEBUG",
+    "Area",
     "Builder",
     "Chunks",
     "Column",
@@ -178,6 +179,18 @@ class Builder:
     def extend_chunks(self, chunks: _Pairs | _Ints, lengths: _Ints | None = None) -> None: ...
     def extend(self, other: Phyr) -> None: ...
     def finish(self, offset: int = 0, length: int | None = None) -> Phyr: ...
+
+@disjoint_base
+class Area(Buffer):
+    def __new__(cls, buffer: Buffer, offset: int, length: int) -> Self: ...
+    @property
+    def uaddr(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def __len__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_args: object) -> None: ...
 
 @final
 class Loan:

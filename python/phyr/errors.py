@@ -100,7 +100,7 @@ class LimitError(PhyrError, ValueError):
 
 
 class NoMemoryError(PhyrError, MemoryError):
-    """Simulated memory has no free pages that fit what was asked for."""
+    """No free memory fits what was asked for: simulated, or the machine's own."""
 
 
 class AllocationError(PhyrError, ValueError):

@@ -269,9 +269,11 @@ impl Bytes {
     }
 }
 
-/// One dimension of read-only memory.
+/// One dimension of memory.
 pub(super) struct Lent<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) start: *mut u8,
+    pub(super) length: usize,
+    pub(super) readonly: bool,
     pub(super) item_size: usize,
     pub(super) format: &'static CStr,
     pub(super) shape: &'a isize,
@@ -283,12 +285,6 @@ pub(super) struct Lent<'a> {
 pub(super) trait Lender: PyClass<Frozen = True> + Sync {
     /// What there is to lend.
     fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>>;
-}
-
-/// The bytes of numbers.
-pub(super) fn as_bytes(items: &[u64]) -> &[u8] {
-    // SAFETY: a `u64` is eight bytes without padding, readable as such for as long as the items.
-    unsafe { core::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) }
 }
 
 /// Lends memory through the buffer protocol.
@@ -307,12 +303,12 @@ pub(super) unsafe fn lend<T: Lender>(
         return Err(PyBufferError::new_err("no view to fill"));
     };
     view.obj = ptr::null_mut();
-    if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+    if lent.readonly && flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
         return Err(PyBufferError::new_err("what a list lends is read-only"));
     }
-    view.buf = lent.bytes.as_ptr().cast_mut().cast::<c_void>();
-    view.len = lent.bytes.len().cast_signed();
-    view.readonly = 1;
+    view.buf = lent.start.cast::<c_void>();
+    view.len = lent.length.cast_signed();
+    view.readonly = c_int::from(lent.readonly);
     view.itemsize = lent.item_size.cast_signed();
     view.format = ptr::null_mut();
     if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {

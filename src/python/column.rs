@@ -69,7 +69,9 @@ impl PyColumn {
 impl Lender for PyColumn {
     fn lent(&self, _py: Python<'_>) -> PyResult<Lent<'_>> {
         Ok(Lent {
-            bytes: buffer::as_bytes(&self.items),
+            start: self.items.as_ptr().cast_mut().cast(),
+            length: size_of_val(&*self.items),
+            readonly: true,
             item_size: size_of::<u64>(),
             format: c"Q",
             shape: &self.shape,

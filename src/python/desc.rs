@@ -62,8 +62,11 @@ impl fmt::Debug for PyDescriptors {
 
 impl Lender for PyDescriptors {
     fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>> {
+        let bytes = self.whole(py)?;
         Ok(Lent {
-            bytes: self.whole(py)?,
+            start: bytes.as_ptr().cast_mut(),
+            length: bytes.len(),
+            readonly: true,
             item_size: self.table.record_size(),
             format: self.format,
             shape: &self.shape,

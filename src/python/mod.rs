@@ -1,5 +1,6 @@
 //! The extension module `phyr._phyr`: registration only.
 
+mod area;
 mod buffer;
 mod builder;
 mod chunks;
@@ -27,6 +28,8 @@ use pyo3::prelude::*;
 /// The compiled half of phyr.
 #[pymodule(gil_used = false)]
 mod _phyr {
+    #[pymodule_export]
+    use super::area::PyArea;
     #[pymodule_export]
     use super::builder::PyBuilder;
     #[pymodule_export]

@@ -1,0 +1,208 @@
+"""Anonymous memory of one kind of page: mapped, aligned, bound to a node, populated."""
+
+import errno
+import mmap
+import os
+from itertools import dropwhile
+from pathlib import Path
+from typing import NamedTuple
+
+from phyr._phyr import Loan
+from phyr.errors import NoMemoryError, PhyrError, RangeError
+
+__all__ = ["Mapped", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
+
+_SYS = Path("/sys")
+_PROC = Path("/proc")
+
+_MAP_NORESERVE = 0x4000
+_MAP_HUGETLB = 0x4_0000
+_MAP_HUGE_SHIFT = 26
+_MADV_POPULATE_WRITE = 23
+_MPOL_BIND = 2
+_NODES = 1024
+_MBIND = {"x86_64": 237}.get(os.uname().machine if hasattr(os, "uname") else "", 235)
+
+PIECE = 256 << 20
+"""Bytes populated at a time: signals are seen to in between."""
+
+
+class UnavailableError(PhyrError):
+    """There are no pages of the kind; the text says why."""
+
+
+class Mapped(NamedTuple):
+    """Memory that was mapped."""
+
+    whole: mmap.mmap
+    """All of it, with what alignment costs."""
+    offset: int
+    """Bytes of `whole` before the aligned part."""
+    page_size: int
+    """Bytes of a page of the kind."""
+    huge_length: int
+    """Bytes on huge pages."""
+
+
+def map_huge(size: int, page_lg2: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+    """Map pages of ``1 << page_lg2`` bytes from the reserve of huge pages.
+
+    Raises:
+        UnavailableError: There are not as many.
+        RangeError: There is no such node.
+
+    Source:
+        ``MAP_HUGETLB``, Documentation/admin-guide/mm/hugetlbpage.rst, Linux.
+    """
+    page = 1 << page_lg2
+    length = size + -size % page
+    flags = _MAP_HUGETLB | page_lg2 << _MAP_HUGE_SHIFT
+    extra = align if align > page else 0
+    if extra and populate:
+        # What is only there for alignment is not to be taken from the reserve.
+        flags |= _MAP_NORESERVE
+    try:
+        whole = _map(length + extra, flags)
+        try:
+            offset = _offset(whole, max(align, page), 0)
+            _prepare(whole, offset, length, node, populate=populate)
+        except BaseException:
+            whole.close()
+            raise
+    except NoMemoryError as error:
+        raise UnavailableError(_reserve(page, length)) from error
+    return Mapped(whole, offset, page, size)
+
+
+def map_transparent(size: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+    """Map memory that is to be of transparent huge pages.
+
+    Raises:
+        UnavailableError: It got none, or the kernel has none.
+        NoMemoryError: There is no memory.
+        RangeError: There is no such node.
+
+    Source:
+        Documentation/admin-guide/mm/transhuge.rst, Linux.
+    """
+    thp = _SYS / "kernel/mm/transparent_hugepage"
+    try:
+        page = int((thp / "hpage_pmd_size").read_text())
+    except OSError as error:
+        raise UnavailableError("this kernel has no transparent huge pages") from error
+    small = mmap.PAGESIZE
+    length = size + -size % page
+    step = max(align, page)
+    # A page at either end that is not advised keeps the kernel from making one area of this memory
+    # and its neighbours, whose huge pages would be counted along.
+    whole = _map(length + step + 2 * small, 0)
+    try:
+        offset = _offset(whole, step, small)
+        whole.madvise(mmap.MADV_HUGEPAGE, offset, length)
+        _prepare(whole, offset, length, node, populate=populate)
+        huge_length = min(size, _transparent(whole, offset, thp)) if populate else 0
+    except BaseException:
+        whole.close()
+        raise
+    return Mapped(whole, offset, page, huge_length)
+
+
+def map_ordinary(size: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+    """Map ordinary pages.
+
+    Raises:
+        NoMemoryError: There is no memory.
+        RangeError: There is no such node.
+    """
+    page = mmap.PAGESIZE
+    length = size + -size % page
+    whole = _map(length + (align if align > page else 0), 0)
+    try:
+        offset = _offset(whole, max(align, page), 0)
+        _prepare(whole, offset, length, node, populate=populate)
+    except BaseException:
+        whole.close()
+        raise
+    return Mapped(whole, offset, page, 0)
+
+
+def _map(length: int, flags: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
+    except (OSError, OverflowError) as error:
+        raise NoMemoryError(f"no memory for {length:#x} bytes: {error}", length=length) from error
+
+
+def _offset(whole: mmap.mmap, align: int, least: int) -> int:
+    """Find the first byte, from `least` on, whose address is aligned."""
+    with Loan(whole) as (uaddr, _):
+        return least + -(uaddr + least) % align
+
+
+def _prepare(
+    whole: mmap.mmap, offset: int, length: int, node: int | None, *, populate: bool
+) -> None:
+    """Bind memory to a node, and make its pages present."""
+    from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
+
+    with Loan(whole) as (base, _):
+        start = base + offset
+        if node is not None:
+            _bind(start, length, node)
+        for at in range(start, start + length if populate else start, PIECE):
+            piece = min(PIECE, start + length - at)
+            try:
+                call("madvise", at, piece, _MADV_POPULATE_WRITE)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    text = "memory is populated by Linux 5.14 or newer; a pin does it, too"
+                    raise PhyrError(text, length=length) from error
+                text = f"no memory for {length:#x} bytes: {error.strerror}"
+                raise NoMemoryError(text, length=length) from error
+
+
+def _bind(uaddr: int, length: int, node: int) -> None:
+    """Have memory come from one node.
+
+    Source:
+        ``mbind()`` with ``MPOL_BIND``, mm/mempolicy.c, Linux; the C library has no name for it.
+    """
+    from phyr._libc import call  # noqa: PLC0415 - see above
+
+    try:
+        mask = (1 << node).to_bytes(_NODES // 8, "little")
+        with Loan(mask) as (nodes, _):
+            call("syscall", _MBIND, uaddr, length, _MPOL_BIND, nodes, _NODES + 1, 0)
+    except (OSError, OverflowError, ValueError) as error:
+        try:
+            known = (_SYS / "devices/system/node/has_memory").read_text().strip()
+        except OSError:
+            known = "unknown"
+        raise RangeError(
+            f"node {node} has no memory here; those with: {known}", node=node
+        ) from error
+
+
+def _reserve(page: int, length: int) -> str:
+    """Tell how many huge pages are left, of how many."""
+    directory = _SYS / f"kernel/mm/hugepages/hugepages-{page >> 10}kB"
+    try:
+        total, free, promised = (
+            int((directory / f"{name}_hugepages").read_text()) for name in ("nr", "free", "resv")
+        )
+    except OSError:
+        return f"this kernel has no pages of {page >> 20} MiB"
+    return f"{length // page} are needed, {free - promised} of {total} are free (nr_hugepages)"
+
+
+def _transparent(whole: mmap.mmap, offset: int, thp: Path) -> int:
+    """Count the bytes on huge pages in the area of memory that starts at `offset`: more than 0."""
+    with Loan(whole) as (base, _), (_PROC / "self/smaps").open() as smaps:
+        start = f"{base + offset:08x}-"
+        lines = dropwhile(lambda line: not line.startswith(start), smaps)
+        field = next((line for line in lines if line.startswith("AnonHugePages:")), "- 0 kB")
+    count = int(field.split()[1]) << 10
+    if not count:
+        enabled = (thp / "enabled").read_text().partition("[")[2].partition("]")[0]
+        raise UnavailableError(f"the kernel made none (transparent_hugepage is {enabled!r})")
+    return count

@@ -1,0 +1,135 @@
+"""Buffers meant for DMA: populated, aligned, on huge pages and on one NUMA node where asked.
+
+The larger the pages under a buffer, the shorter its list. `alloc` asks the kernel for pages of one
+kind, and where it has none goes down from ``"1G"`` by ``"2M"`` and ``"thp"`` to ordinary pages,
+with a warning and with the reasons in `Allocation.fallbacks`:
+
+========== =========================================================================================
+huge       pages
+========== =========================================================================================
+``"1G"``   1 GiB from the reserve of huge pages (``nr_hugepages``)
+``"2M"``   2 MiB from the reserve
+``"thp"``  transparent huge pages: as many as the kernel can make now, ordinary ones elsewhere
+None       ordinary pages, as the system's policy gives them
+========== =========================================================================================
+"""
+
+import sys
+import warnings
+from typing import Literal, TypeAlias
+
+from phyr._mapping import UnavailableError, map_huge, map_ordinary, map_transparent
+from phyr._phyr import Area
+from phyr.errors import NoMemoryError, PhyrError, RangeError
+
+__all__ = ["Allocation", "Huge", "alloc"]
+
+Huge: TypeAlias = Literal["1G", "2M", "thp"] | None
+"""A kind of pages."""
+
+_LADDER: tuple[Huge, ...] = ("1G", "2M", "thp", None)
+
+
+class Allocation(Area):
+    """A buffer on pages of its own; what `alloc` returns.
+
+    It has the buffer protocol: ``memoryview(buffer)``, ``numpy.frombuffer(buffer)``,
+    ``struct.pack_into(format, buffer, ...)`` and `phyr.pin` take it. A context manager, which frees
+    it at its end; otherwise it is freed when nothing refers to it. While a view of it lives, or a
+    pin, freeing it raises `BufferError`.
+    """
+
+    huge: Huge
+    """The pages it got: ``"1G"``, ``"2M"``, ``"thp"``, or None for ordinary ones."""
+    page_size: int
+    """Bytes of such a page."""
+    huge_length: int
+    """Bytes of it that lie on huge pages: with ``"thp"`` perhaps not all."""
+    fallbacks: tuple[str, ...]
+    """Why it did not get what was asked for, a reason for each kind of page tried; else empty."""
+
+    def __repr__(self) -> str:
+        """Tell where, and on what."""
+        pages = self.huge or f"{self.page_size >> 10}K"
+        closed = ", closed" if self.closed else ""
+        return f"Allocation({self.uaddr:#x}+{len(self):#x}, pages {pages}{closed})"
+
+
+def alloc(  # noqa: PLR0913 - keywords, each optional
+    size: int,
+    *,
+    huge: Huge = None,
+    align: int | None = None,
+    node: int | None = None,
+    populate: bool = True,
+    fallback: bool = True,
+) -> Allocation:
+    """Allocate a zeroed buffer for DMA.
+
+    It has its pages to itself: whole pages of the kind it got are taken, even for a few bytes.
+
+    Args:
+        size: Bytes, at least one.
+        huge: The kind of pages: ``"1G"``, ``"2M"``, ``"thp"`` or None; see above. Ask for ``"thp"``
+            if in doubt: it needs no preparation and shortens the list.
+        align: Multiple of which the first byte's user virtual address is to be, a power of two; the
+            page size of the kind at least. Physical addresses follow it within a page only.
+        node: NUMA node that all its memory must come from; that of the calling thread, if it has
+            any, by default.
+        populate: Make the pages present now; otherwise the first use or the pin does.
+        fallback: Go down to smaller pages, with a `RuntimeWarning`, where there are none as asked.
+
+    Raises:
+        NoMemoryError: There is no memory; or, without `fallback`, there are no such pages.
+        RangeError: `size`, `align`, `huge` or `node` are not what they can be.
+        PhyrError: This system is not Linux, or older than 5.14 and cannot populate.
+
+    Examples:
+        .. code-block:: python
+
+            with alloc(64 << 20, huge="2M") as buffer, pin(buffer) as pinned:
+                print(buffer.huge, len(pinned.phyr.chunks))
+
+        >>> alloc(4096, align=5)
+        Traceback (most recent call last):
+        ...
+        phyr.errors.RangeError: align 5 is not a power of two
+    """
+    align = 1 if align is None else align
+    if size < 1:
+        raise RangeError(f"a buffer of {size} bytes cannot be allocated", size=size)
+    if align < 1 or align & (align - 1):
+        raise RangeError(f"align {align} is not a power of two", align=align)
+    if huge not in _LADDER:
+        raise RangeError(f"huge {huge!r} is none of '1G', '2M', 'thp', None", huge=huge)
+    if sys.platform != "linux":  # pragma: no cover - another system
+        raise PhyrError("alloc needs Linux")
+    reasons: list[str] = []
+    kinds = iter(_LADDER[_LADDER.index(huge) :])
+    buffer = None
+    while buffer is None:
+        kind = next(kinds)
+        try:
+            buffer = _allocate(kind, size, align, node, populate=populate)
+        except UnavailableError as error:
+            reasons.append(f"{kind}: {error}")
+            if not fallback:
+                raise NoMemoryError(reasons[0], size=size, huge=huge) from error
+    buffer.fallbacks = tuple(reasons)
+    if reasons:
+        text = f"asked for {huge} pages, got {buffer.huge or 'ordinary ones'}: {'; '.join(reasons)}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    return buffer
+
+
+def _allocate(kind: Huge, size: int, align: int, node: int | None, *, populate: bool) -> Allocation:
+    """Allocate on pages of one kind."""
+    if kind == "thp":
+        mapped = map_transparent(size, align, node, populate=populate)
+    elif kind is None:
+        mapped = map_ordinary(size, align, node, populate=populate)
+    else:
+        mapped = map_huge(size, {"2M": 21, "1G": 30}[kind], align, node, populate=populate)
+    buffer = Allocation(mapped.whole, mapped.offset, size)
+    buffer.huge, buffer.page_size, buffer.huge_length = kind, mapped.page_size, mapped.huge_length
+    return buffer
