@@ -278,6 +278,19 @@ def test_a_mapping_keeps_what_it_maps_pinned() -> None:
 
 @shown
 @uring
+def test_the_garbage_collector_may_drop_a_mapping_at_any_time() -> None:
+    with phyr.pin(bytearray(PAGE)) as pinned:
+        circle: list[object] = [dma_map(pinned.phyr, Direct(), Direction.TO_DEVICE)]
+        circle.append(circle)
+        del circle
+        hold: Any = pinned.phyr.owner
+        with hold._lock, pytest.warns(ResourceWarning, match="never unmapped"):  # noqa: SLF001
+            gc.collect()
+        assert hold.mappings == 0
+
+
+@shown
+@uring
 def test_threads_may_share_it() -> None:
     buffer = bytearray(64 * PAGE)
     failures: list[BaseException] = []

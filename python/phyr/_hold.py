@@ -5,7 +5,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 from phyr._phyr import Loan
 from phyr._pinners import Pinner
@@ -35,7 +35,9 @@ class Hold:
         self._loan = loan
         self._process = os.getpid()
         self._mappings = 0
-        self._lock = Lock()
+        # Whoever calls `release` may be the garbage collector, which dropped a mapping in the midst
+        # of this thread's own dealings here; it never comes between reading and writing a count.
+        self._lock = RLock()
         _ALIVE.add(self)
 
     @property
@@ -91,7 +93,7 @@ class Hold:
     def forked(self) -> None:
         """In a forked child: let go of what it inherited. The memory stays the parent's."""
         # Another thread may have held the lock when it forked, and there is none here.
-        self._lock = Lock()
+        self._lock = RLock()
         pinner, self._pinner = self._pinner, None
         self._let_go(pinner, is_ours=False)
 

@@ -10,8 +10,8 @@ use super::phyr::PyPhyr;
 
 /// What a list knows of the memory it stands for, beside its addresses. It is no part of its value.
 ///
-/// An owner that refers to a list which it holds is a circle that Python does not collect: a list
-/// takes no part in that, which would cost each a third of its size.
+/// An owner that refers to a list which it holds is a circle that Python does not collect: lists take
+/// no part in that, which would cost each of them 16 bytes and the collector's visits.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     owner: Option<Py<PyAny>>,

@@ -1,0 +1,78 @@
+"""How long it takes from a buffer to a pinned list of it, by method and kind of page.
+
+The question: what does `phyr.pin` cost, of which how much is the kernel's pinning, and how much the
+reading of page numbers? The buffer's pages are present before. Needs CAP_SYS_ADMIN; huge pages of
+2 MiB are measured where enough of them are reserved (``nr_hugepages``).
+
+    python benches/bench_pin.py [--rounds N] [--mib N]
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from time import perf_counter
+
+import phyr
+from phyr import _pinners, pagemap
+from phyr.allocating import Huge
+
+KINDS: tuple[Huge, ...] = (None, "thp", "2M")
+WAYS: dict[str, Callable[[], _pinners.Pinner]] = {
+    "io_uring": _pinners.Registered,
+    "mlock": _pinners.Locked,
+}
+
+
+def measure(buffer: phyr.Allocation, method: str, rounds: int) -> None:
+    """Print the line of one kind of page and one method."""
+    start, end = buffer.uaddr, buffer.uaddr + len(buffer)
+    times: dict[str, list[float]] = {name: [] for name in ("pin", "alone", "read", "unpin")}
+    for _ in range(rounds):
+        pinner = WAYS[method]()
+        began = perf_counter()
+        pinner.pin(start, end, abs)
+        times["alone"].append(perf_counter() - began)
+        pinner.unpin()
+        began = perf_counter()
+        pagemap.of(buffer)
+        times["read"].append(perf_counter() - began)
+        began = perf_counter()
+        pinned = phyr.pin(buffer, method=method)
+        times["pin"].append(perf_counter() - began)
+        chunks = len(pinned.phyr.chunks)
+        began = perf_counter()
+        pinned.unpin()
+        times["unpin"].append(perf_counter() - began)
+    kind = buffer.huge or f"{buffer.page_size >> 10}K"
+    figures = "".join(f"{statistics.median(each) * 1e3:12.2f}" for each in times.values())
+    print(f"{kind:6}{method:10}{figures}{chunks:12,}")
+
+
+def main() -> None:
+    """Parse the arguments and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--smoke", action="store_true", help="one small round")
+    options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.mib = 1, 4
+    print(
+        f"python {sys.version.split()[0]}, {options.mib} MiB, {options.rounds} rounds, medians, ms"
+    )
+    heads = ("phyr.pin", "pin alone", "read alone", "unpin", "chunks")
+    print(f"{'pages':6}{'method':10}{''.join(f'{head:>12}' for head in heads)}")
+    for kind in KINDS:
+        try:
+            with phyr.alloc(options.mib << 20, huge=kind, fallback=False) as buffer:
+                for method in WAYS:
+                    measure(buffer, method, options.rounds)
+        except phyr.NoMemoryError as error:
+            print(f"{kind:6}{error}")
+        except (phyr.PinError, phyr.HiddenPagesError) as error:
+            print(f"{kind or '4K':6}{error}")
+
+
+if __name__ == "__main__":
+    main()
