@@ -30,6 +30,7 @@ from phyr.errors import (
     ProcessGoneError,
     RangeError,
     UnmappedError,
+    VfioError,
 )
 from phyr.pinning import Pinned, pin
 
@@ -60,6 +61,7 @@ __all__ = [
     "RangeError",
     "Stats",
     "UnmappedError",
+    "VfioError",
     "__version__",
     "alloc",
     "pin",

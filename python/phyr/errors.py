@@ -22,6 +22,7 @@ __all__ = [
     "ProcessGoneError",
     "RangeError",
     "UnmappedError",
+    "VfioError",
 ]
 
 
@@ -116,4 +117,11 @@ class FaultError(PhyrError, OSError):
 
     `dma_addr` is the first address that was not reached, `reason` the number of the cause (see
     `phyr.sim.FaultReason`), `transferred` the bytes before it, which were; `is_write` tells writes.
+    """
+
+
+class VfioError(PhyrError, OSError):
+    """The kernel refused what VFIO, iommufd or a PCI function was asked for; `errno` says why.
+
+    `request` is the name of what was asked; its numbers are attributes too.
     """

@@ -1,0 +1,156 @@
+"""Requests to the kernel about devices: the one place where device files are opened and asked.
+
+```text
+| size of all | fields of the request ... | capabilities, for some replies |
+    4 bytes
+```
+
+VFIO and iommufd both start their structures with the size of the whole, so that one function packs,
+asks and unpacks all of them. Tests put a kernel of their own behind `open_file`, `write_file`,
+`close` and `ioctl`.
+
+Source:
+    include/uapi/linux/vfio.h and include/uapi/linux/iommufd.h, Linux. Both number their requests by
+    ``_IO(';', n)``, without size and direction, as x86, Arm, RISC-V and s390 encode it.
+"""
+
+import errno
+import os
+from fcntl import ioctl as _ioctl
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+from phyr.errors import VfioError
+
+__all__ = [
+    "DEV",
+    "SYSFS",
+    "Request",
+    "ask",
+    "ask_long",
+    "close",
+    "ioctl",
+    "open_file",
+    "refused",
+    "tell",
+    "write_file",
+]
+
+DEV = Path("/dev")
+SYSFS = Path("/sys/bus/pci")
+
+
+class Request(NamedTuple):
+    """One request: its name and number, and the fields behind the size."""
+
+    name: str
+    number: int
+    fields: Struct = Struct("=")
+
+    def pack(self, *values: int) -> bytearray:
+        """Return the structure with these fields."""
+        size = 4 + self.fields.size
+        return bytearray(size.to_bytes(4, "little") + self.fields.pack(*values))
+
+
+# What an errno means that the kernel's own words do not say.
+_MEMLOCK = "more memory than RLIMIT_MEMLOCK lets this process pin"
+_ISOLATION = "an interrupt of the device could reach anything: no interrupt remapping"
+_HINTS = {
+    ("VFIO_IOMMU_MAP_DMA", errno.ENOMEM): _MEMLOCK,
+    ("VFIO_IOMMU_MAP_DMA", errno.EFAULT): "no memory there that can be pinned",
+    ("IOMMU_IOAS_MAP", errno.ENOMEM): _MEMLOCK,
+    ("IOMMU_IOAS_MAP", errno.EFAULT): "no memory there that can be pinned",
+    ("VFIO_SET_IOMMU", errno.EPERM): _ISOLATION,
+    ("VFIO_DEVICE_BIND_IOMMUFD", errno.EPERM): _ISOLATION,
+    ("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL): "somebody has it open, perhaps",
+    ("open", errno.EBUSY): "somebody has it open",
+    ("open", errno.ENOENT): "the kernel lacks it, or its module is not loaded",
+}
+
+
+def refused(failure: OSError, name: str, **numbers: object) -> VfioError:
+    """Return what to raise for a request that the kernel refused, with its numbers."""
+    number = failure.errno or errno.EIO
+    said = "".join(
+        f", {key} {value:#x}" if isinstance(value, int) else f", {key} {value}"
+        for key, value in numbers.items()
+    )
+    hint = _HINTS.get((name, number))
+    text = f"{name}: {os.strerror(number)}{said}" + (f" ({hint})" if hint else "")
+    return VfioError(number, text, request=name, **numbers)
+
+
+def open_file(path: Path, **numbers: object) -> int:
+    """Open a device file for reading and writing.
+
+    Raises:
+        VfioError: It cannot be opened; `path` is an attribute.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as failure:
+        raise refused(failure, "open", path=str(path), **numbers) from None
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write to a file of sysfs, which acts on it. Raises `OSError`."""
+    path.write_text(text)
+
+
+def close(fd: int) -> None:
+    """Close what `open_file` opened or a request returned."""
+    os.close(fd)
+
+
+def ioctl(fd: int, number: int, argument: int | bytearray = 0) -> int:
+    """Make one request; `argument` is changed in place. Raises `OSError`."""
+    return _ioctl(fd, number, argument, True)  # noqa: FBT003 - the call has no names
+
+
+def tell(fd: int, request: Request, argument: int | bytearray = 0, **numbers: object) -> int:
+    """Make a request whose argument is a number or bytes, and return the kernel's number.
+
+    Args:
+        fd: Whom to ask.
+        request: What for.
+        argument: Its argument.
+        numbers: What an error is to name.
+
+    Raises:
+        VfioError: The kernel refused.
+    """
+    try:
+        return ioctl(fd, request.number, argument)
+    except OSError as failure:
+        raise refused(failure, request.name, **numbers) from None
+
+
+def ask(fd: int, request: Request, *values: int, **numbers: object) -> tuple[int, ...]:
+    """Make a request with these fields and return the fields of the reply.
+
+    Raises:
+        VfioError: The kernel refused.
+    """
+    argument = request.pack(*values)
+    tell(fd, request, argument, **numbers)
+    fields: tuple[int, ...] = request.fields.unpack_from(argument, 4)
+    return fields
+
+
+def ask_long(fd: int, request: Request, *values: int) -> tuple[tuple[int, ...], bytes]:
+    """Make a request whose reply may be longer than its fields, after asking how long.
+
+    Returns:
+        The fields of the reply, and all of it.
+
+    Raises:
+        VfioError: The kernel refused.
+    """
+    argument = request.pack(*values)
+    tell(fd, request, argument)
+    argument = argument.ljust(int.from_bytes(argument[:4], "little"), b"\0")
+    tell(fd, request, argument)
+    fields: tuple[int, ...] = request.fields.unpack_from(argument, 4)
+    return fields, bytes(argument)

@@ -1,0 +1,110 @@
+"""Devices through iommufd: the kernel's newer interface to its IOMMUs, as a backend.
+
+`Ioas` does what `phyr.vfio.Type1` does, without containers and groups. It needs Linux 6.6 or newer
+with ``CONFIG_IOMMUFD`` and ``CONFIG_VFIO_DEVICE_CDEV``.
+
+``docs/real-devices.md`` says what to enable and what to fear. Linux only.
+"""
+
+import errno
+from array import array
+from contextlib import ExitStack
+from struct import Struct
+
+from phyr import _uapi
+from phyr._uapi import Request, ask, refused
+from phyr.iommu.protocols import Prot
+from phyr.pci.device import Device
+from phyr.pci.function import Function
+from phyr.vfio.device import open_device
+from phyr.vfio.space import AddressSpace
+
+__all__ = ["Ioas"]
+
+# flags, out_ioas_id
+_IOAS_ALLOC = Request("IOMMU_IOAS_ALLOC", 0x3B81, Struct("=II"))
+# ioas_id, num_iovas, reserved, allowed_iovas, out_iova_alignment
+_IOVA_RANGES = Request("IOMMU_IOAS_IOVA_RANGES", 0x3B84, Struct("=IIIQQ"))
+# flags, ioas_id, reserved, user_va, length, iova
+_IOAS_MAP = Request("IOMMU_IOAS_MAP", 0x3B85, Struct("=IIIQQQ"))
+# ioas_id, iova, length
+_IOAS_UNMAP = Request("IOMMU_IOAS_UNMAP", 0x3B86, Struct("=IQQ"))
+# flags, iommufd, out_devid
+_BIND = Request("VFIO_DEVICE_BIND_IOMMUFD", 0x3B76, Struct("=IiI"))
+# flags, pt_id
+_ATTACH = Request("VFIO_DEVICE_ATTACH_IOMMUFD_PT", 0x3B77, Struct("=II"))
+_FIXED, _WRITEABLE, _READABLE = 1, 2, 4
+# The kernel names the smallest page only; windows are aligned for these as well.
+_LARGE = 1 << 21 | 1 << 30
+_TOP = 2**64 - 1
+
+
+class Ioas(AddressSpace):
+    """An I/O address space of iommufd: a backend for `phyr.iommu.dma_map`, and opener of devices.
+
+    Several devices may share it, and come and go: what is mapped stays until `close`. Memory can be
+    mapped before the first device. Threads may share it.
+
+    Args:
+        dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
+
+    Raises:
+        VfioError: The kernel has no iommufd, or rights are missing.
+
+    Source:
+        include/uapi/linux/iommufd.h and drivers/iommu/iommufd, Linux.
+    """
+
+    def __init__(self, *, dma_mask: int = _TOP) -> None:
+        """Open one."""
+        super().__init__(dma_mask)
+        with ExitStack() as stack:
+            self._fd = _uapi.open_file(_uapi.DEV / "iommu")
+            stack.callback(_uapi.close, self._fd)
+            _, self._ioas = ask(self._fd, _IOAS_ALLOC, 0, 0)
+            self._renew()
+            self._stack.push(stack.pop_all())
+
+    def _info(self) -> tuple[int, list[tuple[int, int]]]:
+        room = 16
+        while True:
+            pairs = array("Q", bytes(16 * room))
+            argument = _IOVA_RANGES.pack(self._ioas, room, 0, pairs.buffer_info()[0], 0)
+            try:
+                _uapi.ioctl(self._fd, _IOVA_RANGES.number, argument)
+            except OSError as failure:
+                _, count, *_ = _IOVA_RANGES.fields.unpack_from(argument, 4)
+                if failure.errno != errno.EMSGSIZE or count <= room:
+                    raise refused(failure, _IOVA_RANGES.name, ioas=self._ioas) from None
+                room = count
+            else:
+                _, count, _, _, granule = _IOVA_RANGES.fields.unpack_from(argument, 4)
+                numbers = pairs[: 2 * count]
+                ranges = list(zip(numbers[::2], numbers[1::2], strict=True))
+                return granule | _LARGE & -granule, ranges
+
+    def _attach(self, function: Function) -> Device:
+        names = sorted((function.path / "vfio-dev").glob("vfio*"))
+        if not names:
+            failure = OSError(errno.ENODEV, "")
+            raise refused(failure, "find cdev", address=function.address, driver=function.driver)
+        path = _uapi.DEV / "vfio" / "devices" / names[0].name
+        with ExitStack() as stack:
+            fd = _uapi.open_file(path, address=function.address)
+            stack.callback(_uapi.close, fd)
+            ask(fd, _BIND, 0, self._fd, 0, address=function.address)
+            ask(fd, _ATTACH, 0, self._ioas, address=function.address)
+            stack.pop_all()
+        return open_device(function.address, fd)
+
+    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+        flags = _FIXED
+        flags |= _READABLE if prot & Prot.READ else 0
+        flags |= _WRITEABLE if prot & Prot.WRITE else 0
+        undo = _IOAS_UNMAP.pack(self._ioas, iova, length)
+        numbers = {"uaddr": uaddr, "length": length, "iova": iova}
+        ask(self._fd, _IOAS_MAP, flags, self._ioas, 0, uaddr, length, iova, **numbers)
+        return undo
+
+    def _undo(self, request: bytearray) -> None:
+        _uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)

@@ -1,0 +1,12 @@
+"""PCI functions: give one to a driver and back, and open it. As much as DMA from here needs.
+
+`bound` gives a function to ``vfio-pci`` for the time of a ``with``; a backend of `phyr.vfio` or
+`phyr.iommufd` then opens it as a `Device`. `Function.open` opens one without VFIO.
+
+``docs/real-devices.md`` says what to enable and what to fear. Linux only.
+"""
+
+from phyr.pci.device import Config, Device, Region
+from phyr.pci.function import Function, bound
+
+__all__ = ["Config", "Device", "Function", "Region", "bound"]

@@ -1,0 +1,231 @@
+"""An open PCI function: its regions, its configuration space, whether it may do DMA.
+
+How it was opened (VFIO by group, VFIO by its own file, sysfs) makes no difference to its user.
+"""
+
+import errno
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from phyr._uapi import refused
+from phyr.errors import RangeError, VfioError
+
+__all__ = ["BARS", "OPEN", "Config", "Device", "Region", "Window", "no_region", "refuse_twice"]
+
+BARS = range(6)
+_COMMAND = 4
+_MASTER = 1 << 2
+
+
+class Window(NamedTuple):
+    """Where a region is in an open file."""
+
+    fd: int
+    offset: int
+    length: int
+
+
+class Region:
+    """A region of a device's own memory, mapped into this process.
+
+    `u8`, `u32` and `u64` are views of its registers, in the machine's byte order: reading or
+    writing an item is one access of that size. Parts of them (``region.u32[8:16]``) must be gone
+    before the region can be closed.
+
+    Examples:
+        .. code-block:: python
+
+            region = device.region(0)
+            version = region.u32[0x08 // 4]
+            region.u32[0x14 // 4] = 0
+    """
+
+    def __init__(self, window: Window) -> None:
+        """Map it."""
+        self.length = window.length
+        self._map = mmap.mmap(window.fd, window.length, offset=window.offset)
+        whole = memoryview(self._map)
+        size = window.length & -8
+        self.u8: memoryview[int] = whole
+        self.u32: memoryview[int] = whole[: window.length & -4].cast("I")
+        self.u64: memoryview[int] = whole[:size].cast("Q")
+
+    def __repr__(self) -> str:
+        """Say how long it is."""
+        return f"Region({self.length:#x} bytes)"
+
+    def close(self) -> None:
+        """Unmap it; its views are then an error. Closing again does nothing.
+
+        Raises:
+            BufferError: A part of a view is still about.
+        """
+        for view in (self.u64, self.u32, self.u8):
+            view.release()
+        self._map.close()
+
+
+class Config:
+    """The configuration space of a PCI function, by byte offsets."""
+
+    def __init__(self, window: Window) -> None:
+        """Keep where it is."""
+        self._window = window
+        self.length = window.length
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes at `offset`.
+
+        Raises:
+            RangeError: They are not all inside.
+            VfioError: They cannot be read: without rights, sysfs shows the first 64 bytes.
+        """
+        self._check(offset, length)
+        try:
+            data = os.pread(self._window.fd, length, self._window.offset + offset)
+            if len(data) < length:
+                raise OSError(errno.ENODATA, "")  # noqa: TRY301 - as if the kernel had
+        except OSError as failure:
+            raise refused(failure, "read config", offset=offset, length=length) from None
+        return data
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes at `offset`.
+
+        Raises:
+            RangeError: They are not all inside.
+            VfioError: They cannot be written.
+        """
+        self._check(offset, len(data))
+        try:
+            os.pwrite(self._window.fd, data, self._window.offset + offset)
+        except OSError as failure:
+            raise refused(failure, "write config", offset=offset, length=len(data)) from None
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self.length:
+            raise RangeError(
+                f"{offset:#x}+{length:#x} is not inside the {self.length:#x} bytes of the "
+                "configuration space",
+                offset=offset,
+                length=length,
+            )
+
+
+class Device:
+    """An open PCI function; a context manager. Backends and `Function` open it.
+
+    Closing forbids DMA and unmaps the regions, in this order.
+
+    Args:
+        address: Its name, such as ``"0000:00:04.0"``.
+        config: Its configuration space.
+        find: Gives where a region is, by number, or raises; the stack closes what it opens.
+        reset: Resets it, or raises.
+        stack: What is to be closed with it.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        config: Config,
+        find: Callable[[int, ExitStack], Window],
+        reset: Callable[[], None],
+        stack: ExitStack,
+    ) -> None:
+        """Keep the parts."""
+        self.address = address
+        self.config = config
+        self.reset = reset
+        """Reset it, as far as it can be. Raises `VfioError` if it cannot."""
+        self._find = find
+        self._regions: dict[int, Region] = {}
+        self._stack = stack
+        self.closed = False
+        OPEN[address] = self
+
+    def __repr__(self) -> str:
+        """Say which one it is."""
+        return f"<{'closed ' if self.closed else ''}device {self.address}>"
+
+    def region(self, index: int) -> Region:
+        """Return the region behind a BAR, 0 to 5. It is mapped once.
+
+        Raises:
+            RangeError: It has no memory there.
+            VfioError: The kernel refused.
+        """
+        if index not in BARS:
+            raise no_region(self.address, index)
+        if index not in self._regions:
+            self._regions[index] = Region(self._find(index, self._stack))
+        return self._regions[index]
+
+    @property
+    def bus_master(self) -> bool:
+        """Whether it may do DMA."""
+        return bool(self.config.read(_COMMAND, 1)[0] & _MASTER)
+
+    @bus_master.setter
+    def bus_master(self, allowed: bool) -> None:
+        command = self.config.read(_COMMAND, 1)[0] & ~_MASTER
+        self.config.write(_COMMAND, bytes([command | _MASTER * allowed]))
+
+    def close(self) -> None:
+        """Forbid DMA, and let go of all of it. Closing again does nothing.
+
+        Raises:
+            BufferError: A part of a region's view is still about; all else is closed.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        del OPEN[self.address]
+        with self._stack:
+            for region in self._regions.values():
+                self._stack.callback(region.close)
+            self._stack.callback(self._quiet)
+
+    def _quiet(self) -> None:
+        """Forbid DMA, unless it was pulled out."""
+        try:
+            self.bus_master = False
+        except VfioError:
+            # Whatever the bus no longer reaches does no DMA either.
+            return
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+OPEN: dict[str, Device] = {}
+"""What this process has open, by address."""
+
+
+def refuse_twice(address: str) -> None:
+    """Raise if this process has the function open: two users would not know of each other."""
+    if address in OPEN:
+        raise refused(OSError(errno.EBUSY, ""), "open", address=address)
+
+
+def no_region(address: str, index: int) -> RangeError:
+    """Return what to raise where a BAR holds no memory."""
+    return RangeError(
+        f"{address} has no memory behind BAR {index}, or none that can be mapped",
+        address=address,
+        index=index,
+    )

@@ -1,0 +1,177 @@
+"""A PCI function in sysfs: which driver it has, and opening it without any."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from phyr import _uapi
+from phyr.errors import RangeError
+from phyr.pci.device import OPEN, Config, Device, Window, no_region, refuse_twice
+
+__all__ = ["Function", "bound"]
+
+_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_IS_IO = 0x100
+
+
+class Function:
+    """One function of a PCI device, by its address.
+
+    Nothing is held open: this is a name, and what sysfs says and does under it.
+
+    Args:
+        address: Domain, bus, device and function, as sysfs writes them: ``"0000:00:04.0"``.
+
+    Raises:
+        RangeError: That is not such an address.
+        VfioError: There is no such function.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Find it."""
+        if not _ADDRESS.fullmatch(address):
+            raise RangeError(
+                f"{address!r} is not the address of a PCI function, such as '0000:00:04.0'",
+                address=address,
+            )
+        self.address = address
+        self.path = _uapi.SYSFS / "devices" / address
+        if not self.path.exists():
+            raise _uapi.refused(OSError(errno.ENODEV, ""), "find", address=address)
+
+    def __repr__(self) -> str:
+        """Say which one it is."""
+        return f"Function({self.address!r})"
+
+    @property
+    def driver(self) -> str | None:
+        """The driver that has it, or None."""
+        link = self.path / "driver"
+        return link.resolve().name if link.is_symlink() else None
+
+    @property
+    def group(self) -> int | None:
+        """The number of its IOMMU group, or None: what an IOMMU cannot tell apart is one group."""
+        link = self.path / "iommu_group"
+        return int(link.resolve().name) if link.is_symlink() else None
+
+    @property
+    def neighbours(self) -> list["Function"]:
+        """The functions of its group, itself included."""
+        members = self.path / "iommu_group" / "devices"
+        return [Function(path.name) for path in sorted(members.iterdir())]
+
+    def bind(self, driver: str | None) -> None:
+        """Give it to a driver, whatever it has now, and to no other one: None for none at all.
+
+        What this process has open of it is closed first, since the kernel would wait for that.
+
+        Raises:
+            VfioError: There is no such driver, or it does not want the function, which then has
+                none; or rights are missing.
+        """
+        if driver is not None and not (_uapi.SYSFS / "drivers" / driver).exists():
+            raise _uapi.refused(OSError(errno.ENOENT, ""), "bind", driver=driver, to=self.address)
+        if driver is not None and self.driver == driver:
+            return
+        self._unbind()
+        if driver is not None:
+            self._write(self.path / "driver_override", driver)
+            try:
+                self._write(_uapi.SYSFS / "drivers_probe", self.address)
+            finally:
+                # The override is for this moment only: nothing is left behind but the driver.
+                self._write(self.path / "driver_override", "\n")
+            if self.driver != driver:
+                failure = OSError(errno.ENODEV, "")
+                raise _uapi.refused(failure, "bind", driver=driver, to=self.address)
+
+    def restore(self) -> None:
+        """Give it to the driver that the kernel itself would choose."""
+        self._unbind()
+        self._write(_uapi.SYSFS / "drivers_probe", self.address)
+
+    def _unbind(self) -> None:
+        if self.address in OPEN:
+            OPEN[self.address].close()
+        if self.driver is not None:
+            self._write(self.path / "driver" / "unbind", self.address)
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            _uapi.write_file(path, text)
+        except OSError as failure:
+            raise _uapi.refused(failure, "write", path=str(path), text=text.strip()) from None
+
+    def open(self) -> Device:
+        """Open it through sysfs, without VFIO: for a function that no driver has.
+
+        Nothing then stands between the device and all memory, unless an IOMMU does; see
+        `phyr.vfio.NoIommu`.
+
+        Raises:
+            VfioError: A driver has it, it is open, or rights are missing.
+        """
+        if self.driver is not None:
+            failure = OSError(errno.EBUSY, "")
+            raise _uapi.refused(failure, "open", address=self.address, driver=self.driver)
+        refuse_twice(self.address)
+        with ExitStack() as stack:
+            fd = _uapi.open_file(self.path / "config")
+            stack.callback(_uapi.close, fd)
+            # A driver would have switched its memory on.
+            self._write(self.path / "enable", "1")
+            stack.callback(self._disable)
+            config = Config(Window(fd, 0, os.fstat(fd).st_size))
+            return Device(self.address, config, self._find, self._reset, stack.pop_all())
+
+    def _disable(self) -> None:
+        """Switch its memory off again, unless it was pulled out."""
+        if self.path.exists():
+            self._write(self.path / "enable", "0")
+
+    def _find(self, index: int, stack: ExitStack) -> Window:
+        """Return where a BAR is: in a file of its own, which is closed with the stack."""
+        lines = (self.path / "resource").read_text().splitlines()
+        first, last, flags = (int(word, 16) for word in lines[index].split())
+        if not last or flags & _IS_IO:
+            raise no_region(self.address, index)
+        fd = _uapi.open_file(self.path / f"resource{index}")
+        stack.callback(_uapi.close, fd)
+        return Window(fd, 0, last - first + 1)
+
+    def _reset(self) -> None:
+        self._write(self.path / "reset", "1")
+
+
+@contextmanager
+def bound(address: str, driver: str | None) -> Iterator[Function]:
+    """Give a function to a driver for the time of a ``with``, then to the one that had it before.
+
+    Args:
+        address: Of the function.
+        driver: ``"vfio-pci"``, say, or None for no driver at all.
+
+    Raises:
+        RangeError: That is no address.
+        VfioError: There is no such function or driver, or rights are missing. The driver from
+            before has the function again then.
+
+    Examples:
+        .. code-block:: python
+
+            with bound("0000:00:04.0", "vfio-pci") as function, Type1() as backend:
+                device = backend.open(function)
+    """
+    function = Function(address)
+    before = function.driver
+    try:
+        function.bind(driver)
+        yield function
+    finally:
+        # What was pulled out cannot be given back.
+        if function.path.exists():
+            function.bind(before)

@@ -1,0 +1,111 @@
+"""No IOMMU between device and memory: a list is its own mapping."""
+
+import errno
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from phyr._phyr import Phyr
+from phyr._uapi import refused
+from phyr.errors import PinError
+from phyr.iommu.protocols import Direction
+from phyr.pci.device import Device, refuse_twice
+from phyr.pci.function import Function
+from phyr.vfio.container import Container, Model
+
+__all__ = ["NoIommu"]
+
+# Methods of `phyr.pin` after which pages stay where they are.
+_HOLDING = ("io_uring", "vfio", "iommufd")
+
+
+class NoIommu:
+    """Memory as it is: a backend for `phyr.iommu.dma_map`, and the opener of devices.
+
+    A device can then reach all memory of the machine, at physical addresses: a wrong address or a
+    page that moved overwrites whatever is there. So only lists of a pin are mapped that really
+    holds pages.
+
+    Args:
+        sysfs: Open devices through sysfs, for a function that no driver has and a kernel without
+            ``CONFIG_VFIO_NOIOMMU``; by default through VFIO's no-IOMMU mode, which resets the
+            device when its process ends, however it ends.
+
+    Raises:
+        VfioError: The kernel has no VFIO without IOMMU, or it is not enabled.
+
+    Source:
+        ``VFIO_NOIOMMU_IOMMU``, include/uapi/linux/vfio.h, Linux.
+    """
+
+    def __init__(self, *, sysfs: bool = False) -> None:
+        """Open a container, if one is needed."""
+        self.closed = False
+        self._stack = ExitStack()
+        self._devices: list[Device] = []
+        self._container = None if sysfs else Container(Model.NOIOMMU, self._stack)
+
+    def open(self, function: Function | str) -> Device:
+        """Open a device.
+
+        Args:
+            function: One that ``vfio-pci`` has, for sysfs one that no driver has; or its address.
+
+        Raises:
+            VfioError: It cannot be opened, or this process has it open.
+        """
+        if isinstance(function, str):
+            function = Function(function)
+        if self.closed:
+            raise refused(OSError(errno.EBADF, ""), "open", address=function.address)
+        refuse_twice(function.address)
+        device = self._container.open(function) if self._container else function.open()
+        self._devices.append(device)
+        return device
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        """Return `phyr` itself.
+
+        Raises:
+            PinError: Nothing holds its pages where they are, or not for sure.
+        """
+        del direction
+        method = getattr(phyr.owner, "method", None)
+        if phyr and method not in _HOLDING:
+            what = "no pin" if method is None else f"a pin of method {method!r}"
+            raise PinError(
+                errno.EPERM,
+                f"{what} holds the pages of {phyr!r} where they are, and no IOMMU stands between "
+                f"them and the device; methods that hold are {', '.join(_HOLDING)}",
+                method=method,
+            )
+        return phyr
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the devices, and all of it. Again does nothing.
+
+        Raises:
+            BufferError: A part of a device region's view is still about; all else is closed.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        with self._stack:
+            for device in self._devices:
+                self._stack.callback(device.close)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

@@ -1,0 +1,302 @@
+"""An I/O address space that the kernel keeps: what VFIO type1 and iommufd have in common.
+
+```text
+buffer      |---page---|---page---|---page---|     user virtual addresses (uaddr)
+               ^ first byte of the list
+window      |---page---|---page---|---page---|     one request, at an address from the allocator
+               ^ the mapping's only entry
+```
+
+Both take stretches of user memory, not physical pages: the kernel pins what is there and finds the
+pages itself. A list is one stretch, so a mapping is one request.
+"""
+
+import errno
+from abc import ABC, abstractmethod
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from threading import Lock
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from phyr._phyr import Builder, Phyr, alignment
+from phyr._uapi import refused
+from phyr.errors import AlignmentError, IovaSpaceError, MismatchError, RangeError
+from phyr.iommu.iova import IovaAllocator
+from phyr.iommu.protocols import Direction, Prot
+from phyr.pci.device import Device, refuse_twice
+from phyr.pci.function import Function
+
+__all__ = ["AddressSpace"]
+
+_TOP = 2**64 - 1
+
+
+class _Window(NamedTuple):
+    """One request that the kernel granted."""
+
+    length: int
+    undo: bytearray
+    """The request that takes it back, made beforehand, so that taking back needs no memory."""
+
+
+class AddressSpace(ABC):
+    """What `phyr.vfio.Type1` and `phyr.iommufd.Ioas` share; not for itself.
+
+    Args:
+        dma_mask: Highest address that the devices can put out.
+    """
+
+    def __init__(self, dma_mask: int = _TOP) -> None:
+        """Start without windows."""
+        self.dma_mask = dma_mask
+        self.closed = False
+        self.requests = 0
+        """Map requests that the kernel granted so far."""
+        self._stack = ExitStack()
+        self._devices: list[Device] = []
+        self._pgsize_bitmap = 0
+        self._iovas = IovaAllocator()
+        self._windows: dict[int, _Window] = {}
+        # By identity of the list handed out, which is kept so that the number stays its own.
+        self._mapped: dict[int, tuple[Phyr, int]] = {}
+        self._lock = Lock()
+
+    @property
+    def pgsize_bitmap(self) -> int:
+        """Page sizes of the IOMMU; bit *n* set means ``1 << n`` bytes, the lowest is the granule.
+
+        0 as long as they are not known.
+        """
+        return self._pgsize_bitmap
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last address of each range that the kernel lets be mapped, in order."""
+        return self._info()[1]
+
+    @abstractmethod
+    def _info(self) -> tuple[int, list[tuple[int, int]]]:
+        """Ask for the page sizes, and the ranges that can be mapped."""
+
+    @abstractmethod
+    def _attach(self, function: Function) -> Device:
+        """Open a device that lives in this address space."""
+
+    @abstractmethod
+    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+        """Map, and return the request that undoes it."""
+
+    @abstractmethod
+    def _undo(self, request: bytearray) -> None:
+        """Make the request that undoes a mapping."""
+
+    def open(self, function: Function | str) -> Device:
+        """Open a device that finds memory where this backend maps it.
+
+        Args:
+            function: One that ``vfio-pci`` has, or its address.
+
+        Raises:
+            VfioError: It cannot be opened, or this process has it open.
+        """
+        if isinstance(function, str):
+            function = Function(function)
+        with self._lock:
+            self._check(not self.closed, errno.EBADF, "open", address=function.address)
+            refuse_twice(function.address)
+            with ExitStack() as stack:
+                device = stack.enter_context(self._attach(function))
+                self._renew()
+                self._devices.append(device)
+                stack.pop_all()
+            return device
+
+    def _renew(self) -> None:
+        """Ask what may be used: with each device it can become less."""
+        bitmap, ranges = self._info()
+        gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
+        iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
+        for iova, window in self._windows.items():
+            iovas.alloc(window.length, align=1 << 64, residue=iova)
+        self._iovas = iovas
+        self._pgsize_bitmap = bitmap
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        """Return the one stretch of I/O virtual addresses at which devices find `phyr`.
+
+        One request, for the whole pages that the list is in: those are what devices can reach.
+
+        Args:
+            phyr: What a pin returned, or a slice of it.
+            direction: Which way the data goes: a device may only read what is sent to it, and only
+                write what comes from it.
+
+        Raises:
+            MismatchError: The list does not know its user addresses.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+            VfioError: The kernel refused; nothing is then mapped.
+        """
+        if not phyr:
+            return phyr
+        uaddr = phyr.uaddr
+        if uaddr is None:
+            raise MismatchError(
+                f"{phyr!r} does not know its user addresses, which is what the kernel maps by: "
+                "pin the buffer first, and map the pin's list"
+            )
+        with self._lock:
+            granule = self._granule()
+            head = uaddr & (granule - 1)
+            length = (head + phyr.length + granule - 1) & -granule
+            align, residue = alignment(phyr, self._pgsize_bitmap)
+            last = phyr.granule * 2**52 - 1
+            iova = self._place(length, align, residue - head, last)
+            try:
+                builder = Builder(phyr.granule)
+                builder.append(iova + head, phyr.length)
+                dma = builder.finish()
+                self._mapped[id(dma)] = (dma, iova)
+                self._grant(uaddr - head, length, iova, Prot.of(direction, "ram"))
+            except BaseException:
+                self._mapped.pop(id(dma), None)
+                raise
+            return dma
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        """Take the stretch away again; nothing if the backend is closed, which took it away.
+
+        Raises:
+            RangeError: `dma` is not a list that `map` returned and that is still mapped.
+        """
+        del direction
+        if not dma or self.closed:
+            return
+        found = self._mapped.pop(id(dma), None)
+        if found is None:
+            raise RangeError(f"{dma!r} is not mapped here")
+        self.unmap_user(found[1])
+
+    def map_user(self, uaddr: int, length: int, prot: Prot) -> int:
+        """Map a stretch of this process's memory by one request, and return its I/O address.
+
+        The kernel pins the memory for as long as it is mapped.
+
+        Args:
+            uaddr: User virtual address of its first byte.
+            length: Bytes. Both are multiples of the IOMMU's granule.
+            prot: What devices may do.
+
+        Raises:
+            AlignmentError: The memory is no whole granules.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+            VfioError: The kernel refused; nothing is then mapped.
+        """
+        with self._lock:
+            granule = self._granule()
+            if length < 1 or (uaddr | length) & (granule - 1):
+                raise AlignmentError(
+                    f"{uaddr:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
+                    uaddr=uaddr,
+                    length=length,
+                    granule=granule,
+                )
+            # Large pages lie at the same place modulo their size in both kinds of address.
+            fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
+            iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP)
+            self._grant(uaddr, length, iova, prot)
+            return iova
+
+    def unmap_user(self, iova: int) -> None:
+        """Take back a `map_user`; nothing if the backend is closed, which took it back.
+
+        Raises:
+            RangeError: Nothing is mapped there by itself.
+            VfioError: The kernel refused, against the rules. The address is not used again then,
+                as devices may still reach the memory.
+        """
+        with self._lock:
+            if self.closed:
+                return
+            window = self._windows.pop(iova, None)
+            if window is None:
+                raise RangeError(f"nothing is mapped at {iova:#x}", iova=iova)
+            try:
+                self._undo(window.undo)
+            except OSError as failure:
+                raise refused(failure, "unmap", iova=iova, length=window.length) from None
+            self._iovas.free(iova)
+
+    def _granule(self) -> int:
+        """Return the smallest page size, or raise where nothing can be mapped."""
+        self._check(not self.closed, errno.EBADF, "map")
+        self._check(self._pgsize_bitmap != 0, errno.ENODEV, "map")
+        return self._pgsize_bitmap & -self._pgsize_bitmap
+
+    @staticmethod
+    def _check(right: bool, number: int, name: str, **numbers: object) -> None:  # noqa: FBT001
+        if not right:
+            raise refused(OSError(number, ""), name, **numbers)
+
+    def _place(self, length: int, align: int, residue: int, last: int) -> int:
+        """Return a free window, less well aligned than asked for if need be."""
+        granule = self._granule()
+        last = min(last, self.dma_mask)
+        while True:
+            try:
+                return self._iovas.alloc(length, align=align, residue=residue % align, last=last)
+            except IovaSpaceError:
+                if align <= granule:
+                    raise
+            # The next smaller page size.
+            align = max(granule, 1 << (self._pgsize_bitmap & (align - 1)).bit_length() - 1)
+
+    def _grant(self, uaddr: int, length: int, iova: int, prot: Prot) -> None:
+        """Ask for a window that is placed; it is free again if the kernel refuses."""
+        try:
+            undo = self._request(uaddr, length, iova, prot)
+        except BaseException:
+            self._iovas.free(iova)
+            raise
+        self.requests += 1
+        self._windows[iova] = _Window(length, undo)
+
+    def close(self) -> None:
+        """Close the devices, take all mappings away, close all of it. Again does nothing.
+
+        Mappings that are about do no harm: unmapping them does nothing then.
+
+        Raises:
+            BufferError: A part of a device region's view is still about; all else is closed.
+        """
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            with self._stack:
+                self._stack.callback(self._unmap_all)
+                for device in self._devices:
+                    self._stack.callback(device.close)
+
+    def _unmap_all(self) -> None:
+        for window in self._windows.values():
+            # What is not taken back here is, when the files are closed.
+            with suppress(OSError):
+                self._undo(window.undo)
+        self._windows.clear()
+        self._mapped.clear()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

@@ -1,0 +1,122 @@
+"""VFIO's classic IOMMU interface, type1: a container of groups."""
+
+import errno
+from collections.abc import Iterator
+from struct import Struct
+
+from phyr import _uapi
+from phyr._uapi import Request, ask, ask_long
+from phyr.errors import LimitError, VfioError
+from phyr.iommu.protocols import Prot
+from phyr.pci.device import Device
+from phyr.pci.function import Function
+from phyr.vfio.container import Container, Model
+from phyr.vfio.space import AddressSpace
+
+__all__ = ["Type1"]
+
+# flags, iova_pgsizes, cap_offset
+_GET_INFO = Request("VFIO_IOMMU_GET_INFO", 0x3B70, Struct("=IQI"))
+# flags, vaddr, iova, size
+_MAP_DMA = Request("VFIO_IOMMU_MAP_DMA", 0x3B71, Struct("=IQQQ"))
+# flags, iova, size
+_UNMAP_DMA = Request("VFIO_IOMMU_UNMAP_DMA", 0x3B72, Struct("=IQQ"))
+_HAS_CAPS = 1 << 1
+_RANGES = 1
+_DMA_AVAIL = 3
+# The same bits as in `Prot`.
+_ACCESS = Prot.READ | Prot.WRITE
+_TOP = 2**64 - 1
+
+
+class Type1(AddressSpace):
+    """Memory through VFIO type1: a backend for `phyr.iommu.dma_map`, and the opener of devices.
+
+    An address space is there from the first `open` to `close`, whichever devices are open in it:
+    several share it. Threads may share it.
+
+    Args:
+        dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
+
+    Raises:
+        VfioError: The kernel has no VFIO type1, or rights are missing.
+
+    Examples:
+        .. code-block:: python
+
+            with bound("0000:00:04.0", "vfio-pci") as function, Type1() as backend:
+                device = backend.open(function)
+                with phyr.pin(buffer) as pinned:
+                    with dma_map(pinned.phyr, backend, Direction.TO_DEVICE) as mapping:
+                        print(mapping.dma)
+
+    Source:
+        include/uapi/linux/vfio.h and drivers/vfio/vfio_iommu_type1.c, Linux.
+    """
+
+    def __init__(self, *, dma_mask: int = _TOP) -> None:
+        """Open a container."""
+        super().__init__(dma_mask)
+        self._container = Container(Model.TYPE1V2, self._stack)
+        self._entry_limit: int | None = None
+
+    @property
+    def entry_limit(self) -> int | None:
+        """Mappings that the container takes, or None before the first `open`.
+
+        Source:
+            ``dma_entry_limit``, drivers/vfio/vfio_iommu_type1.c, Linux: 65535 by default.
+        """
+        return self._entry_limit
+
+    def _info(self) -> tuple[int, list[tuple[int, int]]]:
+        (flags, bitmap, where), reply = ask_long(self._container.fd, _GET_INFO, 0, 0, 0)
+        ranges = [(0, _TOP)]
+        for number, data in _capabilities(reply, where if flags & _HAS_CAPS else 0):
+            if number == _RANGES:
+                count = int.from_bytes(data[:4], "little")
+                ranges = list(Struct("=QQ").iter_unpack(data[8 : 8 + 16 * count]))
+            elif number == _DMA_AVAIL:
+                self._entry_limit = int.from_bytes(data[:4], "little") + len(self._windows)
+        return bitmap, ranges
+
+    def _attach(self, function: Function) -> Device:
+        return self._container.open(function)
+
+    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+        undo = _UNMAP_DMA.pack(0, iova, length)
+        numbers = {"uaddr": uaddr, "length": length, "iova": iova}
+        try:
+            ask(self._container.fd, _MAP_DMA, prot & _ACCESS, uaddr, iova, length, **numbers)
+        except VfioError as failure:
+            if failure.errno != errno.ENOSPC:
+                raise
+            raise LimitError(
+                f"the container takes no more than its {self._entry_limit} mappings "
+                "(dma_entry_limit of the module vfio_iommu_type1)",
+                limit=self._entry_limit,
+                mapped=len(self._windows),
+                **numbers,
+            ) from failure
+        return undo
+
+    def _undo(self, request: bytearray) -> None:
+        try:
+            _uapi.ioctl(self._container.fd, _UNMAP_DMA.number, request)
+        except OSError:
+            try:
+                self._info()
+            except VfioError:
+                # The last device was pulled out: no IOMMU is left in which anything is mapped.
+                return
+            raise
+
+
+def _capabilities(reply: bytes, where: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of each capability of a reply, and what follows its header."""
+    # number, version, where the next one is
+    header = Struct("=HHI")
+    while where:
+        number, _, following = header.unpack_from(reply, where)
+        yield number, reply[where + header.size :]
+        where = following
