@@ -91,7 +91,7 @@ def scattered(length: int, seed: int = 1) -> mmap.mmap:
     buffer = mmap.mmap(-1, length)
     buffer.madvise(mmap.MADV_NOHUGEPAGE)
     pages = list(range(0, length, PAGE))
-    random.Random(seed).shuffle(pages)
+    random.Random(seed).shuffle(pages)  # noqa: S311
     for position in pages:
         buffer[position] = 1
     return buffer
