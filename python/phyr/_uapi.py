@@ -65,6 +65,10 @@ _HINTS = {
     ("VFIO_SET_IOMMU", errno.EPERM): _ISOLATION,
     ("VFIO_DEVICE_BIND_IOMMUFD", errno.EPERM): _ISOLATION,
     ("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL): "somebody has it open, perhaps",
+    ("VFIO_DEVICE_RESET", errno.EINVAL): "it has no way to be reset",
+    ("map", errno.ENODEV): "open a device first: without one there is no IOMMU",
+    ("map", errno.EBADF): "the backend is closed",
+    ("open", errno.EBADF): "the backend is closed",
     ("open", errno.EBUSY): "somebody has it open",
     ("open", errno.ENOENT): "the kernel lacks it, or its module is not loaded",
 }

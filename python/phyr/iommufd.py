@@ -10,6 +10,7 @@ import errno
 from array import array
 from contextlib import ExitStack
 from struct import Struct
+from typing import ClassVar
 
 from phyr import _uapi
 from phyr._uapi import Request, ask, refused
@@ -55,6 +56,9 @@ class Ioas(AddressSpace):
         include/uapi/linux/iommufd.h and drivers/iommu/iommufd, Linux.
     """
 
+    method: ClassVar[str] = "iommufd"
+    """How memory is pinned by being mapped here; see `phyr.pin`."""
+
     def __init__(self, *, dma_mask: int = _TOP) -> None:
         """Open one."""
         super().__init__(dma_mask)
@@ -97,7 +101,7 @@ class Ioas(AddressSpace):
             stack.pop_all()
         return open_device(function.address, fd)
 
-    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
         flags = _FIXED
         flags |= _READABLE if prot & Prot.READ else 0
         flags |= _WRITEABLE if prot & Prot.WRITE else 0

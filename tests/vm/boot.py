@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from kernel import KERNELS, Kernel, find_kernel, need
+from kernel import KERNELS, Kernel, find_kernel, install, need
 
 HERE = Path(__file__).resolve().parent
 APPLETS = ["sh", "mount", "mkdir", "insmod", "cat", "ln", "chroot", "sync", "poweroff", "ip"]
@@ -57,7 +57,11 @@ def newc(entries: list[tuple[str, int, bytes]]) -> bytes:
 
 def initramfs(kernel: Kernel) -> bytes:
     """Return the first files of the guest: busybox, `init` and the kernel's modules."""
-    busybox = Path(need("busybox", "busybox-static")).read_bytes()
+    path = Path(need("busybox", "busybox-static"))
+    if b"ld-linux" in path.read_bytes()[:4096]:
+        # The package "busybox" needs libraries, which the first files are without.
+        install("busybox-static")
+    busybox = path.read_bytes()
     folders = ["bin", "dev", "proc", "sys", "modules"]
     entries = [(name, stat.S_IFDIR | 0o755, b"") for name in folders]
     entries.append(("bin/busybox", stat.S_IFREG | 0o755, busybox))

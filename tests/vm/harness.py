@@ -78,6 +78,19 @@ def run(checks: Sequence[Check]) -> bool:
     return right
 
 
+@contextmanager
+def raises(kind: type[BaseException], **numbers: object) -> Iterator[None]:
+    """Expect an exception with these attributes."""
+    try:
+        yield
+    except kind as error:
+        got = {name: getattr(error, name) for name in numbers}
+        if got != numbers:
+            raise AssertionError(f"{error!r} has {got}, not {numbers}") from error
+        return
+    raise AssertionError(f"no {kind.__name__} came")
+
+
 # Memory.
 
 

@@ -144,7 +144,10 @@ class Function:
         return Window(fd, 0, last - first + 1)
 
     def _reset(self) -> None:
-        self._write(self.path / "reset", "1")
+        path = self.path / "reset"
+        if not path.exists():
+            raise _uapi.refused(OSError(errno.ENOTTY, ""), "reset", address=self.address)
+        self._write(path, "1")
 
 
 @contextmanager

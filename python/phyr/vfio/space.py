@@ -84,7 +84,7 @@ class AddressSpace(ABC):
         """Open a device that lives in this address space."""
 
     @abstractmethod
-    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
         """Map, and return the request that undoes it."""
 
     @abstractmethod
@@ -178,7 +178,7 @@ class AddressSpace(ABC):
             raise RangeError(f"{dma!r} is not mapped here")
         self.unmap_user(found[1])
 
-    def map_user(self, uaddr: int, length: int, prot: Prot) -> int:
+    def map_user(self, uaddr: int, length: int, prot: int) -> int:
         """Map a stretch of this process's memory by one request, and return its I/O address.
 
         The kernel pins the memory for as long as it is mapped.
@@ -186,7 +186,7 @@ class AddressSpace(ABC):
         Args:
             uaddr: User virtual address of its first byte.
             length: Bytes. Both are multiples of the IOMMU's granule.
-            prot: What devices may do.
+            prot: What devices may do, as a `phyr.iommu.Prot`.
 
         Raises:
             AlignmentError: The memory is no whole granules.
@@ -253,7 +253,7 @@ class AddressSpace(ABC):
             # The next smaller page size.
             align = max(granule, 1 << (self._pgsize_bitmap & (align - 1)).bit_length() - 1)
 
-    def _grant(self, uaddr: int, length: int, iova: int, prot: Prot) -> None:
+    def _grant(self, uaddr: int, length: int, iova: int, prot: int) -> None:
         """Ask for a window that is placed; it is free again if the kernel refuses."""
         try:
             undo = self._request(uaddr, length, iova, prot)

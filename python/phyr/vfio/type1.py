@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from struct import Struct
+from typing import ClassVar
 
 from phyr import _uapi
 from phyr._uapi import Request, ask, ask_long
@@ -54,6 +55,9 @@ class Type1(AddressSpace):
         include/uapi/linux/vfio.h and drivers/vfio/vfio_iommu_type1.c, Linux.
     """
 
+    method: ClassVar[str] = "vfio"
+    """How memory is pinned by being mapped here; see `phyr.pin`."""
+
     def __init__(self, *, dma_mask: int = _TOP) -> None:
         """Open a container."""
         super().__init__(dma_mask)
@@ -83,7 +87,7 @@ class Type1(AddressSpace):
     def _attach(self, function: Function) -> Device:
         return self._container.open(function)
 
-    def _request(self, uaddr: int, length: int, iova: int, prot: Prot) -> bytearray:
+    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
         undo = _UNMAP_DMA.pack(0, iova, length)
         numbers = {"uaddr": uaddr, "length": length, "iova": iova}
         try:

@@ -1,0 +1,522 @@
+"""Checks of mapping, of the edu device and of what goes wrong: type1, iommufd, no IOMMU."""
+
+import errno
+import itertools
+import mmap
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import phyr
+from harness import (
+    EDU,
+    NVME,
+    PAGE,
+    Checks,
+    Edu,
+    Skip,
+    expected,
+    fork,
+    huge,
+    kind,
+    log,
+    pages_of,
+    raises,
+    runs_of,
+    scattered,
+    traced,
+    uaddr_of,
+)
+from phyr import LimitError, PinError, VfioError, _uapi, pci
+from phyr.iommu import Direction, Prot, dma_map
+from phyr.iommufd import Ioas
+from phyr.vfio import NoIommu, Type1
+
+checks = Checks()
+Backend: TypeAlias = Type1 | Ioas | NoIommu
+BOTH = Direction.BIDIRECTIONAL
+
+
+def iommufd() -> Ioas:
+    """Return an address space, or skip where the kernel has none."""
+    if not Path("/dev/iommu").exists():
+        raise Skip("this kernel has no iommufd")
+    return Ioas()
+
+
+def noiommu() -> NoIommu:
+    """Return VFIO without IOMMU, or skip where the kernel has none."""
+    if not Path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode").exists():
+        raise Skip("this kernel has no VFIO without IOMMU")
+    return NoIommu()
+
+
+@contextmanager
+def edu_of(backend: Backend) -> Iterator[Edu]:
+    """Open the edu device through a backend."""
+    with pci.bound(EDU, "vfio-pci") as function, backend, backend.open(function) as device:
+        yield Edu(device)
+
+
+def pattern(seed: int, length: int) -> bytes:
+    """Return bytes that differ from place to place."""
+    return bytes((seed + at * 7 + at // 251) & 0xFF for at in range(length))
+
+
+# What the list says is what the IOMMU driver is told.
+
+
+def driver_is_told_the_list(backend: Type1 | Ioas, buffer: mmap.mmap) -> dict[str, float]:
+    """Map a buffer and compare: list, page map and trace."""
+    asked = []
+
+    def ioctl(fd: int, number: int, argument: int | bytearray = 0) -> int:
+        asked.append(number)
+        return real(fd, number, argument)
+
+    with edu_of(backend), phyr.pin(buffer) as pinned:
+        runs = runs_of(pages_of(pinned.uaddr, len(buffer)))
+        assert [tuple(chunk) for chunk in pinned.phyr.chunks] == runs
+        real, _uapi.ioctl = _uapi.ioctl, ioctl
+        try:
+            with traced() as trace:
+                began = time.perf_counter()
+                with dma_map(pinned.phyr, backend, BOTH) as mapping:
+                    seconds = time.perf_counter() - began
+                    ((iova, length),) = mapping.dma.chunks
+                    assert length == len(buffer)
+                    got = trace()
+                assert got.maps == expected(iova, pinned.phyr)
+                assert got.unmapped == 0
+                assert trace().unmapped == len(buffer)
+        finally:
+            _uapi.ioctl = real
+        assert len(asked) == 2, "one request to map, one to unmap"
+        assert pinned.moved() is None
+    return {"chunks": len(runs), "bytes": len(buffer), "map_ms": round(seconds * 1e3, 1)}
+
+
+@checks.on("intel", "amd")
+def type1_driver_is_told_a_scattered_list() -> object:
+    buffer = scattered(64 << 20)
+    figures = driver_is_told_the_list(Type1(), buffer)
+    assert figures["chunks"] > 10_000
+    return figures
+
+
+@checks.on("intel", "amd")
+def iommufd_driver_is_told_a_scattered_list() -> object:
+    buffer = scattered(64 << 20)
+    figures = driver_is_told_the_list(iommufd(), buffer)
+    assert figures["chunks"] > 10_000
+    return figures
+
+
+@checks.on("intel", "amd")
+def type1_driver_is_told_a_list_of_huge_pages() -> object:
+    return driver_is_told_the_list(Type1(), huge(4))
+
+
+@checks.on("intel", "amd")
+def iommufd_driver_is_told_a_list_of_huge_pages() -> object:
+    return driver_is_told_the_list(iommufd(), huge(4))
+
+
+def large_pages_stay_large(backend: Type1 | Ioas) -> None:
+    """A window lies as its memory does, modulo 2 MiB, so that the IOMMU can use large pages."""
+    with edu_of(backend), phyr.pin(huge(2)) as pinned:
+        with dma_map(pinned.phyr, backend, BOTH) as mapping:
+            assert mapping.dma[0] % (2 << 20) == pinned.phyr[0] % (2 << 20) == 0
+        part = pinned.phyr[0x5123:]
+        with dma_map(part, backend, BOTH) as mapping:
+            assert mapping.dma[0] % (2 << 20) == part[0] % (2 << 20) == 0x5123
+
+
+@checks.on("intel", "amd")
+def type1_large_pages_stay_large() -> None:
+    large_pages_stay_large(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_large_pages_stay_large() -> None:
+    large_pages_stay_large(iommufd())
+
+
+# Bytes through the mapping.
+
+
+def edu_moves_bytes(backend: Backend) -> None:
+    """Copy from here to there through the device, at odd places, and compare all of the buffer."""
+    buffer = scattered(32 * PAGE, seed=3)
+    buffer[:] = before = pattern(1, len(buffer))
+    source, target, length = 5 * PAGE + 0x123, 20 * PAGE + 0x456, 0x789
+    with edu_of(backend) as edu, phyr.pin(buffer) as pinned:
+        part = pinned.phyr[source : source + length]
+        with dma_map(part, backend, Direction.TO_DEVICE) as mapping:
+            for dma_addr, there in mapping.dma.chunks:
+                edu.fetch(dma_addr, there)
+        part = pinned.phyr[target : target + length]
+        with dma_map(part, backend, Direction.FROM_DEVICE) as mapping:
+            for dma_addr, there in mapping.dma.chunks:
+                edu.store(dma_addr, there)
+    moved = before[source : source + length]
+    assert buffer[:] == before[:target] + moved + before[target + length :]
+
+
+@checks.on("intel", "amd")
+def type1_edu_moves_bytes() -> None:
+    edu_moves_bytes(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_edu_moves_bytes() -> None:
+    edu_moves_bytes(iommufd())
+
+
+@checks.on("none")
+def noiommu_edu_moves_bytes() -> None:
+    edu_moves_bytes(noiommu())
+
+
+@checks.on("none")
+def noiommu_by_sysfs_edu_moves_bytes() -> None:
+    buffer = scattered(PAGE)
+    buffer[:4] = b"mail"
+    with (
+        pci.bound(EDU, None) as function,
+        NoIommu(sysfs=True) as backend,
+        backend.open(function) as device,
+        phyr.pin(buffer) as pinned,
+        dma_map(pinned.phyr, backend, BOTH) as mapping,
+    ):
+        edu = Edu(device)
+        edu.fetch(mapping.dma[0], 4)
+        edu.store(mapping.dma[8], 4)
+    assert buffer[:12] == b"mail\0\0\0\0mail"
+
+
+@checks.on("none")
+def noiommu_maps_a_list_to_itself() -> None:
+    with edu_of(backend := noiommu()), phyr.pin(scattered(PAGE)) as pinned:
+        with dma_map(pinned.phyr, backend, BOTH) as mapping:
+            assert mapping.dma is pinned.phyr
+        assert backend.map(pinned.phyr, BOTH) is pinned.phyr
+
+
+@checks.on("none")
+def noiommu_refuses_memory_that_may_move() -> None:
+    with (
+        edu_of(backend := noiommu()),
+        phyr.pin(scattered(PAGE), method="mlock") as locked,
+        raises(PinError, method="mlock"),
+    ):
+        dma_map(locked.phyr, backend, BOTH)
+
+
+# What a device may not do.
+
+
+# The kernel tells of five faults in as many seconds.
+quiet_until = 0.0
+
+
+def stray_write_faults(backend: Type1 | Ioas) -> None:
+    """Let the device write around the mapping, and into what it may only read."""
+    global quiet_until  # noqa: PLW0603 - the kernel's patience is one for all
+    time.sleep(max(quiet_until - time.monotonic(), 0))
+    buffer = scattered(3 * PAGE)
+    buffer[:] = before = pattern(5, len(buffer))
+    with edu_of(backend) as edu, phyr.pin(buffer) as pinned, log() as said:
+        page = pinned.phyr[PAGE : 2 * PAGE]
+        with dma_map(page, backend, Direction.TO_DEVICE) as mapping:
+            dma_addr = mapping.dma[0]
+            edu.fetch(dma_addr, 64)
+            for stray in (dma_addr - PAGE, dma_addr + PAGE, dma_addr):
+                edu.store(stray, 64)
+        # It is no longer there at all.
+        edu.store(dma_addr, 64)
+        assert buffer[:] == before
+        time.sleep(0.1)
+        quiet_until = time.monotonic() + 5.1
+        faults = fault_addresses(said())
+    # QEMU's AMD IOMMU (7.2) stops a stray access without a word to the kernel.
+    strays = {dma_addr - PAGE, dma_addr, dma_addr + PAGE} if kind() == "intel" else set()
+    assert strays <= faults, (strays, faults)
+
+
+def fault_addresses(text: str) -> set[int]:
+    """Return the page addresses of the faults in the kernel's log."""
+    intel = re.findall(r"DMA Write NO_PASID\] Request device \[00:05\.0\] fault addr (\w+)", text)
+    amd = re.findall(r"IO_PAGE_FAULT.*? address=(\w+)", text)
+    return {int(address, 16) & -PAGE for address in intel + amd}
+
+
+@checks.on("intel", "amd")
+def type1_stray_write_faults() -> None:
+    stray_write_faults(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_stray_write_faults() -> None:
+    stray_write_faults(iommufd())
+
+
+def addresses_are_of_the_kernels_ranges(backend: Type1 | Ioas) -> None:
+    """Ranges are told, and the interrupts' own is not among them."""
+    with edu_of(backend):
+        ranges = backend.ranges
+        assert not any(first <= 0xFEE0_0000 <= last for first, last in ranges)
+        buffer = scattered(PAGE)
+        low = backend.map_user(uaddr_of(buffer), PAGE, Prot.READ)
+        assert any(first <= low <= last for first, last in ranges)
+
+
+@checks.on("intel", "amd")
+def type1_addresses_are_of_the_kernels_ranges() -> None:
+    addresses_are_of_the_kernels_ranges(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_addresses_are_of_the_kernels_ranges() -> None:
+    addresses_are_of_the_kernels_ranges(iommufd())
+
+
+@checks.on("intel", "amd")
+def narrow_device_gets_low_addresses() -> None:
+    backend = Type1(dma_mask=0x1_0000)
+    with edu_of(backend), phyr.pin(scattered(32 * PAGE)) as pinned:
+        first = backend.map(pinned.phyr[: 14 * PAGE], BOTH)
+        assert first[len(first) - 1] <= 0x1_0000
+        with raises(phyr.IovaSpaceError, last=0x1_0000):
+            backend.map(pinned.phyr, BOTH)
+
+
+@checks.on("intel", "amd")
+def entry_limit_is_an_error_that_names_it() -> None:
+    limit = Path("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit")
+    before = limit.read_text()
+    limit.write_text("3")
+    try:
+        with edu_of(backend := Type1()), phyr.pin(scattered(4 * PAGE)) as pinned:
+            assert backend.entry_limit == 3
+            pages = [pinned.phyr[at : at + PAGE] for at in range(0, 4 * PAGE, PAGE)]
+            mapped = [backend.map(page, BOTH) for page in pages[:3]]
+            with raises(LimitError, limit=3, mapped=3):
+                backend.map(pages[3], BOTH)
+            backend.unmap(mapped[1], BOTH)
+            backend.map(pages[3], BOTH)
+    finally:
+        limit.write_text(before)
+
+
+# What goes wrong.
+
+
+def opened_twice(make: Callable[[], Type1 | Ioas]) -> None:
+    """A second user is refused, in this process and in another; the first one goes on."""
+    buffer = scattered(PAGE)
+    buffer[:4] = b"mail"
+
+    def other() -> None:
+        # This process has no device open, whatever its parent has.
+        pci.device.OPEN.clear()
+        with make() as backend, suppress(VfioError):
+            backend.open(EDU)
+            os._exit(7)
+
+    with edu_of(backend := make()) as edu, phyr.pin(buffer) as pinned:
+        for second in (backend, make()):
+            with raises(VfioError, errno=errno.EBUSY):
+                second.open(EDU)
+        assert os.waitpid(fork(other), 0)[1] == 0
+        with dma_map(pinned.phyr, backend, BOTH) as mapping:
+            edu.fetch(mapping.dma[0], 4)
+            edu.store(mapping.dma[4], 4)
+    assert buffer[:8] == b"mailmail"
+
+
+@checks.on("intel")
+def type1_device_opened_twice() -> None:
+    opened_twice(Type1)
+
+
+@checks.on("intel")
+def iommufd_device_opened_twice() -> None:
+    opened_twice(iommufd)
+
+
+def killed_in_the_midst(make: Callable[[], Backend]) -> None:
+    """Kill a process while its device copies; the next one finds all as new."""
+    read, write = os.pipe()
+
+    def victim() -> None:
+        buffer = scattered(PAGE)
+        with edu_of(backend := make()) as edu, phyr.pin(buffer) as pinned:
+            mapping = dma_map(pinned.phyr, backend, BOTH)
+            for number in itertools.count():
+                edu.start(edu.AT, mapping.dma[0], 4095, write=True)
+                if number == 0:
+                    os.write(write, b"x")
+                edu.wait()
+
+    pid = fork(victim)
+    os.close(write)
+    assert os.read(read, 1) == b"x"
+    os.close(read)
+    os.kill(pid, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    function = pci.Function(EDU)
+    assert function.driver == "vfio-pci"
+    assert not (function.path / "config").read_bytes()[4] & 4, "it may do DMA no more"
+    edu_moves_bytes(make())
+    function.restore()
+    assert function.driver is None
+
+
+@checks.on("intel")
+def type1_killed_in_the_midst() -> None:
+    killed_in_the_midst(Type1)
+
+
+@checks.on("intel")
+def iommufd_killed_in_the_midst() -> None:
+    killed_in_the_midst(iommufd)
+
+
+@checks.on("none")
+def noiommu_killed_in_the_midst() -> None:
+    killed_in_the_midst(noiommu)
+
+
+@checks.on("intel", "none")
+def buffer_freed_while_mapped() -> None:
+    backend = noiommu() if kind() == "none" else Type1()
+    buffer = scattered(PAGE)
+    with edu_of(backend):
+        pinned = phyr.pin(buffer)
+        mapping = dma_map(pinned.phyr, backend, BOTH)
+        with raises(BufferError):
+            buffer.close()
+        with raises(PinError):
+            pinned.unpin()
+        mapping.unmap()
+        pinned.unpin()
+    buffer.close()
+
+
+def closed_first(make: Callable[[], Type1 | Ioas], *, device_first: bool) -> None:
+    """Close device and backend while memory is mapped, in either order; nothing is left."""
+    with phyr.pin(scattered(8 * PAGE)) as pinned, pci.bound(EDU, "vfio-pci") as function:
+        backend = make()
+        device = backend.open(function)
+        with traced() as trace:
+            mapping = dma_map(pinned.phyr, backend, BOTH)
+            for each in (device, backend) if device_first else (backend, device):
+                each.close()
+            assert trace().unmapped == 8 * PAGE, trace()
+        mapping.unmap()
+        for each in (device, backend):
+            each.close()
+
+
+@checks.on("intel")
+def type1_closed_before_and_after_its_device() -> None:
+    closed_first(Type1, device_first=True)
+    closed_first(Type1, device_first=False)
+
+
+@checks.on("intel")
+def iommufd_closed_before_and_after_its_device() -> None:
+    closed_first(iommufd, device_first=True)
+    closed_first(iommufd, device_first=False)
+
+
+def unplugged(backend: Type1 | Ioas) -> None:
+    """Pull the device out while memory is mapped, once while it is open, and plug it in again."""
+    function = pci.Function(EDU)
+    function.bind("vfio-pci")
+    with phyr.pin(scattered(PAGE)) as pinned:
+        device = backend.open(function)
+        mapping = dma_map(pinned.phyr, backend, BOTH)
+        # The kernel waits until nobody has it open: no child that inherits our files could do it.
+        remove = subprocess.Popen(["sh", "-c", f"echo 1 >{function.path}/remove"])
+        time.sleep(0.3)
+        assert remove.poll() is None
+        device.close()
+        assert remove.wait() == 0
+        assert not function.path.exists()
+        with raises(VfioError, errno=errno.ENODEV):
+            backend.open(EDU)
+        mapping.unmap()
+        backend.close()
+    Path("/sys/bus/pci/rescan").write_text("1")
+    assert function.driver is None
+
+
+@checks.on("intel", "amd")
+def type1_unplugged() -> None:
+    unplugged(Type1())
+    edu_moves_bytes(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_unplugged() -> None:
+    unplugged(iommufd())
+    edu_moves_bytes(iommufd())
+
+
+@checks.on("intel", "amd", "none")
+def what_was_bound_is_bound_again() -> None:
+    function = pci.Function(NVME)
+    assert function.driver == "nvme"
+    with suppress(KeyError), pci.bound(NVME, "vfio-pci"):
+        assert function.driver == "vfio-pci"
+        raise KeyError
+    assert function.driver == "nvme"
+    for _ in range(100):
+        if Path("/dev/nvme0n1").exists():
+            break
+        time.sleep(0.05)
+    with Path("/dev/nvme0n1").open("rb") as disk:
+        assert len(disk.read(512)) == 512
+    assert (function.path / "driver_override").read_text().strip() == "(null)"
+
+
+@checks.on("intel", "amd")
+def iommufd_memory_may_be_mapped_before_a_device() -> None:
+    buffer = scattered(2 * PAGE)
+    buffer[:4] = b"mail"
+    with phyr.pin(buffer) as pinned, iommufd() as backend:
+        mapping = dma_map(pinned.phyr, backend, BOTH)
+        with pci.bound(EDU, "vfio-pci") as function, backend.open(function) as device:
+            edu = Edu(device)
+            edu.fetch(mapping.dma[0], 4)
+            edu.store(mapping.dma[PAGE], 4)
+        mapping.unmap()
+    assert buffer[PAGE : PAGE + 4] == b"mail"
+
+
+@checks.on("intel", "amd")
+def two_devices_share_one_backend() -> None:
+    for backend in (Type1(), Ioas()):
+        with (
+            pci.bound(EDU, "vfio-pci") as one,
+            pci.bound(NVME, "vfio-pci") as other,
+            backend,
+        ):
+            assert one.group != other.group
+            edu = Edu(backend.open(one))
+            nvme = backend.open(other)
+            # The controller's version register.
+            assert nvme.region(0).u32[2] >> 16 == 1
+            with (
+                phyr.pin(scattered(PAGE)) as pinned,
+                dma_map(pinned.phyr, backend, BOTH) as mapping,
+            ):
+                edu.fetch(mapping.dma[0], 64)
