@@ -1,0 +1,248 @@
+"""An NVMe driver of user space: identifies a drive, and copies its blocks to and from a file.
+
+    python examples/nvme.py [--backend type1|iommufd|none] ADDRESS identify
+    python examples/nvme.py [...] ADDRESS read FILE [--block N] [--count N]
+    python examples/nvme.py [...] ADDRESS write FILE [--block N]
+
+ADDRESS is a PCI function, such as 0000:00:04.0; the kernel's driver gets it back at the end. Linux;
+needs root. It overwrites the drive when told to. docs/real-devices.md says what to enable.
+
+The numbers are those of the NVM Express Base Specification 2.0 and its NVM Command Set.
+"""
+
+import argparse
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+
+import phyr
+from phyr import Phyr, desc, pci
+from phyr.iommu import Direction, dma_map
+from phyr.iommufd import Ioas
+from phyr.vfio import NoIommu, Type1
+
+Backend = Type1 | Ioas | NoIommu
+BACKENDS: dict[str, type[Backend]] = {"type1": Type1, "iommufd": Ioas, "none": NoIommu}
+PAGE = 4096
+ENTRIES = 64  # of a queue: its 64-byte commands fill a page
+IN_FLIGHT = 8
+
+# Registers, section 3.1.4.
+CAP, CC, CSTS, AQA, ASQ, ACQ, DOORBELLS = 0x00, 0x14, 0x1C, 0x24, 0x28, 0x30, 0x1000
+ENABLED = 6 << 16 | 4 << 20 | 1  # commands of 64 bytes, completions of 16, pages of 4 KiB
+# Commands, sections 5 and 3 of the command set.
+CREATE_SQ, CREATE_CQ, IDENTIFY, SET_FEATURES = 1, 5, 6, 9
+WRITE, READ = 1, 2
+COMMAND = struct.Struct("<BBHIQQ16s6I")
+COMPLETION = struct.Struct("<IIHHHH")
+
+
+@contextmanager
+def shared(backend: Backend, size: int) -> Iterator[tuple[memoryview, Phyr]]:
+    """Memory for the program and the drive: a view of it, and its bus addresses."""
+    with (
+        phyr.alloc(size) as buffer,
+        phyr.pin(buffer) as pinned,
+        dma_map(pinned.phyr, backend, Direction.BIDIRECTIONAL) as mapping,
+        memoryview(buffer) as view,
+    ):
+        yield view, mapping.dma
+
+
+class Queue:
+    """A pair of rings, a page each: commands to the drive, completions back."""
+
+    def __init__(self, device: pci.Device, number: int, memory: tuple[memoryview, Phyr]) -> None:
+        self.bar = device.region(0)
+        self.view, dma = memory
+        self.commands, self.completions = dma[0], dma[PAGE]
+        stride = 1 << (self.bar.u64[CAP // 8] >> 32 & 15)
+        self.doorbells = [DOORBELLS // 4 + (2 * number + ring) * stride for ring in (0, 1)]
+        self.tail = self.taken = 0
+        self.free = list(range(IN_FLIGHT))
+
+    def submit(
+        self, opcode: int, data: bytes, *words: int, nsid: int = 0, sgl: bool = False
+    ) -> int:
+        """Hand over a command and return its number. `data` is the 16 bytes that say where."""
+        number = self.free.pop()
+        words += (0,) * (6 - len(words))
+        command = COMMAND.pack(opcode, sgl << 6, number, nsid, 0, 0, data, *words)
+        self.view[self.tail * 64 : (self.tail + 1) * 64] = command
+        self.tail = (self.tail + 1) % ENTRIES
+        self.bar.u32[self.doorbells[0]] = self.tail
+        return number
+
+    def wait(self, seconds: float = 10) -> int:
+        """Wait for any command to complete, and return its number."""
+        phase = 1 - self.taken // ENTRIES % 2  # turns with each round
+        at = PAGE + self.taken % ENTRIES * 16
+        until = time.monotonic() + seconds
+        while self.view[at + 14] & 1 != phase:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the drive did not answer for {seconds} s")
+        *_, number, status = COMPLETION.unpack_from(self.view, at)
+        self.taken += 1
+        self.bar.u32[self.doorbells[1]] = self.taken % ENTRIES
+        self.free.append(number)
+        if status >> 1:
+            raise OSError(f"command {number} failed with status {status >> 1:#x}")
+        return int(number)
+
+
+class Nvme:
+    """A drive: its controller, one queue for administration and one for blocks."""
+
+    def __init__(self, device: pci.Device, backend: Backend, *, sgl: bool) -> None:
+        self.device, self.backend = device, backend
+        self.bar = device.region(0)
+        with ExitStack() as undo:
+            rings = [undo.enter_context(shared(backend, 2 * PAGE)) for _ in range(2)]
+            undo.callback(self.stop)  # before its memory goes
+            self.enable(on=False)
+            self.bar.u32[AQA // 4] = (ENTRIES - 1) << 16 | ENTRIES - 1
+            self.admin = Queue(device, 0, rings[0])
+            self.bar.u64[ASQ // 8] = self.admin.commands
+            self.bar.u64[ACQ // 8] = self.admin.completions
+            device.bus_master = True
+            self.enable(on=True)
+            self.identify()
+            self.sgl = sgl and self.has_sgl
+            self.blocks = Queue(device, 1, rings[1])
+            self.command(SET_FEATURES, b"", 7, 0)
+            size = (ENTRIES - 1) << 16 | 1
+            self.command(CREATE_CQ, self.blocks.completions.to_bytes(16, "little"), size, 1)
+            self.command(CREATE_SQ, self.blocks.commands.to_bytes(16, "little"), size, 1 << 16 | 1)
+            # Room for the PRP lists or SGL segments of each command in flight: 255 pieces a page.
+            self.room = PAGE * (self.max_transfer // PAGE // 255 + 1)
+            self.lists, self.lists_dma = undo.enter_context(shared(backend, IN_FLIGHT * self.room))
+            self.close = undo.pop_all().close
+
+    def stop(self) -> None:
+        """Let the drive reach no memory any more, whatever state it is in."""
+        self.device.bus_master = False
+        self.enable(on=False)
+
+    @contextmanager
+    def memory(self, size: int) -> Iterator[tuple[memoryview, Phyr]]:
+        """Memory for transfers: if they fail, the drive is stopped before it goes."""
+        with shared(self.backend, size) as memory:
+            try:
+                yield memory
+            except BaseException:
+                self.stop()
+                raise
+
+    def enable(self, *, on: bool) -> None:
+        self.bar.u32[CC // 4] = ENABLED if on else 0
+        until = time.monotonic() + (self.bar.u64[CAP // 8] >> 24 & 0xFF) / 2
+        while self.bar.u32[CSTS // 4] & 1 != on:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the controller did not become {'ready' if on else 'idle'}")
+
+    def command(self, opcode: int, data: bytes, *words: int, nsid: int = 0) -> None:
+        self.admin.submit(opcode, data, *words, nsid=nsid)
+        self.admin.wait()
+
+    def identify(self) -> None:
+        with self.memory(2 * PAGE) as (view, dma):
+            for which in (1, 0):  # the controller, then its first namespace
+                where = dma[which * PAGE].to_bytes(16, "little")
+                self.command(IDENTIFY, where, which, nsid=1 - which)
+            namespace, controller = bytes(view[:PAGE]), bytes(view[PAGE:])
+        self.serial, self.model = (
+            controller[a:b].decode("ascii", "replace").strip() for a, b in ((4, 24), (24, 64))
+        )
+        self.has_sgl = bool(controller[536] & 3)
+        block_format = int.from_bytes(namespace[128 + 4 * (namespace[26] & 15) :][:4], "little")
+        self.block_size = 1 << (block_format >> 16 & 0xFF)
+        self.capacity = int.from_bytes(namespace[:8], "little") * self.block_size
+        # MDTS, in pages; 0 leaves it to the 16 bits of a command's count of blocks.
+        self.max_transfer = self.block_size << 16
+        if controller[77]:
+            self.max_transfer = min(self.max_transfer, PAGE << controller[77])
+
+    def submit(self, opcode: int, block: int, dma: Phyr) -> int:
+        """Read to or write from `dma`, at `block`; `blocks.wait` returns this number when done."""
+        slot = self.blocks.free[-1] * self.room
+        lists = self.lists_dma[slot : slot + self.room]
+        if self.sgl:
+            data, table = desc.sgl(dma, lists)
+        else:
+            prp1, prp2, table = desc.prp(dma, lists)
+            data = struct.pack("<QQ", prp1, prp2)
+        table.fill(self.lists[slot : slot + self.room])
+        words = block & 0xFFFF_FFFF, block >> 32, dma.length // self.block_size - 1
+        return self.blocks.submit(opcode, data, *words, nsid=1, sgl=self.sgl)
+
+    def copy(self, opcode: int, file: BufferedIOBase, block: int, length: int) -> None:
+        """Copy `length` bytes, from `block` on, to or from a file, several transfers at a time."""
+        if length % self.block_size or block * self.block_size + length > self.capacity:
+            raise ValueError(f"{length} bytes from block {block} on are not whole blocks of it")
+        size = min(self.max_transfer, max(-(-length // IN_FLIGHT // PAGE), 1) * PAGE)
+        free = [at * size for at in range(IN_FLIGHT)]
+        flying: dict[int, tuple[int, int, int]] = {}
+        begun = done = 0
+        with self.memory(IN_FLIGHT * size) as (view, dma):
+            while done < length:
+                if free and begun < length:
+                    at, some = free.pop(), min(size, length - begun)
+                    if opcode == WRITE:
+                        file.seek(begun)
+                        file.readinto(view[at : at + some])
+                    where = block + begun // self.block_size
+                    flying[self.submit(opcode, where, dma[at : at + some])] = at, begun, some
+                    begun += some
+                    continue
+                at, position, some = flying.pop(self.blocks.wait())
+                if opcode == READ:
+                    file.seek(position)
+                    file.write(view[at : at + some])
+                free.append(at)
+                done += some
+                print(f"\r{done >> 10} of {length >> 10} KiB", end="", file=sys.stderr)
+        print(file=sys.stderr)
+
+
+def run(drive: Nvme, arguments: argparse.Namespace) -> None:
+    """Do what the command line says."""
+    print(
+        f"{drive.model}, serial {drive.serial}: {drive.capacity >> 10} KiB in blocks of "
+        f"{drive.block_size}, {drive.max_transfer >> 10} KiB a transfer, "
+        f"by {'SGL' if drive.sgl else 'PRP'}"
+    )
+    if arguments.action == "read":
+        start, count = arguments.block * drive.block_size, arguments.count * drive.block_size
+        with Path(arguments.file).open("wb") as file:
+            drive.copy(READ, file, arguments.block, count or drive.capacity - start)
+    elif arguments.action == "write":
+        with Path(arguments.file).open("rb") as file:
+            drive.copy(WRITE, file, arguments.block, file.seek(0, 2))
+
+
+def main(words: list[str] | None = None) -> None:
+    """Open the function, run, and leave everything as it was."""
+    parser = argparse.ArgumentParser(description="Identify an NVMe drive, read it, write it.")
+    parser.add_argument("address", help="PCI function, such as 0000:00:04.0")
+    parser.add_argument("action", choices=["identify", "read", "write"])
+    parser.add_argument("file", nargs="?", default="nvme.img")
+    parser.add_argument("--backend", choices=BACKENDS, default="type1")
+    parser.add_argument("--prp", action="store_true", help="PRP lists even where SGLs are known")
+    parser.add_argument("--block", type=int, default=0, help="first block, 0 by default")
+    parser.add_argument("--count", type=int, default=0, help="blocks to read, all by default")
+    arguments = parser.parse_args(words)
+    with (
+        pci.bound(arguments.address, "vfio-pci") as function,
+        BACKENDS[arguments.backend]() as backend,
+        backend.open(function) as device,
+        closing(Nvme(device, backend, sgl=not arguments.prp)) as drive,
+    ):
+        run(drive, arguments)
+
+
+if __name__ == "__main__":
+    main()

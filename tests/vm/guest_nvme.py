@@ -1,0 +1,251 @@
+"""The example driver moves bytes through every backend, and the kernel's own driver agrees.
+
+The host compares the drive's image with `image` afterwards.
+"""
+
+import os
+import random
+import re
+import signal
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stdout, suppress
+from pathlib import Path
+
+import phyr
+from harness import NVME, PAGE, TRACING, Checks, Skip, fork, kind, log, scattered
+from phyr import Phyr, desc, pci
+from phyr.iommu import Direction, dma_map
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+import nvme
+
+checks = Checks()
+BLOCK = 512
+DISK = Path("/dev/nvme0n1")
+PIECE = (6 << 20) + 3 * BLOCK
+"""Bytes that each run of the example writes."""
+
+
+def backends(kind: str) -> tuple[str, ...]:
+    """Return the backends that a kind of IOMMU allows."""
+    return ("none",) if kind == "none" else ("type1", "iommufd")
+
+
+def runs(kind: str) -> list[tuple[str, str, int]]:
+    """Return the runs of the example: backend, further option, first block."""
+    names = [(backend, option) for backend in backends(kind) for option in ("--prp", "")]
+    return [(*name, 7 + number * (PIECE // BLOCK + 1)) for number, name in enumerate(names)]
+
+
+def piece(block: int) -> bytes:
+    """Return what is written at a block."""
+    return random.Random(block).randbytes(PIECE)  # noqa: S311
+
+
+def image(kind: str) -> bytes:
+    """Return what the start of the drive holds in the end."""
+    end = runs(kind)[-1][2] * BLOCK + PIECE
+    whole = bytearray(end)
+    for *_, block in runs(kind):
+        whole[block * BLOCK : block * BLOCK + PIECE] = piece(block)
+    return bytes(whole)
+
+
+@contextmanager
+def drive(backend: str, *, sgl: bool = False) -> Iterator[nvme.Nvme]:
+    """Open the drive, and give it back."""
+    with (
+        pci.bound(NVME, "vfio-pci") as function,
+        nvme.BACKENDS[backend]() as opened,
+        opened.open(function) as device,
+        closing(nvme.Nvme(device, opened, sgl=sgl)) as found,
+    ):
+        yield found
+
+
+def disk() -> Path:
+    """Wait for the kernel's driver to have the drive again."""
+    for _ in range(500):
+        if DISK.exists() and DISK.stat().st_rdev:
+            try:
+                with DISK.open("rb"):
+                    return DISK
+            except OSError:
+                pass
+        time.sleep(0.01)
+    raise TimeoutError(f"no {DISK}")
+
+
+@checks.on("intel", "amd", "none")
+def nvme_example_copies_a_file_there_and_back() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        for backend, option, block in runs(kind()):
+            options = [*filter(None, [option]), "--backend", backend, "--block", str(block)]
+            source.write_bytes(piece(block))
+            with redirect_stdout(sys.stderr):  # the lines there are for the host
+                nvme.main([NVME, "write", str(source), *options])
+                nvme.main([NVME, "read", str(target), *options, "--count", str(PIECE // BLOCK)])
+            assert target.read_bytes() == piece(block), (backend, option)
+
+
+@checks.on("intel", "amd", "none")
+def nvme_driver_of_the_kernel_is_back_and_reads_what_the_example_wrote() -> None:
+    assert disk().read_bytes()[: len(image(kind()))] == image(kind())
+
+
+@checks.on("intel", "none")
+def nvme_prp_lists_are_chained_past_513_pages() -> dict[str, int]:
+    *_, block = runs(kind())[0]
+    length = 3 << 20  # QEMU's drive itself takes no more than 1024 pages
+    figures = {}
+    for backend in backends(kind()):
+        with (
+            scattered(length + PAGE) as buffer,
+            phyr.pin(buffer) as pinned,
+            drive(backend) as opened,
+            dma_map(pinned.phyr, opened.backend, Direction.FROM_DEVICE) as mapping,
+        ):
+            dma = mapping.dma[BLOCK : BLOCK + length]
+            figures[backend] = desc.prp(dma, opened.lists_dma).lists.nents
+            assert figures[backend] == 768, "pages behind the first"
+            opened.submit(nvme.READ, block, dma)
+            opened.blocks.wait()
+            assert buffer[BLOCK : BLOCK + length] == piece(block)[:length]
+    return figures
+
+
+@checks.on("intel", "amd")
+def nvme_write_to_what_was_unmapped_faults_and_changes_nothing() -> None:
+    for backend in backends(kind()):
+        with (
+            scattered(8 * PAGE) as buffer,
+            phyr.pin(buffer) as pinned,
+            log() as said,
+            drive(backend) as opened,
+        ):
+            before = buffer[:]
+            with dma_map(pinned.phyr, opened.backend, Direction.FROM_DEVICE) as mapping:
+                gone = mapping.dma
+            opened.submit(nvme.READ, runs(kind())[0][2], gone[:BLOCK])
+            # A drive may say that it failed; QEMU's does not.
+            with suppress(OSError):
+                opened.blocks.wait()
+            assert buffer[:] == before
+            # QEMU's AMD IOMMU stops a stray access without a word to the kernel.
+            if kind() == "intel":
+                fault = f"DMA Write.* device \\[00:04.0\\] fault addr {gone[0]:#x}"
+                assert re.search(fault, said()), "no fault in the kernel's log"
+
+
+@checks.on("intel", "amd", "none")
+def nvme_killed_in_the_middle_leaves_a_drive_that_starts_again() -> None:
+    *_, block = runs(kind())[0]
+    for backend in backends(kind()):
+        reading, writing = os.pipe()
+
+        def child(backend: str = backend, writing: int = writing) -> None:
+            with drive(backend, sgl=True) as opened, Path(os.devnull).open("wb") as file:
+                while True:
+                    os.write(writing, b".")
+                    opened.copy(nvme.READ, file, block, PIECE)
+
+        pid = fork(child)
+        assert os.read(reading, 1) == b"."
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+        with drive(backend) as opened, tempfile.TemporaryFile() as file:
+            opened.copy(nvme.READ, file, block, PIECE)
+            file.seek(0)
+            assert file.read() == piece(block), backend
+        # The killed process could not give the drive back.
+        pci.Function(NVME).restore()
+
+
+_SG = re.compile(r"dma_map_sg: .* sizes=\{(.*?)\} phys_addrs=\{(.*?)\}")
+_RECORD = struct.Struct("<QIIQII")
+
+
+def segments(phyr: Phyr) -> list[tuple[int, int]]:
+    """Return the address and length of each segment of our scatterlist under the drive's limits."""
+    queue = Path("/sys/block/nvme0n1/queue")
+    limits = {
+        name: int((queue / name).read_text()) for name in ("max_segment_size", "virt_boundary_mask")
+    }
+    table = bytes(desc.scatterlist(phyr, vmemmap=0, **limits))
+    found = []
+    for link, offset, length, *_ in _RECORD.iter_unpack(table):
+        if not link & 1:  # no link to a further block
+            found.append(((link & ~3) // 64 * PAGE + offset, length))
+    return found
+
+
+@checks.on("intel", "amd", "none")
+def nvme_driver_of_the_kernel_maps_the_scatterlist_that_the_list_says() -> dict[str, int]:
+    event = TRACING / "events" / "dma" / "dma_map_sg"
+    if not event.exists():
+        raise Skip("this kernel has no trace points of DMA")
+    start, length = 3 * BLOCK, 1 << 20
+    with scattered(length + PAGE, seed=5) as buffer, phyr.pin(buffer) as pinned:
+        (TRACING / "trace").write_text("")
+        (event / "enable").write_text("1")
+        fd = os.open(disk(), os.O_RDONLY | os.O_DIRECT)
+        try:
+            # A trace tells no more than 128 segments of a request.
+            for at in range(start, start + length, length // 4):
+                with memoryview(buffer) as view, view[at : at + length // 4] as part:
+                    assert os.preadv(fd, [part], 7 * BLOCK) == length // 4
+        finally:
+            os.close(fd)
+            (event / "enable").write_text("0")
+        rest = pinned.phyr[start : start + length]
+        requests = nr_segments = 0
+        for sizes, paddrs in _SG.findall((TRACING / "trace").read_text()):
+            lengths = [int(size, 16) for size in sizes.split(",")]
+            starts = [int(paddr, 16) for paddr in paddrs.split(",")]
+            mapped, rest = rest.split(sum(lengths))
+            ours = segments(mapped)
+            assert [paddr for paddr, _ in ours] == starts
+            # The lengths are those of bus addresses, which an IOMMU makes one.
+            assert lengths in ([length for _, length in ours], [mapped.length])
+            requests += 1
+            nr_segments += len(ours)
+        assert rest.length == 0, "the kernel mapped less"
+    return {"requests": requests, "segments": nr_segments}
+
+
+@checks.on("intel", "none")
+def nvme_moves_bytes() -> dict[str, object]:
+    """Megabytes a second read, by backend and bytes a command, eight in flight."""
+    total = 16 << 20
+    figures: dict[str, object] = {}
+    for backend in backends(kind()):
+        # Huge pages, since QEMU's drive moves no more than 1024 pieces of memory by a command.
+        with (
+            phyr.alloc(total, huge="2M") as buffer,
+            phyr.pin(buffer) as pinned,
+            drive(backend, sgl=True) as opened,
+            dma_map(pinned.phyr, opened.backend, Direction.FROM_DEVICE) as mapping,
+        ):
+            for lg2 in range(12, 24):
+                size, moved = 1 << lg2, min(total, 256 << lg2)
+                begun = done = 0
+                start = time.perf_counter()
+                while done < moved:
+                    if opened.blocks.free and begun < moved:
+                        part = mapping.dma[begun : begun + size]
+                        opened.submit(nvme.READ, begun // BLOCK, part)
+                        begun += size
+                    else:
+                        opened.blocks.wait()
+                        done += size
+                seconds = time.perf_counter() - start
+                figures[f"{backend} {size >> 10} KiB"] = round(moved / seconds / 1e6, 1)
+    return figures
