@@ -94,7 +94,7 @@ def driver_is_told_the_list(backend: Type1 | Ioas, buffer: mmap.mmap) -> dict[st
                     got = trace()
                 assert got.maps == expected(iova, pinned.phyr)
                 assert got.unmapped == 0
-                assert trace().unmapped == len(buffer)
+                assert trace().unmapped == len(buffer), trace()
         finally:
             _uapi.ioctl = real
         assert len(asked) == 2, "one request to map, one to unmap"

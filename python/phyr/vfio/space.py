@@ -115,6 +115,7 @@ class AddressSpace(ABC):
     def _renew(self) -> None:
         """Ask what may be used: with each device it can become less."""
         bitmap, ranges = self._info()
+        # Between two there is always a gap.
         gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
         iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
         for iova, window in self._windows.items():
