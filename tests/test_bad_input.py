@@ -448,10 +448,12 @@ def test_every_exception_has_the_root_and_a_built_in_base() -> None:
         "LimitError": ValueError,
         "MappedError": ValueError,
         "NoMemoryError": MemoryError,
+        "PinError": OSError,
         "PositionError": IndexError,
         "UnmappedError": ValueError,
         "ProcessGoneError": ProcessLookupError,
         "RangeError": ValueError,
+        "VfioError": OSError,
     }
     for name, base in bases.items():
         error = getattr(package, name)

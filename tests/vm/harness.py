@@ -144,7 +144,10 @@ def runs_of(pages: Sequence[int]) -> list[tuple[int, int]]:
 # The kernel as a witness.
 
 TRACING = Path("/sys/kernel/tracing")
-_MAP = re.compile(r" (map|unmap): IOMMU: iova=0x(\w+) - 0x\w+ (?:paddr=0x(\w+) )?size=(\w+)")
+_RANGE = r"IOMMU: iova=0x(\w+) - 0x\w+"
+_MAP = re.compile(rf" map: {_RANGE} paddr=0x(\w+) size=(\w+)")
+# Unmapping the start of a large page unmaps all of it: what was done counts.
+_UNMAP = re.compile(rf" unmap: {_RANGE} size=\w+ unmapped_size=(\w+)")
 
 
 class Mapped(NamedTuple):
@@ -174,17 +177,16 @@ def traced() -> Iterator[Callable[[], Mapped]]:
 
 
 def _read_trace() -> Mapped:
+    text = (TRACING / "trace").read_text()
     maps: list[tuple[int, int, int]] = []
-    unmapped = 0
-    for what, iova, paddr, size in _MAP.findall((TRACING / "trace").read_text()):
-        one = (int(iova, 16), int(paddr or "0", 16), int(size, 0))
-        if what == "unmap":
-            unmapped += one[2]
-        elif maps and all(maps[-1][n] + maps[-1][2] == one[n] for n in (0, 1)):
+    for iova, paddr, size in _MAP.findall(text):
+        one = (int(iova, 16), int(paddr, 16), int(size, 0))
+        if maps and all(maps[-1][n] + maps[-1][2] == one[n] for n in (0, 1)):
             # One run, told in two pieces.
             maps[-1] = (*maps[-1][:2], maps[-1][2] + one[2])
         else:
             maps.append(one)
+    unmapped = sum(int(size, 0) for _, size in _UNMAP.findall(text))
     return Mapped(maps, unmapped)
 
 
