@@ -238,6 +238,25 @@ def test_hostile_sgls_are_refused_by_descriptor() -> None:
     assert desc.from_sgl(bytes(16), unread).length == 0
 
 
+def test_an_sgl_that_leads_on_without_data_is_refused() -> None:
+    def read(address: int, length: int) -> bytes:
+        # Blocks of no bytes, and a link to a place not seen before.
+        return bytes(length - 16) + struct.pack("<QI3xB", address + 4096, 4096, 0x20)
+
+    with pytest.raises(FormatError, match=r"after 10485\d\d records, in a circle or without data"):
+        desc.from_sgl(struct.pack("<QI3xB", 0, 4096, 0x20), read)
+
+
+def test_prp_lists_that_only_lead_on_are_refused() -> None:
+    def read(address: int, length: int) -> bytes:
+        # A list that starts at the last entry of its page holds a link only.
+        assert length == 8
+        return struct.pack("<Q", address + 4096)
+
+    with pytest.raises(FormatError, match="records, in a circle or without data"):
+        desc.from_prp(0, 0x1FF8, 1 << 30, read)
+
+
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=64, max_size=256), st.data())
 def test_any_bytes_are_an_sgl_or_an_error(sgl1: bytes, noise: bytes, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from([0x00, 0x20, 0x30, sgl1[15]]))

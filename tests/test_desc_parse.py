@@ -125,6 +125,15 @@ def test_ranges_are_inclusive_or_not() -> None:
         desc.from_ranges([(2, 1)])
     with pytest.raises(RangeError, match="from 0x2 to end 0x2 has no bytes"):
         desc.from_ranges([(2, 2)], inclusive=False)
+    whole = "0x0 to last 0xffffffffffffffff has 0x10000000000000000 bytes, one more than a list"
+    with pytest.raises(RangeError, match=whole):
+        desc.from_ranges([(0, ALL)])
+    with pytest.raises(
+        RangeError, match="0x1000 to last 0x10000000000000fff leaves the 64-bit space"
+    ):
+        desc.from_ranges([(0x1000, ALL + 0x1000)])
+    with pytest.raises(RangeError, match="-0x1000 to end 0x1000 leaves the 64-bit space"):
+        desc.from_ranges([(-0x1000, 0x1000)], inclusive=False)
     with pytest.raises(AlignmentError):
         desc.from_ranges([(0x1000, 0x10FF), (0x3000, 0x30FF)])
 

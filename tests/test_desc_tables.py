@@ -19,7 +19,7 @@ from desc_model import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from phyr import AlignmentError, MismatchError, Phyr, RangeError, desc
+from phyr import AlignmentError, ArrayError, MismatchError, Phyr, RangeError, desc
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -284,6 +284,17 @@ def test_memory_to_fill_must_be_writable_contiguous_and_long_enough() -> None:
     words = array("Q", bytes(64))
     assert table.fill(words) == 32
     assert words.tolist() == [0x1000, 0x1000, 0x5000, 0x1000, 0, 0, 0, 0]
+
+
+def test_a_table_that_is_written_takes_memory_of_any_length() -> None:
+    table = desc.phys_vecs(Phyr.from_pfns([1]))
+    assert table.fill(bytearray(16)) == 16
+    assert table.fill(bytearray(0)) == 0
+    assert table.fill(bytearray(15)) == 0
+    table.rewind()
+    with pytest.raises(ArrayError, match="0 bytes have no room for a record of 16"):
+        table.fill(bytearray(0))
+    assert desc.phys_vecs(Phyr.from_pfns([])).fill(bytearray(0)) == 0
 
 
 def test_what_is_lent_cannot_be_written_and_outlives_its_table() -> None:

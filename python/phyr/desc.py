@@ -66,6 +66,7 @@ __all__ = [
     "split",
 ]
 
+_SPACE = 2**64
 _IOMEM_LINE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
 
 
@@ -85,7 +86,8 @@ def from_ranges(
         kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
 
     Raises:
-        RangeError: A range ends before it starts.
+        RangeError: A range ends before it starts, leaves the 64-bit space, or is all of it, which
+            has one byte more than a list can hold.
         AlignmentError: A boundary inside the list is not a multiple of the granule.
 
     Examples:
@@ -98,11 +100,15 @@ def from_ranges(
     def chunk(start: int, last: int) -> tuple[int, int]:
         length = last - start + inclusive
         if length <= 0:
-            word = "last" if inclusive else "end"
-            raise RangeError(
-                f"range from {start:#x} to {word} {last:#x} has no bytes", start=start, last=last
-            )
-        return start, length
+            why = "has no bytes"
+        elif start < 0 or start + length > _SPACE:
+            why = "leaves the 64-bit space"
+        elif length == _SPACE:
+            why = f"has {length:#x} bytes, one more than a list can hold"
+        else:
+            return start, length
+        word = "last" if inclusive else "end"
+        raise RangeError(f"range from {start:#x} to {word} {last:#x} {why}", start=start, last=last)
 
     return Phyr.from_chunks((chunk(*ends) for ends in ranges), granule=granule, kind=kind)
 

@@ -107,7 +107,7 @@ pub enum DescError {
         /// Where it leads.
         address: u64,
     },
-    /// Links that lead round in a circle, or more blocks than the transfer can need.
+    /// Links that lead round in a circle, or on and on without data.
     Endless {
         /// Records followed.
         records: u64,
@@ -178,7 +178,7 @@ impl fmt::Display for DescError {
                 write!(f, "record {index} links to {address:#x}, where no block is")
             }
             Self::Endless { records } => {
-                write!(f, "the links lead on after {records} records, more than there can be")
+                write!(f, "the links lead on after {records} records, in a circle or without data")
             }
             Self::NoEnd { records } => {
                 write!(f, "the table does not end within its {records} records")

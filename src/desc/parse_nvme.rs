@@ -40,7 +40,10 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
 /// Bytes read at a time: what a record never straddles, since records and links are aligned.
 const PIECE: usize = 4096;
 
-/// Notices a chain of links that leads in a circle.
+/// Most records in a row that stand for no data, links included.
+const MOST_IDLE: u64 = 1 << 20;
+
+/// Notices a chain of links that leads in a circle, or on and on without data.
 ///
 /// Source: R. P. Brent, "An improved Monte Carlo factorization algorithm", BIT 20, 1980, section 2.
 #[derive(Default)]
@@ -48,10 +51,24 @@ struct Links {
     followed: u64,
     /// The link that came after the last power of two of them.
     mark: u64,
+    /// Records since the last one that stood for data.
+    idle: u64,
 }
 
 impl Links {
+    /// Notes record `records`, which stands for no data.
+    fn idle(&mut self, records: u64) -> Result<(), DescError> {
+        self.idle += 1;
+        if self.idle > MOST_IDLE { Err(DescError::Endless { records }) } else { Ok(()) }
+    }
+
+    /// Notes a record that stands for data.
+    fn data(&mut self) {
+        self.idle = 0;
+    }
+
     fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
+        self.idle(records)?;
         if self.followed > 0 && self.mark == address {
             return Err(DescError::Endless { records });
         }
@@ -72,7 +89,8 @@ impl Links {
 ///
 /// [`DescError::Size`] unless `page_size` is a power of two from 4 to 64 KiB; [`DescError::Record`]
 /// for an entry with an offset where none may be (number 0 is PRP1, 1 is PRP2, entries of lists
-/// count on); [`DescError::Endless`] for lists in a circle; [`DescError::List`] for pages that a list
+/// count on); [`DescError::Endless`] for lists in a circle, or 2^20 in a row that only lead on;
+/// [`DescError::List`] for pages that a list
 /// of this granule cannot hold; what `read` returns.
 pub fn from_prp<E>(
     prp1: u64,
@@ -127,6 +145,7 @@ pub fn from_prp<E>(
                 } else {
                     index += 1;
                     page(1 + index, entry, &mut left)?;
+                    links.data();
                 }
             }
             slots -= count;
@@ -146,7 +165,8 @@ pub fn from_prp<E>(
 /// [`DescError::Record`] for a descriptor of another type, for a segment of no descriptors, for one
 /// that is not the last of its segment, and for a last segment that leads on (numbers count the
 /// descriptors read, `sgl1` is 0); [`DescError::Ragged`] for a segment that is not whole descriptors;
-/// [`DescError::Endless`] for segments in a circle; [`DescError::List`] for data that a list of this
+/// [`DescError::Endless`] for segments in a circle, or more than 2^20 descriptors in a row that stand
+/// for no data; [`DescError::List`] for data that a list of this
 /// granule cannot hold; what `read` returns.
 pub fn from_sgl<E>(
     sgl1: &[u8; 16],
@@ -171,6 +191,9 @@ pub fn from_sgl<E>(
                     if length > 0 {
                         let appended = builder.append(address, length.into());
                         appended.map_err(|why| DescError::List { index, why })?;
+                        links.data();
+                    } else {
+                        links.idle(index)?;
                     }
                 }
                 SglDescriptor::SEGMENT | SglDescriptor::LAST_SEGMENT => {

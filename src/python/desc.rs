@@ -147,10 +147,14 @@ impl PyDescriptors {
     ///     buffer: Writable, contiguous memory: a ``bytearray``, an array, a mapped ring.
     ///
     /// Raises:
-    ///     ArrayError: The memory is not writable, not contiguous, or too short for one record.
+    ///     ArrayError: The memory is not writable, not contiguous, or too short for one record that is
+    ///         still to be written.
     fn fill(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let target = Bytes::new(buffer, true)?;
         let size = self.table.record_size();
+        if self.done(py) == self.table.nr_records() {
+            return Ok(0);
+        }
         if target.len() < size {
             let len = target.len();
             return Err(error::new(

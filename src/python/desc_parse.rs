@@ -178,8 +178,8 @@ pub(super) fn from_prp(
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: A descriptor is of another type or in the wrong place, or segments lead in a
-///         circle.
+///     FormatError: A descriptor is of another type or in the wrong place, segments lead in a circle,
+///         or more than 2^20 descriptors in a row stand for no data.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///
 /// Examples:
