@@ -57,3 +57,12 @@ def test_mtt() -> None:
 
 def test_map_requests() -> None:
     assert bytes(desc.map_requests(Phyr.from_pfns([3, 4, 9]), UADDR)) == golden("map_requests.hex")
+
+
+def test_vfio_dma_map() -> None:
+    assert bytes(desc.vfio_maps(Phyr.from_pfns([3, 4, 9]), UADDR)) == golden("vfio_dma_map.hex")
+
+
+def test_iommu_ioas_map() -> None:
+    table = desc.ioas_maps(Phyr.from_pfns([3, 4, 9]), UADDR, ioas_id=0x1234)
+    assert bytes(table) == golden("iommu_ioas_map.hex")

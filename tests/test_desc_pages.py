@@ -125,6 +125,38 @@ def test_requests_cover_the_buffer_once_and_are_as_few_as_can_be(chunks: list[Ra
         uaddr += length
 
 
+@given(runs(), st.integers(0, 7), st.integers(0, 2**32 - 1))
+def test_ioctl_structs_hold_the_same_requests(chunks: list[Range], flags: int, ioas: int) -> None:
+    phyr, uaddr = Phyr.from_chunks(chunks), 0x7F00_0000_0000
+    plan = list(struct.iter_unpack("<QQQ", desc.map_requests(phyr, uaddr)))
+    vfio = desc.vfio_maps(phyr, uaddr, flags=flags)
+    assert list(struct.iter_unpack("<IIQQQ", vfio)) == [
+        (32, flags, vaddr, iova, length) for iova, vaddr, length in plan
+    ]
+    maps = desc.ioas_maps(phyr, uaddr, ioas_id=ioas, flags=flags)
+    assert list(struct.iter_unpack("<IIIIQQQ", maps)) == [
+        (40, flags, ioas, 0, vaddr, length, iova) for iova, vaddr, length in plan
+    ]
+
+
+def test_the_fields_of_ioctl_structs_have_32_bits() -> None:
+    phyr = Phyr.from_pfns([1])
+    with pytest.raises(FormatError, match="flags is 0x100000000"):
+        desc.vfio_maps(phyr, 0, flags=1 << 32)
+    with pytest.raises(FormatError, match="flags is 0x100000000"):
+        desc.ioas_maps(phyr, 0, flags=1 << 32, ioas_id=1)
+    with pytest.raises(FormatError, match="ioas_id is 0x100000000"):
+        desc.ioas_maps(phyr, 0, ioas_id=1 << 32)
+
+
+def test_only_vfio_limits_the_number_of_requests() -> None:
+    phyr = Phyr.from_pfns(range(0, 2 * 65_536, 2))
+    with pytest.raises(RangeError, match="65536 requests pass the limit of 65535"):
+        desc.vfio_maps(phyr, 0)
+    assert len(desc.vfio_maps(phyr, 0, max_requests=65_536)) == 65_536
+    assert len(desc.ioas_maps(phyr, 0, ioas_id=1)) == 65_536
+
+
 def test_a_linear_window_is_one_request() -> None:
     window = Phyr.from_chunks([(1 << 40, G1)])
     assert list(struct.iter_unpack("<QQQ", desc.map_requests(window, M2))) == [(1 << 40, M2, G1)]

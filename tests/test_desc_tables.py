@@ -221,6 +221,10 @@ def test_numpy_reads_every_field_by_name() -> None:
         0xA000,
     ]
     assert np.asarray(desc.map_requests(phyr, 0x8000))["uaddr"].tolist() == [0x8000, 0x9000]
+    assert np.asarray(desc.vfio_maps(phyr, 0x8000))["vaddr"].tolist() == [0x8000, 0x9000]
+    maps = np.asarray(desc.ioas_maps(phyr, 0x8000, ioas_id=5))
+    assert maps["ioas_id"].tolist() == [5, 5]
+    assert maps["iova"].tolist() == [0x3000, 0x9000]
     assert np.asarray(desc.sgl(phyr, phyr).segments)["identifier"].tolist() == [0, 0]
 
 
@@ -233,6 +237,8 @@ def test_an_empty_list_has_no_descriptors() -> None:
         desc.phys_vecs(empty),
         desc.page_list(empty, 4096),
         desc.map_requests(empty, 0),
+        desc.vfio_maps(empty, 0),
+        desc.ioas_maps(empty, 0, ioas_id=0),
     ):
         assert (len(table), table.nents, table.nbytes, bytes(table)) == (0, 0, 0, b"")
         assert table.fill(bytearray(64)) == 0

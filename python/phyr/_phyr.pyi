@@ -42,6 +42,7 @@ __all__ = [
     "from_scatterlist",
     "from_sgl",
     "held",
+    "ioas_maps",
     "iovecs",
     "map_requests",
     "page_list",
@@ -53,6 +54,7 @@ __all__ = [
     "sgl",
     "shift",
     "split",
+    "vfio_maps",
 ]
 
 __version__: str
@@ -342,6 +344,17 @@ def page_list(
 ) -> Descriptors: ...
 def map_requests(
     dma: Phyr, uaddr: int, *, page_size: int = 4096, max_requests: int = 65535
+) -> Descriptors: ...
+def vfio_maps(
+    dma: Phyr,
+    uaddr: int,
+    *,
+    flags: int = 3,
+    page_size: int = 4096,
+    max_requests: int = 65535,
+) -> Descriptors: ...
+def ioas_maps(
+    dma: Phyr, uaddr: int, *, ioas_id: int, flags: int = 7, page_size: int = 4096
 ) -> Descriptors: ...
 def split(phyr: Phyr, lengths: _Ints, *, start: int = 0) -> list[Phyr]: ...
 def from_bio_vecs(

@@ -29,6 +29,7 @@ from phyr._phyr import (
     from_prp,
     from_scatterlist,
     from_sgl,
+    ioas_maps,
     iovecs,
     map_requests,
     page_list,
@@ -38,6 +39,7 @@ from phyr._phyr import (
     scatterlist,
     sgl,
     split,
+    vfio_maps,
 )
 from phyr.errors import FormatError, HiddenPagesError, RangeError
 
@@ -55,6 +57,7 @@ __all__ = [
     "from_ranges",
     "from_scatterlist",
     "from_sgl",
+    "ioas_maps",
     "iovecs",
     "map_requests",
     "page_list",
@@ -64,6 +67,7 @@ __all__ = [
     "scatterlist",
     "sgl",
     "split",
+    "vfio_maps",
 ]
 
 _SPACE = 2**64

@@ -47,7 +47,10 @@ pub use parse::{from_bio_vecs, from_iovecs, from_phys_vecs, from_scatterlist};
 pub use parse_nvme::{ReadError, from_prp, from_sgl};
 pub use prp::{Prp, PrpLayout};
 pub use rdma::{BlockLayout, ByteOrder, best_pgsize, page_list};
-pub use requests::{MAX_REQUESTS, MapRequest, RequestLayout, map_requests};
+pub use requests::{
+    IoasLayout, IoasMap, MAX_REQUESTS, MapRequest, RequestLayout, VfioDmaMap, VfioLayout,
+    map_requests,
+};
 pub use segments::Segments;
 pub use sg::{SgEntry, SgLayout};
 pub use sgl::{SegmentList, SglDescriptor, SglLayout};

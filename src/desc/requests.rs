@@ -1,4 +1,10 @@
 //! Map requests to VFIO and iommufd: the fewest that describe a list.
+//!
+//! ```text
+//!  byte           0       4       8        12        16       24       32      40
+//! dma_map (VFIO)  | argsz | flags | vaddr            | iova   | size   |
+//! ioas_map        | size  | flags | ioas_id | 0      | user_va | length | iova  |
+//! ```
 
 use super::DescError;
 use super::bvec::{check_size, check_sum};
@@ -14,7 +20,7 @@ pub const MAX_REQUESTS: u64 = 65_535;
 
 /// One request: let the device find `length` bytes of this process at `iova`.
 ///
-/// The same numbers as in `struct vfio_iommu_type1_dma_map` and `struct iommu_ioas_map`.
+/// The numbers that [`VfioDmaMap`] and [`IoasMap`] share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct MapRequest {
@@ -47,12 +53,160 @@ impl Layout for RequestLayout {
 
     #[inline]
     fn bytes(&self, record: MapRequest) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        let fields = [record.iova, record.uaddr, record.length];
-        for (slot, field) in bytes.chunks_exact_mut(8).zip(fields) {
-            slot.copy_from_slice(&field.to_le_bytes());
-        }
-        bytes
+        join([record.iova, record.uaddr, record.length])
+    }
+}
+
+/// Words of 8 bytes, one after the other.
+fn join<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYTES] {
+    const { assert!(BYTES == 8 * WORDS) };
+    let mut bytes = [0; BYTES];
+    for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// Two numbers of 4 bytes as one of 8.
+fn pair(first: u32, second: u32) -> u64 {
+    u64::from(first) | u64::from(second) << 32
+}
+
+/// What the ioctl `VFIO_IOMMU_MAP_DMA` takes.
+///
+/// Source: `struct vfio_iommu_type1_dma_map`, `include/uapi/linux/vfio.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct VfioDmaMap {
+    /// Bytes of this struct.
+    pub argsz: u32,
+    /// What the device may do: [`Self::READ`], [`Self::WRITE`].
+    pub flags: u32,
+    /// Virtual address of the first byte in this process.
+    pub vaddr: u64,
+    /// I/O virtual address of the first byte.
+    pub iova: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+const _: () = assert!(size_of::<VfioDmaMap>() == 32);
+
+impl VfioDmaMap {
+    /// In `flags`: the device may read.
+    pub const READ: u32 = 1;
+    /// In `flags`: the device may write.
+    pub const WRITE: u32 = 2;
+}
+
+/// Makes [`VfioDmaMap`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct VfioLayout {
+    request: RequestLayout,
+    flags: u32,
+}
+
+impl Layout for VfioLayout {
+    type Record = VfioDmaMap;
+    type Bytes = [u8; 32];
+
+    #[inline]
+    fn data(&self, segment: Chunk, position: u64) -> VfioDmaMap {
+        let MapRequest { iova, uaddr, length } = self.request.data(segment, position);
+        VfioDmaMap { argsz: 32, flags: self.flags, vaddr: uaddr, iova, size: length }
+    }
+
+    #[inline]
+    fn bytes(&self, record: VfioDmaMap) -> [u8; 32] {
+        let VfioDmaMap { argsz, flags, vaddr, iova, size } = record;
+        join([pair(argsz, flags), vaddr, iova, size])
+    }
+}
+
+/// What the ioctl `IOMMU_IOAS_MAP` takes.
+///
+/// Source: `struct iommu_ioas_map`, `include/uapi/linux/iommufd.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct IoasMap {
+    /// Bytes of this struct.
+    pub size: u32,
+    /// [`Self::FIXED_IOVA`], and what the device may do: [`Self::READABLE`], [`Self::WRITEABLE`].
+    pub flags: u32,
+    /// The I/O address space to map into.
+    pub ioas_id: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Virtual address of the first byte in this process.
+    pub user_va: u64,
+    /// Bytes.
+    pub length: u64,
+    /// I/O virtual address of the first byte.
+    pub iova: u64,
+}
+
+const _: () = assert!(size_of::<IoasMap>() == 40);
+
+impl IoasMap {
+    /// In `flags`: at `iova`, not where the kernel chooses.
+    pub const FIXED_IOVA: u32 = 1;
+    /// In `flags`: the device may write.
+    pub const WRITEABLE: u32 = 2;
+    /// In `flags`: the device may read.
+    pub const READABLE: u32 = 4;
+}
+
+/// Makes [`IoasMap`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct IoasLayout {
+    request: RequestLayout,
+    flags: u32,
+    ioas_id: u32,
+}
+
+impl Layout for IoasLayout {
+    type Record = IoasMap;
+    type Bytes = [u8; 40];
+
+    #[inline]
+    fn data(&self, segment: Chunk, position: u64) -> IoasMap {
+        let Self { flags, ioas_id, .. } = *self;
+        let MapRequest { iova, uaddr, length } = self.request.data(segment, position);
+        IoasMap { size: 40, flags, ioas_id, reserved: 0, user_va: uaddr, length, iova }
+    }
+
+    #[inline]
+    fn bytes(&self, record: IoasMap) -> [u8; 40] {
+        let IoasMap { size, flags, ioas_id, reserved, user_va, length, iova } = record;
+        join([pair(size, flags), pair(ioas_id, reserved), user_va, length, iova])
+    }
+}
+
+impl Table<RequestLayout> {
+    /// The same requests as VFIO takes them, one ioctl each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::desc::{MAX_REQUESTS, VfioDmaMap, map_requests};
+    ///
+    /// let mut builder = phyr::Builder::new();
+    /// builder.extend_pfns(&[1, 2])?;
+    /// let requests = map_requests(&builder.finish(), 0x7f00_0000_0000, 4096, MAX_REQUESTS)?;
+    /// let table = requests.vfio(VfioDmaMap::READ);
+    /// let [vaddr, iova, size] = [0x7f00_0000_0000, 0x1000, 0x2000];
+    /// assert!(table.records().eq([VfioDmaMap { argsz: 32, flags: 1, vaddr, iova, size }]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn vfio(self, flags: u32) -> Table<VfioLayout> {
+        self.with(|request| VfioLayout { request, flags })
+    }
+
+    /// The same requests as iommufd takes them, one ioctl each, for the I/O address space `ioas_id`.
+    #[must_use]
+    pub fn ioas(self, flags: u32, ioas_id: u32) -> Table<IoasLayout> {
+        self.with(|request| IoasLayout { request, flags, ioas_id })
     }
 }
 

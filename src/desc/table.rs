@@ -121,6 +121,12 @@ impl<L: Layout> Table<L> {
         Self { phyr, layout, cut, shape, is_whole }
     }
 
+    /// The same segments in another layout without links.
+    pub(crate) fn with<M: Layout>(self, layout: impl FnOnce(L) -> M) -> Table<M> {
+        let Self { phyr, cut, shape, is_whole, .. } = self;
+        Table { phyr, layout: layout(self.layout), cut, shape, is_whole }
+    }
+
     pub(crate) fn layout(&self) -> &L {
         &self.layout
     }

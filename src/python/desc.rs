@@ -225,7 +225,6 @@ const BIO_VEC: &CStr = c"T{<Q:bv_page:<I:bv_len:<I:bv_offset:}";
 const IOVEC: &CStr = c"T{<Q:iov_base:<Q:iov_len:}";
 const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
 const SGL: &CStr = c"T{<Q:address:<I:length:3B:reserved:B:identifier:}";
-const REQUEST: &CStr = c"T{<Q:iova:<Q:uaddr:<Q:length:}";
 const LITTLE: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 const BIG: &CStr = if cfg!(target_endian = "big") { c"Q" } else { c">Q" };
 
@@ -239,7 +238,7 @@ fn limits(size: Option<Amount>, boundary: Option<Amount>, virt: Amount) -> Limit
 }
 
 /// Makes a table, with the interpreter released.
-fn table<T: Fill + Send + Sync + 'static>(
+pub(super) fn table<T: Fill + Send + Sync + 'static>(
     py: Python<'_>,
     format: &'static CStr,
     make: impl FnOnce() -> Result<T, DescError> + Send,
@@ -608,47 +607,6 @@ pub(super) fn page_list(
         }
     };
     table(phyr.py(), format, || desc::page_list(list, page_size.0, flags.0, order))
-}
-
-/// Plan the fewest VFIO or iommufd requests that map a buffer: (iova, uaddr, length) each.
-///
-/// Args:
-///     dma: Where the device is to find the buffer: the list of its physical pages where the two are
-///         to agree, or one chunk for a linear window.
-///     uaddr: Virtual address of the buffer.
-///     page_size: The IOMMU's smallest page in bytes.
-///     max_requests: Mappings that the container takes.
-///
-/// Raises:
-///     RangeError: More requests than `max_requests`; the buffer passes the end of the virtual space.
-///     AlignmentError: An address or a length is not a multiple of `page_size`.
-///
-/// Examples:
-///     >>> import struct
-///     >>> from phyr import Phyr
-///     >>> plan = map_requests(Phyr.from_pfns([1, 2, 9]), 0x7f00_0000_0000)
-///     >>> for iova, uaddr, length in struct.iter_unpack("<QQQ", plan):
-///     ...     print(hex(iova), hex(uaddr), hex(length))
-///     0x1000 0x7f0000000000 0x2000
-///     0x9000 0x7f0000002000 0x1000
-///
-/// Source:
-///     ``VFIO_IOMMU_MAP_DMA``, ``include/uapi/linux/vfio.h``; ``IOMMU_IOAS_MAP``,
-///     ``include/uapi/linux/iommufd.h``; the limit is ``dma_entry_limit`` of
-///     ``drivers/vfio/vfio_iommu_type1.c``, Linux.
-#[pyfunction]
-#[pyo3(
-    signature = (dma, uaddr, *, page_size=Amount(4096), max_requests=Amount(desc::MAX_REQUESTS)),
-    text_signature = "(dma, uaddr, *, page_size=4096, max_requests=65535)"
-)]
-pub(super) fn map_requests(
-    dma: &Bound<'_, PyPhyr>,
-    uaddr: Amount,
-    page_size: Amount,
-    max_requests: Amount,
-) -> PyResult<PyDescriptors> {
-    let list: &Phyr = dma.get().as_ref();
-    table(dma.py(), REQUEST, || desc::map_requests(list, uaddr.0, page_size.0, max_requests.0))
 }
 
 /// Cut a list into consecutive parts, which share its storage.

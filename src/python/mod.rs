@@ -7,6 +7,7 @@ mod chunks;
 mod column;
 mod desc;
 mod desc_parse;
+mod desc_requests;
 mod error;
 mod fill;
 mod held;
@@ -38,8 +39,8 @@ mod _phyr {
     use super::column::PyColumn;
     #[pymodule_export]
     use super::desc::{
-        PyDescriptors, best_pgsize, bio_vecs, iovecs, map_requests, page_list, phys_vecs, prp,
-        scatterlist, sgl, split,
+        PyDescriptors, best_pgsize, bio_vecs, iovecs, page_list, phys_vecs, prp, scatterlist, sgl,
+        split,
     };
     #[pymodule_export]
     use super::desc_parse::{
@@ -47,6 +48,8 @@ mod _phyr {
     };
     #[pymodule_export]
     use super::held::held;
+    #[pymodule_export]
+    use super::desc_requests::{ioas_maps, map_requests, vfio_maps};
     #[pymodule_export]
     use super::loan::PyLoan;
     #[pymodule_export]
