@@ -14,6 +14,12 @@ def test_scatterlist() -> None:
     assert desc.from_scatterlist(image, vmemmap=VMEMMAP) == PHYR
 
 
+def test_scatterlist_chain() -> None:
+    pages = Phyr.from_pfns(range(0, 2 * 129, 2))
+    table = bytes(desc.scatterlist(pages, vmemmap=VMEMMAP, address=0xFFFF_8880_0010_0000))
+    assert table[126 * 32 :] == golden("scatterlist_chain.hex")
+
+
 def test_bio_vec() -> None:
     image = golden("bio_vec.hex")
     assert bytes(desc.bio_vecs(PHYR, vmemmap=VMEMMAP)) == image
