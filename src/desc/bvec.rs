@@ -81,13 +81,14 @@ impl PageStructs {
     }
 
     /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
-    /// virtual space. Walks the list.
-    pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
+    /// virtual space. Walks the list; returns its highest address.
+    pub(crate) fn check(self, phyr: &Phyr) -> Result<u64, DescError> {
         if let Kind::Mmio { provider } = phyr.kind() {
             return Err(DescError::NoPages { provider });
         }
-        let offset = (last_of(phyr) >> self.page_lg2) * Self::STRUCT_SIZE;
-        check_sum(self.vmemmap, offset)
+        let last = last_of(phyr);
+        check_sum(self.vmemmap, (last >> self.page_lg2) * Self::STRUCT_SIZE)?;
+        Ok(last)
     }
 }
 

@@ -12,7 +12,7 @@
 //! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
 //! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
 
-use super::bvec::{PageStructs, check_sum, last_of, low};
+use super::bvec::{PageStructs, check_sum, low};
 use super::limits::{Cut, check_boundaries};
 use super::table::{Layout, Table};
 use super::{DescError, Limits};
@@ -126,7 +126,7 @@ impl Table<SgLayout> {
         bus_offset: Option<u64>,
         limits: Limits,
     ) -> Result<Self, DescError> {
-        pages.check(phyr)?;
+        let last = pages.check(phyr)?;
         if !address.is_multiple_of(4096) {
             return Err(DescError::Unaligned {
                 field: "block address",
@@ -134,9 +134,7 @@ impl Table<SgLayout> {
                 align: 4096,
             });
         }
-        if let Some(bus_offset) = bus_offset.filter(|&offset| offset > 0) {
-            check_sum(bus_offset, last_of(phyr))?;
-        }
+        check_sum(bus_offset.unwrap_or(0), last)?;
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         let layout = SgLayout { pages, address, bus_offset };
