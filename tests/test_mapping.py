@@ -245,6 +245,65 @@ def test_a_mapping_in_a_cycle_is_unmapped_with_the_cycle() -> None:
     assert table.pages == {}
 
 
+class Ring:
+    """A backend that may refer to a mapping through it, as may its domain."""
+
+    def __init__(self) -> None:
+        self.paging = Paging(PageTable())
+        self.mapping: Mapping | None = None
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        return self.paging.map(phyr, direction)
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        self.paging.unmap(dma, direction)
+
+
+@pytest.mark.parametrize("knot", ["backend", "domain", "owner", "both"])
+def test_a_mapping_in_a_cycle_with_its_backend_is_unmapped_with_it(knot: str) -> None:
+    ring, pin = Ring(), Pin()
+    table = ring.paging.domain
+    assert isinstance(table, PageTable)
+    pages = table.pages
+    mapping = dma_map(scattered(), ring, BOTH, owner=pin)
+    for name, holder in {"backend": ring, "domain": table, "owner": pin}.items():
+        if knot in (name, "both"):
+            vars(holder)["boot"] = mapping
+    mappings = pin.count
+    del ring, table, pin, holder, mapping
+    assert pages
+    with pytest.warns(ResourceWarning, match="never unmapped: Mapping"):
+        gc.collect()
+    assert pages == {}
+    assert mappings == [0]
+
+
+def test_a_mapping_that_owes_nothing_warns_in_a_cycle_too() -> None:
+    holder: list[object] = []
+    holder += [holder, dma_map(scattered(), Direct(), BOTH)]
+    del holder
+    with pytest.warns(ResourceWarning, match="never unmapped: Mapping"):
+        gc.collect()
+
+
+def test_a_mapping_brought_back_from_a_cycle_is_unmapped() -> None:
+    kept: list[Mapping] = []
+
+    class Clinging(Ring):
+        def __del__(self) -> None:
+            assert self.mapping
+            kept.append(self.mapping)
+
+    ring = Clinging()
+    ring.mapping = dma_map(scattered(), ring, BOTH)
+    del ring
+    with pytest.warns(ResourceWarning):
+        gc.collect()
+    [mapping] = kept
+    assert mapping.unmapped
+    mapping.unmap()
+
+
 def test_a_mapping_is_unmapped_when_its_block_raises() -> None:
     table = PageTable()
     with pytest.raises(KeyError), dma_map(scattered(), Paging(table), BOTH):
@@ -267,15 +326,19 @@ class Pin:
 
     def __init__(self, *, gone: bool = False) -> None:
         self.gone = gone
-        self.mappings = 0
+        self.count = [0]
 
     def hold(self) -> None:
         if self.gone:
             raise PhyrError("unpinned")
-        self.mappings += 1
+        self.count[0] += 1
 
     def release(self) -> None:
-        self.mappings -= 1
+        self.count[0] -= 1
+
+    @property
+    def mappings(self) -> int:
+        return self.count[0]
 
 
 def test_the_owner_is_held_for_as_long_as_the_mapping_lives() -> None:
@@ -334,6 +397,107 @@ def test_a_backend_that_fails_to_unmap_is_reported_and_the_owner_let_go() -> Non
         mapping.unmap()
     assert mapping.unmapped
     assert pin.mappings == 0
+
+
+class Rude(Exception):  # noqa: N818 - what a backend may raise
+    pass
+
+
+class Failing:
+    """A backend and an owner that fail wherever they are told to."""
+
+    def __init__(self, *failing: str, made: object = None) -> None:
+        self.failing = failing
+        self.made = made
+        self.calls: list[str] = []
+        self.unmaps: list[object] = []
+
+    def _do(self, what: str) -> None:
+        self.calls.append(what)
+        if what in self.failing:
+            raise Rude(what)
+
+    def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
+        self._do("map")
+        return phyr if self.made is None else self.made  # type: ignore[return-value]
+
+    def unmap(self, dma: Phyr, _direction: Direction) -> None:
+        self.unmaps.append(dma)
+        self._do("unmap")
+
+    def hold(self) -> None:
+        self._do("hold")
+
+    def release(self) -> None:
+        self._do("release")
+
+
+def test_the_first_failure_is_raised_and_those_after_it_are_notes() -> None:
+    failing = Failing("map", "release")
+    with pytest.raises(Rude, match="map") as caught:
+        dma_map(scattered(), failing, BOTH, owner=failing)
+    assert caught.value.__notes__ == ["letting the owner go: Rude('release')"]
+    assert failing.calls == ["hold", "map", "release"]
+
+    failing = Failing("unmap", "release")
+    mapping = dma_map(scattered(), failing, BOTH, owner=failing)
+    with pytest.raises(Rude, match="unmap") as caught:
+        mapping.unmap()
+    assert caught.value.__notes__ == ["letting the owner go: Rude('release')"]
+    assert failing.calls == ["hold", "map", "unmap", "release"]
+    mapping.unmap()
+
+    failing = Failing("release")
+    mapping = dma_map(scattered(), Direct(), BOTH, owner=failing)
+    with pytest.raises(Rude, match="release"):
+        mapping.unmap()
+
+
+@pytest.mark.parametrize("made", [[1], "no list", scattered()[1:]])
+def test_whatever_a_backend_returns_that_is_no_mapping_is_unmapped(made: object) -> None:
+    failing = Failing(made=made)
+    with pytest.raises((TypeError, MismatchError)):
+        dma_map(scattered(), failing, BOTH, owner=failing)
+    assert failing.unmaps == [made]
+    assert failing.unmaps[0] is made
+    assert failing.calls == ["hold", "map", "unmap", "release"]
+
+    failing = Failing("unmap", "release", made=made)
+    with pytest.raises((TypeError, MismatchError)) as caught:
+        dma_map(scattered(), failing, BOTH, owner=failing)
+    assert caught.value.__notes__ == [
+        "unmapping it again: Rude('unmap')",
+        "letting the owner go: Rude('release')",
+    ]
+
+
+def test_an_interrupt_while_cleaning_up_comes_before_the_failure() -> None:
+    class Interrupted(Failing):
+        def release(self) -> None:
+            raise KeyboardInterrupt
+
+    failing = Interrupted("map")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        dma_map(scattered(), failing, BOTH, owner=failing)
+    assert caught.value.__notes__ == ["letting the owner go: Rude('map')"]
+
+
+def test_a_backend_that_is_interrupted_is_asked_once_more() -> None:
+    class Interrupted(Failing):
+        def unmap(self, dma: Phyr, direction: Direction) -> None:
+            if not self.unmaps:
+                self.unmaps.append(dma)
+                raise KeyboardInterrupt
+            super().unmap(dma, direction)
+
+    failing = Interrupted("unmap")
+    mapping = dma_map(scattered(), failing, BOTH, owner=failing)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        mapping.unmap()
+    assert caught.value.__notes__ == ["unmapping once more after the interrupt: Rude('unmap')"]
+    assert len(failing.unmaps) == 2
+    assert failing.calls == ["hold", "map", "unmap", "release"]
+    assert mapping.unmapped
 
 
 @pytest.mark.parametrize("direction", ["to_device", 1, None])

@@ -277,6 +277,29 @@ def test_what_stands_in_is_given_back_if_mapping_fails() -> None:
         dma_map(SMALL, paging, BOTH)
 
 
+def test_what_stands_in_is_given_back_if_there_is_no_window() -> None:
+    memory = FlatMemory(1 << 19)
+    memory.free_pages = list(range(1 << 18, 1 << 19, 4096))
+    table = PageTable(1 << 16, aperture=(0x1_0000, 0x1_EFFF))
+    with pytest.raises(IovaSpaceError):
+        dma_map(SMALL, Paging(table, otherwise=Staging(memory, memory)), BOTH)
+    assert memory.handed_out == 0
+
+
+def test_what_stands_in_stays_if_a_failed_map_cannot_be_undone() -> None:
+    class Interrupted(StuckTable):
+        def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: Prot) -> None:
+            super().map_pages(iova, paddr, pgsize, pgcount, prot)
+            raise KeyboardInterrupt
+
+    memory = FlatMemory(1 << 19)
+    memory.free_pages = list(range(1 << 18, 1 << 19, 4096))
+    paging = Paging(Interrupted(1 << 16), otherwise=Staging(memory, memory))
+    with pytest.raises(KeyboardInterrupt):
+        dma_map(SMALL, paging, BOTH)
+    assert memory.handed_out == len(paging.iovas) == 1
+
+
 def test_a_devices_own_memory_is_never_stood_in_for() -> None:
     memory = FlatMemory(1 << 19, pool=1 << 18)
     mmio = Phyr.from_chunks(list(SMALL.chunks), kind="mmio")

@@ -21,6 +21,7 @@ __all__ = [
     "Loan",
     "Mapping",
     "Memory",
+    "Owed",
     "PagemapDecoder",
     "Phyr",
     "Plan",
@@ -242,6 +243,12 @@ class Mapping:
     def sync_for_cpu(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
+
+class Owed:
+    def __new__(
+        cls, phyr: Phyr, backend: DmaBackend, direction: Direction, owner: Owner | None
+    ) -> Self: ...
+    def pay_late(self) -> None: ...
 
 def dma_map(
     phyr: Phyr, backend: DmaBackend, direction: Direction, *, owner: Owner | None = None

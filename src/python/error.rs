@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -60,6 +61,24 @@ pub(super) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
         return noted.map(drop).and(moved).err().unwrap_or(failure);
     }
     failure
+}
+
+/// A failure, and what came of cleaning up after it: a note on the first.
+///
+/// An interrupt (an exception that is no `Exception`) is not to be lost: it comes first then.
+pub(super) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
+    let Err(second) = second else { return first };
+    let is_interrupt = |failure: &PyErr| !failure.is_instance_of::<PyException>(py);
+    let (main, other) = if is_interrupt(&second) && !is_interrupt(&first) {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let noted = other
+        .value(py)
+        .repr()
+        .and_then(|other| main.value(py).call_method1("add_note", (format!("{doing}: {other}"),)));
+    noted.map(drop).err().unwrap_or(main)
 }
 
 impl From<Error> for PyErr {

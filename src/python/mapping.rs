@@ -3,16 +3,15 @@
 use alloc::format;
 use alloc::string::String;
 
-use std::sync::{Mutex, PoisonError};
-
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyResourceWarning, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::error;
+use super::owed::{self, PyOwed, Slot};
 use super::phyr::PyPhyr;
 
 /// A list mapped for a device, until it is unmapped.
@@ -35,14 +34,14 @@ use super::phyr::PyPhyr;
 #[pyclass(name = "Mapping", module = "phyr.iommu", frozen)]
 pub(super) struct PyMapping {
     phyr: Py<PyPhyr>,
-    backend: Py<PyAny>,
     direction: Py<PyAny>,
-    owner: Option<Py<PyAny>>,
-    /// The bus addresses, until they are unmapped. Whoever holds the lock runs no Python.
-    dma: Mutex<Option<Py<PyPhyr>>>,
+    /// The bus addresses of a mapping that owes nothing: the list itself.
+    dma: Slot,
+    /// Those of all others, and what to do about them.
+    owed: Option<Py<PyOwed>>,
 }
 
-/// A class of `phyr.iommu`, found once.
+/// A class of phyr, found once.
 fn class<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyType>>,
@@ -71,7 +70,8 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///
 /// Raises:
 ///     Exception: The backend's own; nothing is then mapped.
-///     MismatchError: The backend returned a list of another length; it is unmapped again.
+///     MismatchError: The backend returned a list of another length.
+///     TypeError: It returned no list. In both cases it is asked to unmap what it returned.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -97,48 +97,16 @@ pub(super) fn dma_map<'py>(
         )));
     }
     let owner = owner.or_else(|| phyr.get().held().owner(py).map(|owner| owner.into_bound(py)));
-    if let Some(owner) = &owner {
-        owner.call_method0("hold")?;
-    }
-    let dma = if is_direct(backend)? {
-        phyr.clone()
+    let (dma, owed) = if owner.is_none() && is_direct(backend)? {
+        (Slot::new(phyr.clone().unbind()), None)
     } else {
-        match map(phyr, backend, direction) {
-            Ok(dma) => dma,
-            Err(failure) => {
-                if let Some(owner) = &owner {
-                    owner.call_method0("release")?;
-                }
-                return Err(failure);
-            }
-        }
+        static OWED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let class = class(py, &OWED, "phyr._owed", "Owed")?;
+        let owed = class.call1((phyr, backend, direction, owner))?.cast_into::<PyOwed>()?;
+        owed.get().map(py)?;
+        (Slot::default(), Some(owed.unbind()))
     };
-    Ok(PyMapping {
-        phyr: phyr.clone().unbind(),
-        backend: backend.clone().unbind(),
-        direction: direction.clone().unbind(),
-        owner: owner.map(Bound::unbind),
-        dma: Mutex::new(Some(dma.unbind())),
-    })
-}
-
-/// What the backend makes of the list, checked.
-fn map<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    backend: &Bound<'py, PyAny>,
-    direction: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyPhyr>> {
-    let dma = backend.call_method1("map", (phyr, direction))?.cast_into::<PyPhyr>()?;
-    let (given, made) = (phyr.get().as_ref().length(), dma.get().as_ref().length());
-    if given == made {
-        return Ok(dma);
-    }
-    backend.call_method1("unmap", (&dma, direction))?;
-    Err(error::new(
-        "MismatchError",
-        format!("the backend mapped {given:#x} bytes to {made:#x}"),
-        [("length", given), ("mapped", made)],
-    ))
+    Ok(PyMapping { phyr: phyr.clone().unbind(), direction: direction.clone().unbind(), dma, owed })
 }
 
 /// Unmap `mapping`; as its `unmap`.
@@ -148,16 +116,13 @@ pub(super) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
 }
 
 impl PyMapping {
-    fn take(&self) -> Option<Py<PyPhyr>> {
-        self.dma.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn slot(&self) -> &Slot {
+        self.owed.as_ref().map_or(&self.dma, |owed| owed.get().slot())
     }
 
     fn sync(&self, py: Python<'_>, how: &str) -> PyResult<()> {
         let dma = self.dma(py)?;
-        match self.backend.bind(py).getattr_opt(how)? {
-            Some(sync) => sync.call1((dma, &self.direction)).map(drop),
-            None => Ok(()),
-        }
+        self.owed.as_ref().map_or(Ok(()), |owed| owed.get().sync(py, how, &dma))
     }
 }
 
@@ -169,11 +134,7 @@ impl PyMapping {
     ///     UnmappedError: They are no longer valid.
     #[getter]
     fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
-        let dma = {
-            let dma = self.dma.lock().unwrap_or_else(PoisonError::into_inner);
-            dma.as_ref().map(|dma| dma.clone_ref(py))
-        };
-        dma.ok_or_else(|| {
+        self.slot().get(py).ok_or_else(|| {
             let length = self.phyr.get().as_ref().length();
             error::new(
                 "UnmappedError",
@@ -198,13 +159,13 @@ impl PyMapping {
     /// What keeps the memory in place, if anything was said to.
     #[getter]
     fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.owner.as_ref().map(|owner| owner.clone_ref(py))
+        self.owed.as_ref().and_then(|owed| owed.get().owner(py))
     }
 
     /// Whether it is mapped no longer.
     #[getter]
     fn unmapped(&self) -> bool {
-        self.dma.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.slot().is_empty()
     }
 
     /// Take the mapping away from the device; again, it does nothing.
@@ -213,18 +174,8 @@ impl PyMapping {
     ///     Exception: The backend's own, if it breaks its promise not to fail; the mapping counts as
     ///         unmapped all the same.
     fn unmap(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(dma) = self.take() else { return Ok(()) };
-        let backend = self.backend.bind(py);
-        let unmapped = if is_direct(backend)? {
-            Ok(())
-        } else {
-            backend.call_method1("unmap", (dma, &self.direction)).map(drop)
-        };
-        let released = match &self.owner {
-            Some(owner) => owner.call_method0(py, "release").map(drop),
-            None => Ok(()),
-        };
-        unmapped.and(released)
+        self.dma.take();
+        self.owed.as_ref().map_or(Ok(()), |owed| owed.get().pay(py))
     }
 
     /// Let the device see what the CPU wrote, where it works on a copy.
@@ -254,36 +205,22 @@ impl PyMapping {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let name = self.direction.bind(py).getattr("name")?;
-        let phyr = self.phyr.get().as_ref();
-        Ok(match &*self.dma.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(dma) => format!("Mapping({name}, {phyr:?} -> {:?})", dma.get().as_ref()),
-            None => format!("Mapping({name}, {phyr:?}, unmapped)"),
-        })
+        owed::describe(self.direction.bind(py), &self.phyr, self.slot().get(py).as_ref())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.backend)?;
         visit.call(&self.direction)?;
-        visit.call(&self.owner)
+        visit.call(&self.owed)
     }
 }
 
 impl Drop for PyMapping {
+    /// What is owed is paid by what owes it.
     fn drop(&mut self) {
-        if self.unmapped() {
-            return;
-        }
+        let Some(dma) = self.dma.take() else { return };
         Python::attach(|py| {
-            let warned = (|| {
-                let text =
-                    alloc::ffi::CString::new(format!("never unmapped: {}", self.__repr__(py)?))?;
-                PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)
-            })();
-            for result in [warned, self.unmap(py)] {
-                if let Err(failure) = result {
-                    failure.write_unraisable(py, None);
-                }
+            if let Err(failure) = owed::warn(self.direction.bind(py), &self.phyr, &dma) {
+                failure.write_unraisable(py, None);
             }
         });
     }

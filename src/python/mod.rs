@@ -16,6 +16,7 @@ mod loan;
 mod map;
 mod mapping;
 mod numbers;
+mod owed;
 mod pagemap;
 mod phyr;
 mod plan;
@@ -69,6 +70,8 @@ mod _phyr {
     use super::map::{alignment, first_beyond, shift};
     #[pymodule_export]
     use super::mapping::{PyMapping, dma_map, dma_unmap};
+    #[pymodule_export]
+    use super::owed::PyOwed;
     #[pymodule_export]
     use super::plan::{PyPlan, plan_map};
 

@@ -24,7 +24,9 @@ class IovaAllocator:
 
     The lowest free address that fits is taken, from where the last search ended or from the last
     window that was given back, whichever is lower; what is below is searched before giving up.
-    Address 0 is never handed out, since many devices take it for none. Threads may share it.
+    Address 0 is never handed out, since many devices take it for none. Threads may share it. An
+    interrupt may cost the window that is being handed out or taken back, and nothing else: it is
+    then not used again.
 
     Args:
         aperture: First and last address that may be used.
@@ -53,24 +55,23 @@ class IovaAllocator:
             if not 0 <= first <= last <= _TOP:
                 raise RangeError(f"{first:#x} to {last:#x} is no range of addresses")
         self.aperture = aperture
+        # First and last address of what is taken, and whether it is a window. All is in this one
+        # list, which one step changes: an interrupt finds it as it was, or as it shall be.
         # Neighbours of the aperture stand at both ends, so that every gap lies between two.
-        self._starts = [-1]
-        self._lasts = [max(aperture[0] - 1, 0)]
+        self._taken = [(-1, max(aperture[0] - 1, 0), False)]
         for first, last in sorted(reserved):
-            if first <= self._lasts[-1] + 1:
-                self._lasts[-1] = max(self._lasts[-1], last)
+            if first <= self._taken[-1][1] + 1:
+                self._taken[-1] = (self._taken[-1][0], max(self._taken[-1][1], last), False)
             else:
-                self._starts.append(first)
-                self._lasts.append(last)
-        self._starts.append(_TOP + 1)
-        self._lasts.append(_TOP + 1)
-        self._windows: dict[int, int] = {}
+                self._taken.append((first, last, False))
+        self._taken.append((_TOP + 1, _TOP + 1, False))
+        self._nr_fixed = len(self._taken)
         self._cursor = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
         """Return how many windows are handed out."""
-        return len(self._windows)
+        return len(self._taken) - self._nr_fixed
 
     def alloc(self, length: int, *, align: int = 1, residue: int = 0, last: int = _TOP) -> int:
         """Return the first address of a window, and keep the window until it is freed.
@@ -90,16 +91,17 @@ class IovaAllocator:
         last = min(last, self.aperture[1])
         with self._lock:
             # The gap before each taken range: from the cursor up, then what is below.
-            middle = bisect_left(self._starts, self._cursor, 1)
-            for begin, end in ((middle, len(self._starts)), (1, middle)):
+            middle = bisect_left(self._taken, (self._cursor,), 1)
+            for begin, end in ((middle, len(self._taken)), (1, middle)):
                 for after in range(begin, end):
-                    low = self._lasts[after - 1] + 1
+                    low = self._taken[after - 1][1] + 1
                     start = low + (residue - low) % align
                     window_last = start + length - 1
                     if window_last > last:
                         break
-                    if window_last < self._starts[after]:
-                        self._take(after, start, window_last)
+                    if window_last < self._taken[after][0]:
+                        self._taken.insert(after, (start, window_last, True))
+                        self._cursor = window_last
                         return start
         raise IovaSpaceError(
             f"no room for {length:#x} bytes at {residue:#x} modulo {align:#x} "
@@ -110,21 +112,6 @@ class IovaAllocator:
             last=last,
         )
 
-    def _take(self, index: int, start: int, last: int) -> None:
-        """Store a window before the `index`-th taken range: in all three places or in none."""
-        self._windows[start] = last
-        try:
-            self._starts.insert(index, start)
-            try:
-                self._lasts.insert(index, last)
-            except MemoryError:  # pragma: no cover - what no test can bring about
-                del self._starts[index]
-                raise
-        except MemoryError:  # pragma: no cover
-            del self._windows[start]
-            raise
-        self._cursor = last
-
     def free(self, iova: int) -> None:
         """Take back the window that `alloc` returned. Needs no memory.
 
@@ -132,8 +119,9 @@ class IovaAllocator:
             RangeError: No window handed out starts there.
         """
         with self._lock:
-            if self._windows.pop(iova, None) is None:
+            index = bisect_left(self._taken, (iova,), 1)
+            start, _, is_window = self._taken[min(index, len(self._taken) - 1)]
+            if start != iova or not is_window:
                 raise RangeError(f"no window starts at {iova:#x}", iova=iova)
-            index = bisect_left(self._starts, iova, 1)
-            del self._starts[index], self._lasts[index]
+            del self._taken[index]
             self._cursor = min(self._cursor, iova)

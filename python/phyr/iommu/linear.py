@@ -1,9 +1,17 @@
-"""One list, linear in a domain: the calls, and what undoes them."""
+"""One list, linear in a domain: the calls, and what undoes them.
+
+An interrupt (an exception that is no `Exception`, such as `KeyboardInterrupt`) may come between a
+call to the domain and what would remember it. Then the domain is asked what is mapped.
+"""
 
 from phyr._phyr import Phyr, Plan, plan_map
+from phyr.errors import PhyrError
 from phyr.iommu.protocols import IommuDomain, Prot
 
 __all__ = ["map_plan", "unmap_plan"]
+
+# How often the pages of one call are unmapped anew, if interrupts keep coming.
+_TRIES = 3
 
 
 def map_plan(
@@ -22,6 +30,7 @@ def map_plan(
 
     Raises:
         Exception: The domain's own, with a note that names the call; those before it are undone.
+        BaseException: An interrupt; all that the domain mapped is undone.
     """
     batch = getattr(domain, "map_batch", None)
     if batch is not None:
@@ -29,6 +38,10 @@ def map_plan(
             batch(plan, prot)
         except BaseException as failure:
             failure.add_note(f"mapping {plan!r} in one batch")
+            undone: list[BaseException] = []
+            if is_interrupt(failure):
+                undone = unmap_found(domain, plan)
+            report(failure, undone, stuck)
             raise
         return
     iova = plan.iova
@@ -39,27 +52,89 @@ def map_plan(
             calls += 1
     except BaseException as failure:
         failure.add_note(f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}")
-        for undo in unmap_plan(domain, _first_calls(plan, iova)):
-            failure.add_note(f"undoing the calls before it: {undo!r}")
-            if stuck is not None:
-                stuck.append(undo)
+        undone = unmap_plan(domain, _first_calls(plan, iova))
+        if is_interrupt(failure):
+            # It may have come before the call, in the midst of it, or after.
+            undone += _unmap_found_pages(domain, iova, pgsize, pgcount)
+        report(failure, undone, stuck)
         raise
 
 
-def unmap_plan(domain: IommuDomain, plan: Plan) -> list[Exception]:
+def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
     """Unmap all of `plan`, whatever fails, and return what did.
+
+    Where all that is returned is interrupts, everything is unmapped nevertheless.
 
     Args:
         domain: Where it is mapped.
         plan: As it was mapped.
     """
-    failures: list[Exception] = []
-    for iova, pgsize, pgcount in plan.unmaps():
+    failures: list[BaseException] = []
+    iova = pgsize = pgcount = 0
+    calls = plan.unmaps()
+    while True:
         try:
-            domain.unmap_pages(iova, pgsize, pgcount)
+            for iova, pgsize, pgcount in calls:
+                domain.unmap_pages(iova, pgsize, pgcount)
         except Exception as failure:  # noqa: BLE001 - what the rules forbid can be anything
             failures.append(failure)
-    return failures
+        except BaseException as interrupt:  # noqa: BLE001 - returned, to be raised at the end
+            failures += [interrupt, *_unmap_found_pages(domain, iova, pgsize, pgcount)]
+        else:
+            return failures
+
+
+def unmap_found(domain: IommuDomain, plan: Plan) -> list[BaseException]:
+    """Unmap what is mapped of `plan`, asking the domain page by page; otherwise as `unmap_plan`."""
+    return [failure for call in plan.unmaps() for failure in _unmap_found_pages(domain, *call)]
+
+
+def is_interrupt(failure: BaseException) -> bool:
+    """Return whether it may come at any moment, and so says nothing about what was done."""
+    return not isinstance(failure, Exception)
+
+
+def report(
+    failure: BaseException, undone: list[BaseException], stuck: list[Exception] | None
+) -> None:
+    """Note on a failure what failed when calls were undone, to be raised after it.
+
+    Raises:
+        BaseException: An interrupt among that, unless the failure is one.
+    """
+    for undo in undone:
+        failure.add_note(f"undoing the calls before it: {undo!r}")
+        if stuck is not None and isinstance(undo, Exception):
+            stuck.append(undo)
+    if not is_interrupt(failure):
+        raise_interrupt(undone)
+
+
+def raise_interrupt(failures: list[BaseException]) -> None:
+    """Raise the first interrupt of `failures`, if there is one."""
+    for failure in failures:
+        if is_interrupt(failure):
+            raise failure
+
+
+def _unmap_found_pages(
+    domain: IommuDomain, iova: int, pgsize: int, pgcount: int
+) -> list[BaseException]:
+    """Unmap what is mapped of the pages of one call, whatever fails, and return what did."""
+    failures: list[BaseException] = []
+    for _ in range(_TRIES):
+        try:
+            for page in range(iova, iova + pgsize * pgcount, pgsize or 1):
+                if domain.iova_to_phys(page) is not None:
+                    domain.unmap_pages(page, pgsize, 1)
+        except Exception as failure:  # noqa: BLE001 - as above
+            return [*failures, failure]
+        except BaseException as interrupt:  # noqa: BLE001 - as above
+            failures.append(interrupt)
+        else:
+            return failures
+    again = f"interrupted {_TRIES} times: {pgcount} pages of {pgsize:#x} at {iova:#x} may be mapped"
+    return [*failures, PhyrError(again)]
 
 
 def _first_calls(plan: Plan, iova: int) -> Plan:

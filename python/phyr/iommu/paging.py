@@ -1,13 +1,20 @@
 """An IOMMU in between: one entry of I/O virtual addresses, whatever memory is underneath."""
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 from phyr._phyr import Builder, Phyr, Plan, alignment, plan_map
 from phyr.errors import AlignmentError, IovaSpaceError, RangeError
 from phyr.iommu.bounce import Copy, Staging
 from phyr.iommu.iova import IovaAllocator
-from phyr.iommu.linear import map_plan, unmap_plan
+from phyr.iommu.linear import (
+    is_interrupt,
+    map_plan,
+    raise_interrupt,
+    report,
+    unmap_found,
+    unmap_plan,
+)
 from phyr.iommu.protocols import Direction, IommuDomain, Prot
 
 __all__ = ["Otherwise", "Paging"]
@@ -21,16 +28,22 @@ class Otherwise(Enum):
     ERROR = "error"
     """Refuse, naming the chunk."""
     LIST = "list"
-    """Map each chunk for itself: a full new list. The device can then reach all of every page."""
+    """Map each chunk for itself: a full new list. The device can then reach all of every page.
+
+    A domain that takes batches gets one for each chunk.
+    """
 
 
-class _Mapped(NamedTuple):
+@dataclass(eq=False, slots=True)
+class _Mapped:
     """What there is to undo."""
 
     dma: Phyr
     window: int
     plans: list[Plan]
     copy: Copy | None
+    begun: bool = False
+    """Whether undoing has begun, so that not all of it need be mapped."""
 
 
 class Paging:
@@ -94,12 +107,8 @@ class Paging:
         else:
             return self._map_linear(phyr, where, prot, None)
         copy = self.otherwise.stage(phyr, align=max(self._granule(), phyr.granule))
-        try:
-            where = alignment(copy.copy, self.domain.pgsize_bitmap)
-            return self._map_linear(copy.copy, where, prot, copy)
-        except BaseException:
-            copy.release()
-            raise
+        where = alignment(copy.copy, self.domain.pgsize_bitmap)
+        return self._map_linear(copy.copy, where, prot, copy)
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Take the window away.
@@ -108,6 +117,8 @@ class Paging:
             RangeError: `dma` is not a list that `map` returned and that is still mapped.
             Exception: The domain's own, if it breaks its promise not to fail. All other pages are
                 then unmapped, but the window is not used again, as the device may still reach it.
+            BaseException: An interrupt. Where it came so early that not all is unmapped, this
+                method can be called again.
         """
         if not dma:
             return
@@ -117,7 +128,6 @@ class Paging:
         try:
             self.sync_for_cpu(dma, direction)
         finally:
-            del self._mapped[id(dma)]
             self._undo(mapped)
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
@@ -157,7 +167,12 @@ class Paging:
         align, residue = where
         head = phyr[0] & (granule - 1)
         length = (head + phyr.length + granule - 1) & -granule
-        window = self._alloc(phyr, length, align, residue - head)
+        try:
+            window = self._alloc(phyr, length, align, residue - head)
+        except BaseException:
+            if copy:
+                copy.release()
+            raise
         return self._map_all(phyr, window, [(phyr, window + head)], prot, copy)
 
     def _map_list(self, phyr: Phyr, prot: Prot) -> Phyr:
@@ -184,35 +199,53 @@ class Paging:
         copy: Copy | None,
     ) -> Phyr:
         """Map lists at addresses inside a window and return the list of these addresses."""
-        plans: list[Plan] = []
         stuck: list[Exception] = []
+        plans: list[Plan] = []
+        done = 0
         try:
             builder = Builder(phyr.granule, phyr.kind)
             for piece, iova in pieces:
                 builder.append(iova, piece.length)
             dma = builder.finish()
-            for piece, iova in pieces:
-                plan = plan_map(piece, iova, self.domain.pgsize_bitmap)
-                map_plan(self.domain, plan, prot, stuck)
-                plans.append(plan)
-            self._mapped[id(dma)] = _Mapped(dma, window, plans, copy)
-        except BaseException:
+            plans += [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
             for plan in plans:
-                stuck += unmap_plan(self.domain, plan)
-            # A window that may still be mapped is not used again.
-            if not stuck:
-                self.iovas.free(window)
+                map_plan(self.domain, plan, prot, stuck)
+                done += 1
+            self._mapped[id(dma)] = _Mapped(dma, window, plans, copy)
+        except BaseException as failure:
+            # An interrupt may come after a plan is mapped and before that is counted.
+            undo, begun = (
+                (unmap_found, plans) if is_interrupt(failure) else (unmap_plan, plans[:done])
+            )
+            failures = [failed for plan in begun for failed in undo(self.domain, plan)]
+            try:
+                report(failure, failures, stuck)
+            finally:
+                if not stuck:
+                    self._give_back(window, copy)
             raise
         return dma
 
     def _undo(self, mapped: _Mapped) -> None:
-        failures = [failure for plan in mapped.plans for failure in unmap_plan(self.domain, plan)]
-        if failures:
+        undo = unmap_found if mapped.begun else unmap_plan
+        mapped.begun = True
+        failures = [failure for plan in mapped.plans for failure in undo(self.domain, plan)]
+        stuck = any(not is_interrupt(failure) for failure in failures)
+        # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
+        del self._mapped[id(mapped.dma)]
+        if stuck:
             failures[0].add_note(f"unmapping {mapped.dma!r}, whose window is not used again")
+        else:
+            self._give_back(mapped.window, mapped.copy)
+        raise_interrupt(failures)
+        if failures:
             raise failures[0]
-        self.iovas.free(mapped.window)
-        if mapped.copy:
-            mapped.copy.release()
+
+    def _give_back(self, window: int, copy: Copy | None) -> None:
+        """Let others use what no device can reach any more."""
+        self.iovas.free(window)
+        if copy:
+            copy.release()
 
     def _copy(self, dma: Phyr) -> Copy | None:
         mapped = self._mapped.get(id(dma))

@@ -81,7 +81,11 @@ class DmaBackend(Protocol):
         ...
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Undo a `map` that returned `dma`, this very object. Does not fail."""
+        """Undo a `map` that returned `dma`, this very object. Does not fail.
+
+        Called a second time if it was interrupted, with `KeyboardInterrupt` say, for what is left.
+        Also called for what `map` returned against the rules: no list, or one of another length.
+        """
         ...
 
 

@@ -1,0 +1,204 @@
+//! What a mapping owes its backend and its owner: extract, call, convert.
+//!
+//! ```text
+//! Mapping ---> Owed ---> backend ---> maybe the Mapping again
+//!   Rust       Python, with `__del__`; its base, in Rust, does the work
+//! ```
+//!
+//! Python takes a cycle apart in any order, but calls each `__del__` in it before. A class in Rust has
+//! none, so this one has a subclass in Python, `phyr._owed`.
+
+use alloc::format;
+use alloc::string::String;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyException, PyResourceWarning, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use super::error;
+use super::phyr::PyPhyr;
+
+/// The bus addresses, until they are unmapped.
+///
+/// Whoever holds the lock runs no Python.
+#[derive(Debug, Default)]
+pub(super) struct Slot(Mutex<Option<Py<PyPhyr>>>);
+
+impl Slot {
+    pub(super) fn new(dma: Py<PyPhyr>) -> Self {
+        Self(Mutex::new(Some(dma)))
+    }
+
+    pub(super) fn get(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+        let dma = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        dma.as_ref().map(|dma| dma.clone_ref(py))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    pub(super) fn take(&self) -> Option<Py<PyPhyr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, dma: Py<PyPhyr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dma);
+    }
+}
+
+/// What a mapping looks like.
+pub(super) fn describe(
+    direction: &Bound<'_, PyAny>,
+    phyr: &Py<PyPhyr>,
+    dma: Option<&Py<PyPhyr>>,
+) -> PyResult<String> {
+    let (name, phyr) = (direction.getattr("name")?, phyr.get().as_ref());
+    Ok(match dma {
+        Some(dma) => format!("Mapping({name}, {phyr:?} -> {:?})", dma.get().as_ref()),
+        None => format!("Mapping({name}, {phyr:?}, unmapped)"),
+    })
+}
+
+/// Warns that a mapping is dropped which is still mapped.
+pub(super) fn warn(
+    direction: &Bound<'_, PyAny>,
+    phyr: &Py<PyPhyr>,
+    dma: &Py<PyPhyr>,
+) -> PyResult<()> {
+    let py = direction.py();
+    let text = format!("never unmapped: {}", describe(direction, phyr, Some(dma))?);
+    PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &alloc::ffi::CString::new(text)?, 1)
+}
+
+/// What a mapping owes: to be unmapped, and its owner to be let go.
+#[pyclass(name = "Owed", module = "phyr._phyr", frozen, subclass)]
+pub(super) struct PyOwed {
+    phyr: Py<PyPhyr>,
+    backend: Py<PyAny>,
+    direction: Py<PyAny>,
+    owner: Option<Py<PyAny>>,
+    dma: Slot,
+}
+
+impl PyOwed {
+    pub(super) fn slot(&self) -> &Slot {
+        &self.dma
+    }
+
+    pub(super) fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.owner.as_ref().map(|owner| owner.clone_ref(py))
+    }
+
+    /// Maps the list: from then on, something is owed.
+    pub(super) fn map(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(owner) = &self.owner {
+            owner.call_method0(py, "hold")?;
+        }
+        match self.ask(py) {
+            Ok(dma) => {
+                self.dma.put(dma.unbind());
+                Ok(())
+            }
+            Err(failure) => Err(error::also(py, failure, self.release(py), "letting the owner go")),
+        }
+    }
+
+    /// What the backend makes of the list, checked.
+    fn ask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyPhyr>> {
+        let backend = self.backend.bind(py);
+        let made = backend.call_method1("map", (&self.phyr, &self.direction))?;
+        let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
+            let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
+            if given == got {
+                return Ok(dma.clone());
+            }
+            let message = format!("the backend mapped {given:#x} bytes to {got:#x}");
+            error::new("MismatchError", message, [("length", given), ("mapped", got)])
+        } else {
+            let class = made.get_type();
+            PyTypeError::new_err(format!("the backend mapped a list to {class}, not to a Phyr"))
+        };
+        // Whatever it is, the backend may have mapped something for it.
+        let undone = backend.call_method1("unmap", (&made, &self.direction)).map(drop);
+        Err(error::also(py, wrong, undone, "unmapping it again"))
+    }
+
+    /// Pays what is owed, if anything still is.
+    pub(super) fn pay(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(dma) = self.dma.take() else { return Ok(()) };
+        let unmap = || {
+            let backend = self.backend.bind(py);
+            backend.call_method1("unmap", (&dma, &self.direction)).map(drop)
+        };
+        let unmapped = match unmap() {
+            // It may have come before the backend did anything.
+            Err(failure) if !failure.is_instance_of::<PyException>(py) => {
+                Err(error::also(py, failure, unmap(), "unmapping once more after the interrupt"))
+            }
+            outcome => outcome,
+        };
+        match (unmapped, self.release(py)) {
+            (Err(failure), released) => {
+                Err(error::also(py, failure, released, "letting the owner go"))
+            }
+            (Ok(()), released) => released,
+        }
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.owner {
+            Some(owner) => owner.call_method0(py, "release").map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the backend do something with the addresses, if it can.
+    pub(super) fn sync(&self, py: Python<'_>, how: &str, dma: &Py<PyPhyr>) -> PyResult<()> {
+        match self.backend.bind(py).getattr_opt(how)? {
+            Some(sync) => sync.call1((dma, &self.direction)).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+#[pymethods]
+impl PyOwed {
+    #[new]
+    fn new(
+        phyr: Py<PyPhyr>,
+        backend: Py<PyAny>,
+        direction: Py<PyAny>,
+        owner: Option<Py<PyAny>>,
+    ) -> Self {
+        Self { phyr, backend, direction, owner, dma: Slot::default() }
+    }
+
+    /// Warn and pay, if anything is owed.
+    fn pay_late(&self, py: Python<'_>) {
+        let Some(dma) = self.dma.get(py) else { return };
+        for outcome in [warn(self.direction.bind(py), &self.phyr, &dma), self.pay(py)] {
+            if let Err(failure) = outcome {
+                failure.write_unraisable(py, None);
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.backend)?;
+        visit.call(&self.direction)?;
+        visit.call(&self.owner)
+    }
+}
+
+impl Drop for PyOwed {
+    /// For what `__del__` did not come to do, if it was interrupted.
+    fn drop(&mut self) {
+        if !self.dma.is_empty() {
+            Python::attach(|py| self.pay_late(py));
+        }
+    }
+}
