@@ -8,6 +8,7 @@ from phyr import Phyr
 from phyr.iommu import (
     Bounce,
     BusOffset,
+    Copy,
     Direct,
     Direction,
     IommuDomain,
@@ -16,8 +17,16 @@ from phyr.iommu import (
     Plan,
     Prot,
     Staging,
+    unmap_plan,
 )
-from phyr.testing import ConformanceError, TableDomain, check_backend, check_domain
+from phyr.sim import Memory, SimDomain
+from phyr.testing import (
+    ConformanceError,
+    TableDomain,
+    check_backend,
+    check_domain,
+    what_is_unmapped_is_given_back,
+)
 
 HUGE = 1 << 12 | 1 << 21 | 1 << 30
 
@@ -46,6 +55,15 @@ class BatchDomain(TableDomain):
         lambda: TableDomain(HUGE, (0x10_0000, 0x8000_0000), ((0x20_0000, 0x2F_FFFF),)),
         lambda: TableDomain(1 << 12 | 1 << 21, (0, 0x3FF_FFFF)),
         lambda: PageTable(1 << 12 | 1 << 21),
+        # Hardly any room, and none for the larger pages.
+        lambda: TableDomain(HUGE, (0, 0x1FFF)),
+        lambda: TableDomain(HUGE, (0x3000, 0x5FFF), ((0x3800, 0x47FF),)),
+        lambda: BatchDomain(1 << 12 | 1 << 14, (0, 0xFFFF)),
+        lambda: BatchDomain(1 << 12 | 1 << 14, (0, 0x1_FFFF)),
+        lambda: SimDomain(Memory(1 << 24)),
+        lambda: SimDomain(Memory(1 << 24), levels=3),
+        lambda: SimDomain(Memory(1 << 24), levels=5, pgsize_bitmap=1 << 12 | 1 << 30),
+        lambda: SimDomain(Memory(1 << 24), pgsize_bitmap=1 << 12, aperture=(0, 0x7FFF)),
     ],
 )
 def test_domains_that_keep_the_rules_pass(make: Callable[[], IommuDomain]) -> None:
@@ -73,9 +91,47 @@ class Backwards(TableDomain):
         super().__init__(aperture=(5, 4))
 
 
-class Tiny(TableDomain):
+class NoRoom(TableDomain):
+    """Page 0 is no room, since address 0 is none."""
+
     def __init__(self) -> None:
-        super().__init__(aperture=(0, 0x3FFF))
+        super().__init__(aperture=(0, 0x1FFE))
+
+
+class TinyKeepsAll(TableDomain):
+    def __init__(self) -> None:
+        super().__init__(aperture=(0, 0x2FFF))
+
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        pass
+
+
+class UnmapsLarger(TableDomain):
+    """Takes away all of a page that it is asked to unmap part of."""
+
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        for at in range(iova, iova + pgsize * pgcount, pgsize):
+            for page, (_, size, _) in list(self.table.items()):
+                if page <= at < page + size:
+                    del self.table[page]
+
+
+class UnmapsAndRaises(UnmapsLarger):
+    """Says that it cannot, and does."""
+
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        larger = iova not in self.table or self.table[iova][1] != pgsize
+        super().unmap_pages(iova, pgsize, pgcount)
+        if larger:
+            raise ValueError(iova)
+
+
+class UnmapsNoPart(TableDomain):
+    """Passes over what it does not do."""
+
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        if iova in self.table and self.table[iova][1] == pgsize:
+            super().unmap_pages(iova, pgsize, pgcount)
 
 
 class Identity(TableDomain):
@@ -161,7 +217,11 @@ class CarelessBatch(BatchDomain):
     [
         NoSizes,
         Backwards,
-        Tiny,
+        NoRoom,
+        TinyKeepsAll,
+        UnmapsLarger,
+        UnmapsAndRaises,
+        UnmapsNoPart,
         Identity,
         PagesOnly,
         OneTooMany,
@@ -184,14 +244,51 @@ def through_table(paging: Paging, dma_addr: int) -> int | None:
     return paging.domain.iova_to_phys(dma_addr)
 
 
+def plus_1_tib(_backend: object, dma_addr: int) -> int:
+    return dma_addr - (1 << 40)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TableDomain(HUGE | 1 << 9),
+        lambda: TableDomain(HUGE | 1 << 9, (0x1000, 0xF_FFFF)),
+        lambda: TableDomain(HUGE | 1 << 9, (0x1000, 0x1FFF)),
+        lambda: TableDomain(1 << 14),
+        lambda: SimDomain(Memory(1 << 24)),
+        lambda: SimDomain(Memory(1 << 24), pgsize_bitmap=1 << 12, levels=3),
+        lambda: SimDomain(Memory(1 << 24), aperture=(0x1000, 0x40_0000)),
+    ],
+)
+def test_paging_passes_on_every_domain(make: Callable[[], IommuDomain]) -> None:
+    check_backend(lambda: Paging(make(), otherwise=Otherwise.LIST), through_table)
+
+
 def test_the_backends_of_phyr_pass() -> None:
     check_backend(Direct, lambda _, dma_addr: dma_addr)
     routes = BusOffset(1 << 40, providers={5: 1 << 40})
-    check_backend(lambda: routes, lambda _, dma_addr: dma_addr - (1 << 40))
-    check_backend(lambda: BusOffset(1 << 40), lambda _, dma_addr: dma_addr - (1 << 40))
+    check_backend(lambda: routes, plus_1_tib)
+    check_backend(lambda: BusOffset(1 << 40), plus_1_tib)
     check_backend(lambda: Paging(TableDomain()), through_table)
-    check_backend(lambda: Paging(TableDomain(HUGE | 1 << 9)), through_table)
-    check_backend(lambda: Paging(TableDomain(1 << 14), otherwise=Otherwise.LIST), through_table)
+
+
+def stood_in_for() -> Paging:
+    """Return a backend whose pages are too large for most lists."""
+    memory = Memory(1 << 25)
+    # What the lists of the checks are of.
+    memory.alloc(8 << 20)
+    return Paging(TableDomain(1 << 16), otherwise=Staging(memory, memory))
+
+
+def of_stood_in_for(backend: Paging, dma_addr: int) -> int | None:
+    paddr = backend.domain.iova_to_phys(dma_addr)
+    mappings = backend._mapped.values()  # noqa: SLF001 - the only one who knows
+    copies = [mapped.copy for mapped in mappings if mapped.copy]
+    return None if paddr is None else original(copies, paddr)
+
+
+def test_paging_by_pages_that_stand_in_passes() -> None:
+    check_backend(stood_in_for, of_stood_in_for)
 
 
 def far_from_memory() -> Bounce:
@@ -201,16 +298,20 @@ def far_from_memory() -> Bounce:
     return Bounce(Staging(memory, memory), dma_mask=0x3F_FFFF)
 
 
+def original(copies: list[Copy], paddr: int) -> int:
+    """Return the address that a byte is a copy of, or its own."""
+    for copy in copies:
+        position = 0
+        for start, length in copy.copy.chunks:
+            if start <= paddr < start + length:
+                return copy.original[position + paddr - start]
+            position += length
+    return paddr
+
+
 def of_original(backend: Bounce, dma_addr: int) -> int | None:
-    """Return the address that a byte is a copy of."""
-    for _, copies in backend._mapped.values():  # noqa: SLF001 - the only one who knows
-        for copy in copies:
-            position = 0
-            for paddr, length in copy.copy.chunks:
-                if paddr <= dma_addr < paddr + length:
-                    return copy.original[position + dma_addr - paddr]
-                position += length
-    return dma_addr
+    mapped = backend._mapped.values()  # noqa: SLF001 - the only one who knows
+    return original([copy for _, copies in mapped for copy in copies], dma_addr)
 
 
 def test_bounce_passes() -> None:
@@ -229,6 +330,66 @@ class OtherGranule(Direct):
         return Phyr.from_chunks(list(phyr.chunks), granule=1)
 
 
+class OtherKind(Direct):
+    def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
+        return Phyr.from_chunks(list(phyr.chunks), granule=phyr.granule, kind="mmio:9")
+
+
+class ForgetsProvider(Direct):
+    def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
+        kind = "ram" if phyr.kind == "ram" else "mmio"
+        return Phyr.from_chunks(list(phyr.chunks), granule=phyr.granule, kind=kind)
+
+
+class SyncFails(Direct):
+    def sync_for_cpu(self, _dma: Phyr, direction: Direction) -> None:
+        if direction is Direction.FROM_DEVICE:
+            raise ConformanceError(direction)
+
+    def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
+        pass
+
+
+class KeepsMapped(Paging):
+    """Does not unmap."""
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        pass
+
+
+class SyncUnmaps(Paging):
+    """Takes the first sync for the end."""
+
+    def sync_for_cpu(self, dma: Phyr, _direction: Direction) -> None:
+        mapped = self._mapped.get(id(dma))
+        if mapped:
+            mapped.begun = True
+            for plan in mapped.plans:
+                unmap_plan(self.domain, plan)
+
+
+class KeepsWindows(Paging):
+    """Unmaps, and does not give the addresses back."""
+
+    def _give_back(self, window: int, copy: Copy | None) -> None:
+        pass
+
+
+class KeepsCopies(Staging):
+    """Hands out copies that are not given back."""
+
+    def stage(self, phyr: Phyr, *, below: int | None = None, align: int = 4096) -> Copy:
+        copy = super().stage(phyr, below=below, align=align)
+        return Lost(self, copy.original, copy.copy, copy.copy)
+
+
+class Lost(Copy):
+    __slots__ = ()
+
+    def release(self) -> None:
+        pass
+
+
 class Single(Paging):
     """Uses one window for all."""
 
@@ -243,11 +404,32 @@ class Single(Paging):
 
 
 def test_each_way_to_break_the_rules_of_backends_is_found() -> None:
-    for make in (Shifted, OtherGranule):
+    for make in (Shifted, OtherGranule, OtherKind, ForgetsProvider, SyncFails):
         with pytest.raises(ConformanceError):
             check_backend(make, lambda _, dma_addr: dma_addr)
+
+
+@pytest.mark.parametrize("make", [Single, KeepsMapped, SyncUnmaps, KeepsWindows])
+def test_each_way_to_break_the_rules_of_windows_is_found(make: type[Paging]) -> None:
+    aperture = (0x1000, 0x20_0FFF)
     with pytest.raises(ConformanceError):
-        check_backend(lambda: Single(TableDomain()), through_table)
+        check_backend(lambda: make(TableDomain(aperture=aperture)), through_table)
+    with pytest.raises(ConformanceError):
+        check_backend(lambda: make(SimDomain(Memory(1 << 24), aperture=aperture)), through_table)
+
+
+def test_copies_that_are_not_given_back_are_found() -> None:
+    def make() -> Bounce:
+        bounce = far_from_memory()
+        memory = bounce.staging.memory
+        assert isinstance(memory, FlatMemory)
+        bounce.dma_mask = 0x6FFF
+        memory.free_pages = [*range(0x1000, 0x5000, 4096)]
+        bounce.staging = KeepsCopies(memory, memory)
+        return bounce
+
+    with pytest.raises(ConformanceError, match="one byte can be mapped 4 times"):
+        what_is_unmapped_is_given_back(make, of_original)
 
 
 def test_a_copy_of_a_devices_own_memory_is_found() -> None:

@@ -8,13 +8,14 @@ Examples:
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from random import Random
 from typing import TypeVar
 
 from phyr._phyr import Phyr, plan_map
-from phyr.errors import PhyrError
-from phyr.iommu import Direction, DmaBackend, IommuDomain, Paging, Prot, dma_map
+from phyr.errors import IovaSpaceError, PhyrError
+from phyr.iommu import Direction, DmaBackend, IommuDomain, Mapping, Paging, Prot, dma_map
 
 __all__ = [
     "BACKEND_CHECKS",
@@ -101,35 +102,30 @@ def _sizes(domain: IommuDomain) -> list[int]:
     return [1 << lg2 for lg2 in range(64) if domain.pgsize_bitmap >> lg2 & 1]
 
 
-def _room(domain: IommuDomain, pgsize: int, pages: int) -> int:
+def _room(domain: IommuDomain, pgsize: int, pages: int) -> int | None:
     """Return the first address with room for pages of a size, beside what is reserved."""
     iova = max(domain.aperture[0], 1) + pgsize - 1 & -pgsize
     for first, last in sorted(domain.reserved):
         if iova + pgsize * pages > first and iova <= last:
             iova = last + pgsize & -pgsize
-    _expect(
-        iova + pgsize * pages - 1 <= domain.aperture[1],
-        f"aperture {domain.aperture} has no room for {pages} pages of {pgsize:#x}",
-    )
-    return iova
+    return iova if iova + pgsize * pages - 1 <= domain.aperture[1] else None
 
 
 def _usable(domain: IommuDomain, pages: int) -> Iterator[tuple[int, int]]:
     """Yield (pgsize, iova) for each page size that the aperture has room for."""
     for pgsize in _sizes(domain):
-        try:
-            yield pgsize, _room(domain, pgsize, pages)
-        except ConformanceError:
-            if pgsize == _sizes(domain)[0]:
-                raise
+        iova = _room(domain, pgsize, pages)
+        if iova is not None:
+            yield pgsize, iova
 
 
 def attributes_make_sense(make: Callable[[], IommuDomain]) -> None:
-    """There is a page size, the aperture is a range, and so is each reserved range."""
+    """There is a page size, aperture and reserved ranges are ranges, and leave room for a page."""
     domain = make()
     _expect(0 < domain.pgsize_bitmap < 2**64, f"pgsize_bitmap is {domain.pgsize_bitmap:#x}")
     for first, last in (domain.aperture, *domain.reserved):
         _expect(0 <= first <= last < 2**64, f"{first:#x} to {last:#x} is no range")
+    _expect(any(_usable(domain, 1)), f"aperture {domain.aperture} has no room for a page")
 
 
 def nothing_is_mapped_at_first(make: Callable[[], IommuDomain]) -> None:
@@ -167,22 +163,41 @@ def unmapping_removes_just_what_it_names(make: Callable[[], IommuDomain]) -> Non
         _expect(found == [3 * pgsize], "an unmapped page cannot be mapped again")
 
 
+def part_of_a_larger_page_goes_alone_or_not_at_all(make: Callable[[], IommuDomain]) -> None:
+    """Asked to unmap part of a larger page, a domain raises and keeps it, or unmaps that part."""
+    for larger, iova in _usable(make(), 1):
+        for pgsize in (size for size in _sizes(make()) if size < larger):
+            for part in (0, larger - pgsize):
+                domain = make()
+                domain.map_pages(iova, larger, larger, 1, Prot.READ)
+                # Bound now, as the loop goes on.
+                unmap = partial(domain.unmap_pages, iova + part, pgsize, 1)
+                gone = None if _raises(unmap) else part
+                for at in (0, pgsize, larger - 2 * pgsize, larger - pgsize):
+                    found = domain.iova_to_phys(iova + at)
+                    _expect(
+                        found == (None if at == gone else larger + at),
+                        f"unmapping {pgsize:#x} bytes at {part:#x} of a page of {larger:#x} "
+                        f"{'passed' if gone == part else 'raised'}, and left {found} at {at:#x}",
+                    )
+
+
 def a_refused_call_maps_nothing(make: Callable[[], IommuDomain]) -> None:
     """Mapping over a mapped page raises, and changes nothing."""
-    domain = make()
-    pgsize = _sizes(domain)[0]
-    iova = _room(domain, pgsize, 3)
-    domain.map_pages(iova + 2 * pgsize, 0, pgsize, 1, Prot.READ)
-    _expect(
-        _raises(lambda: domain.map_pages(iova, 4 * pgsize, pgsize, 3, Prot.READ)),
-        "a page can be mapped over another without an error",
-    )
-    found = [domain.iova_to_phys(iova + page * pgsize) for page in range(3)]
-    _expect(found == [None, None, 0], f"a call that raised left {found}")
+    for pgsize, iova in _usable(make(), 3):
+        domain = make()
+        domain.map_pages(iova + 2 * pgsize, 0, pgsize, 1, Prot.READ)
+        over = partial(domain.map_pages, iova, 4 * pgsize, pgsize, 3, Prot.READ)
+        _expect(_raises(over), "a page can be mapped over another without an error")
+        found = [domain.iova_to_phys(iova + page * pgsize) for page in range(3)]
+        _expect(found == [None, None, 0], f"a call that raised left {found}")
 
 
 def plans_translate(make: Callable[[], IommuDomain]) -> None:
-    """Lists of many shapes, mapped by `Paging`, translate byte for byte, and leave nothing."""
+    """Lists of many shapes, mapped by `Paging`, translate byte for byte, and leave nothing.
+
+    Those for which the aperture has no room are left out.
+    """
     random = Random(3)  # noqa: S311 - shapes, not secrets
     for _ in range(20):
         domain = make()
@@ -199,7 +214,11 @@ def plans_translate(make: Callable[[], IommuDomain]) -> None:
         whole = Phyr.from_chunks(chunks, granule=granule)
         start = random.randrange(whole.length)
         phyr = whole[start : random.randint(start, whole.length)]
-        with dma_map(phyr, Paging(domain), Direction.BIDIRECTIONAL) as mapping:
+        try:
+            mapping = dma_map(phyr, Paging(domain), Direction.BIDIRECTIONAL)
+        except IovaSpaceError:
+            continue
+        with mapping:
             dma = mapping.dma
             _expect(len(dma.chunks) == bool(phyr), f"{len(dma.chunks)} entries")
             positions = _positions(phyr)
@@ -218,15 +237,15 @@ def batches_do_what_calls_do(make: Callable[[], IommuDomain]) -> None:
     if batch is None:
         return
     granule = max(4096, _sizes(domain)[0])
-    if granule > 1 << 16:
+    iova = _room(domain, granule, 5)
+    if granule > 1 << 16 or iova is None:
         return
-    iova = _room(domain, granule, 64)
     phyr = Phyr.from_chunks([(9 * granule, 4 * granule), (granule, granule)], granule=granule)
     plan = plan_map(phyr, iova, domain.pgsize_bitmap)
     batch(plan, Prot.READ)
     for call in plan:
         other.map_pages(*call, Prot.READ)
-    for at in range(0, 6 * granule, granule // 2):
+    for at in range(0, 5 * granule, granule // 2):
         found, wanted = domain.iova_to_phys(iova + at), other.iova_to_phys(iova + at)
         _expect(found == wanted, f"a batch maps {iova + at:#x} to {found}, calls to {wanted}")
     failing = make()
@@ -245,6 +264,7 @@ DOMAIN_CHECKS: tuple[Callable[[Callable[[], IommuDomain]], None], ...] = (
     nothing_is_mapped_at_first,
     every_byte_translates,
     unmapping_removes_just_what_it_names,
+    part_of_a_larger_page_goes_alone_or_not_at_all,
     a_refused_call_maps_nothing,
     plans_translate,
     batches_do_what_calls_do,
@@ -291,49 +311,111 @@ def _samples(kind: str = "ram") -> list[Phyr]:
 _Translate = Callable[[_B, int], int | None]
 
 
-def lengths_agree(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
-    """A mapping is as long as its list, and has its granule."""
+def _mapped(
+    phyr: Phyr, backend: _B, direction: Direction = Direction.BIDIRECTIONAL
+) -> Mapping | None:
+    """Return a mapping, or None where the backend has no addresses left, as it may have few."""
+    try:
+        return dma_map(phyr, backend, direction)
+    except IovaSpaceError:
+        _expect(len(phyr) > 1, f"there is no room for {phyr!r}")
+        return None
+
+
+def _reaches(backend: _B, reach: _Translate[_B], mapping: Mapping, when: str) -> None:
+    """Check what the device sees through a mapping."""
+    phyr = mapping.phyr
+    for position in _positions(phyr):
+        found = reach(backend, mapping.dma[position])
+        _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}, {when}")
+
+
+def shapes_agree(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
+    """A mapping is as long as its list, and has its granule and its kind."""
     for phyr in _samples():
-        with dma_map(phyr, make(), Direction.TO_DEVICE) as mapping:
-            _expect(mapping.dma.length == phyr.length, f"{phyr!r} became {mapping.dma!r}")
-            _expect(mapping.dma.granule == phyr.granule, f"{phyr!r} became {mapping.dma!r}")
-            mapping.dma.validate()
+        mapping = _mapped(phyr, make(), Direction.TO_DEVICE)
+        if mapping:
+            with mapping:
+                _has_shape(mapping)
+
+
+def _has_shape(mapping: Mapping) -> None:
+    phyr, dma = mapping.phyr, mapping.dma
+    for name in ("length", "granule", "kind"):
+        here, there = getattr(phyr, name), getattr(dma, name)
+        _expect(here == there, f"{phyr!r} became {dma!r}, of another {name}")
+    dma.validate()
 
 
 def the_device_reaches_every_byte(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """What the device sees at each bus address is the byte of the list."""
+    """What the device sees at each bus address is the byte of the list, in every direction."""
     for phyr in _samples():
-        backend = make()
-        with dma_map(phyr, backend, Direction.BIDIRECTIONAL) as mapping:
-            for position in _positions(phyr):
-                found = reach(backend, mapping.dma[position])
-                _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}")
+        for direction in Direction:
+            backend = make()
+            mapping = _mapped(phyr, backend, direction)
+            if mapping:
+                with mapping:
+                    _reaches(backend, reach, mapping, f"mapped {direction.name}")
+
+
+def syncing_changes_no_address(make: Callable[[], _B], reach: _Translate[_B]) -> None:
+    """Between map and unmap, copies can be brought up to date any number of times."""
+    for phyr in _samples():
+        for direction in Direction:
+            backend = make()
+            mapping = _mapped(phyr, backend, direction)
+            if mapping:
+                with mapping:
+                    before = mapping.dma
+                    for sync in 2 * (mapping.sync_for_device, mapping.sync_for_cpu):
+                        sync()
+                    _expect(mapping.dma == before, f"{before!r} became {mapping.dma!r}")
+                    _reaches(backend, reach, mapping, "synced")
 
 
 def mappings_do_not_disturb_each_other(make: Callable[[], _B], reach: _Translate[_B]) -> None:
     """Many lists are mapped at a time, the same one twice among them."""
     backend = make()
-    phyrs = _samples() + _samples()
     with ExitStack() as stack:
-        mappings = [
-            stack.enter_context(dma_map(phyr, backend, Direction.BIDIRECTIONAL)) for phyr in phyrs
-        ]
+        mappings = []
+        for phyr in 2 * _samples():
+            # As many as there are addresses for.
+            with suppress(IovaSpaceError):
+                mapping = dma_map(phyr, backend, Direction.BIDIRECTIONAL)
+                mappings.append(stack.enter_context(mapping))
         # Every other goes first.
         for mapping in mappings[1::2] + mappings[::2]:
-            for phyr, other in zip(phyrs, mappings, strict=True):
-                for position in [] if other.unmapped else _positions(phyr)[:3]:
-                    found = reach(backend, other.dma[position])
-                    _expect(
-                        found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}"
-                    )
+            for other in mappings:
+                if not other.unmapped:
+                    _reaches(backend, reach, other, "beside others")
             mapping.unmap()
+
+
+def what_is_unmapped_is_gone(make: Callable[[], _B], reach: _Translate[_B]) -> None:
+    """After it is unmapped, a list is reached as little as through a new backend."""
+    for phyr in _samples():
+        backend, new = make(), make()
+        mapping = _mapped(phyr, backend)
+        if mapping:
+            with mapping:
+                dma_addrs = [mapping.dma[position] for position in _positions(phyr)]
+            for dma_addr in dma_addrs:
+                found, wanted = reach(backend, dma_addr), reach(new, dma_addr)
+                _expect(
+                    found == wanted,
+                    f"{dma_addr:#x}, unmapped from {phyr!r}, still leads to {found}",
+                )
 
 
 def what_is_unmapped_is_given_back(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
     """A list can be mapped any number of times, one after the other."""
     backend = make()
-    for _ in range(1000):
-        dma_map(_samples()[1], backend, Direction.FROM_DEVICE).unmap()
+    for turn in range(1000):
+        try:
+            dma_map(_samples()[1], backend, Direction.FROM_DEVICE).unmap()
+        except Exception as failure:
+            sentence = f"one byte can be mapped {turn} times, not once more"
+            raise ConformanceError(sentence) from failure
 
 
 def lists_of_mmio_are_mapped_or_refused(make: Callable[[], _B], reach: _Translate[_B]) -> None:
@@ -345,15 +427,16 @@ def lists_of_mmio_are_mapped_or_refused(make: Callable[[], _B], reach: _Translat
         except Exception:  # noqa: BLE001, S112 - a refusal is an answer, whatever it is
             continue
         with mapping:
-            for position in _positions(phyr):
-                found = reach(backend, mapping.dma[position])
-                _expect(found == phyr[position], f"byte {position:#x} of {phyr!r} is at {found}")
+            _has_shape(mapping)
+            _reaches(backend, reach, mapping, "a device's own")
 
 
 BACKEND_CHECKS = (
-    lengths_agree,
+    shapes_agree,
     the_device_reaches_every_byte,
+    syncing_changes_no_address,
     mappings_do_not_disturb_each_other,
+    what_is_unmapped_is_gone,
     what_is_unmapped_is_given_back,
     lists_of_mmio_are_mapped_or_refused,
 )
@@ -363,7 +446,8 @@ def check_backend(make: Callable[[], _B], reach: Callable[[_B, int], int | None]
     """Run all checks of a backend.
 
     Args:
-        make: Returns a new backend, with nothing mapped.
+        make: Returns a new backend, with nothing mapped. A small aperture makes it quick to find
+            that addresses are not given back.
         reach: Given that backend and a bus address, returns the physical address whose byte the
             device sees there; for a byte of a copy, that of the original.
 

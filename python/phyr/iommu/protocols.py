@@ -147,7 +147,9 @@ class IommuDomain(Protocol):
     def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
         """Unmap `pgcount` pages of `pgsize` bytes at `iova`. Does not fail.
 
-        They were mapped at this size, by one call or by several next to each other.
+        They were mapped at this size, by one call or by several next to each other. Whoever is
+        asked for part of a larger page all the same raises and unmaps nothing, or unmaps just that
+        part.
         """
         ...
 
