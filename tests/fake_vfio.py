@@ -108,7 +108,7 @@ class FakeKernel:
         """Plug in a device: 8 KiB of memory behind BAR 0, ports behind BAR 1."""
         folder = self.sys / "devices" / address
         config = bytearray(256)
-        config[:6] = b"\x36\x1b\x10\x00\x06\x04"
+        config[:6] = b"\x36\x1b\x10\x00\x02\x04"
         self._file(folder / "config", bytes(config))
         self._file(folder / "enable", b"0")
         self._file(folder / "reset", b"")
@@ -321,12 +321,13 @@ class FakeKernel:
         size, flags, number = struct.unpack("=III", argument)
         assert (size, flags) == (12, 0)
         self.ioas[number].ranges = self.ranges
+        self.ioas[number].granule = self.granule
 
     def _ioas_alloc(self, name: str, argument: bytearray) -> None:
         size, flags, _ = struct.unpack("=III", argument)
         assert (name, size, flags) == ("iommu", 12, 0)
         number = 10 + len(self.ioas)
-        self.ioas[number] = Space([(0, 2**64 - 1)], 4096)
+        self.ioas[number] = Space([(0, 2**64 - 1)], 1)
         struct.pack_into("=I", argument, 8, number)
 
     def _iova_ranges(self, _: str, argument: bytearray) -> None:
@@ -334,7 +335,7 @@ class FakeKernel:
         assert (size, reserved) == (32, 0)
         ranges = self.ioas[number].ranges
         struct.pack_into("=I", argument, 8, len(ranges))
-        struct.pack_into("=Q", argument, 24, self.granule)
+        struct.pack_into("=Q", argument, 24, self.ioas[number].granule)
         data = b"".join(struct.pack("=QQ", *each) for each in ranges[:room])
         ctypes.memmove(where, data, len(data))
         if len(ranges) > room:

@@ -88,6 +88,20 @@ def test_nothing_below_the_bindings_knows_of_python() -> None:
     assert found == []
 
 
+def test_nothing_below_the_devices_uses_them() -> None:
+    package = ROOT / "python" / "phyr"
+    devices = {"_uapi", "pci", "vfio", "iommufd"}
+    found = [
+        path.relative_to(package).as_posix()
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0].removesuffix(".py") not in devices
+        and re.search(
+            rf"^\s*(from|import) phyr\.({'|'.join(devices)})\b", path.read_text(), re.MULTILINE
+        )
+    ]
+    assert found == []
+
+
 def test_unsafe_stays_where_it_is_expected() -> None:
     found = {name_of(source) for source in SOURCES if re.search(r"\bunsafe\b", code_of(source))}
     assert sorted(found) == sorted(UNSAFE)

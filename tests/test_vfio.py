@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from termios import FIONREAD
 from typing import TypeAlias
 
 import pytest
@@ -22,7 +24,7 @@ from phyr import (
     pci,
 )
 from phyr._phyr import held
-from phyr._uapi import refused
+from phyr._uapi import Request, ioctl, refused, tell, write_file
 from phyr.iommu import Direction, DmaBackend, Owner, Prot, dma_map
 from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN
@@ -597,3 +599,25 @@ def test_an_error_without_a_number_is_still_one() -> None:
     assert error.errno == errno.EIO
     assert isinstance(error, OSError)
     assert os.strerror(error.errno) in str(error)
+
+
+# What stands behind the requests when no test does.
+
+
+def test_a_request_reaches_the_kernel_and_its_reply_comes_back() -> None:
+    read, write = os.pipe()
+    try:
+        os.write(write, b"mail")
+        waiting = bytearray(4)
+        assert ioctl(read, FIONREAD, waiting) == 0
+        assert int.from_bytes(waiting, sys.byteorder) == 4
+        with pytest.raises(VfioError, match="VFIO_DEVICE_RESET: Inappropriate ioctl"):
+            tell(read, Request("VFIO_DEVICE_RESET", 0x3B6F))
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_file_of_sysfs_is_written(tmp_path: Path) -> None:
+    write_file(tmp_path / "enable", "1")
+    assert (tmp_path / "enable").read_text() == "1"

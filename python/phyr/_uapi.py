@@ -74,11 +74,15 @@ _HINTS = {
 }
 
 
+# Numbers that are written in hexadecimal.
+_BYTES = ("iova", "length", "offset", "uaddr")
+
+
 def refused(failure: OSError, name: str, **numbers: object) -> VfioError:
     """Return what to raise for a request that the kernel refused, with its numbers."""
     number = failure.errno or errno.EIO
     said = "".join(
-        f", {key} {value:#x}" if isinstance(value, int) else f", {key} {value}"
+        f", {key} {value:#x}" if key in _BYTES else f", {key} {value}"
         for key, value in numbers.items()
     )
     hint = _HINTS.get((name, number))

@@ -9,6 +9,7 @@ with ``CONFIG_IOMMUFD`` and ``CONFIG_VFIO_DEVICE_CDEV``.
 import errno
 from array import array
 from contextlib import ExitStack
+from mmap import PAGESIZE
 from struct import Struct
 from typing import ClassVar
 
@@ -85,6 +86,8 @@ class Ioas(AddressSpace):
                 _, count, _, _, granule = _IOVA_RANGES.fields.unpack_from(argument, 4)
                 numbers = pairs[: 2 * count]
                 ranges = list(zip(numbers[::2], numbers[1::2], strict=True))
+                # Without a device any byte will do; with one, pages will be needed.
+                granule = max(granule, PAGESIZE)
                 return granule | _LARGE & -granule, ranges
 
     def _attach(self, function: Function) -> Device:
@@ -101,14 +104,15 @@ class Ioas(AddressSpace):
             stack.pop_all()
         return open_device(function.address, fd)
 
-    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
+    def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
         flags = _FIXED
         flags |= _READABLE if prot & Prot.READ else 0
         flags |= _WRITEABLE if prot & Prot.WRITE else 0
-        undo = _IOAS_UNMAP.pack(self._ioas, iova, length)
         numbers = {"uaddr": uaddr, "length": length, "iova": iova}
         ask(self._fd, _IOAS_MAP, flags, self._ioas, 0, uaddr, length, iova, **numbers)
-        return undo
+
+    def _undoing(self, iova: int, length: int) -> bytearray:
+        return _IOAS_UNMAP.pack(self._ioas, iova, length)
 
     def _undo(self, request: bytearray) -> None:
         _uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)

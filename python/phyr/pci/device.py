@@ -179,16 +179,19 @@ class Device:
         """Forbid DMA, and let go of all of it. Closing again does nothing.
 
         Raises:
-            BufferError: A part of a region's view is still about; all else is closed.
+            BufferError: A part of a region's view is still about. All else is closed, but the
+                function stays in use until that part is gone and `close` is called again.
         """
-        if self.closed:
-            return
-        self.closed = True
-        del OPEN[self.address]
-        with self._stack:
+        try:
+            if not self.closed:
+                self.closed = True
+                self._quiet()
             for region in self._regions.values():
-                self._stack.callback(region.close)
-            self._stack.callback(self._quiet)
+                region.close()
+        finally:
+            self._stack.close()
+        if OPEN.get(self.address) is self:
+            del OPEN[self.address]
 
     def _quiet(self) -> None:
         """Forbid DMA, unless it was pulled out."""

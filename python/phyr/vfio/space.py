@@ -84,12 +84,16 @@ class AddressSpace(ABC):
         """Open a device that lives in this address space."""
 
     @abstractmethod
-    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
-        """Map, and return the request that undoes it."""
+    def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
+        """Make the request that maps."""
+
+    @abstractmethod
+    def _undoing(self, iova: int, length: int) -> bytearray:
+        """Return the request that unmaps."""
 
     @abstractmethod
     def _undo(self, request: bytearray) -> None:
-        """Make the request that undoes a mapping."""
+        """Make the request that unmaps."""
 
     def open(self, function: Function | str) -> Device:
         """Open a device that finds memory where this backend maps it.
@@ -153,16 +157,14 @@ class AddressSpace(ABC):
             length = (head + phyr.length + granule - 1) & -granule
             align, residue = alignment(phyr, self._pgsize_bitmap)
             last = phyr.granule * 2**52 - 1
-            iova = self._place(length, align, residue - head, last)
-            try:
+            with ExitStack() as undo:
+                iova = self._place(length, align, residue - head, last, undo)
                 builder = Builder(phyr.granule)
                 builder.append(iova + head, phyr.length)
                 dma = builder.finish()
                 self._mapped[id(dma)] = (dma, iova)
-                self._grant(uaddr - head, length, iova, Prot.of(direction, "ram"))
-            except BaseException:
-                self._mapped.pop(id(dma), None)
-                raise
+                undo.callback(self._mapped.pop, id(dma))
+                self._grant(uaddr - head, length, iova, Prot.of(direction, "ram"), undo)
             return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
@@ -206,8 +208,9 @@ class AddressSpace(ABC):
                 )
             # Large pages lie at the same place modulo their size in both kinds of address.
             fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
-            iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP)
-            self._grant(uaddr, length, iova, prot)
+            with ExitStack() as undo:
+                iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
+                self._grant(uaddr, length, iova, prot, undo)
             return iova
 
     def unmap_user(self, iova: int) -> None:
@@ -241,28 +244,36 @@ class AddressSpace(ABC):
         if not right:
             raise refused(OSError(number, ""), name, **numbers)
 
-    def _place(self, length: int, align: int, residue: int, last: int) -> int:
+    def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
         """Return a free window, less well aligned than asked for if need be."""
         granule = self._granule()
         last = min(last, self.dma_mask)
         while True:
             try:
-                return self._iovas.alloc(length, align=align, residue=residue % align, last=last)
+                iova = self._iovas.alloc(length, align=align, residue=residue % align, last=last)
             except IovaSpaceError:
                 if align <= granule:
                     raise
+            else:
+                undo.callback(self._iovas.free, iova)
+                return iova
             # The next smaller page size.
             align = max(granule, 1 << (self._pgsize_bitmap & (align - 1)).bit_length() - 1)
 
-    def _grant(self, uaddr: int, length: int, iova: int, prot: int) -> None:
-        """Ask for a window that is placed; it is free again if the kernel refuses."""
+    def _grant(self, uaddr: int, length: int, iova: int, prot: int, undo: ExitStack) -> None:
+        """Ask for a window that is placed; if that succeeds, nothing is undone."""
+        window = _Window(length, self._undoing(iova, length))
+        self._windows[iova] = window
+        undo.callback(self._windows.pop, iova)
         try:
-            undo = self._request(uaddr, length, iova, prot)
+            self._ask(uaddr, length, iova, prot)
+            self.requests += 1
         except BaseException:
-            self._iovas.free(iova)
+            # An interrupt may have come after the kernel was done.
+            with suppress(OSError):
+                self._undo(window.undo)
             raise
-        self.requests += 1
-        self._windows[iova] = _Window(length, undo)
+        undo.pop_all()
 
     def close(self) -> None:
         """Close the devices, take all mappings away, close all of it. Again does nothing.

@@ -87,8 +87,7 @@ class Type1(AddressSpace):
     def _attach(self, function: Function) -> Device:
         return self._container.open(function)
 
-    def _request(self, uaddr: int, length: int, iova: int, prot: int) -> bytearray:
-        undo = _UNMAP_DMA.pack(0, iova, length)
+    def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
         numbers = {"uaddr": uaddr, "length": length, "iova": iova}
         try:
             ask(self._container.fd, _MAP_DMA, prot & _ACCESS, uaddr, iova, length, **numbers)
@@ -99,10 +98,13 @@ class Type1(AddressSpace):
                 f"the container takes no more than its {self._entry_limit} mappings "
                 "(dma_entry_limit of the module vfio_iommu_type1)",
                 limit=self._entry_limit,
-                mapped=len(self._windows),
+                # That which is asked for is among them already.
+                mapped=len(self._windows) - 1,
                 **numbers,
             ) from failure
-        return undo
+
+    def _undoing(self, iova: int, length: int) -> bytearray:
+        return _UNMAP_DMA.pack(0, iova, length)
 
     def _undo(self, request: bytearray) -> None:
         try:
