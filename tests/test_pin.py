@@ -26,7 +26,8 @@ from live import PAGE, linux, python, shown
 from pages import HUGE, addresses, frames, huge_pages, pinned_bytes, private, status, where
 from phyr import PinError, _hold, _phyr, _pinners, _refusals, pagemap, pinning
 from phyr._phyr import Ring
-from phyr.iommu import Direct, Direction, Prot, dma_map
+from phyr.iommu import Direct, Direction, Paging, Prot, dma_map
+from phyr.testing import TableDomain
 
 MADV_COLLAPSE = 25
 
@@ -130,6 +131,47 @@ def test_huge_pages_of_hugetlbfs_are_pinned_as_one_chunk_each() -> None:
         with memoryview(area)[100 : HUGE + 200] as view, phyr.pin(view) as pinned:
             check(pinned, view)
         area.close()
+
+
+@shown
+@uring
+def test_a_file_of_huge_pages_is_pinned() -> None:
+    with huge_pages(2):
+        file = os.memfd_create("huge", 0x4 | 21 << 26)  # MFD_HUGETLB of 2 MiB
+        os.ftruncate(file, 2 * HUGE)
+        area = mmap.mmap(file, 2 * HUGE)
+        os.close(file)
+        with phyr.pin(area) as pinned:
+            check(pinned, area)
+            assert all(chunk.paddr % HUGE == 0 for chunk in pinned.phyr.chunks)
+        area.close()
+
+
+@shown
+@uring
+@pytest.mark.filterwarnings("ignore:asked for thp")
+def test_transparent_huge_pages_are_pinned() -> None:
+    with phyr.alloc(5 * HUGE + 7, huge="thp") as buffer, phyr.pin(buffer) as pinned:
+        check(pinned, buffer)
+        if buffer.huge_length > 5 * HUGE:
+            assert len(pinned.phyr.chunks) <= 6
+
+
+@shown
+@uring
+def test_a_pinned_buffer_is_mapped_through_an_io_page_table() -> None:
+    buffer = bytearray(64 * PAGE)
+    domain = TableDomain()
+    with phyr.pin(buffer) as pinned:
+        part = pinned.phyr[100:-100]
+        with dma_map(part, Paging(domain), Direction.FROM_DEVICE) as mapping:
+            assert len(mapping.dma.chunks) == 1
+            iova = mapping.dma[0]
+            firsts = addresses(*where(memoryview(buffer)[100:-100]))
+            assert domain.iova_to_phys(iova) == firsts[0]
+            assert domain.iova_to_phys(iova + len(part) - 1) == firsts[-1]
+            with pytest.raises(PinError, match="1 mapping"):
+                pinned.unpin()
 
 
 @shown

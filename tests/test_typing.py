@@ -23,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_there_are_cases() -> None:
-    assert [case.stem for case in CASES] == ["building", "lists", "mistakes"]
+    assert [case.stem for case in CASES] == ["building", "lists", "mistakes", "pinning"]
 
 
 def test_mypy_has_no_complaint(report: list[str]) -> None:
