@@ -244,6 +244,7 @@ class Mapping:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 
+@disjoint_base
 class Owed:
     def __new__(
         cls, phyr: Phyr, backend: DmaBackend, direction: Direction, owner: Owner | None

@@ -48,9 +48,9 @@ mod _phyr {
         from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
     };
     #[pymodule_export]
-    use super::held::held;
-    #[pymodule_export]
     use super::desc_requests::{ioas_maps, map_requests, vfio_maps};
+    #[pymodule_export]
+    use super::held::held;
     #[pymodule_export]
     use super::loan::PyLoan;
     #[pymodule_export]
