@@ -1,11 +1,15 @@
 """Profiles of hypothesis, and what pytest is not to collect."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 # Checked by mypy, not run: see test_typing.py; and run in a guest: see test_guest.py.
 collect_ignore = ["typing", "vm"]
+
+# A job in the background starts with the signal ignored, which its children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a shared machine is late now and then, and that is no failure.
 settings.register_profile(

@@ -171,8 +171,6 @@ import _thread, signal, threading, time
 from itertools import count, repeat
 from phyr import Builder
 
-# A job in the background starts with the signal ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 builder = Builder(kind="mmio")
 builder.extend_pfns([5])
 threading.Timer(0.2, _thread.interrupt_main).start()
