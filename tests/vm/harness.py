@@ -26,6 +26,8 @@ KINDS = ("intel", "amd", "none")
 NVME = "0000:00:04.0"
 EDU = "0000:00:05.0"
 PAGE = 4096
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_MAP_HUGETLB = 0x40000
 
 
 class Skip(Exception):  # noqa: N818 - no error
@@ -101,7 +103,7 @@ def uaddr_of(buffer: mmap.mmap) -> int:
 
 def scattered(length: int, seed: int = 1) -> mmap.mmap:
     """Return a buffer of 4 KiB pages, touched in random order and so scattered."""
-    buffer = mmap.mmap(-1, length)
+    buffer = mmap.mmap(-1, length, flags=PRIVATE)
     buffer.madvise(mmap.MADV_NOHUGEPAGE)
     pages = list(range(0, length, PAGE))
     random.Random(seed).shuffle(pages)  # noqa: S311
@@ -110,13 +112,9 @@ def scattered(length: int, seed: int = 1) -> mmap.mmap:
     return buffer
 
 
-_MAP_HUGETLB = 0x40000
-
-
 def huge(count: int) -> mmap.mmap:
     """Return a buffer of so many 2 MiB pages, set aside at boot."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_HUGETLB
-    buffer = mmap.mmap(-1, count << 21, flags=flags)
+    buffer = mmap.mmap(-1, count << 21, flags=PRIVATE | _MAP_HUGETLB)
     for position in range(0, len(buffer), 1 << 21):
         buffer[position] = 1
     return buffer
