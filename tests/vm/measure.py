@@ -8,6 +8,7 @@ Emulated, and so 15 to 40 times as slow as a real machine: compare the rows, not
 import mmap
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import phyr
 from guest_pin import aligned
@@ -57,7 +58,7 @@ def measure(name: str, backend: Backend, buffer: memoryview) -> None:
         mapping.unmap()
         mark()
         chunks = len(pinned.phyr.chunks)
-    pin, to, back = (f"{(b - a) * 1e3:9.1f}" for a, b in zip(marks, marks[1:], strict=False))
+    pin, to, back = (f"{(b - a) * 1e3:9.1f}" for a, b in pairwise(marks))
     requests = getattr(backend, "requests", 0)
     print(
         f"{name:12} {type(backend).__name__:8} {chunks:7} {requests:4} {pin} {to} {back}",
@@ -67,7 +68,7 @@ def measure(name: str, backend: Backend, buffer: memoryview) -> None:
 
 def main() -> None:
     print("pages        backend   chunks reqs    pin ms    map ms  unmap ms")
-    makers = [noiommu] if kind() == "none" else [Type1, iommufd]
+    makers: list[Callable[[], Backend]] = [noiommu] if kind() == "none" else [Type1, iommufd]
     for name, make_buffer in BUFFERS.items():
         buffer = make_buffer()
         for make in makers:
