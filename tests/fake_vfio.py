@@ -73,6 +73,9 @@ class FakeKernel:
         self.mappable = True
         self.space: Space | None = None
         self.ioas: dict[int, Space] = {}
+        # The open file that each of them belongs to.
+        self.owners: dict[int, int] = {}
+        self.asked = -1
         self.members: set[str] = set()
         self.bound: dict[str, str] = {}
         self.attached: list[int] = []
@@ -208,8 +211,9 @@ class FakeKernel:
         if name.startswith("vfio/") and not self.members:
             # The last group leaves: the container has no page table any more.
             self.space = None
-        if name == "iommu":
-            self.ioas.clear()
+        for number, owner in list(self.owners.items()):
+            if owner == fd:
+                del self.owners[number], self.ioas[number]
 
     # Requests
 
@@ -234,6 +238,7 @@ class FakeKernel:
             0x85: self._ioas_map,
             0x86: self._ioas_unmap,
         }
+        self.asked = fd
         return handlers[number & 0xFF](self._name(fd), argument) or 0
 
     def _check_extension(self, name: str, model: int) -> int:
@@ -326,7 +331,8 @@ class FakeKernel:
     def _ioas_alloc(self, name: str, argument: bytearray) -> None:
         size, flags, _ = struct.unpack("=III", argument)
         assert (name, size, flags) == ("iommu", 12, 0)
-        number = 10 + len(self.ioas)
+        number = max(self.ioas, default=9) + 1
+        self.owners[number] = self.asked
         self.ioas[number] = Space([(0, 2**64 - 1)], 1)
         struct.pack_into("=I", argument, 8, number)
 

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from termios import FIONREAD
 from typing import TypeAlias
@@ -28,6 +29,7 @@ from phyr._uapi import Request, ioctl, refused, tell, write_file
 from phyr.iommu import Direction, DmaBackend, Owner, Prot, dma_map
 from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN
+from phyr.testing import check_backend
 from phyr.vfio import NoIommu, Type1
 
 ONE, TWO = "0000:00:04.0", "0000:00:05.0"
@@ -621,3 +623,49 @@ def test_a_request_reaches_the_kernel_and_its_reply_comes_back() -> None:
 def test_a_file_of_sysfs_is_written(tmp_path: Path) -> None:
     write_file(tmp_path / "enable", "1")
     assert (tmp_path / "enable").read_text() == "1"
+
+
+# The rules of all backends.
+
+
+class OnUserMemory:
+    """An address space for lists of any memory: each gets user addresses of its own."""
+
+    def __init__(self, backend: Ioas) -> None:
+        self.backend = backend
+        self.lists: list[tuple[int, Phyr]] = []
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        uaddr = UADDR + (len(self.lists) << 32) + (phyr[0] % PAGE if phyr else 0)
+        self.lists.append((uaddr, phyr))
+        return self.backend.map(held(phyr, None, uaddr), direction)
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        self.backend.unmap(dma, direction)
+
+    def seen(self, dma_addr: int, maps: dict[int, tuple[int, int, int]]) -> int | None:
+        """Return the physical address behind a bus address."""
+        for iova, (uaddr, length, _) in maps.items():
+            if iova <= dma_addr < iova + length:
+                there = uaddr + dma_addr - iova
+                for start, phyr in self.lists:
+                    if start <= there < start + phyr.length:
+                        return phyr[there - start]
+        return None
+
+
+def test_the_rules_of_backends_are_kept(kernel: FakeKernel) -> None:
+    kernel.ranges = [(0x1000, 0x4F_FFFF), (0x60_0000, 0x8F_FFFF)]
+    with ExitStack() as stack:
+
+        def new() -> OnUserMemory:
+            address = f"0001:{len(kernel.groups):02x}:00.0"
+            kernel.add(address, 100 + len(kernel.groups), "vfio-pci")
+            backend = stack.enter_context(Ioas())
+            backend.open(address)
+            return OnUserMemory(backend)
+
+        def reach(mapper: OnUserMemory, dma_addr: int) -> int | None:
+            return mapper.seen(dma_addr, kernel.ioas[mapper.backend.number].maps)
+
+        check_backend(new, reach)

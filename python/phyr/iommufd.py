@@ -66,7 +66,8 @@ class Ioas(AddressSpace):
         with ExitStack() as stack:
             self._fd = _uapi.open_file(_uapi.DEV / "iommu")
             stack.callback(_uapi.close, self._fd)
-            _, self._ioas = ask(self._fd, _IOAS_ALLOC, 0, 0)
+            _, self.number = ask(self._fd, _IOAS_ALLOC, 0, 0)
+            """The kernel's number of it."""
             self._renew()
             self._stack.push(stack.pop_all())
 
@@ -74,13 +75,13 @@ class Ioas(AddressSpace):
         room = 16
         while True:
             pairs = array("Q", bytes(16 * room))
-            argument = _IOVA_RANGES.pack(self._ioas, room, 0, pairs.buffer_info()[0], 0)
+            argument = _IOVA_RANGES.pack(self.number, room, 0, pairs.buffer_info()[0], 0)
             try:
                 _uapi.ioctl(self._fd, _IOVA_RANGES.number, argument)
             except OSError as failure:
                 _, count, *_ = _IOVA_RANGES.fields.unpack_from(argument, 4)
                 if failure.errno != errno.EMSGSIZE or count <= room:
-                    raise refused(failure, _IOVA_RANGES.name, ioas=self._ioas) from None
+                    raise refused(failure, _IOVA_RANGES.name, ioas=self.number) from None
                 room = count
             else:
                 _, count, _, _, granule = _IOVA_RANGES.fields.unpack_from(argument, 4)
@@ -100,7 +101,7 @@ class Ioas(AddressSpace):
             fd = _uapi.open_file(path, address=function.address)
             stack.callback(_uapi.close, fd)
             ask(fd, _BIND, 0, self._fd, 0, address=function.address)
-            ask(fd, _ATTACH, 0, self._ioas, address=function.address)
+            ask(fd, _ATTACH, 0, self.number, address=function.address)
             stack.pop_all()
         return open_device(function.address, fd)
 
@@ -109,10 +110,10 @@ class Ioas(AddressSpace):
         flags |= _READABLE if prot & Prot.READ else 0
         flags |= _WRITEABLE if prot & Prot.WRITE else 0
         numbers = {"uaddr": uaddr, "length": length, "iova": iova}
-        ask(self._fd, _IOAS_MAP, flags, self._ioas, 0, uaddr, length, iova, **numbers)
+        ask(self._fd, _IOAS_MAP, flags, self.number, 0, uaddr, length, iova, **numbers)
 
     def _undoing(self, iova: int, length: int) -> bytearray:
-        return _IOAS_UNMAP.pack(self._ioas, iova, length)
+        return _IOAS_UNMAP.pack(self.number, iova, length)
 
     def _undo(self, request: bytearray) -> None:
         _uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)

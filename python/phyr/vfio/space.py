@@ -159,7 +159,7 @@ class AddressSpace(ABC):
             last = phyr.granule * 2**52 - 1
             with ExitStack() as undo:
                 iova = self._place(length, align, residue - head, last, undo)
-                builder = Builder(phyr.granule)
+                builder = Builder(phyr.granule, phyr.kind)
                 builder.append(iova + head, phyr.length)
                 dma = builder.finish()
                 self._mapped[id(dma)] = (dma, iova)
