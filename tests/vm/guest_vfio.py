@@ -502,6 +502,16 @@ def iommufd_memory_may_be_mapped_before_a_device() -> None:
     assert buffer[PAGE : PAGE + 4] == b"mail"
 
 
+@checks.on("intel")
+def the_documents_example_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "real-devices.md").read_text()
+    blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    (block,) = [block for block in blocks if "pci.bound" in block]
+    names = {"phyr": phyr, "buffer": scattered(64 << 10)}
+    exec(block, names)  # noqa: S102 - our own document
+    assert pci.Function(NVME).driver == "nvme"
+
+
 @checks.on("intel", "amd")
 def two_devices_share_one_backend() -> None:
     for backend in (Type1(), Ioas()):
