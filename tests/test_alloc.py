@@ -28,6 +28,11 @@ transparent = pytest.mark.skipif(
     not THP.exists() or "[never]" in THP.read_text(), reason="transparent huge pages are off"
 )
 
+known_machine = pytest.mark.skipif(
+    os.uname().machine not in _mapping._MBIND,  # noqa: SLF001
+    reason="the number of mbind() is not known here",
+)
+
 
 def is_present(uaddr: int, length: int) -> bool:
     """Tell whether every page of a stretch is there."""
@@ -217,6 +222,7 @@ def test_memory_that_got_no_huge_page_is_not_called_huge(monkeypatch: pytest.Mon
 
 
 @shown
+@known_machine
 def test_memory_of_a_node_comes_from_it() -> None:
     nodes = Path("/sys/devices/system/node/has_memory")
     if not nodes.exists():
@@ -228,6 +234,7 @@ def test_memory_of_a_node_comes_from_it() -> None:
         assert f"N{node}=3" in line
 
 
+@known_machine
 @pytest.mark.parametrize("node", [-1, 1023, 1024, 1 << 70])
 @pytest.mark.parametrize("huge", [None, "thp"])
 def test_a_node_that_is_not_there_is_refused(node: int, huge: Huge) -> None:
@@ -236,12 +243,22 @@ def test_a_node_that_is_not_there_is_refused(node: int, huge: Huge) -> None:
     assert caught.value.node == node
 
 
+@known_machine
 def test_a_node_is_refused_where_nodes_are_unknown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_mapping, "_SYS", tmp_path)
     with pytest.raises(RangeError, match="those with: unknown"):
         phyr.alloc(PAGE, node=1023)
+
+
+def test_a_node_is_refused_on_machines_whose_calls_are_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_mapping, "_MBIND", {})
+    with pytest.raises(phyr.PhyrError, match="the call is not known on") as caught:
+        phyr.alloc(PAGE, node=0)
+    assert caught.value.node == 0
 
 
 # What is refused

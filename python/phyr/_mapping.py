@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import sys
 from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,8 @@ _MAP_HUGE_SHIFT = 26
 _MADV_POPULATE_WRITE = 23
 _MPOL_BIND = 2
 _NODES = 1024
-_MBIND = {"x86_64": 237}.get(os.uname().machine if hasattr(os, "uname") else "", 235)
+# The number of the call in 64-bit programs; it differs elsewhere.
+_MBIND = {"x86_64": 237, "aarch64": 235, "riscv64": 235}
 
 PIECE = 256 << 20
 """Bytes populated at a time: signals are seen to in between."""
@@ -169,10 +171,14 @@ def _bind(uaddr: int, length: int, node: int) -> None:
     """
     from phyr._libc import call  # noqa: PLC0415 - see above
 
+    machine = os.uname().machine
+    if machine not in _MBIND or sys.maxsize < 1 << 32:
+        text = f"memory cannot be bound to node {node}: the call is not known on {machine}"
+        raise PhyrError(text, node=node)
     try:
         mask = (1 << node).to_bytes(_NODES // 8, "little")
         with Loan(mask) as (nodes, _):
-            call("syscall", _MBIND, uaddr, length, _MPOL_BIND, nodes, _NODES + 1, 0)
+            call("syscall", _MBIND[machine], uaddr, length, _MPOL_BIND, nodes, _NODES + 1, 0)
     except (OSError, OverflowError, ValueError) as error:
         try:
             known = (_SYS / "devices/system/node/has_memory").read_text().strip()
