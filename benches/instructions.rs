@@ -7,11 +7,12 @@
 //!                                                with its nanoseconds
 //! ```
 //!
-//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal` and `hash`, and
-//! `fill_F` and `plain_F`, which write the descriptors of format F (`sg`, `bvec`, `phys_vec`, `prp`,
-//! `sgl`, `mtt`) from a list and from an array of pairs. The answer ends with the number of
-//! operations' parts: pages for building, positions for seeking, records for descriptors, entries
-//! for the rest. Anything else than four arguments is a smoke test: all of them, once.
+//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
+//! `map_plan`, each turn in a new domain, and `fill_F` and `plain_F`, which write the descriptors of
+//! format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an array of pairs.
+//! The answer ends with the number of operations' parts: pages for building, positions for seeking,
+//! records for descriptors, entries for the rest. Anything else than four arguments is a smoke test:
+//! all of them, once.
 
 mod common;
 
@@ -25,10 +26,17 @@ use common::baselines::Sums;
 use common::plain::{Format, formats, merge};
 use common::workloads::Workload;
 use phyr::desc::Place;
-use phyr::{Builder, Phyr};
+use phyr::sim::{DomainOptions, Memory, SimDomain};
+use phyr::{Builder, MapCall, PageSizes, Phyr, Plan, Prot};
 
 /// Positions a turn of seeking.
 const SEEKS: usize = 1 << 10;
+
+/// Where a window is: a multiple of 1 GiB.
+const IOVA: u64 = 1 << 40;
+
+const OPERATIONS: [&str; 9] =
+    ["build_pages", "build_pfns", "fold", "for", "seek", "equal", "hash", "plan", "map_plan"];
 
 /// A turn, and the number of parts it has.
 type Operation = (Box<dyn FnMut() -> u64>, u64);
@@ -36,7 +44,7 @@ type Operation = (Box<dyn FnMut() -> u64>, u64);
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
     let Some((operation, workload, nr_pages, turns)) = parse(&arguments) else {
-        for name in ["build_pages", "build_pfns", "fold", "for", "seek", "equal", "hash"] {
+        for name in OPERATIONS {
             operation(name, Workload::Geo8, 1 << 10).0();
         }
         for format in ["sg", "bvec", "phys_vec", "prp", "sgl", "mtt"] {
@@ -104,6 +112,14 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let hasher = RandomState::new();
             (Box::new(move || timed(|| hasher.hash_one(&phyr))), nr_chunks)
         }
+        "plan" => {
+            let mix = |all, call: MapCall| all ^ call.iova ^ call.paddr ^ call.pgcount;
+            (Box::new(move || timed(|| plan(&phyr).fold(0, mix))), nr_chunks)
+        }
+        "map_plan" => {
+            let mut memory = Memory::new(1 << 40).expect("a size of memory");
+            (Box::new(move || map_plan(&mut memory, &phyr)), nr_chunks)
+        }
         _ => describe(name, &pages, &phyr),
     }
 }
@@ -141,6 +157,17 @@ fn each(phyr: &Phyr) -> Sums {
         sums = sums.add(chunk.paddr, chunk.length);
     }
     sums
+}
+
+fn plan(phyr: &Phyr) -> Plan<'_> {
+    let sizes = PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).expect("sizes");
+    Plan::new(phyr, IOVA, sizes).expect("a window below 2^64")
+}
+
+fn map_plan(memory: &mut Memory, phyr: &Phyr) -> u64 {
+    let mut domain = SimDomain::new(memory, &DomainOptions::default()).expect("room for a root");
+    // The tables stay where they are.
+    timed(|| domain.map_plan(memory, plan(phyr), Prot::READ).expect("nothing is mapped"))
 }
 
 fn seek(phyr: &Phyr, positions: &[u64]) -> u64 {

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::iter::{Chunk, Chunks};
 use crate::pgsize::PageSizes;
 use crate::phyr::Phyr;
+use crate::wide::{self, Wide};
 
 /// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,6 +155,70 @@ impl<'a> Plan<'a> {
     pub fn unmaps(self) -> Unmaps<'a> {
         Unmaps { plan: self, held: None }
     }
+    /// As `fold`, with single pages by the block.
+    #[inline(always)]
+    pub(crate) fn fold_parts<A>(self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
+        let Self { mut chunks, sizes, mut rest } = self;
+        let granule = sizes.granule();
+        let (low, lg2) = (granule - 1, granule.trailing_zeros());
+        // Below the second smallest size, or out of step with it, a rest is a single call.
+        let second = sizes.above(granule).unwrap_or(u64::MAX);
+        let second_low = second - 1;
+        let mut acc = start;
+        // By the block, so that `f` is called in few places and can become part of the loops. What
+        // is left of a chunk is the first block.
+        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
+        let mut count = if rest.left > 0 { 1 } else { chunks.read(&mut block) };
+        while count > 0 {
+            let ready = &block[..count];
+            if wide::run(AreAllPages { chunks: ready, granule }) {
+                // Single pages throughout, as memory in pieces has them.
+                acc = f(acc, Part::Pages(rest.iova, ready));
+                rest.iova = rest.iova.wrapping_add(granule * count as u64);
+            } else {
+                for &chunk in ready {
+                    rest.begin(chunk, low);
+                    while rest.left > 0 {
+                        let Rest { iova, paddr, left } = rest;
+                        let fit = if left < second || (iova ^ paddr) & second_low != 0 {
+                            (granule, left >> lg2)
+                        } else {
+                            fit_of_many(sizes, iova, paddr, left)
+                        };
+                        acc = f(acc, Part::Call(rest.call(fit)));
+                    }
+                }
+            }
+            count = chunks.read(&mut block);
+        }
+        acc
+    }
+}
+
+/// Whether chunks are all single, whole pages.
+struct AreAllPages<'a> {
+    chunks: &'a [Chunk],
+    granule: u64,
+}
+
+impl Wide for AreAllPages<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { chunks, granule } = self;
+        let odd =
+            |odd, chunk: &Chunk| odd | (chunk.length ^ granule) | (chunk.paddr & (granule - 1));
+        chunks.iter().fold(0, odd) == 0
+    }
+}
+
+/// What a walk of a plan comes upon.
+pub(crate) enum Part<'a> {
+    /// A call.
+    Call(MapCall),
+    /// From this I/O virtual address on, chunks of just the smallest page: a call for each.
+    Pages(u64, &'a [Chunk]),
 }
 
 impl Rest {
@@ -219,44 +284,17 @@ impl Iterator for Plan<'_> {
     }
 
     fn fold<A, F: FnMut(A, MapCall) -> A>(self, start: A, mut f: F) -> A {
-        let Self { mut chunks, sizes, mut rest } = self;
-        let granule = sizes.granule();
-        let (low, lg2) = (granule - 1, granule.trailing_zeros());
-        // Below the second smallest size, or out of step with it, a rest is a single call.
-        let second = sizes.above(granule).unwrap_or(u64::MAX);
-        let second_low = second - 1;
-        let mut acc = start;
-        // By the block, so that `f` is called in few places and can become part of the loops. What
-        // is left of a chunk is the first block.
-        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
-        let mut count = if rest.left > 0 { 1 } else { chunks.read(&mut block) };
-        while count > 0 {
-            let ready = &block[..count];
-            let odd = |odd, chunk: &Chunk| odd | (chunk.length ^ granule) | (chunk.paddr & low);
-            if ready.iter().fold(0, odd) == 0 {
-                // Single pages throughout, as memory in pieces has them.
-                for &Chunk { paddr, .. } in ready {
-                    let call = MapCall { iova: rest.iova, paddr, pgsize: granule, pgcount: 1 };
-                    acc = f(acc, call);
-                    rest.iova = rest.iova.wrapping_add(granule);
+        let pgsize = self.sizes.granule();
+        self.fold_parts(start, |mut acc, part| match part {
+            Part::Call(call) => f(acc, call),
+            Part::Pages(mut iova, chunks) => {
+                for &Chunk { paddr, .. } in chunks {
+                    acc = f(acc, MapCall { iova, paddr, pgsize, pgcount: 1 });
+                    iova = iova.wrapping_add(pgsize);
                 }
-            } else {
-                for &chunk in ready {
-                    rest.begin(chunk, low);
-                    while rest.left > 0 {
-                        let Rest { iova, paddr, left } = rest;
-                        let fit = if left < second || (iova ^ paddr) & second_low != 0 {
-                            (granule, left >> lg2)
-                        } else {
-                            fit_of_many(sizes, iova, paddr, left)
-                        };
-                        acc = f(acc, rest.call(fit));
-                    }
-                }
+                acc
             }
-            count = chunks.read(&mut block);
-        }
-        acc
+        })
     }
 }
 

@@ -86,6 +86,59 @@ proptest! {
     }
 
     #[test]
+    fn a_plan_maps_as_its_calls_do_one_by_one(
+        pieces in prop::collection::vec((0..1_u64 << 20, prop_oneof![4 => Just(1), 1 => 1..900_u64]), 1..400),
+        far in prop::option::weighted(0.1, (0..400_usize, 50..64_u32)),
+        taken in prop::option::weighted(0.3, 0..500_u64),
+        reserved in prop::option::weighted(0.2, 0..500_u64),
+        start in 0..1100_u64,
+        tables in 4..100_u64,
+    ) {
+        let mut builder = Builder::new();
+        for (number, &(pfn, pages)) in pieces.iter().enumerate() {
+            let high = far.filter(|&(at, _)| at == number).map_or(0_u64, |(_, bit)| 1 << bit);
+            builder.append(high | (pfn * K4), pages * K4).unwrap();
+        }
+        let phyr = builder.finish();
+        let iova = start * K4;
+        let sizes = PageSizes::new(K4 | M2).unwrap();
+        let reserved = reserved.map(|page| (iova + page * K4, iova + page * K4)).into_iter();
+        let options = DomainOptions { reserved: reserved.collect(), ..DomainOptions::default() };
+        let new = || {
+            let mut memory = Memory::new((tables + 1) * K4).unwrap();
+            let mut domain = SimDomain::new(&mut memory, &options).unwrap();
+            if let Some(page) = taken {
+                let _ = domain.map_pages(&mut memory, iova + page * K4, 0, K4, 1, Prot::READ);
+            }
+            (memory, domain)
+        };
+        let plan = Plan::new(&phyr, iova, sizes).unwrap();
+        let (mut memory, mut domain) = new();
+        let before = (image(&memory), domain.counters());
+        let outcome = domain.map_plan(&mut memory, plan.clone(), Prot::READ);
+        prop_assert_eq!(domain.counters().batch_calls, 1);
+
+        let (mut other, mut oracle) = new();
+        let one_by_one = plan.clone().try_for_each(|call| {
+            let MapCall { iova, paddr, pgsize, pgcount } = call;
+            oracle.map_pages(&mut other, iova, paddr, pgsize, pgcount, Prot::READ)
+        });
+        prop_assert_eq!(&outcome, &one_by_one);
+        let (memory, counters) = (image(&memory), domain.counters());
+        if outcome.is_ok() {
+            prop_assert_eq!(memory, image(&other));
+            prop_assert_eq!(counters.ptes_written, oracle.counters().ptes_written);
+            prop_assert_eq!(counters.table_pages, oracle.counters().table_pages);
+        } else {
+            prop_assert_eq!(memory, before.0);
+            prop_assert_eq!(counters.ptes_written, before.1.ptes_written);
+        }
+
+        let (mut memory, mut domain) = new();
+        prop_assert_eq!(domain.map_batch(&mut memory, plan, Prot::READ), outcome);
+    }
+
+    #[test]
     fn a_device_sees_the_buffer(
         length in 1..60 * K4,
         seed in any::<u64>(),

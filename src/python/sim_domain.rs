@@ -273,7 +273,7 @@ impl PySimDomain {
         let prot = self::prot(prot)?;
         if let Ok(plan) = plan.cast::<PyPlan>() {
             let plan = plan.get().plan();
-            return Ok(self.with(py, |domain, memory| domain.map_batch(memory, plan, prot))?);
+            return Ok(self.with(py, |domain, memory| domain.map_plan(memory, plan, prot))?);
         }
         let iovas = Column::new(plan, "iovas")?;
         let paddrs = Column::new(plan, "paddrs")?;

@@ -126,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Drops the pages `first..=last`. Takes time by what is present, not by the range.
+    /// Drops the pages `first..=last`, which are below the number the store is for. Takes time by what is present, not by the range.
     pub(super) fn remove(&mut self, first: u64, last: u64) {
         let spare = &mut self.spare;
         self.nr_pages -= clear(&mut self.root, self.depth, 0, (first, last), &mut |page| {
@@ -149,15 +149,13 @@ fn clear(
     let mut removed = 0;
     if let Slot::Node(node) = slot {
         let span = 1_u64 << (FAN_LG2 * (level - 1));
-        let mut empty = true;
-        for (child, number) in node.iter_mut().zip(0..) {
-            let start = base + number * span;
-            if start <= range.1 && start + (span - 1) >= range.0 {
-                removed += clear(child, level - 1, start, range, take);
-            }
-            empty &= matches!(child, Slot::Empty);
+        // Whoever calls saw to it that the range and the node have pages in common.
+        let first = index(range.0.max(base), level - 1);
+        let last = index(range.1.min(base + (span * FAN as u64 - 1)), level - 1);
+        for (child, number) in node[first..=last].iter_mut().zip(first as u64..) {
+            removed += clear(child, level - 1, base + number * span, range, take);
         }
-        if !empty {
+        if node.iter().any(|child| !matches!(child, Slot::Empty)) {
             return removed;
         }
     }
