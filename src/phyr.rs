@@ -163,7 +163,12 @@ impl Phyr {
     /// How many chunks there are. O(log n).
     #[must_use]
     pub fn nr_chunks(&self) -> u64 {
-        self.ends().map_or(0, |(first, last)| last.number - first.number + 1)
+        self.numbers().1
+    }
+
+    /// The chain's number of the first chunk, and how many chunks there are. O(log n).
+    pub(crate) fn numbers(&self) -> (u64, u64) {
+        self.ends().map_or((0, 0), |(first, last)| (first.number, last.number - first.number + 1))
     }
 
     /// Chunk `number`, and the position where it starts. O(log n).
@@ -172,20 +177,24 @@ impl Phyr {
     ///
     /// [`Error::Number`] unless `number < nr_chunks`.
     pub fn chunk(&self, number: u64) -> Result<(u64, Chunk), Error> {
-        let outside = |nr_chunks| Error::Number { number, nr_chunks };
-        let (first, last) = self.ends().ok_or(outside(0))?;
-        let nr_chunks = last.number - first.number + 1;
+        let (first, nr_chunks) = self.numbers();
         if number >= nr_chunks {
-            return Err(outside(nr_chunks));
+            return Err(Error::Number { number, nr_chunks });
         }
-        let place = self.chain.find_chunk(first.number + number);
+        Ok(self.numbered(first + number))
+    }
+
+    /// The chunk that the chain numbers `number`, which the list must have, and the position where it
+    /// starts. O(log n).
+    pub(crate) fn numbered(&self, number: u64) -> (u64, Chunk) {
+        let place = self.chain.find_chunk(number);
         let run = place.run();
         let granule = self.granule;
         // In bytes of the chain. The list ends where a u64 can say, so all of these do.
         let start = granule.to_bytes(place.page).max(self.offset);
         let end = granule.to_bytes(place.page + run.nr_pages).min(self.offset + self.length);
         let paddr = granule.to_bytes(run.pfn) + (start - granule.to_bytes(place.page));
-        Ok((start - self.offset, Chunk { paddr, length: end - start }))
+        (start - self.offset, Chunk { paddr, length: end - start })
     }
 
     /// The place of a byte of the chain.

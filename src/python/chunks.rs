@@ -138,10 +138,10 @@ impl PyChunks {
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let nr_chunks = self.0.nr_chunks();
+        let (first, nr_chunks) = self.0.numbers();
         match Key::new(key, nr_chunks)? {
             Key::Index(Some(number)) => {
-                let (_, chunk) = self.0.chunk(number)?;
+                let (_, chunk) = self.0.numbered(first + number);
                 chunk_class(py).and_then(|class| to_python(class, chunk))
             }
             Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
