@@ -7,6 +7,7 @@ mod common;
 use common::baselines::{Baseline, BioVecs, Pairs, ScatterList, breaks};
 use common::counting::{Counting, Counts, counted};
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::Workload;
 use phyr::{Builder, Phyr};
 
@@ -28,13 +29,6 @@ fn main() {
         times.times(workload.name(), &race(&pages).run(settings));
     }
     println!("{bytes}\n{times}");
-}
-
-/// A list of these page addresses.
-fn from_pages(pages: &[u64]) -> Phyr {
-    let mut builder = Builder::new();
-    builder.extend_pages(pages).expect("page addresses are aligned and in reach");
-    builder.finish()
 }
 
 fn from_pfns(pfns: &[u64]) -> Phyr {

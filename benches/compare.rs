@@ -9,8 +9,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use common::baselines::{Baseline, BioVecs, Pairs, ScatterList, Sums};
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::{PAGE, Workload};
-use phyr::{Builder, Phyr};
+use phyr::Phyr;
 
 fn main() {
     let settings = Settings::read();
@@ -44,12 +45,6 @@ fn main() {
         table.times(workload.name(), &race.run(settings));
     }
     println!("{table}");
-}
-
-fn from_pages(pages: &[u64]) -> Phyr {
-    let mut builder = Builder::new();
-    builder.extend_pages(pages).expect("page addresses are aligned and in reach");
-    builder.finish()
 }
 
 fn visit(phyr: &Phyr) -> Sums {

@@ -9,33 +9,27 @@
 mod common;
 
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::plain::{Format, Pair, formats, merge};
 use common::workloads::{PAGE, Workload};
 use phyr::desc::Place;
-use phyr::{Builder, Phyr};
 
 fn main() {
     let settings = Settings::read();
     let nr_pages = settings.nr_pages;
     let title = |format: Format| format!("{}: ns a record, {nr_pages} pages", format.title);
-    let mut tables = formats(&list(&[0, 2 * PAGE])).map(|format| Table::new(title(format)));
+    let mut tables = formats(&from_pages(&[0, 2 * PAGE])).map(|format| Table::new(title(format)));
     for workload in Workload::ALL {
         let pages = workload.pages(nr_pages);
         let pairs = merge(&pages);
         let singles: Vec<Pair> = pages.iter().map(|&page| (page, PAGE)).collect();
-        for (format, table) in formats(&list(&pages)).iter().zip(&mut tables) {
+        for (format, table) in formats(&from_pages(&pages)).iter().zip(&mut tables) {
             race(settings, workload, table, format, &pairs, &singles);
         }
     }
     for table in &tables {
         println!("{table}");
     }
-}
-
-fn list(pages: &[u64]) -> Phyr {
-    let mut builder = Builder::new();
-    builder.extend_pages(pages).expect("page addresses are aligned and in reach");
-    builder.finish()
 }
 
 /// All write the same bytes; then they race. The loop over single pages only where there is

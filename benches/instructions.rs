@@ -23,6 +23,7 @@ use std::io;
 use std::time::Instant;
 
 use common::baselines::Sums;
+use common::lists::from_pages;
 use common::plain::{Format, formats, merge};
 use common::workloads::Workload;
 use phyr::desc::Place;
@@ -137,12 +138,6 @@ fn describe(operation: &str, pages: &[u64], phyr: &Phyr) -> Operation {
     assert_eq!(how, "plain", "no operation is called {operation}");
     let pairs = merge(pages);
     (Box::new(move || timed(|| plain(&pairs, &mut out))), parts)
-}
-
-fn from_pages(pages: &[u64]) -> Phyr {
-    let mut builder = Builder::new();
-    builder.extend_pages(pages).expect("page addresses are aligned and in reach");
-    builder.finish()
 }
 
 fn from_pfns(pfns: &[u64]) -> Phyr {

@@ -10,10 +10,9 @@ use std::convert::Infallible;
 
 use common::counting::{Counting, counted};
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::Workload;
-use phyr::{
-    Builder, BusOffset, Direct, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot,
-};
+use phyr::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -74,9 +73,7 @@ fn main() {
     let mut counts = Table::new(format!("Calls, and allocations of a mapping, {nr_pages} pages"));
     let mut times = Table::new(format!("Mapping, ns a chunk, {nr_pages} pages"));
     for workload in Workload::ALL {
-        let mut builder = Builder::new();
-        builder.extend_pages(&workload.pages(nr_pages)).expect("aligned and in reach");
-        let phyr = builder.finish();
+        let phyr = from_pages(&workload.pages(nr_pages));
         let iova = window(&phyr);
         let plan = || Plan::new(&phyr, iova, sizes()).expect("a window below 2^64");
         check(&phyr, iova);

@@ -8,9 +8,10 @@ mod common;
 use std::hint::black_box;
 
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::{PAGE, Workload};
 use phyr::sim::{DomainOptions, Layout, Memory, SimDomain, dma_read_with, span};
-use phyr::{Builder, Phyr, Plan, Prot};
+use phyr::{Phyr, Plan, Prot};
 
 /// Where the window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
@@ -21,9 +22,7 @@ fn main() {
     let mut counts = Table::new(format!("Mapped by a plan, {nr_pages} pages"));
     let mut times = Table::new(format!("Map and unmap a window, ns a page, {nr_pages} pages"));
     for workload in Workload::ALL {
-        let mut builder = Builder::new();
-        builder.extend_pages(&workload.pages(nr_pages)).expect("aligned and in reach");
-        let phyr = builder.finish();
+        let phyr = from_pages(&workload.pages(nr_pages));
         let mut memory = Memory::new(1 << 40).expect("a size of memory");
         let counters = map_and_unmap(&mut memory, &phyr);
         let cells = [("leaves and pointers", counters.0), ("table pages", counters.1)];

@@ -10,8 +10,9 @@ use std::hint::black_box;
 use common::baselines::{Baseline, BioVecs, Pairs, ScatterList, Sums};
 use common::counting::{Counting, counted};
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::{PAGE, Workload, middle};
-use phyr::{Builder, Phyr};
+use phyr::Phyr;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -27,9 +28,7 @@ fn main() {
     let mut times = Table::new(format!("Slice and look at the first chunk, ns, {nr_pages} pages"));
     for workload in Workload::ALL {
         let pages = workload.pages(nr_pages);
-        let mut builder = Builder::new();
-        builder.extend_pages(&pages).expect("page addresses are aligned and in reach");
-        let phyr = builder.finish();
+        let phyr = from_pages(&pages);
         let pairs = Pairs::build(&pages);
         let bvecs = BioVecs::build(&pages);
         let list = ScatterList::build(&pages);

@@ -9,8 +9,9 @@ use std::hint::black_box;
 
 use common::baselines::{Baseline, BioVecs, Pairs, ScatterList, Sums};
 use common::harness::{Race, Settings, Table};
+use common::lists::from_pages;
 use common::workloads::{PAGE, Workload};
-use phyr::{Builder, Phyr};
+use phyr::Phyr;
 
 fn main() {
     let settings = Settings::read();
@@ -18,9 +19,7 @@ fn main() {
     let mut table = Table::new(format!("Visit all chunks, ns an entry, {nr_pages} pages"));
     for workload in Workload::ALL {
         let pages = workload.pages(nr_pages);
-        let mut builder = Builder::new();
-        builder.extend_pages(&pages).expect("page addresses are aligned and in reach");
-        let whole = builder.finish();
+        let whole = from_pages(&pages);
         // A view that begins and ends inside a chunk, so that both ends have to be trimmed.
         let phyr = whole.slice(100, whole.length() - 100).expect("longer than 200 bytes");
         let pairs = Pairs::build(&pages);

@@ -4,5 +4,6 @@
 pub(crate) mod baselines;
 pub(crate) mod counting;
 pub(crate) mod harness;
+pub(crate) mod lists;
 pub(crate) mod plain;
 pub(crate) mod workloads;
