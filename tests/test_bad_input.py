@@ -441,6 +441,7 @@ def test_every_exception_has_the_root_and_a_built_in_base() -> None:
         "ArrayError": ValueError,
         "ArrayTypeError": TypeError,
         "FaultError": OSError,
+        "ClosedError": ValueError,
         "FormatError": ValueError,
         "HiddenPagesError": PermissionError,
         "MismatchError": ValueError,

@@ -224,6 +224,15 @@ def test_a_position_outside_is_a_position_error(past: int) -> None:
         chunks.position(3 + past)
 
 
+def test_a_position_that_is_none_is_said_to_be_outside() -> None:
+    chunks = Phyr.from_pfns([7]).chunks
+    for look in (chunks.find, chunks.position):
+        for value in (-1, 1 << 64):
+            with pytest.raises(PositionError, match=f"^{value} is outside any list") as caught:
+                look(value)
+            assert caught.value.value == value
+
+
 def test_a_column_of_big_numbers_wraps_nothing() -> None:
     phyr = Phyr.from_chunks([((1 << 64) - 4096, 4096), (0, 1 << 63)])
     assert phyr.chunks.paddrs[:] == [(1 << 64) - 4096, 0]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import phyr
 import pytest
@@ -56,6 +57,32 @@ def shown_map(width: int | None, *, everything: bool = False, device_known: bool
     out = Console(file=file, force_terminal=terminal, width=width, highlight=False)
     _render.show_map(out, ROWS, everything=everything, device_known=device_known)
     return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+
+
+def test_output_that_has_no_room_is_one_line_and_exit_code_2() -> None:
+    for arguments in (["demo", "--size", "64K"], ["--help"], ["map", "self", "--json"]):
+        program = [sys.executable, "-m", "phyr", *arguments]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(  # noqa: S603 - ours
+                program, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        hidden = (
+            "phyr: " if arguments[0] == "map" and os.geteuid() else "phyr: cannot write: No space"
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith(hidden)
+
+
+def test_what_could_not_be_written_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as caught:
+            cli.phyr(["demo", "--size", "64K"], prog_name="phyr")
+        full.write("goes nowhere")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "phyr: cannot write: No space left on device\n"
 
 
 # phyr map

@@ -75,6 +75,26 @@ def test_a_header_that_cannot_be_is_refused(name: str) -> None:
     assert refused(replace(Form(tuple(entry(5, 1)), PAGE), **HEADERS[name]))  # type: ignore[arg-type]
 
 
+def test_a_refusal_names_what_it_refuses() -> None:
+    one = Form(tuple(entry(5, 1)), PAGE)
+    far = Form(tuple(entry(1 << 50, 1)), 1 << 16, granule_lg2=16)
+    for form, names in [
+        (replace(one, magic=b"PHYS"), {"magic": b"PHYS"}),
+        (replace(one, kind=2), {"field": "kind", "value": 2}),
+        (replace(one, version=9), {"version": 9}),
+    ]:
+        with pytest.raises(FormatError) as caught:
+            Phyr.from_bytes(form.write())
+        assert vars(caught.value) == names
+    with pytest.raises(FormatError) as caught:
+        Phyr.from_bytes(far.write())
+    assert caught.value.index == 0
+    why = caught.value.why
+    assert isinstance(why, RangeError)
+    assert (why.pfn, why.granule) == (1 << 50, 1 << 16)
+    assert str(why) in str(caught.value)
+
+
 def whole(*runs: tuple[int, int], granule_lg2: int = 12) -> Form:
     """Return the form of runs, allowed or not, that the length covers."""
     words = tuple(word for run in runs for word in entry(*run))

@@ -574,7 +574,35 @@ def test_a_process_that_has_ended_but_is_not_waited_for_has_no_memory(
         pagemap.Pagemap(child.pid)
 
 
-@pytest.mark.parametrize("pid", [0, -1, "1", "../1", 1.5, None])
+@linux
+def test_a_page_map_that_is_closed_says_so(child: subprocess.Popen[bytes]) -> None:
+    opened = pagemap.Pagemap(child.pid)
+    opened.close()
+    uses: list[Callable[[], object]] = [
+        opened.vmas,
+        lambda: opened.read(0x10000, 0x1000),
+        lambda: opened.resident(0x10000, 0x1000),
+    ]
+    for use in uses:
+        with pytest.raises(phyr.ClosedError, match=f"page map of process {child.pid} is closed"):
+            use()
+    assert opened.granule > 0
+
+
+@shown
+def test_a_page_map_may_be_closed_while_it_is_read(child: subprocess.Popen[bytes]) -> None:
+    opened = pagemap.Pagemap(child.pid)
+    with pytest.raises(phyr.ClosedError):
+        opened.read(0x10000, 1 << 40, progress=lambda _done, _length: opened.close())
+
+
+@linux
+def test_numpys_numbers_are_process_numbers(child: subprocess.Popen[bytes]) -> None:
+    numpy = pytest.importorskip("numpy")
+    assert pagemap.vmas(numpy.int64(child.pid)) == pagemap.vmas(child.pid)
+
+
+@pytest.mark.parametrize("pid", [0, -1, "1", "../1", 1.5, None, True])
 def test_only_numbers_and_self_name_a_process(pid: int) -> None:
     with pytest.raises(phyr.RangeError, match="pid"):
         pagemap.vmas(pid)
@@ -753,9 +781,9 @@ def test_a_closed_map_reads_nothing() -> None:
     assert opened.granule == PAGE
     opened.close()
     opened.close()
-    with pytest.raises(OSError, match="descriptor"):
+    with pytest.raises(phyr.ClosedError, match="this process is closed"):
         opened.read(0, PAGE)
-    with pytest.raises(OSError, match="descriptor"):
+    with pytest.raises(phyr.ClosedError, match="this process is closed"):
         opened.vmas()
 
 

@@ -7,8 +7,9 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from phyr.errors import HiddenPagesError, PhyrError, ProcessGoneError, RangeError
 
@@ -99,12 +100,17 @@ def open_process(pid: Pid) -> int:
         ProcessGoneError: There is no such process.
         HiddenPagesError: It may not be looked into.
     """
-    if pid != "self" and not (isinstance(pid, int) and pid > 0):
+    if pid != "self" and not _is_number(pid):
         raise RangeError(f"pid {pid!r} is neither 'self' nor a number above 0", pid=pid)
     if not (PROC / "self" / "pagemap").exists():
         raise PhyrError(f"page maps need Linux: this system has no {PROC}/self/pagemap")
     with plain_errors(pid):
         return os.open(PROC / str(pid), os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _is_number(pid: object) -> bool:
+    """Return whether it is a number above 0, NumPy's included; True is none."""
+    return isinstance(pid, SupportsIndex) and not isinstance(pid, bool) and index(pid) > 0
 
 
 def read_vmas(process: int, pid: Pid) -> list[Vma]:

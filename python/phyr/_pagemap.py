@@ -63,8 +63,8 @@ class Pagemap:
     """The page map of one process, held open.
 
     For more than one look: opening asks the kernel for the machine's RAM and its zero pages, which
-    takes longer than reading the map of some megabytes. To be closed, best by ``with``. One thread
-    at a time.
+    takes longer than reading the map of some megabytes. To be closed, best by ``with``; all but
+    `granule` and `ram` raise `ClosedError` then. One thread at a time.
 
     Args:
         pid: Number of the process, or ``"self"``.
@@ -118,6 +118,7 @@ class Pagemap:
 
     def vmas(self) -> list[Vma]:
         """Like `phyr.pagemap.vmas`."""
+        self._reader.check_open()
         return read_vmas(self._reader.process, self._reader.pid)
 
     def read(self, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:

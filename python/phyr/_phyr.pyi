@@ -99,11 +99,24 @@ class Chunks(Sequence[Chunk]):
 
 @final
 class Phyr:
+    @overload
     @classmethod
     def from_chunks(
         cls,
-        chunks: _Pairs | _Ints,
-        lengths: _Ints | None = None,
+        chunks: _Pairs,
+        lengths: None = None,
+        *,
+        granule: int = 4096,
+        kind: str = "ram",
+        offset: int = 0,
+        length: int | None = None,
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def from_chunks(
+        cls,
+        chunks: _Ints,
+        lengths: _Ints,
         *,
         granule: int = 4096,
         kind: str = "ram",

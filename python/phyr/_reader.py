@@ -11,7 +11,7 @@ from typing import TypeAlias
 from phyr._maps import Pid, gone, open_process, plain_errors, ram_ranges, spelt
 from phyr._phyr import PagemapDecoder, Phyr
 from phyr._zero import PRESENT, probe
-from phyr.errors import HiddenPagesError
+from phyr.errors import ClosedError, HiddenPagesError
 
 __all__ = ["Reader", "Run"]
 
@@ -62,6 +62,15 @@ class Reader:
         self.process = self.pagemap = -1
         self._held.close()
 
+    def check_open(self) -> None:
+        """Raise unless it is open.
+
+        Raises:
+            ClosedError: It is closed.
+        """
+        if self.pagemap < 0:
+            raise ClosedError(f"the page map of {spelt(self.pid)} is closed")
+
     def runs(
         self, start: int, end: int, *, join: bool, progress: Callable[[int], object]
     ) -> Iterator[list[Run]]:
@@ -77,9 +86,11 @@ class Reader:
             progress: Called after each piece with the user virtual address reached.
 
         Raises:
+            ClosedError: It is closed.
             HiddenPagesError: The kernel hides page numbers.
             ProcessGoneError: The process ended, or replaced its memory by execve().
         """
+        self.check_open()
         stop = self._reach(start, end)
         piece = memoryview(self._buffer)
         decoder = self._decoder(start, join=join)
@@ -90,6 +101,7 @@ class Reader:
             self._feed(decoder, piece[:got])
             at += got // RECORD * self.granule
             progress(at)
+            self.check_open()
             if at < stop and self._is_hole():
                 populated = self._next_populated(at, stop)
                 if populated > at:

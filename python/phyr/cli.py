@@ -5,9 +5,11 @@ that ``phyr --version`` is quick.
 """
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -37,8 +39,26 @@ def _refusing() -> Iterator[None]:
     """Say in one line what phyr, or the system, refuses."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (PhyrError, OSError) as error:
         raise _Refusal(getattr(error, "strerror", None) or str(error)) from error
+
+
+class _Group(click.Group):
+    """Commands whose output may have no room: one line about it, and exit code 2."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as click has it
+        """Run a command; a pipe that nobody reads is click's business."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            click.echo(f"phyr: cannot write: {error.strerror}", err=True)
+            # What is left in the buffer is not to be tried again at the end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+            sys.exit(2)
 
 
 _DIGITS = 20
@@ -68,7 +88,7 @@ def _take_size(_context: click.Context, _parameter: click.Parameter, value: str)
     return size
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="phyr")
 def phyr() -> None:
     """Show physical memory as lists of its chunks, in eight bytes a chunk."""

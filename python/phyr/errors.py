@@ -8,6 +8,7 @@ __all__ = [
     "AllocationError",
     "ArrayError",
     "ArrayTypeError",
+    "ClosedError",
     "FaultError",
     "FormatError",
     "HiddenPagesError",
@@ -74,6 +75,10 @@ class ArrayError(PhyrError, ValueError):
 
 class ArrayTypeError(PhyrError, TypeError):
     """An array whose items are not integers, or something that is no array at all."""
+
+
+class ClosedError(PhyrError, ValueError):
+    """A page map was used after it was closed."""
 
 
 class HiddenPagesError(PhyrError, PermissionError):

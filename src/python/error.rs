@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};
@@ -160,17 +160,33 @@ impl From<FormatError> for PyErr {
                 new("FormatError", message, [("given", given), ("expected", expected)])
             }
             FormatError::Version { version } => new("FormatError", message, [("version", version)]),
-            FormatError::Header { value, .. } => new("FormatError", message, [("value", value)]),
+            FormatError::Header { field, value } => Python::attach(|py| {
+                let numbers = [
+                    ("field", field.into_pyobject(py)?.into_any()),
+                    ("value", value.into_pyobject(py)?.into_any()),
+                ];
+                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+            })
+            .unwrap_or_else(|failure| failure),
             FormatError::Check { stored, computed } => {
                 new("FormatError", message, [("stored", stored), ("computed", computed)])
             }
             FormatError::Entry { index, word } => {
                 new("FormatError", message, [("index", index), ("word", word)])
             }
-            FormatError::Chunk { index, .. } | FormatError::NotCanonical { index } => {
-                new("FormatError", message, [("index", index)])
-            }
-            FormatError::Magic { .. } => new("FormatError", message, NO_NUMBERS),
+            FormatError::Chunk { index, why } => Python::attach(|py| {
+                let why = PyErr::from(why).into_value(py).into_bound(py);
+                let numbers =
+                    [("index", index.into_pyobject(py)?.into_any()), ("why", why.into_any())];
+                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+            })
+            .unwrap_or_else(|failure| failure),
+            FormatError::NotCanonical { index } => new("FormatError", message, [("index", index)]),
+            FormatError::Magic { magic } => Python::attach(|py| {
+                let numbers = [("magic", PyBytes::new(py, &magic))];
+                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+            })
+            .unwrap_or_else(|failure| failure),
         }
     }
 }

@@ -191,7 +191,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Place {
 fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
     object.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(object.py()) {
-            let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
+            let what = match class {
+                "PositionError" => {
+                    format!("{} is outside any list: places in it run from 0", text(&object))
+                }
+                _ => format!("{} is not a number from 0 to 2^64 - 1", text(&object)),
+            };
             error::new(class, what, [("value", object.to_owned().unbind())])
         } else {
             failure
