@@ -179,7 +179,7 @@ OURS = str(Path(phyr.iommu.__file__).parent)
 
 
 @contextmanager
-def interrupted(at: int) -> Iterator[list[int]]:
+def interrupted(at: int, ours: str = OURS) -> Iterator[list[int]]:
     """Interrupt the `at`-th place in phyr's Python where an interrupt can come: [] if it came.
 
     Python looks for signals where a function of Python's begins and where one in C has returned.
@@ -187,8 +187,8 @@ def interrupted(at: int) -> Iterator[list[int]]:
     left = [at]
 
     def look(frame: FrameType, event: str, _: Any) -> None:  # noqa: ANN401 - of sys.setprofile
-        ours = frame.f_code.co_filename.startswith(OURS)
-        if not ours or event not in ("call", "c_return") or not left:
+        is_ours = frame.f_code.co_filename.startswith(ours)
+        if not is_ours or event not in ("call", "c_return") or not left:
             return
         if left[0] == 0:
             left.clear()

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import phyr
@@ -28,6 +29,7 @@ from phyr import PinError, _hold, _phyr, _pinners, _refusals, pagemap, pinning
 from phyr._phyr import Ring
 from phyr.iommu import Direct, Direction, Paging, Prot, dma_map
 from phyr.testing import TableDomain
+from test_interrupts import interrupted
 
 MADV_COLLAPSE = 25
 
@@ -414,7 +416,7 @@ def test_a_fork_that_python_does_not_know_of_leaves_the_parents_pin_alone(
 ENDS = """
 import mmap, os, signal, sys, phyr
 area = mmap.mmap(-1, 2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000 | 21 << 26)
-pinned = phyr.pin(area)
+pinned = phyr.pin(area, method="mlock" if sys.argv[1] == "mlock" else None)
 print("pinned", flush=True)
 if sys.argv[1] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -428,7 +430,7 @@ if sys.argv[1] == "circle":
 
 @shown
 @uring
-@pytest.mark.parametrize("end", ["kill", "_exit", "plain", "circle"])
+@pytest.mark.parametrize("end", ["kill", "_exit", "plain", "circle", "mlock"])
 def test_it_is_unpinned_when_the_process_ends_whatever_happens(end: str) -> None:
     free = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
     with huge_pages(1):
@@ -441,6 +443,43 @@ def test_it_is_unpinned_when_the_process_ends_whatever_happens(end: str) -> None
         while int(free.read_text()) != before and time.monotonic() < deadline:
             time.sleep(0.01)  # the kernel takes rings down in the background
         assert int(free.read_text()) == before
+
+
+OURS = str(Path(phyr.__file__).parent)
+
+
+@shown
+@uring
+@pytest.mark.parametrize("part", ["pin", "unpin"])
+@pytest.mark.parametrize("method", ["io_uring", "mlock", "iommufd"])
+def test_wherever_an_interrupt_comes_nothing_stays_pinned(method: str, part: str) -> None:
+    buffer = bytearray(b"x") * (3 * PAGE)
+    backend = Fake()
+    options: dict[str, Any] = {"backend": backend} if method == "iommufd" else {"method": method}
+    with phyr.pin(buffer, **options):
+        pass  # everything is imported now
+    at, left = -1, list[int]()
+    while not left:
+        at += 1
+        left = [at]
+        with catch_warnings():
+            simplefilter("ignore", ResourceWarning)
+            try:
+                if part == "pin":
+                    with interrupted(at, OURS) as left:
+                        pinned = phyr.pin(buffer, **options)
+                    pinned.unpin()
+                else:
+                    pinned = phyr.pin(buffer, **options)
+                    with interrupted(at, OURS) as left:
+                        pinned.unpin()
+            except KeyboardInterrupt:
+                assert left == []
+            pinned = None  # type: ignore[assignment]
+        assert (pinned_bytes(), status("VmLck"), backend.lost) == (0, 0, set()), at
+        buffer.append(1)
+        del buffer[-1]
+    assert at > 5
 
 
 # That nothing moves
@@ -485,6 +524,11 @@ class Fake:
 
     def __init__(self) -> None:
         self.mapped: dict[int, tuple[int, int, int]] = {}
+
+    @property
+    def lost(self) -> set[int]:
+        """What stays mapped until the backend is closed."""
+        return set(self.mapped)
 
     def map_user(self, uaddr: int, length: int, prot: int) -> int:
         self.mapped[0x1000 * (len(self.mapped) + 1)] = (uaddr, length, prot)
@@ -609,6 +653,7 @@ def test_a_forked_child_leaves_mappings_and_locks_alone_and_closes_rings(
             each.moved()
         each.unpin()
     rings.close()
+    _pinners.Registered().abandon()
     phyr.pin(buffer, method="mlock").unpin()
     buffer.close()
 

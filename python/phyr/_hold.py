@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import RLock
 
 from phyr._phyr import Loan
-from phyr._pinners import Pinner
+from phyr._pinners import Nothing, Pinner
 from phyr.errors import PinError
 
 __all__ = ["Hold"]
@@ -26,18 +26,25 @@ class Hold:
         length: Bytes.
     """
 
+    # What `__del__` finds where an interrupt ended `__init__`.
+    _is_pinned = False
+    _process = 0
+    _loan: Loan | None = None
+    _pinner: Pinner = Nothing("")
+
     def __init__(self, pinner: Pinner, loan: Loan | None, uaddr: int, length: int) -> None:
         """Take over the pin."""
         self.method = pinner.method
         self.uaddr = uaddr
         self.length = length
-        self._pinner: Pinner | None = pinner
-        self._loan = loan
-        self._process = os.getpid()
         self._mappings = 0
         # Whoever calls `release` may be the garbage collector, which dropped a mapping in the midst
         # of this thread's own dealings here; it never comes between reading and writing a count.
         self._lock = RLock()
+        self._process = os.getpid()
+        self._loan = loan
+        self._pinner = pinner
+        self._is_pinned = True
         _ALIVE.add(self)
 
     @property
@@ -50,7 +57,7 @@ class Hold:
         if self._process != os.getpid():
             text = f"{self._spelt()} is pinned by process {self._process}, of which this is a fork"
             raise PinError(errno.ECHILD, text, pid=self._process)
-        if self._pinner is None:
+        if not self._is_pinned:
             text = f"{self._spelt()} is no longer pinned"
             raise PinError(errno.EINVAL, text, uaddr=self.uaddr, length=self.length)
 
@@ -77,44 +84,45 @@ class Hold:
         """
         with self._lock:
             count = self._mappings
-            if count and self._pinner is not None and self._process == os.getpid():
+            if count and self._is_pinned and self._process == os.getpid():
                 text = f"{self._spelt()} stays pinned: {count} mapping{'s'[: count > 1]} of it live"
                 raise PinError(errno.EBUSY, text, mappings=count)
-            pinner, self._pinner = self._pinner, None
-        self._let_go(pinner, is_ours=self._process == os.getpid())
+            self._is_pinned = False
+        self._let_go()
 
-    def _let_go(self, pinner: Pinner | None, *, is_ours: bool) -> None:
-        """Undo the pin, which the caller has taken away from `_pinner`."""
-        if pinner is not None:
-            (pinner.unpin if is_ours else pinner.abandon)()
-            if self._loan is not None:
-                self._loan.__exit__()
+    def _let_go(self) -> None:
+        """Undo the pin; again, it does what an interrupt kept it from doing, or nothing."""
+        if self._process == os.getpid():
+            self._pinner.unpin()
+        else:
+            self._pinner.abandon()
+        if self._loan is not None:
+            self._loan.__exit__()
 
     def forked(self) -> None:
         """In a forked child: let go of what it inherited. The memory stays the parent's."""
         # Another thread may have held the lock when it forked, and there is none here.
         self._lock = RLock()
-        pinner, self._pinner = self._pinner, None
-        self._let_go(pinner, is_ours=False)
+        self._is_pinned = False
+        self._pinner.abandon()
+        self._let_go()
 
     def _spelt(self) -> str:
         return f"{self.uaddr:#x}+{self.length:#x} ({self.method})"
 
     def __repr__(self) -> str:
         """Tell how, where, and for how many."""
-        what = "not pinned" if self._pinner is None else f"{self._mappings} mappings"
+        what = f"{self._mappings} mappings" if self._is_pinned else "not pinned"
         return f"Hold({self._spelt()}, {what})"
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         """Unpin what nobody did, and say so."""
-        pinner, self._pinner = self._pinner, None
-        is_ours = self._process == os.getpid()
         try:
-            if pinner is not None and is_ours:
+            if self._is_pinned and self._process == os.getpid():
                 text = f"never unpinned: {self._spelt()}"
                 warn(text, ResourceWarning, source=self, stacklevel=2)
         finally:
-            self._let_go(pinner, is_ours=is_ours)
+            self._let_go()
 
 
 _ALIVE: weakref.WeakSet[Hold] = weakref.WeakSet()

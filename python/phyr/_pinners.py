@@ -1,4 +1,8 @@
-"""The ways to pin memory: each pins one stretch of whole pages, once, and lets go of it, once."""
+"""The ways to pin memory: each pins one stretch of whole pages, once, and lets go of it, once.
+
+An interrupt may come between any two steps. So whoever pins has `unpin` called afterwards in any
+case, which may be called again, and which is called at the latest when the object goes.
+"""
 
 import errno
 import os
@@ -6,10 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import RLock
-from typing import ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from phyr._refusals import refused, ring_refused
 from phyr.errors import PinError
+
+if TYPE_CHECKING:
+    from phyr._phyr import Ring
 
 __all__ = ["Locked", "Mapped", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
 
@@ -24,7 +31,7 @@ Reached: TypeAlias = Callable[[int], object]
 
 
 class Pinner(Protocol):
-    """A way to pin. What `pin` raises has left nothing pinned."""
+    """A way to pin."""
 
     @property
     def method(self) -> str:
@@ -32,11 +39,11 @@ class Pinner(Protocol):
         ...
 
     def pin(self, start: int, end: int, reached: Reached) -> None:
-        """Pin whole pages, and make them present."""
+        """Pin whole pages, and make them present. Whoever calls this calls `unpin` in any case."""
         ...
 
     def unpin(self) -> None:
-        """Let go. Does not fail."""
+        """Let go of what was pinned. Does not fail; again, it does nothing."""
         ...
 
     def abandon(self) -> None:
@@ -70,44 +77,40 @@ class Registered:
 
     method: ClassVar[str] = "io_uring"
 
+    _ring: "Ring | None" = None
+
     def pin(self, start: int, end: int, reached: Reached) -> None:
         """Register piece by piece."""
         pieces = -(-(end - start) // PIECE)
         if pieces > PIECES:
-            text = (
-                f"{end - start:#x} bytes are more than the {PIECES * PIECE:#x} that io_uring takes"
-            )
-            raise PinError(errno.E2BIG, text, length=end - start, limit=PIECES * PIECE)
+            length, most = end - start, PIECES * PIECE
+            text = f"{length:#x} bytes are more than the {most:#x} that io_uring takes"
+            raise PinError(errno.E2BIG, text, length=length, limit=most)
         if sys.platform != "linux":  # pragma: no cover - another system
             raise PinError(errno.ENOSYS, "io_uring needs Linux; nothing else pins memory here")
         from phyr._phyr import Ring  # noqa: PLC0415 - there is none elsewhere
 
         try:
-            self._ring = Ring()
+            self._ring = ring = Ring()
+            ring.reserve(pieces)
         except OSError as error:
             raise ring_refused(error) from error
-        try:
+        for index, (at, length) in enumerate(_pieces(start, end)):
             try:
-                self._ring.reserve(pieces)
+                ring.register(index, at, length)
             except OSError as error:
-                raise ring_refused(error) from error
-            for index, (at, length) in enumerate(_pieces(start, end)):
-                try:
-                    self._ring.register(index, at, length)
-                except OSError as error:
-                    raise refused(error, self.method, at, length, end - start) from error
-                reached(at + length)
-        except BaseException:
-            self._ring.unregister()
-            raise
+                raise refused(error, self.method, at, length, end - start) from error
+            reached(at + length)
 
     def unpin(self) -> None:
-        """Unregister everything at once."""
-        self._ring.unregister()
+        """Unregister everything at once, which the end of the ring does as well."""
+        if self._ring is not None:
+            self._ring.unregister()
 
     def abandon(self) -> None:
         """Close the child's copy of the ring."""
-        self._ring.abandon()
+        if self._ring is not None:
+            self._ring.abandon()
 
 
 class Locked:
@@ -119,51 +122,56 @@ class Locked:
 
     method: ClassVar[str] = "mlock"
 
-    _all: ClassVar[list["Locked"]] = []
+    _spans: ClassVar[dict[int, tuple[int, int]]] = {}
     # Whoever lets go of a lock may be the garbage collector, in the midst of this thread's own
     # dealings here: what it finds is in order after every step.
     _lock: ClassVar[RLock] = RLock()
 
+    _span: tuple[int, int] | None = None
+
+    def __init__(self) -> None:
+        """Find the calls."""
+        from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
+
+        self._call = call
+
     @classmethod
     def forked(cls) -> None:
         """In a forked child: start over. It inherits no locks, and no thread that holds `_lock`."""
-        cls._all.clear()
+        cls._spans.clear()
         cls._lock = RLock()
 
     def pin(self, start: int, end: int, reached: Reached) -> None:
         """Lock piece by piece."""
-        from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
-
-        self.span = (start, end)
         with self._lock:
-            self._all.append(self)
-        try:
-            for at, length in _pieces(start, end):
-                with self._lock:
-                    try:
-                        call("mlock", at, length)
-                    except OSError as error:
-                        raise refused(error, self.method, at, length, end - start) from error
-                reached(at + length)
-        except BaseException:
-            self.unpin()
-            raise
+            self._span = self._spans[id(self)] = (start, end)
+        for at, length in _pieces(start, end):
+            with self._lock:
+                try:
+                    self._call("mlock", at, length)
+                except OSError as error:
+                    raise refused(error, self.method, at, length, end - start) from error
+            reached(at + length)
 
     def unpin(self) -> None:
         """Unlock what no other lock covers."""
-        from phyr._libc import call  # noqa: PLC0415 - see above
-
+        if self._span is None:
+            return
         with self._lock:
-            self._all.remove(self)
-            start, end = self.span
-            for first, after in sorted([*(other.span for other in self._all), (end, end)]):
+            self._spans.pop(id(self), None)
+            start, end = self._span
+            for first, after in sorted([*self._spans.values(), (end, end)]):
                 if start < min(first, end):
                     with suppress(OSError):  # memory that is not there needs no unlocking
-                        call("munlock", start, min(first, end) - start)
+                        self._call("munlock", start, min(first, end) - start)
                 start = max(start, after)
+            self._span = None
+
+    __del__ = unpin
 
     def abandon(self) -> None:
-        """Do nothing: a child inherits no locks."""
+        """Forget it: a child inherits no locks."""
+        self._span = None
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
@@ -172,6 +180,8 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
 
 class Mapped:
     """Pinned by being mapped for a device."""
+
+    _iova: int | None = None
 
     def __init__(self, backend: UserMapper, method: str) -> None:
         """Pin by way of `backend`."""
@@ -183,18 +193,22 @@ class Mapped:
         from phyr.iommu.protocols import Prot  # noqa: PLC0415 - who has a backend has it, too
 
         self._iova = self._backend.map_user(start, end - start, Prot.READ | Prot.WRITE)
-        try:
-            reached(end)
-        except BaseException:
-            self.unpin()
-            raise
+        reached(end)
 
     def unpin(self) -> None:
-        """Unmap it."""
-        self._backend.unmap_user(self._iova)
+        """Unmap it; never twice, since the address may soon be another's.
+
+        What an interrupt keeps from being unmapped here stays until the backend is closed.
+        """
+        iova, self._iova = self._iova, None
+        if iova is not None:
+            self._backend.unmap_user(iova)
+
+    __del__ = unpin
 
     def abandon(self) -> None:
         """Leave it: the mapping is the parent's."""
+        self._iova = None
 
 
 class Nothing:

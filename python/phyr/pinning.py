@@ -188,8 +188,8 @@ def pin(
             undo.push(loan)
         if not length:
             pinner = Nothing(pinner.method)
-        pinner.pin(start, end, reached)
         undo.callback(pinner.unpin)
+        pinner.pin(start, end, reached)
         if length:
             with Pagemap() as pagemap:
                 phyr = pagemap.of_range(uaddr, length)

@@ -24,6 +24,8 @@ use super::numbers::Amount;
 pub(crate) struct PyRing {
     /// None when it is closed. Whoever holds the lock does not wait for the interpreter.
     ring: Mutex<Option<IoUring>>,
+    /// Who made it. A fork inherits a copy, through which it could unregister all the same.
+    process: u32,
 }
 
 fn os_error(failure: &io::Error) -> PyErr {
@@ -58,6 +60,24 @@ impl PyRing {
     fn take(&self) -> Option<IoUring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    fn end(&self) {
+        if let Some(ring) = self.take().filter(|_| self.process == std::process::id()) {
+            // A signal may interrupt it. That nothing was registered is no failure, and whatever else
+            // were one, the end of the ring lets go as well, a little later.
+            while let Err(failure) = ring.submitter().unregister_buffers() {
+                if failure.kind() != io::ErrorKind::Interrupted {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for PyRing {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 #[pymethods]
@@ -65,7 +85,7 @@ impl PyRing {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         let ring = py.detach(|| IoUring::new(1)).map_err(|failure| os_error(&failure))?;
-        Ok(Self { ring: Mutex::new(Some(ring)) })
+        Ok(Self { ring: Mutex::new(Some(ring)), process: std::process::id() })
     }
 
     /// Make an empty table for `count` buffers.
@@ -104,21 +124,13 @@ impl PyRing {
     }
 
     /// Let go of all buffers, at once, and of the ring. Does not fail; again, it does nothing.
+    ///
+    /// In a forked child, it closes the child's copy of the ring alone.
     fn unregister(&self, py: Python<'_>) {
-        py.detach(|| {
-            if let Some(ring) = self.take() {
-                // A signal may interrupt it. That nothing was registered is no failure, and
-                // whatever else were one, the end of the ring lets go as well, a little later.
-                while let Err(failure) = ring.submitter().unregister_buffers() {
-                    if failure.kind() != io::ErrorKind::Interrupted {
-                        break;
-                    }
-                }
-            }
-        });
+        py.detach(|| self.end());
     }
 
-    /// Close this process's copy of the ring; the buffers stay registered while another has one.
+    /// Close this process's copy of the ring, and leave the buffers registered if another has one.
     fn abandon(&self) {
         drop(self.take());
     }
