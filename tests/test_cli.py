@@ -1,5 +1,6 @@
 """The command line: what it prints, on what width, and how it refuses."""
 
+import errno
 import io
 import json
 import os
@@ -83,6 +84,17 @@ def test_what_could_not_be_written_is_not_tried_again(
         full.write("goes nowhere")
     assert caught.value.code == 2
     assert capsys.readouterr().err == "phyr: cannot write: No space left on device\n"
+
+
+def test_a_pipe_that_nobody_reads_ends_the_command_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_pid: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(_pagemap, "Pagemap", broken)
+    result = run("map", "self")
+    assert (result.exit_code, result.output) == (1, "")
 
 
 # phyr map
