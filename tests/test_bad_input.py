@@ -384,7 +384,7 @@ def test_columns_of_uneven_length_are_refused(lengths: list[int]) -> None:
 )
 def test_what_are_no_pairs_is_refused(chunks: object) -> None:
     with pytest.raises(PhyrError) as caught:
-        Phyr.from_chunks(chunks)  # type: ignore[arg-type]
+        Phyr.from_chunks(chunks)  # type: ignore[call-overload]
     assert isinstance(caught.value, ArrayTypeError | ArrayError)
     with pytest.raises(PhyrError):
         Builder().extend_chunks(chunks)  # type: ignore[arg-type]
@@ -409,8 +409,8 @@ def test_an_exception_inside_an_iterable_comes_out_as_it_is() -> None:
     for attempt in (
         lambda: Phyr.from_pfns(raising(1)),  # type: ignore[arg-type]
         lambda: Phyr.from_pages(raising(0)),  # type: ignore[arg-type]
-        lambda: Phyr.from_chunks(raising((0, 4096))),  # type: ignore[arg-type]
-        lambda: Phyr.from_chunks([0], raising(4096)),  # type: ignore[arg-type]
+        lambda: Phyr.from_chunks(raising((0, 4096))),  # type: ignore[call-overload]
+        lambda: Phyr.from_chunks([0], raising(4096)),  # type: ignore[call-overload]
         lambda: Builder().extend_pfns(raising(1)),  # type: ignore[arg-type]
     ):
         with pytest.raises(OddError):
@@ -515,7 +515,7 @@ def test_what_an_object_raises_comes_out_as_it_is() -> None:
 
     chunks = Phyr.from_pfns([1]).chunks
     with pytest.raises(KeyboardInterrupt):
-        Phyr.from_chunks([Rude()])  # type: ignore[arg-type]
+        Phyr.from_chunks([Rude()])  # type: ignore[list-item]
     with pytest.raises(ZeroDivisionError):
         Phyr.from_pfns(Rude())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,8 @@
 """The allocator of I/O virtual addresses, against a set of the addresses in use."""
 
 import tracemalloc
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from agree import names
@@ -8,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phyr import IovaSpaceError, RangeError
 from phyr.iommu import IovaAllocator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOP = 2**64 - 1
 
@@ -34,6 +39,47 @@ def test_reserved_ranges_may_touch_overlap_and_lie_outside() -> None:
         iovas.alloc(0x1000)
     names(caught.value, 0x1000, 0xFFFF)
     assert isinstance(caught.value, MemoryError)
+
+
+class Disturbed(list[tuple[int, int, bool]]):
+    """A list whose next readers find that something else is done first, as a collection would."""
+
+    def __init__(self, items: list[tuple[int, int, bool]]) -> None:
+        super().__init__(items)
+        self.acts: list[Callable[[], object]] = []
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - as list does
+        if self.acts:
+            self.acts.pop()()
+        return super().__getitem__(index)
+
+
+def test_windows_freed_in_the_midst_of_a_search_are_free_and_nothing_else() -> None:
+    for turn in range(11):
+        iovas = IovaAllocator((0x1000, 0xFFFF))
+        taken = [iovas.alloc(0x1000) for _ in range(14)]
+        disturbed = iovas._taken = Disturbed(iovas._taken)  # noqa: SLF001 - stands for the collector
+        gone = taken[turn:][:3]
+        # Three collections, some readings apart.
+        for window in gone:
+            disturbed.acts += [*[int] * turn, partial(iovas.free, window)]
+        found = [iovas.alloc(0x1000)]
+        iovas.free(taken[-1])
+        while len(iovas) < 15:
+            found.append(iovas.alloc(0x1000))
+        assert sorted([*{*taken} - {*gone, taken[-1]}, *found]) == list(
+            range(0x1000, 0x10000, 0x1000)
+        )
+
+
+def test_a_window_freed_in_the_midst_of_freeing_another_is_freed_as_well() -> None:
+    for turn in range(6):
+        iovas = IovaAllocator((0x1000, 0xFFFF))
+        taken = [iovas.alloc(0x1000) for _ in range(15)]
+        disturbed = iovas._taken = Disturbed(iovas._taken)  # noqa: SLF001 - stands for the collector
+        disturbed.acts = [partial(iovas.free, taken[3]), *[int] * turn]
+        iovas.free(taken[8])
+        assert len(iovas) == 13 + bool(disturbed.acts)
 
 
 def test_a_mask_is_a_limit_to_the_last_byte() -> None:

@@ -330,8 +330,8 @@ def test_lists_of_different_granule_or_kind_do_not_join(
     left: dict[str, str], right: dict[str, str]
 ) -> None:
     pieces = [(0x1_0000, 0x1_0000)]
-    one = Phyr.from_chunks(pieces, **left)  # type: ignore[arg-type]
-    other = Phyr.from_chunks(pieces, **right)  # type: ignore[arg-type]
+    one = Phyr.from_chunks(pieces, **left)  # type: ignore[call-overload]
+    other = Phyr.from_chunks(pieces, **right)  # type: ignore[call-overload]
     for first, second in ((one, other), (other, one)):
         with pytest.raises(MismatchError) as caught:
             first + second

@@ -10,7 +10,8 @@ What is stored is what is taken, so that giving back only ever removes: it needs
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from threading import Lock
+from contextlib import suppress
+from threading import RLock
 
 from phyr.errors import IovaSpaceError, RangeError
 
@@ -67,7 +68,10 @@ class IovaAllocator:
         self._taken.append((_TOP + 1, _TOP + 1, False))
         self._nr_fixed = len(self._taken)
         self._cursor = 0
-        self._lock = Lock()
+        # Whoever frees may be the garbage collector, which drops a mapping in the midst of this
+        # thread's own search: whoever searched looks whether it was disturbed.
+        self._lock = RLock()
+        self._changes = 0
 
     def __len__(self) -> int:
         """Return how many windows are handed out."""
@@ -90,19 +94,19 @@ class IovaAllocator:
             raise RangeError(f"no window has {length:#x} bytes at {residue:#x} modulo {align:#x}")
         last = min(last, self.aperture[1])
         with self._lock:
-            # The gap before each taken range: from the cursor up, then what is below.
-            middle = bisect_left(self._taken, (self._cursor,), 1)
-            for begin, end in ((middle, len(self._taken)), (1, middle)):
-                for after in range(begin, end):
-                    low = self._taken[after - 1][1] + 1
-                    start = low + (residue - low) % align
-                    window_last = start + length - 1
-                    if window_last > last:
-                        break
-                    if window_last < self._taken[after][0]:
-                        self._taken.insert(after, (start, window_last, True))
-                        self._cursor = window_last
-                        return start
+            while True:
+                changes, index, window = self._changes, 0, None
+                with suppress(IndexError):  # what became shorter meanwhile
+                    index, window = self._search(length, align, residue, last)
+                # From here to the insertion nothing is called.
+                if changes != self._changes:
+                    continue
+                if window is None:
+                    break
+                self._taken.insert(index, window)
+                self._changes += 1
+                self._cursor = window[1]
+                return window[0]
         raise IovaSpaceError(
             f"no room for {length:#x} bytes at {residue:#x} modulo {align:#x} "
             f"in {self.aperture[0]:#x} to {last:#x}",
@@ -112,6 +116,23 @@ class IovaAllocator:
             last=last,
         )
 
+    def _search(
+        self, length: int, align: int, residue: int, last: int
+    ) -> tuple[int, tuple[int, int, bool] | None]:
+        """Return a window that is free, and its place in the list; nothing right if disturbed."""
+        # The gap before each taken range: from the cursor up, then what is below.
+        middle = bisect_left(self._taken, (self._cursor,), 1)
+        for begin, end in ((middle, len(self._taken)), (1, middle)):
+            for after in range(begin, end):
+                low = self._taken[after - 1][1] + 1
+                start = low + (residue - low) % align
+                window_last = start + length - 1
+                if window_last > last:
+                    break
+                if window_last < self._taken[after][0]:
+                    return after, (start, window_last, True)
+        return 0, None
+
     def free(self, iova: int) -> None:
         """Take back the window that `alloc` returned. Needs no memory.
 
@@ -119,9 +140,15 @@ class IovaAllocator:
             RangeError: No window handed out starts there.
         """
         with self._lock:
-            index = bisect_left(self._taken, (iova,), 1)
-            start, _, is_window = self._taken[min(index, len(self._taken) - 1)]
+            while True:
+                changes, start, is_window = self._changes, -1, False
+                index = bisect_left(self._taken, (iova,), 1)
+                with suppress(IndexError):  # beyond the end, or what became shorter meanwhile
+                    start, _, is_window = self._taken[index]
+                if changes == self._changes:
+                    break
             if start != iova or not is_window:
                 raise RangeError(f"no window starts at {iova:#x}", iova=iova)
             del self._taken[index]
+            self._changes += 1
             self._cursor = min(self._cursor, iova)

@@ -15,7 +15,7 @@ import errno
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
 from itertools import pairwise
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -60,7 +60,9 @@ class AddressSpace(ABC):
         self._windows: dict[int, _Window] = {}
         # By identity of the list handed out, which is kept so that the number stays its own.
         self._mapped: dict[int, tuple[Phyr, int]] = {}
-        self._lock = Lock()
+        # Whoever unmaps may be the garbage collector, which drops a mapping in the midst of this
+        # thread's own dealings here: it never touches another window than its own.
+        self._lock = RLock()
 
     @property
     def pgsize_bitmap(self) -> int:
@@ -122,7 +124,7 @@ class AddressSpace(ABC):
         # Between two there is always a gap.
         gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
         iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
-        for iova, window in self._windows.items():
+        for iova, window in list(self._windows.items()):
             iovas.alloc(window.length, align=1 << 64, residue=iova)
         self._iovas = iovas
         self._pgsize_bitmap = bitmap
@@ -293,7 +295,7 @@ class AddressSpace(ABC):
                     self._stack.callback(device.close)
 
     def _unmap_all(self) -> None:
-        for window in self._windows.values():
+        for window in list(self._windows.values()):
             # What is not taken back here is, when the files are closed.
             with suppress(OSError):
                 self._undo(window.undo)
