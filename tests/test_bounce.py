@@ -143,6 +143,16 @@ def test_what_the_device_writes_is_not_overwritten_where_it_only_writes() -> Non
         assert memory.read(mapping.dma[:5]) == b"fresh"
 
 
+def test_what_the_cpu_writes_later_reaches_the_device_by_a_sync() -> None:
+    memory = machine()
+    phyr = Phyr.from_pages([FAR])
+    with dma_map(phyr, bounce(memory), Direction.TO_DEVICE) as mapping:
+        memory.write(phyr[:5], b"later")
+        assert memory.read(mapping.dma[:5]) != b"later"
+        mapping.sync_for_device()
+        assert memory.read(mapping.dma[:5]) == b"later"
+
+
 def test_a_bus_address_below_0_is_an_error() -> None:
     with pytest.raises(RangeError):
         dma_map(Phyr.from_pages([0x1000]), bounce(machine(), offset=-0x2000), BOTH)
