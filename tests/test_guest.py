@@ -28,7 +28,7 @@ from kernel import at_hand  # noqa: E402
 REQUIRED = os.environ.get("PHYR_VM_REQUIRED") == "1"
 KERNEL = os.environ.get("PHYR_VM_KERNEL", "iommufd")
 CASES = [(kind, check.name) for kind in KINDS for check in checks_of(kind)]
-SECONDS = 150
+SECONDS = 400
 
 Line: TypeAlias = dict[str, Any]
 Boot: TypeAlias = Future[tuple[dict[str, Line], str, bytes]]

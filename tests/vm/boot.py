@@ -149,6 +149,9 @@ def machine(
         disk.touch()
         os.truncate(disk, 64 << 20)
     more = [f"hugepages={args.hugepages}", kernel_args, args.append]
+    if not kvm:
+        # An emulated time stamp counter is the host's, which may differ from core to core.
+        more.append("clocksource=hpet")
     arguments = [need("qemu-system-x86_64", "qemu-system-x86")]
     arguments += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     arguments += ["-machine", "q35,kernel-irqchip=split" if kvm else "q35"]
