@@ -337,6 +337,8 @@ def iommufd_device_opened_twice() -> None:
 
 def killed_in_the_midst(make: Callable[[], Backend]) -> None:
     """Kill a process while its device copies; the next one finds all as new."""
+    # Skips the check where there is no such backend, which a child could not.
+    make().close()
     read, write = os.pipe()
 
     def victim() -> None:
@@ -496,21 +498,26 @@ def the_documents_example_runs() -> None:
     assert pci.Function(NVME).driver == "nvme"
 
 
-@checks.on("intel", "amd")
-def two_devices_share_one_backend() -> None:
-    for backend in (Type1(), Ioas()):
+def two_devices_share(backend: Type1 | Ioas) -> None:
+    """Open both devices of the guest in one address space."""
+    with pci.bound(EDU, "vfio-pci") as one, pci.bound(NVME, "vfio-pci") as other, backend:
+        assert one.group != other.group
+        edu = Edu(backend.open(one))
+        nvme = backend.open(other)
+        # The controller's version register.
+        assert nvme.region(0).u32[2] >> 16 == 1
         with (
-            pci.bound(EDU, "vfio-pci") as one,
-            pci.bound(NVME, "vfio-pci") as other,
-            backend,
+            phyr.pin(scattered(PAGE)) as pinned,
+            dma_map(pinned.phyr, backend, BOTH) as mapping,
         ):
-            assert one.group != other.group
-            edu = Edu(backend.open(one))
-            nvme = backend.open(other)
-            # The controller's version register.
-            assert nvme.region(0).u32[2] >> 16 == 1
-            with (
-                phyr.pin(scattered(PAGE)) as pinned,
-                dma_map(pinned.phyr, backend, BOTH) as mapping,
-            ):
-                edu.fetch(mapping.dma[0], 64)
+            edu.fetch(mapping.dma[0], 64)
+
+
+@checks.on("intel", "amd")
+def type1_is_shared_by_two_devices() -> None:
+    two_devices_share(Type1())
+
+
+@checks.on("intel", "amd")
+def iommufd_is_shared_by_two_devices() -> None:
+    two_devices_share(iommufd())
