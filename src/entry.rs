@@ -139,10 +139,18 @@ impl Entry {
         Self::pages_of(self.marker())
     }
 
-    /// Pages that a marker, or a sum of markers, stands for.
+    /// Pages that a marker stands for.
     #[inline]
-    pub(crate) const fn pages_of(markers: u64) -> u64 {
-        markers >> COUNT_BITS
+    const fn pages_of(marker: u64) -> u64 {
+        marker >> COUNT_BITS
+    }
+
+    /// Pages that many markers stand for, by the sums of their halves of 32 bits.
+    ///
+    /// The sum of whole markers would not do: pages fit 64 bits, 2^11 times as much need not.
+    #[inline]
+    pub(crate) const fn pages_of_halves(low: u64, high: u64) -> u64 {
+        Self::pages_of(low).wrapping_add(high << (u32::BITS - COUNT_BITS))
     }
 
     /// Number of units; 0 where the next word holds it.

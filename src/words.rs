@@ -122,7 +122,7 @@ impl Wide for PlainPages<'_> {
             high = high.wrapping_add(entry.count() * (marker >> 32));
             escapes |= u64::from(entry.is_escape());
         }
-        (escapes == 0).then_some(Entry::pages_of(low.wrapping_add(high << 32)))
+        (escapes == 0).then_some(Entry::pages_of_halves(low, high))
     }
 }
 
@@ -215,6 +215,20 @@ mod tests {
             }
             let word = starts.get(number).copied().unwrap_or(words.len());
             prop_assert_eq!(found, Found { word, chunks: number as u64, pages });
+        }
+
+        #[test]
+        fn plain_pages_is_the_sum_up_to_2_64(
+            orders in prop::collection::vec((0_u32..52, 1_u64..2048), 1..120)
+        ) {
+            let runs: Vec<Run> = orders
+                .into_iter()
+                .map(|(order, count)| Run { pfn: 0, nr_pages: (count << order).min(1 << 52) })
+                .collect();
+            let (words, starts) = pack(&runs);
+            let plain = words.len() == starts.len();
+            let total = runs.iter().map(|run| u128::from(run.nr_pages)).sum::<u128>();
+            prop_assert_eq!(plain_pages(&words).map(u128::from), plain.then_some(total));
         }
 
         #[test]

@@ -539,3 +539,15 @@ def test_protection_follows_direction_and_kind(direction: Direction, kind: str) 
     assert (Prot.READ in prot) == (direction is not Direction.FROM_DEVICE)
     assert (Prot.WRITE in prot) == (direction is not Direction.TO_DEVICE)
     assert (Prot.MMIO in prot) == (kind != "ram")
+
+
+def test_a_mapping_dropped_by_an_error_does_not_hide_it() -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    for backend in (Direct(), BusOffset(1 << 40)):
+        with (
+            pytest.warns(ResourceWarning, match="never unmapped"),
+            pytest.raises(ZeroDivisionError),
+        ):
+            never(dma_map(scattered(), backend, BOTH), 1 // 0)

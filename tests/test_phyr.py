@@ -486,3 +486,30 @@ def test_a_copy_of_what_never_changes_is_itself() -> None:
     phyr = Phyr.from_pfns([1, 5])
     assert copy.copy(phyr) is phyr
     assert copy.deepcopy([phyr])[0] is phyr
+
+
+@given(
+    st.sampled_from([1, 4, 512, 1024]),
+    st.lists(st.tuples(st.integers(44, 51), st.integers(1, 7)), min_size=9, max_size=60),
+    st.data(),
+)
+def test_lists_near_2_64_bytes_of_small_granules_find_every_byte(
+    granule: int, sizes: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    chunks: list[tuple[int, int]] = []
+    starts = [0]
+    for order, count in sizes:
+        # At two places in turn, so that none touch.
+        length = min(count << order, 1 << 50) * granule
+        if starts[-1] + length < 1 << 64:
+            chunks.append(((len(chunks) % 2 << 51) * granule, length))
+            starts.append(starts[-1] + length)
+    phyr = Phyr.from_chunks(chunks, granule=granule)
+    assert list(phyr.chunks) == chunks
+    assert Phyr.from_bytes(phyr.to_bytes()) == phyr
+    position = data.draw(st.integers(0, starts[-1] - 1))
+    number = sum(start <= position for start in starts) - 1
+    paddr = chunks[number][0] + position - starts[number]
+    assert phyr[position] == paddr
+    assert phyr.chunks.find(position) == number
+    assert phyr[position : position + 1].chunks[0] == (paddr, 1)

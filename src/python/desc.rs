@@ -307,7 +307,7 @@ pub(super) fn scatterlist(
 
 /// Make an array of ``struct bio_vec``.
 ///
-/// Chunks of 4 GiB and more are cut at page boundaries, since lengths are 32 bits wide.
+/// Chunks above 4 GiB - 4 KiB are cut at page boundaries, since lengths are 32 bits wide.
 ///
 /// Args:
 ///     phyr: The memory. A device's (MMIO) has no ``struct page`` and is refused.
@@ -479,7 +479,7 @@ pub(super) fn prp<'py>(
 
 /// Describe the memory of a list to an NVMe command, by a scatter gather list.
 ///
-/// Any address and any granule will do. Chunks of 4 GiB and more are cut at multiples of 4096.
+/// Any address and any granule will do. Chunks above 4 GiB - 4 KiB are cut at multiples of 4096.
 ///
 /// Args:
 ///     phyr: The memory, as the controller addresses it: a list, or the DMA list of a mapping.

@@ -218,7 +218,7 @@ impl Drop for PyMapping {
     /// What is owed is paid by what owes it.
     fn drop(&mut self) {
         let Some(dma) = self.dma.take() else { return };
-        Python::attach(|py| {
+        owed::aside(|py| {
             if let Err(failure) = owed::warn(self.direction.bind(py), &self.phyr, &dma) {
                 failure.write_unraisable(py, None);
             }

@@ -194,11 +194,22 @@ impl PyOwed {
     }
 }
 
+/// Does what a destructor has to do in Python, beside an exception that may be on its way.
+pub(super) fn aside(act: impl FnOnce(Python<'_>)) {
+    Python::attach(|py| {
+        let pending = PyErr::take(py);
+        act(py);
+        if let Some(pending) = pending {
+            pending.restore(py);
+        }
+    });
+}
+
 impl Drop for PyOwed {
     /// For what `__del__` did not come to do, if it was interrupted.
     fn drop(&mut self) {
         if !self.dma.is_empty() {
-            Python::attach(|py| self.pay_late(py));
+            aside(|py| self.pay_late(py));
         }
     }
 }
