@@ -41,6 +41,10 @@ COMMAND = struct.Struct("<BBHIQQ16s6I")
 COMPLETION = struct.Struct("<IIHHHH")
 
 
+class CommandError(Exception):
+    """The drive did not do what it was told."""
+
+
 @contextmanager
 def shared(backend: Backend, size: int) -> Iterator[tuple[memoryview, Phyr]]:
     """Memory for the program and the drive: a view of it, and its bus addresses."""
@@ -90,7 +94,7 @@ class Queue:
         self.bar.u32[self.doorbells[1]] = self.taken % ENTRIES
         self.free.append(number)
         if status >> 1:
-            raise OSError(f"command {number} failed with status {status >> 1:#x}")
+            raise CommandError(f"command {number} failed with status {status >> 1:#x}")
         return int(number)
 
 
@@ -102,7 +106,7 @@ class Nvme:
         self.bar = device.region(0)
         with ExitStack() as undo:
             rings = [undo.enter_context(shared(backend, 2 * PAGE)) for _ in range(2)]
-            undo.callback(self.stop)  # before its memory goes
+            undo.callback(self.stop)  # before its memory goes, as at the end of this block
             self.enable(on=False)
             self.bar.u32[AQA // 4] = (ENTRIES - 1) << 16 | ENTRIES - 1
             self.admin = Queue(device, 0, rings[0])
@@ -120,6 +124,7 @@ class Nvme:
             # Room for the PRP lists or SGL segments of each command in flight: 255 pieces a page.
             self.room = PAGE * (self.max_transfer // PAGE // 255 + 1)
             self.lists, self.lists_dma = undo.enter_context(shared(backend, IN_FLIGHT * self.room))
+            undo.callback(self.stop)
             self.close = undo.pop_all().close
 
     def stop(self) -> None:
@@ -179,10 +184,15 @@ class Nvme:
         words = block & 0xFFFF_FFFF, block >> 32, dma.length // self.block_size - 1
         return self.blocks.submit(opcode, data, *words, nsid=1, sgl=self.sgl)
 
+    def check(self, block: int, length: int) -> None:
+        """Refuse what is not whole blocks of the drive."""
+        start = block * self.block_size
+        if start < 0 or length < 0 or length % self.block_size or start + length > self.capacity:
+            raise ValueError(f"{length} bytes from block {block} on are not whole blocks of it")
+
     def copy(self, opcode: int, file: BufferedIOBase, block: int, length: int) -> None:
         """Copy `length` bytes, from `block` on, to or from a file, several transfers at a time."""
-        if length % self.block_size or block * self.block_size + length > self.capacity:
-            raise ValueError(f"{length} bytes from block {block} on are not whole blocks of it")
+        self.check(block, length)
         size = min(self.max_transfer, max(-(-length // IN_FLIGHT // PAGE), 1) * PAGE)
         free = [at * size for at in range(IN_FLIGHT)]
         flying: dict[int, tuple[int, int, int]] = {}
@@ -216,9 +226,11 @@ def run(drive: Nvme, arguments: argparse.Namespace) -> None:
         f"by {'SGL' if drive.sgl else 'PRP'}"
     )
     if arguments.action == "read":
-        start, count = arguments.block * drive.block_size, arguments.count * drive.block_size
+        rest = drive.capacity - arguments.block * drive.block_size
+        length = arguments.count * drive.block_size or rest
+        drive.check(arguments.block, length)
         with Path(arguments.file).open("wb") as file:
-            drive.copy(READ, file, arguments.block, count or drive.capacity - start)
+            drive.copy(READ, file, arguments.block, length)
     elif arguments.action == "write":
         with Path(arguments.file).open("rb") as file:
             drive.copy(WRITE, file, arguments.block, file.seek(0, 2))

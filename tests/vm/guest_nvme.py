@@ -145,11 +145,11 @@ def nvme_write_to_what_was_unmapped_faults_and_changes_nothing() -> None:
                 gone = mapping.dma
             opened.submit(nvme.READ, runs(kind())[0][2], gone[:BLOCK])
             # A drive may say that it failed; QEMU's does not.
-            with suppress(OSError):
+            with suppress(nvme.CommandError):
                 opened.blocks.wait()
             assert buffer[:] == before
             if kind() == "intel":
-                assert faults(said, NVME, {gone[0]}), "no fault in the kernel's log"
+                assert faults(said, NVME, {gone[0]}) >= {gone[0]}, "no fault in the kernel's log"
 
 
 @checks.on("intel", "amd", "none")
@@ -165,12 +165,12 @@ def nvme_killed_in_the_middle_leaves_a_drive_that_starts_again() -> None:
                     opened.copy(nvme.READ, file, block, PIECE)
 
         pid = fork(child)
+        os.close(writing)  # a child that dies early must not leave this one waiting
         assert os.read(reading, 1) == b"."
         time.sleep(0.2)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(reading)
-        os.close(writing)
         with drive(backend) as opened, tempfile.TemporaryFile() as file:
             opened.copy(nvme.READ, file, block, PIECE)
             file.seek(0)
@@ -244,6 +244,7 @@ def nvme_moves_bytes() -> dict[str, object]:
             drive(backend, sgl=True) as opened,
             dma_map(pinned.phyr, opened.backend, Direction.FROM_DEVICE) as mapping,
         ):
+            assert opened.sgl
             for lg2 in range(12, 24):
                 size, moved = 1 << lg2, min(total, 256 << lg2)
                 begun = done = 0
