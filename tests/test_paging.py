@@ -1,5 +1,7 @@
 """`Paging`: failures at every call, windows, limits, and pages too large for the list."""
 
+from collections.abc import Iterator
+
 import pytest
 from agree import names
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from phyr.iommu import (
     dma_map,
     map_plan,
     plan_map,
+    unmap_plan,
 )
 
 BOTH = Direction.BIDIRECTIONAL
@@ -119,6 +122,92 @@ def test_undoing_that_fails_is_noted_for_whoever_maps_a_plan_himself() -> None:
     with pytest.raises(NoTablePageError) as caught:
         map_plan(table, plan_map(PHYR, 0x1000, SIZES), Prot.READ)
     assert "stuck" in caught.value.__notes__[1]
+
+
+class OddError(Exception):
+    """What cannot be shown."""
+
+    def __init__(self, shown: type[BaseException]) -> None:
+        self.shown = shown
+
+    def __repr__(self) -> str:
+        raise self.shown
+
+
+class OddTable(StuckTable):
+    """A table that never unmaps, and says so in a way that fails."""
+
+    shown: type[BaseException] = ValueError
+
+    def unmap_pages(self, *_call: int) -> None:
+        raise OddError(self.shown)
+
+
+@pytest.mark.parametrize("shown", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("otherwise", [Otherwise.ERROR, Otherwise.LIST])
+def test_a_failure_to_undo_that_cannot_be_shown_costs_the_window_too(
+    shown: type[BaseException], otherwise: Otherwise
+) -> None:
+    phyr, sizes = (PHYR, SIZES) if otherwise is Otherwise.ERROR else (SMALL, 1 << 16)
+    table = OddTable(sizes, fail_at=2)
+    table.shown = shown
+    paging = Paging(table, otherwise=otherwise)
+    with pytest.raises(NoTablePageError if shown is ValueError else KeyboardInterrupt) as caught:
+        dma_map(phyr, paging, BOTH)
+    assert table.pages
+    assert len(paging.iovas) == 1
+    if shown is ValueError:
+        assert "OddError, which cannot be shown" in caught.value.__notes__[1]
+
+
+def test_a_failure_that_takes_no_notes_costs_the_window_too() -> None:
+    class BareError(NoTablePageError):
+        __notes__ = 5  # type: ignore[assignment]
+
+    class Refusing(StuckTable):
+        def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: Prot) -> None:
+            if len(self.calls) == 3:
+                raise BareError
+            super().map_pages(iova, paddr, pgsize, pgcount, prot)
+
+    table = Refusing(SIZES)
+    paging = Paging(table)
+    with pytest.raises(BareError):
+        dma_map(PHYR, paging, BOTH)
+    assert table.pages
+    assert len(paging.iovas) == 1
+
+
+class Walk:
+    """A plan whose walks fail for want of memory, each a call later than the one before."""
+
+    def __init__(self, plan: Plan, *, fails: int) -> None:
+        self.plan = plan
+        self.phyr = plan.phyr
+        self.iova = plan.iova
+        self.fails = fails
+        self.walks = 0
+
+    def unmaps(self) -> Iterator[tuple[int, int, int]]:
+        self.walks += 1
+        for number, call in enumerate(self.plan.unmaps()):
+            if number == self.walks - 1 and self.walks <= self.fails:
+                raise MemoryError
+            yield call
+
+
+@pytest.mark.parametrize("fails", [0, 1, 2, 3, 9])
+def test_a_walk_that_fails_is_taken_up_again_where_it_was(fails: int) -> None:
+    table = PageTable(SIZES)
+    plan = plan_map(PHYR, 0x4000, SIZES)
+    assert len(list(plan.unmaps())) == 3
+    map_plan(table, plan, Prot.READ)
+    walk = Walk(plan, fails=fails)
+    failures = unmap_plan(table, walk)  # type: ignore[arg-type]
+    assert [type(failure) for failure in failures] == [MemoryError] * min(fails, 3)
+    assert walk.walks == min(fails + 1, 3)
+    # Each page but once, or the table would not have it.
+    assert bool(table.pages) == (fails >= 3)
 
 
 def test_only_what_was_mapped_here_can_be_unmapped_here() -> None:

@@ -81,6 +81,21 @@ def test_a_table_refuses_what_is_outside_or_taken() -> None:
     assert domain.table == {0x3000: (0, 4096, Prot.READ)}
 
 
+def test_a_table_may_change_while_a_call_looks_through_it() -> None:
+    domain = TableDomain()
+
+    class Page(int):
+        """A page whose comparison lets another thread in, as it were."""
+
+        def __ge__(self, other: int) -> bool:
+            domain.table[0x10_0000 + 4096 * len(domain.table)] = (0, 4096, Prot.READ)
+            return super().__ge__(other)
+
+    domain.table = {Page(0x8000): (0, 4096, Prot.READ), Page(0x9000): (0, 4096, Prot.READ)}
+    domain.map_pages(0x3000, 0, 4096, 1, Prot.READ)
+    assert domain.iova_to_phys(0x3000) == 0
+
+
 class NoSizes(TableDomain):
     def __init__(self) -> None:
         super().__init__(0)
@@ -193,6 +208,34 @@ class FirstOfRun(TableDomain):
         super().map_pages(iova, paddr, pgsize, min(pgcount, 2) if pgcount != 3 else 1, prot)
 
 
+class LateHalfBatch(BatchDomain):
+    """Leaves all but the first call of a batch that raises."""
+
+    def map_batch(self, plan: Plan, prot: Prot) -> None:
+        done = []
+        try:
+            for call in plan:
+                for at in range(call[3]):
+                    one = (call[0] + at * call[2], call[1] + at * call[2], call[2], 1)
+                    self.map_pages(*one, prot)
+                    done.append(one)
+        except ValueError:
+            if done:
+                self.unmap_pages(done[0][0], done[0][2], 1)
+            raise
+
+
+class LosesOther(BatchDomain):
+    """Takes away the page that was in the way of a batch."""
+
+    def map_batch(self, plan: Plan, prot: Prot) -> None:
+        try:
+            super().map_batch(plan, prot)
+        except ValueError:
+            self.table.clear()
+            raise
+
+
 class WrongBatch(BatchDomain):
     def map_batch(self, plan: Plan, prot: Prot) -> None:
         for iova, paddr, pgsize, pgcount in plan:
@@ -231,6 +274,8 @@ class CarelessBatch(BatchDomain):
         Once,
         FirstOfRun,
         WrongBatch,
+        LateHalfBatch,
+        LosesOther,
         LeavingBatch,
         CarelessBatch,
     ],

@@ -68,8 +68,7 @@ pub(super) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
 /// An interrupt (an exception that is no `Exception`) is not to be lost: it comes first then.
 pub(super) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
     let Err(second) = second else { return first };
-    let is_interrupt = |failure: &PyErr| !failure.is_instance_of::<PyException>(py);
-    let (main, other) = if is_interrupt(&second) && !is_interrupt(&first) {
+    let (main, other) = if is_interrupt(py, &second) && !is_interrupt(py, &first) {
         (second, first)
     } else {
         (first, second)
@@ -78,7 +77,22 @@ pub(super) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &s
         .value(py)
         .repr()
         .and_then(|other| main.value(py).call_method1("add_note", (format!("{doing}: {other}"),)));
-    noted.map(drop).err().unwrap_or(main)
+    match noted {
+        Err(interrupt) if is_interrupt(py, &interrupt) && !is_interrupt(py, &main) => interrupt,
+        // A note that cannot be written costs no more than itself.
+        _ => main,
+    }
+}
+
+/// Whether it may come at any moment, and so says nothing about what was done.
+pub(super) fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
+    !failure.is_instance_of::<PyException>(py)
+}
+
+/// Whether it is a `RangeError` of phyr's.
+pub(super) fn is_range(py: Python<'_>, failure: &PyErr) -> bool {
+    let class = py.import("phyr.errors").and_then(|errors| errors.getattr("RangeError"));
+    class.is_ok_and(|class| failure.is_instance(py, &class))
 }
 
 impl From<Error> for PyErr {

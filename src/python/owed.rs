@@ -14,7 +14,7 @@ use alloc::string::String;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyException, PyResourceWarning, PyTypeError};
+use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
@@ -103,14 +103,17 @@ impl PyOwed {
                 self.dma.put(dma.unbind());
                 Ok(())
             }
-            Err(failure) => Err(error::also(py, failure, self.release(py), "letting the owner go")),
+            Err((failure, gone)) => self.settle(py, Err(failure), gone),
         }
     }
 
-    /// What the backend makes of the list, checked.
-    fn ask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyPhyr>> {
+    /// What the backend makes of the list, checked; or why not, and whether nothing is mapped then.
+    fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
         let backend = self.backend.bind(py);
-        let made = backend.call_method1("map", (&self.phyr, &self.direction))?;
+        // A backend that raises has mapped nothing.
+        let made = backend
+            .call_method1("map", (&self.phyr, &self.direction))
+            .map_err(|failure| (failure, true))?;
         let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
             let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
             if given == got {
@@ -123,36 +126,54 @@ impl PyOwed {
             PyTypeError::new_err(format!("the backend mapped a list to {class}, not to a Phyr"))
         };
         // Whatever it is, the backend may have mapped something for it.
-        let undone = backend.call_method1("unmap", (&made, &self.direction)).map(drop);
-        Err(error::also(py, wrong, undone, "unmapping it again"))
+        let (undone, gone) = self.unmap(&made);
+        Err((error::also(py, wrong, undone, "unmapping it again"), gone))
+    }
+
+    /// Has the backend unmap what it made; and whether nothing is mapped then.
+    fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
+        let py = made.py();
+        let unmap = || {
+            let backend = self.backend.bind(py);
+            backend.call_method1("unmap", (made, &self.direction)).map(drop)
+        };
+        match unmap() {
+            Err(interrupt) if error::is_interrupt(py, &interrupt) => {
+                // It may have come before the backend did anything, or after all was done.
+                let again = match unmap() {
+                    Err(failure) if error::is_range(py, &failure) => Ok(()),
+                    outcome => outcome,
+                };
+                let gone = again.is_ok();
+                let doing = "unmapping once more after the interrupt";
+                (Err(error::also(py, interrupt, again, doing)), gone)
+            }
+            outcome => {
+                let gone = outcome.is_ok();
+                (outcome, gone)
+            }
+        }
     }
 
     /// Pays what is owed, if anything still is.
     pub(super) fn pay(&self, py: Python<'_>) -> PyResult<()> {
         let Some(dma) = self.dma.take() else { return Ok(()) };
-        let unmap = || {
-            let backend = self.backend.bind(py);
-            backend.call_method1("unmap", (&dma, &self.direction)).map(drop)
-        };
-        let unmapped = match unmap() {
-            // It may have come before the backend did anything.
-            Err(failure) if !failure.is_instance_of::<PyException>(py) => {
-                Err(error::also(py, failure, unmap(), "unmapping once more after the interrupt"))
-            }
-            outcome => outcome,
-        };
-        match (unmapped, self.release(py)) {
-            (Err(failure), released) => {
-                Err(error::also(py, failure, released, "letting the owner go"))
-            }
-            (Ok(()), released) => released,
-        }
+        let (unmapped, gone) = self.unmap(dma.bind(py));
+        self.settle(py, unmapped, gone)
     }
 
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
-        match &self.owner {
-            Some(owner) => owner.call_method0(py, "release").map(drop),
-            None => Ok(()),
+    /// Lets the owner go if nothing is mapped any more, and keeps it for ever if something may be.
+    fn settle(&self, py: Python<'_>, outcome: PyResult<()>, gone: bool) -> PyResult<()> {
+        let Some(owner) = &self.owner else { return outcome };
+        if !gone {
+            // A reference that nobody gives back: an owner that ends would let the memory go.
+            let _ = owner.clone_ref(py).into_ptr();
+            return outcome;
+        }
+        let released = owner.call_method0(py, "release").map(drop);
+        match outcome {
+            Err(failure) => Err(error::also(py, failure, released, "letting the owner go")),
+            Ok(()) => released,
         }
     }
 

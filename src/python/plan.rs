@@ -203,7 +203,7 @@ struct Batches {
 }
 
 /// How far an iterator has come.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct State {
     /// Bytes of the list before the next chunk.
     done: u64,
@@ -267,20 +267,28 @@ impl Batches {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
         let state = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let tuples: Vec<Bound<'_, PyTuple>> = if self.unmap {
+        let before = *state();
+        let list = if self.unmap {
             let runs = py.detach(|| self.runs(&mut state()))?;
             let tuple = |run: UnmapCall| (run.iova, run.pgsize, run.pgcount).into_pyobject(py);
-            runs.into_iter().map(tuple).collect::<PyResult<_>>()?
+            listed(py, runs.into_iter().map(tuple))
         } else {
             let calls = py.detach(|| self.calls(&mut state()))?;
             let tuple = |call: MapCall| {
                 (call.iova, call.paddr, call.pgsize, call.pgcount).into_pyobject(py)
             };
-            calls.into_iter().map(tuple).collect::<PyResult<_>>()?
+            listed(py, calls.into_iter().map(tuple))
         };
-        if tuples.is_empty() {
-            return Ok(None);
-        }
-        PyList::new(py, tuples).map(Some)
+        // What nobody got is still to come.
+        list.inspect_err(|_| *state() = before)
     }
+}
+
+/// Tuples as a list, `None` if there are none.
+fn listed<'py>(
+    py: Python<'py>,
+    tuples: impl Iterator<Item = PyResult<Bound<'py, PyTuple>>>,
+) -> PyResult<Option<Bound<'py, PyList>>> {
+    let tuples: Vec<_> = tuples.collect::<PyResult<_>>()?;
+    if tuples.is_empty() { Ok(None) } else { PyList::new(py, tuples).map(Some) }
 }

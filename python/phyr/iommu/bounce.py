@@ -134,11 +134,11 @@ class Bounce:
         copies: list[Copy] = []
         try:
             dma = self._build(phyr, phyr.chunks.position(number), reach, copies)
+            self._mapped[id(dma)] = (dma, copies)
         except BaseException:
             for staged in copies:
                 staged.release()
             raise
-        self._mapped[id(dma)] = (dma, copies)
         return dma
 
     def _build(self, phyr: Phyr, position: int, reach: int, copies: list[Copy]) -> Phyr:
@@ -176,14 +176,28 @@ class Bounce:
         )
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Bring back what the device wrote, and give the pages back."""
+        """Bring back what the device wrote, and give the pages back.
+
+        Raises:
+            Exception: The memory's own. The pages are given back nevertheless.
+            BaseException: An interrupt. This method can be called again then, for what is left.
+        """
         if id(dma) not in self._mapped:
             return
         try:
             self.sync_for_cpu(dma, direction)
-        finally:
-            for staged in self._mapped.pop(id(dma))[1]:
-                staged.release()
+        except Exception:
+            self._release(dma)
+            raise
+        # An interrupt keeps the copies: whoever calls again finds the device's data.
+        self._release(dma)
+
+    def _release(self, dma: Phyr) -> None:
+        """Give the pages back, each once, whatever comes in between."""
+        copies = self._copies(dma)
+        while copies:
+            copies.pop().release()
+        del self._mapped[id(dma)]
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the bounce pages, unless the device only writes."""

@@ -4,13 +4,18 @@ An interrupt (an exception that is no `Exception`, such as `KeyboardInterrupt`) 
 call to the domain and what would remember it. Then the domain is asked what is mapped.
 """
 
+from contextlib import suppress
+from functools import partial
+from itertools import dropwhile
+
 from phyr._phyr import Phyr, Plan, plan_map
 from phyr.errors import PhyrError
 from phyr.iommu.protocols import IommuDomain, Prot
 
 __all__ = ["map_plan", "unmap_plan"]
 
-# How often the pages of one call are unmapped anew, if interrupts keep coming.
+# How often the pages of one call are unmapped anew, if interrupts keep coming, and a walk is begun
+# anew, if it fails itself.
 _TRIES = 3
 
 
@@ -37,7 +42,7 @@ def map_plan(
         try:
             batch(plan, prot)
         except BaseException as failure:
-            failure.add_note(f"mapping {plan!r} in one batch")
+            note(failure, f"mapping {plan!r} in one batch")
             undone: list[BaseException] = []
             if is_interrupt(failure):
                 undone = unmap_found(domain, plan)
@@ -51,7 +56,7 @@ def map_plan(
             domain.map_pages(iova, paddr, pgsize, pgcount, prot)
             calls += 1
     except BaseException as failure:
-        failure.add_note(f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}")
+        note(failure, f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}")
         undone = unmap_plan(domain, _first_calls(plan, iova))
         if is_interrupt(failure):
             # It may have come before the call, in the midst of it, or after.
@@ -70,8 +75,9 @@ def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
         plan: As it was mapped.
     """
     failures: list[BaseException] = []
-    iova = pgsize = pgcount = 0
+    iova, pgsize, pgcount = plan.iova, 0, 0
     calls = plan.unmaps()
+    walks = 1
     while True:
         try:
             for iova, pgsize, pgcount in calls:
@@ -81,7 +87,12 @@ def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
         except BaseException as interrupt:  # noqa: BLE001 - returned, to be raised at the end
             failures += [interrupt, *_unmap_found_pages(domain, iova, pgsize, pgcount)]
         else:
-            return failures
+            end = iova + pgsize * pgcount
+            if end >= plan.iova + plan.phyr.length or walks == _TRIES:
+                return failures
+            # The walk itself failed, for want of memory: a new one goes on behind the last call.
+            walks += 1
+            calls = dropwhile(partial(_is_before, end), plan.unmaps())
 
 
 def unmap_found(domain: IommuDomain, plan: Plan) -> list[BaseException]:
@@ -102,12 +113,24 @@ def report(
     Raises:
         BaseException: An interrupt among that, unless the failure is one.
     """
+    if stuck is not None:
+        # First of all, since what is mapped hangs on it, and a note may fail.
+        stuck += [undo for undo in undone if isinstance(undo, Exception)]
     for undo in undone:
-        failure.add_note(f"undoing the calls before it: {undo!r}")
-        if stuck is not None and isinstance(undo, Exception):
-            stuck.append(undo)
+        note(failure, "undoing the calls before it", undo)
     if not is_interrupt(failure):
         raise_interrupt(undone)
+
+
+def note(failure: BaseException, sentence: str, other: BaseException | None = None) -> None:
+    """Add a note to a failure, and how another looks; if that fails, as far as it goes."""
+    if other is not None:
+        shown = f"{type(other).__name__}, which cannot be shown"
+        with suppress(Exception):
+            shown = repr(other)
+        sentence = f"{sentence}: {shown}"
+    with suppress(Exception):
+        failure.add_note(sentence)
 
 
 def raise_interrupt(failures: list[BaseException]) -> None:
@@ -135,6 +158,11 @@ def _unmap_found_pages(
             return failures
     again = f"interrupted {_TRIES} times: {pgcount} pages of {pgsize:#x} at {iova:#x} may be mapped"
     return [*failures, PhyrError(again)]
+
+
+def _is_before(end: int, call: tuple[int, int, int]) -> bool:
+    iova, pgsize, pgcount = call
+    return iova + pgsize * pgcount <= end
 
 
 def _first_calls(plan: Plan, iova: int) -> Plan:

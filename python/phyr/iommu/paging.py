@@ -10,6 +10,7 @@ from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.linear import (
     is_interrupt,
     map_plan,
+    note,
     raise_interrupt,
     report,
     unmap_found,
@@ -117,8 +118,8 @@ class Paging:
             RangeError: `dma` is not a list that `map` returned and that is still mapped.
             Exception: The domain's own, if it breaks its promise not to fail. All other pages are
                 then unmapped, but the window is not used again, as the device may still reach it.
-            BaseException: An interrupt. Where it came so early that not all is unmapped, this
-                method can be called again.
+            BaseException: An interrupt. This method can be called again then, for what is left; it
+                raises RangeError where nothing is.
         """
         if not dma:
             return
@@ -127,8 +128,11 @@ class Paging:
             raise RangeError(f"{dma!r} is not mapped here")
         try:
             self.sync_for_cpu(dma, direction)
-        finally:
+        except Exception:
             self._undo(mapped)
+            raise
+        # An interrupt keeps all as it is: whoever calls again finds the device's data.
+        self._undo(mapped)
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the pages that stand in, unless the device only writes."""
@@ -218,8 +222,9 @@ class Paging:
                 (unmap_found, plans) if is_interrupt(failure) else (unmap_plan, plans[:done])
             )
             failures = [failed for plan in begun for failed in undo(self.domain, plan)]
+            stuck += [failed for failed in failures if isinstance(failed, Exception)]
             try:
-                report(failure, failures, stuck)
+                report(failure, failures, None)
             finally:
                 if not stuck:
                     self._give_back(window, copy)
@@ -230,16 +235,17 @@ class Paging:
         undo = unmap_found if mapped.begun else unmap_plan
         mapped.begun = True
         failures = [failure for plan in mapped.plans for failure in undo(self.domain, plan)]
-        stuck = any(not is_interrupt(failure) for failure in failures)
+        stuck = [failure for failure in failures if isinstance(failure, Exception)]
+        if stuck:
+            # Where interrupts are to blame, whoever calls again may have more luck.
+            raise_interrupt(failures)
+            del self._mapped[id(mapped.dma)]
+            note(stuck[0], f"unmapping {mapped.dma!r}, whose window is not used again")
+            raise stuck[0]
         # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
         del self._mapped[id(mapped.dma)]
-        if stuck:
-            failures[0].add_note(f"unmapping {mapped.dma!r}, whose window is not used again")
-        else:
-            self._give_back(mapped.window, mapped.copy)
+        self._give_back(mapped.window, mapped.copy)
         raise_interrupt(failures)
-        if failures:
-            raise failures[0]
 
     def _give_back(self, window: int, copy: Copy | None) -> None:
         """Let others use what no device can reach any more."""
