@@ -141,6 +141,8 @@ def test_an_empty_part_brings_no_owner() -> None:
         ("io_uring", "vfio", "io_uring"),
         ("io_uring", "mlock", "mlock"),
         ("mlock", "iommufd", "mlock"),
+        ("iommufd", "hope", "hope"),
+        ("mlock", "hope", "mlock"),
         ("mlock", None, None),
         (None, "vfio", None),
     ],
@@ -164,12 +166,35 @@ def test_a_mapping_holds_the_owner_of_its_list(backend: Direct | BusOffset) -> N
     assert owner.held == 0
 
 
-def test_a_mapping_with_an_owner_of_its_own_holds_that_one() -> None:
-    owner, other = Hold(), Hold()
+def test_a_mapping_with_an_owner_of_its_own_holds_that_one_too() -> None:
+    owner, other = Hold(), Hold("mlock")
     list_ = held(PLAIN, owner, BASE)
     with dma_map(list_, Direct(), Direction.TO_DEVICE, owner=other) as mapping:
+        assert isinstance(mapping.owner, Owners)
+        assert mapping.owner.parts == (owner, other)
+        assert (owner.held, other.held) == (1, 1)
+    assert (owner.held, other.held) == (0, 0)
+    for refuses in (owner, other):
+        refuses.refuse = True
+        with pytest.raises(RuntimeError, match="refused"):
+            dma_map(list_, Direct(), Direction.TO_DEVICE, owner=other)
+        assert (owner.held, other.held) == (0, 0)
+        refuses.refuse = False
+
+
+def test_a_mapping_holds_an_owner_once_that_is_given_again() -> None:
+    owner, other = Hold(), Hold()
+    list_ = held(PAGE, owner, BASE)
+    with dma_map(list_, Direct(), Direction.TO_DEVICE, owner=owner) as mapping:
+        assert mapping.owner is owner
+        assert owner.held == 1
+    both = (list_ + held(PAGE, other, None)).owner
+    with dma_map(list_, Direct(), Direction.TO_DEVICE, owner=both):
+        assert (owner.held, other.held) == (1, 1)
+    with dma_map(PAGE, Direct(), Direction.TO_DEVICE, owner=other) as mapping:
         assert mapping.owner is other
-        assert (owner.held, other.held) == (0, 1)
+        assert other.held == 1
+    assert (owner.held, other.held) == (0, 0)
 
 
 def test_a_mapping_of_a_joined_list_holds_all_owners_or_none() -> None:

@@ -1,4 +1,4 @@
-"""What holds the memory of a list that was joined of lists with different owners."""
+"""Several owners as one: of a list joined of others, or of a mapping that was given one more."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from phyr.iommu.protocols import Owner
 
 __all__ = ["Owners"]
+
+_HOLDING = ("io_uring", "vfio", "iommufd")
+"""Methods of `phyr.pin` after which pages stay where they are."""
 
 
 class Owners:
@@ -36,7 +39,7 @@ class Owners:
         methods: list[str | None] = [getattr(part, "method", None) for part in self.parts]
         if None in methods:
             return None
-        return "mlock" if "mlock" in methods else methods[0]
+        return next((method for method in methods if method not in _HOLDING), methods[0])
 
     def hold(self) -> None:
         """Hold all, or none."""

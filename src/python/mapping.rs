@@ -64,9 +64,9 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///     backend: How the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or any
 ///         object with their `map` and `unmap`.
 ///     direction: Which way the data goes.
-///     owner: What keeps the memory in place, the list's own by default: its `hold` is called
-///         before, and its `release` when the mapping is unmapped, so that it can refuse to let go in
-///         between.
+///     owner: What keeps the memory in place, beside the list's own owner: the `hold` of both is
+///         called before, and their `release` when the mapping is unmapped, so that they can refuse to
+///         let go in between.
 ///
 /// Raises:
 ///     Exception: The backend's own; nothing is then mapped.
@@ -96,7 +96,13 @@ pub(super) fn dma_map<'py>(
             direction.get_type()
         )));
     }
-    let owner = owner.or_else(|| phyr.get().held().owner(py).map(|owner| owner.into_bound(py)));
+    let owner = match (phyr.get().held().owner(py), owner) {
+        (Some(own), Some(other)) if !other.is(&own) => {
+            static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            Some(class(py, &OWNERS, "phyr._owners", "Owners")?.call1((own, other))?)
+        }
+        (own, other) => other.or(own.map(|own| own.into_bound(py))),
+    };
     let (dma, owed) = if owner.is_none() && is_direct(backend)? {
         (Slot::new(phyr.clone().unbind()), None)
     } else {
