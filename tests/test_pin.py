@@ -363,6 +363,39 @@ def test_threads_may_share_it() -> None:
 
 
 @shown
+def test_a_second_unpin_waits_until_the_memory_is_unmapped() -> None:
+    unmapping, go_on, second_is_back = (threading.Event() for _ in range(3))
+
+    class Slow(Fake):
+        def unmap_user(self, iova: int) -> None:
+            unmapping.set()
+            assert go_on.wait(60)
+            super().unmap_user(iova)
+
+    buffer, backend = bytearray(b"x" * PAGE), Slow()
+    pinned = phyr.pin(buffer, backend=backend)
+
+    def again() -> None:
+        pinned.unpin()
+        second_is_back.set()
+
+    threads = [threading.Thread(target=pinned.unpin), threading.Thread(target=again)]
+    threads[0].start()
+    assert unmapping.wait(60)
+    threads[1].start()
+    try:
+        assert not second_is_back.wait(0.2)
+        with pytest.raises(BufferError):
+            buffer.append(1)
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    assert backend.mapped == {}
+    buffer.append(1)
+
+
+@shown
 @uring
 def test_a_forked_child_has_no_pin_and_leaves_the_parents_alone() -> None:
     area = private(16 * PAGE)

@@ -5,6 +5,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 
 from phyr._phyr import Loan
@@ -31,6 +32,7 @@ class Hold:
     _process = 0
     _loan: Loan | None = None
     _pinner: Pinner = Nothing("")
+    _ending: AbstractContextManager[object] = nullcontext()
 
     def __init__(self, pinner: Pinner, loan: Loan | None, uaddr: int, length: int) -> None:
         """Take over the pin."""
@@ -41,6 +43,9 @@ class Hold:
         # Whoever calls `release` may be the garbage collector, which dropped a mapping in the midst
         # of this thread's own dealings here; it never comes between reading and writing a count.
         self._lock = RLock()
+        # Not the same: whoever unpins waits for the backend's lock, under which a mapping may be
+        # dropped that is released here.
+        self._ending = RLock()
         self._process = os.getpid()
         self._loan = loan
         self._pinner = pinner
@@ -91,18 +96,23 @@ class Hold:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Undo the pin; again, it does what an interrupt kept it from doing, or nothing."""
-        if self._process == os.getpid():
-            self._pinner.unpin()
-        else:
-            self._pinner.abandon()
-        if self._loan is not None:
-            self._loan.__exit__()
+        """Undo the pin; again, it does what an interrupt kept it from doing, or nothing.
+
+        Whoever comes second waits: the buffer may be freed when this returns.
+        """
+        with self._ending:
+            if self._process == os.getpid():
+                self._pinner.unpin()
+            else:
+                self._pinner.abandon()
+            if self._loan is not None:
+                self._loan.__exit__()
 
     def forked(self) -> None:
         """In a forked child: let go of what it inherited. The memory stays the parent's."""
-        # Another thread may have held the lock when it forked, and there is none here.
+        # Another thread may have held the locks when it forked, and there is none here.
         self._lock = RLock()
+        self._ending = RLock()
         self._is_pinned = False
         self._pinner.abandon()
         self._let_go()
