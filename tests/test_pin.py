@@ -1073,6 +1073,30 @@ def test_overlapping_locks_last_until_the_last_one_goes(data: st.DataObject) -> 
 
 
 @linux
+def test_two_threads_may_let_go_of_one_lock() -> None:
+    area = private(PAGE)
+    start, _ = where(area)
+    locked, failures = _pinners.Locked(), list[BaseException]()
+    locked.pin(start, start + PAGE, lambda _: None)
+
+    def let_go() -> None:
+        try:
+            locked.unpin()
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=let_go) for _ in range(2)]
+    with locked._lock:  # noqa: SLF001 - both are to come to it before one goes on
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert status("VmLck") == 0
+
+
+@linux
 def test_a_lock_that_cannot_be_had_leaves_what_others_have() -> None:
     area = private(4 * PAGE)
     uaddr, _ = where(area)

@@ -155,9 +155,9 @@ class Locked:
 
     def unpin(self) -> None:
         """Unlock what no other lock covers."""
-        if self._span is None:
-            return
         with self._lock:
+            if self._span is None:
+                return
             self._spans.pop(id(self), None)
             start, end = self._span
             for first, after in sorted([*self._spans.values(), (end, end)]):
