@@ -718,6 +718,24 @@ def test_what_is_no_memory_is_refused() -> None:
         assert (caught.value.uaddr, caught.value.length) == (uaddr, length)
 
 
+def test_a_buffer_that_lends_nothing_any_more_says_why() -> None:
+    area, view = mmap.mmap(-1, PAGE), memoryview(bytearray(PAGE))
+    area.close()
+    view.release()
+    with pytest.raises(ValueError, match="mmap closed"):
+        phyr.pin(area)
+    with pytest.raises(ValueError, match="released memoryview"):
+        phyr.pin(view)
+
+
+def test_why_a_buffer_is_not_lent_is_told() -> None:
+    lender = pytest.importorskip("_testbuffer")
+    whole = lender.ndarray([0] * 8, shape=[8], format="B", flags=lender.ND_WRITABLE)
+    bare = lender.ndarray(whole, getbuf=lender.PyBUF_SIMPLE)
+    with pytest.raises(phyr.ArrayError, match="does not lend its memory: BufferError: re-exporter"):
+        phyr.pin(bare)
+
+
 @uring
 @pytest.mark.parametrize("method", ["io_uring", "mlock"])
 @pytest.mark.parametrize("top", [1 << 48, 1 << 64])

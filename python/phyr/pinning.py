@@ -160,6 +160,7 @@ def pin(
         HiddenPagesError: The kernel hides page numbers: that takes CAP_SYS_ADMIN.
         ArrayTypeError: There is no buffer.
         ArrayError: Its memory is not contiguous, or read-only.
+        Exception: The buffer's own, such as `ValueError` if it is closed.
         RangeError: There is no such method, or the range leaves 64 bits.
         MismatchError: `method` and `backend` do not go together.
 

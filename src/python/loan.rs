@@ -6,6 +6,7 @@ use alloc::string::String;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 
 use super::buffer::{self, Array};
@@ -20,7 +21,8 @@ use super::error;
 ///
 /// Raises:
 ///     ArrayTypeError: The object has no buffer.
-///     ArrayError: Its memory is not contiguous.
+///     ArrayError: Its memory is not contiguous, or it refuses to lend it.
+///     Exception: The object's own, such as `ValueError` if it is closed.
 ///
 /// Examples:
 ///     >>> with Loan(bytearray(5)) as (uaddr, length):
@@ -45,13 +47,18 @@ impl PyLoan {
             let what = format!("{} has no buffer", buffer.get_type());
             return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
         }
-        let lent = buffer::borrow(buffer)
-            .ok()
-            .filter(|lent| lent.is_c_contiguous() || lent.is_fortran_contiguous())
-            .ok_or_else(|| {
-                let what = format!("the memory of {} is not contiguous", buffer.get_type());
-                error::new("ArrayError", what, error::NO_NUMBERS)
-            })?;
+        let lent = buffer::borrow(buffer).map_err(|failure| {
+            // What else there is to say, as of a closed mmap, its owner says best.
+            if !failure.is_instance_of::<PyBufferError>(buffer.py()) {
+                return failure;
+            }
+            let what = format!("{} does not lend its memory: {failure}", buffer.get_type());
+            error::new("ArrayError", what, error::NO_NUMBERS)
+        })?;
+        if !lent.is_c_contiguous() && !lent.is_fortran_contiguous() {
+            let what = format!("the memory of {} is not contiguous", buffer.get_type());
+            return Err(error::new("ArrayError", what, error::NO_NUMBERS));
+        }
         let (uaddr, length) = (lent.buf_ptr().addr(), lent.len_bytes());
         let readonly = lent.readonly();
         Ok(Self { buffer: Mutex::new(Some(lent)), uaddr, length, readonly })
