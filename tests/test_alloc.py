@@ -235,7 +235,7 @@ def test_memory_of_a_node_comes_from_it() -> None:
 
 
 @known_machine
-@pytest.mark.parametrize("node", [-1, 1023, 1024, 1 << 70])
+@pytest.mark.parametrize("node", [-1, 1023, 1024, 1 << 40, 1 << 70])
 @pytest.mark.parametrize("huge", [None, "thp"])
 def test_a_node_that_is_not_there_is_refused(node: int, huge: Huge) -> None:
     with pytest.raises(RangeError, match=f"node {node} has no memory here; those with: ") as caught:
@@ -250,6 +250,25 @@ def test_a_node_is_refused_where_nodes_are_unknown(
     monkeypatch.setattr(_mapping, "_SYS", tmp_path)
     with pytest.raises(RangeError, match="those with: unknown"):
         phyr.alloc(PAGE, node=1023)
+
+
+@known_machine
+@pytest.mark.parametrize("huge", [None, "thp"])
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.ENOMEM])
+def test_a_kernel_that_binds_nothing_is_told_from_a_node_without_memory(
+    monkeypatch: pytest.MonkeyPatch, number: int, huge: Huge
+) -> None:
+    def fail(name: str, *_arguments: int) -> None:
+        assert name == "syscall"
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_libc, "call", fail)
+    before = Path("/proc/self/maps").read_text().count("\n")
+    with pytest.raises(phyr.PhyrError, match=f"bound to node 0: {os.strerror(number)}") as caught:
+        phyr.alloc(PAGE, node=0, huge=huge)
+    assert type(caught.value) is phyr.PhyrError
+    assert caught.value.node == 0
+    assert Path("/proc/self/maps").read_text().count("\n") <= before + 1
 
 
 def test_a_node_is_refused_on_machines_whose_calls_are_not_known(

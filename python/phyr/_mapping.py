@@ -175,18 +175,21 @@ def _bind(uaddr: int, length: int, node: int) -> None:
     if machine not in _MBIND or sys.maxsize < 1 << 32:
         text = f"memory cannot be bound to node {node}: the call is not known on {machine}"
         raise PhyrError(text, node=node)
+    # The kernel refuses no node at all as it does one that is not there.
+    mask = (1 << node if 0 <= node < _NODES else 0).to_bytes(_NODES // 8, "little")
     try:
-        mask = (1 << node).to_bytes(_NODES // 8, "little")
         with Loan(mask) as (nodes, _):
             call("syscall", _MBIND[machine], uaddr, length, _MPOL_BIND, nodes, _NODES + 1, 0)
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            text = f"memory cannot be bound to node {node}: {error.strerror}"
+            raise PhyrError(text, node=node) from error
         try:
             known = (_SYS / "devices/system/node/has_memory").read_text().strip()
         except OSError:
             known = "unknown"
-        raise RangeError(
-            f"node {node} has no memory here; those with: {known}", node=node
-        ) from error
+        text = f"node {node} has no memory here; those with: {known}"
+        raise RangeError(text, node=node) from error
 
 
 def _reserve(page: int, length: int) -> str:

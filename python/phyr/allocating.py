@@ -82,7 +82,8 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
     Raises:
         NoMemoryError: There is no memory; or, without `fallback`, there are no such pages.
         RangeError: `size`, `align`, `huge` or `node` are not what they can be.
-        PhyrError: This system is not Linux, or older than 5.14 and cannot populate.
+        PhyrError: This system is not Linux, or older than 5.14 and cannot populate; or the kernel
+            binds no memory to nodes, or not for this process.
 
     Examples:
         .. code-block:: python
