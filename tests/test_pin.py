@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
@@ -395,6 +395,32 @@ def test_a_second_unpin_waits_until_the_memory_is_unmapped() -> None:
     buffer.append(1)
 
 
+def wrong_in_a_child(area: mmap.mmap, pins: list[phyr.Pinned]) -> int:
+    """Return 0 if this forked child has no pin and no ring, and can pin its own memory."""
+    for each in pins:
+        try:
+            each.phyr  # noqa: B018 - it raises
+        except PinError as error:
+            if error.errno != errno.ECHILD:
+                return 2
+        else:
+            return 3
+        each.unpin()
+        each.unpin()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the directory's own
+            if str(descriptor.readlink()) == "anon_inode:[io_uring]":
+                return 4
+    if status("VmLck"):
+        return 5
+    area[:] = b"c" * len(area)
+    with phyr.pin(area, method="mlock") as own:
+        check(own, area)
+        if status("VmLck") != len(area):
+            return 6
+    return 7 if status("VmLck") else 0
+
+
 @shown
 @uring
 def test_a_forked_child_has_no_pin_and_leaves_the_parents_alone() -> None:
@@ -405,28 +431,15 @@ def test_a_forked_child_has_no_pin_and_leaves_the_parents_alone() -> None:
         if not child:
             code = 1
             try:
-                for each in (pinned, locked):
-                    try:
-                        each.phyr  # noqa: B018 - it raises
-                    except PinError as error:
-                        code = 0 if error.errno == errno.ECHILD else 2
-                    with_child = each
-                    with_child.unpin()
-                    with_child.unpin()
-                area[:] = b"c" * len(area)
-                if "anon_inode:[io_uring]" in map(os.readlink, Path("/proc/self/fd").iterdir()):
-                    code = 3
-                with phyr.pin(area, method="mlock"):
-                    pass
-            except FileNotFoundError:  # the directory's own descriptor
-                pass
+                code = wrong_in_a_child(area, [pinned, locked])
             finally:
                 os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         area[:] = b"p" * len(area)
         assert frames(*where(area)) == before
         assert pinned.moved() is None
         assert pinned_bytes() >= len(area)
+        assert status("VmLck") == len(area)
 
 
 @shown
@@ -1118,8 +1131,12 @@ def test_two_threads_may_let_go_of_one_lock() -> None:
 def test_a_lock_that_cannot_be_had_leaves_what_others_have() -> None:
     area = private(4 * PAGE)
     uaddr, _ = where(area)
+    others = _pinners.Locked()
+    others.pin(uaddr + PAGE, uaddr + 3 * PAGE, lambda _: None)
     with pytest.raises(PinError, match="not mapped"):
         phyr.pin((uaddr, 1 << 40), method="mlock")
+    assert status("VmLck") == 2 * PAGE
+    others.unpin()
     assert status("VmLck") == 0
 
 
@@ -1147,7 +1164,7 @@ def test_a_ring_that_is_dropped_lets_go() -> None:
     ring.reserve(1)
     ring.register(0, uaddr, length)
     assert pinned_bytes() == PAGE
-    ring.unregister()
+    del ring
     assert pinned_bytes() == 0
 
 
