@@ -23,6 +23,7 @@ class Hold:
     def __init__(self, method: str | None = "io_uring", *, refuse: bool = False) -> None:
         self.method = method
         self.refuse = refuse
+        self.fail = False
         self.held = 0
 
     def hold(self) -> None:
@@ -32,6 +33,8 @@ class Hold:
 
     def release(self) -> None:
         self.held -= 1
+        if self.fail:
+            raise RuntimeError("failed")
 
 
 def test_lists_that_are_made_know_nothing() -> None:
@@ -207,6 +210,19 @@ def test_a_mapping_of_a_joined_list_holds_all_owners_or_none() -> None:
     with pytest.raises(RuntimeError, match="refused"):
         dma_map(joined, Direct(), Direction.TO_DEVICE)
     assert (left.held, right.held) == (0, 0)
+
+
+@pytest.mark.parametrize("failing", [{0}, {1}, {2}, {0, 2}, {0, 1, 2}])
+def test_an_owner_that_fails_to_let_go_keeps_no_other_held(failing: set[int]) -> None:
+    owners = [Hold(), Hold(), Hold()]
+    joined = sum((held(PAGE, owner, None) for owner in owners[1:]), held(PAGE, owners[0], None))
+    mapping = dma_map(joined, Direct(), Direction.TO_DEVICE)
+    for number in failing:
+        owners[number].fail = True
+    with pytest.raises(RuntimeError, match="failed"):
+        mapping.unmap()
+    assert mapping.unmapped
+    assert [owner.held for owner in owners] == [0, 0, 0]
 
 
 def test_the_owner_lives_as_long_as_a_slice_a_copy_or_a_mapping() -> None:

@@ -397,20 +397,20 @@ def test_a_second_unpin_waits_until_the_memory_is_unmapped() -> None:
 
 def wrong_in_a_child(area: mmap.mmap, pins: list[phyr.Pinned]) -> int:
     """Return 0 if this forked child has no pin and no ring, and can pin its own memory."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the directory's own
+            if str(descriptor.readlink()) == "anon_inode:[io_uring]":
+                return 2
     for each in pins:
         try:
             each.phyr  # noqa: B018 - it raises
         except PinError as error:
             if error.errno != errno.ECHILD:
-                return 2
+                return 3
         else:
-            return 3
+            return 4
         each.unpin()
         each.unpin()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the directory's own
-            if str(descriptor.readlink()) == "anon_inode:[io_uring]":
-                return 4
     if status("VmLck"):
         return 5
     area[:] = b"c" * len(area)

@@ -50,9 +50,10 @@ class Owners:
             undo.pop_all()
 
     def release(self) -> None:
-        """Let go of all."""
-        for part in self._owners():
-            part.release()
+        """Let go of all, even where one breaks its promise not to fail."""
+        with ExitStack() as each:
+            for part in self._owners():
+                each.callback(part.release)
 
     def __repr__(self) -> str:
         """Show each."""

@@ -140,8 +140,9 @@ def pin(
     and last page is pinned along. While it is pinned a buffer can be neither resized nor freed. An
     empty buffer is pinned by doing nothing.
 
-    Memory is pinned in pieces of 1 GiB; a signal is answered between two of them, and whatever is
-    raised then, or by `progress`, leaves nothing pinned.
+    Memory is pinned in pieces of 1 GiB, and a signal is answered between two of them; a `backend`
+    maps all of it by one request. Whatever is raised meanwhile, or by `progress`, leaves nothing
+    pinned.
 
     Args:
         buffer: Anything writable with the buffer protocol and contiguous memory: mmap, bytearray,
@@ -163,6 +164,9 @@ def pin(
         Exception: The buffer's own, such as `ValueError` if it is closed.
         RangeError: There is no such method, or the range leaves 64 bits.
         MismatchError: `method` and `backend` do not go together.
+        VfioError: The kernel does not map it through `backend`; nothing is pinned then.
+        IovaSpaceError: `backend` has no I/O virtual addresses left for it.
+        LimitError: The kernel takes no more mappings through `backend`.
 
     Examples:
         .. code-block:: python
