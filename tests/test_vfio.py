@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from termios import FIONREAD
 from typing import TypeAlias
@@ -31,6 +31,7 @@ from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN
 from phyr.testing import check_backend
 from phyr.vfio import NoIommu, Type1
+from test_interrupts import interrupted
 
 ONE, TWO = "0000:00:04.0", "0000:00:05.0"
 PAGE = 4096
@@ -275,6 +276,45 @@ def test_windows_are_where_the_kernel_allows(
                 for iova, (dma, length) in sorted(model.items())
             ]
         assert kernel.open_files == []
+
+
+# Interrupts.
+
+
+@MAPPERS
+def test_wherever_unmap_is_interrupted_nothing_stays_mapped(
+    kernel: FakeKernel, make: Callable[[], Mapper]
+) -> None:
+    with make() as backend, backend.open(TWO):
+        at, left = 0, []
+        while not left:
+            pin = Pin("io_uring")
+            mapping = dma_map(buffer_of(9, owner=pin), backend, BOTH)
+            with suppress(KeyboardInterrupt), interrupted(at) as left:
+                mapping.unmap()
+            assert mapped(kernel) == []
+            assert pin.holds == 0
+            at += 1
+        assert at > 4
+
+
+@MAPPERS
+def test_an_interrupted_unmap_takes_no_mapping_of_anothers_away(
+    kernel: FakeKernel, make: Callable[[], Mapper]
+) -> None:
+    with make() as backend, backend.open(TWO):
+        at, left = 0, []
+        while not left:
+            dma = backend.map(buffer_of(9), BOTH)
+            with suppress(KeyboardInterrupt), interrupted(at) as left:
+                backend.unmap(dma, BOTH)
+            other = backend.map(buffer_of(11), BOTH)
+            # It is done already, maybe.
+            with suppress(RangeError):
+                backend.unmap(dma, BOTH)
+            assert [iova for iova, *_ in mapped(kernel)] == [other[0]]
+            backend.unmap(other, BOTH)
+            at += 1
 
 
 # What the kernel says.

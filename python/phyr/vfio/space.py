@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 
 from phyr._phyr import Builder, Phyr, alignment
 from phyr._uapi import refused
-from phyr.errors import AlignmentError, IovaSpaceError, MismatchError, RangeError
+from phyr.errors import AlignmentError, IovaSpaceError, MismatchError, RangeError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, refuse_twice
@@ -59,7 +59,7 @@ class AddressSpace(ABC):
         self._iovas = IovaAllocator()
         self._windows: dict[int, _Window] = {}
         # By identity of the list handed out, which is kept so that the number stays its own.
-        self._mapped: dict[int, tuple[Phyr, int]] = {}
+        self._mapped: dict[int, tuple[Phyr, int, _Window]] = {}
         # Whoever unmaps may be the garbage collector, which drops a mapping in the midst of this
         # thread's own dealings here: it never touches another window than its own.
         self._lock = RLock()
@@ -164,9 +164,10 @@ class AddressSpace(ABC):
                 builder = Builder(phyr.granule, phyr.kind)
                 builder.append(iova + head, phyr.length)
                 dma = builder.finish()
-                self._mapped[id(dma)] = (dma, iova)
+                window = _Window(length, self._undoing(iova, length))
+                self._mapped[id(dma)] = (dma, iova, window)
                 undo.callback(self._mapped.pop, id(dma))
-                self._grant(uaddr - head, length, iova, Prot.of(direction, "ram"), undo)
+                self._grant(uaddr - head, window, iova, Prot.of(direction, "ram"), undo)
             return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
@@ -174,14 +175,27 @@ class AddressSpace(ABC):
 
         Raises:
             RangeError: `dma` is not a list that `map` returned and that is still mapped.
+            VfioError: As of `unmap_user`.
         """
         del direction
-        if not dma or self.closed:
+        if not dma:
             return
-        found = self._mapped.pop(id(dma), None)
-        if found is None:
-            raise RangeError(f"{dma!r} is not mapped here")
-        self.unmap_user(found[1])
+        with self._lock:
+            if self.closed:
+                return
+            found = self._mapped.get(id(dma))
+            if found is None:
+                raise RangeError(f"{dma!r} is not mapped here")
+            _, iova, window = found
+            # Forgotten last: whoever was interrupted calls this again, and finds it. The address
+            # may be another's by then.
+            try:
+                if self._windows.get(iova) is window:
+                    self.unmap_user(iova)
+            except VfioError:
+                self._mapped.pop(id(dma), None)
+                raise
+            self._mapped.pop(id(dma), None)
 
     def map_user(self, uaddr: int, length: int, prot: int) -> int:
         """Map a stretch of this process's memory by one request, and return its I/O address.
@@ -212,7 +226,8 @@ class AddressSpace(ABC):
             fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
             with ExitStack() as undo:
                 iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
-                self._grant(uaddr, length, iova, prot, undo)
+                window = _Window(length, self._undoing(iova, length))
+                self._grant(uaddr, window, iova, prot, undo)
             return iova
 
     def unmap_user(self, iova: int) -> None:
@@ -226,13 +241,18 @@ class AddressSpace(ABC):
         with self._lock:
             if self.closed:
                 return
-            window = self._windows.pop(iova, None)
+            window = self._windows.get(iova)
             if window is None:
                 raise RangeError(f"nothing is mapped at {iova:#x}", iova=iova)
             try:
                 self._undo(window.undo)
             except OSError as failure:
-                raise refused(failure, "unmap", iova=iova, length=window.length) from None
+                # Nothing is there the second time, after an interrupt.
+                if failure.errno != errno.ENOENT:
+                    self._windows.pop(iova, None)
+                    raise refused(failure, "unmap", iova=iova, length=window.length) from None
+            # Only now: what an interrupt keeps in here is not handed out again.
+            self._windows.pop(iova, None)
             self._iovas.free(iova)
 
     def _granule(self) -> int:
@@ -262,13 +282,12 @@ class AddressSpace(ABC):
             # The next smaller page size.
             align = max(granule, 1 << (self._pgsize_bitmap & (align - 1)).bit_length() - 1)
 
-    def _grant(self, uaddr: int, length: int, iova: int, prot: int, undo: ExitStack) -> None:
+    def _grant(self, uaddr: int, window: _Window, iova: int, prot: int, undo: ExitStack) -> None:
         """Ask for a window that is placed; if that succeeds, nothing is undone."""
-        window = _Window(length, self._undoing(iova, length))
         self._windows[iova] = window
         undo.callback(self._windows.pop, iova)
         try:
-            self._ask(uaddr, length, iova, prot)
+            self._ask(uaddr, window.length, iova, prot)
             self.requests += 1
         except BaseException:
             # An interrupt may have come after the kernel was done.
