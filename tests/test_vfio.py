@@ -22,6 +22,7 @@ from phyr import (
     PinError,
     RangeError,
     VfioError,
+    _uapi,
     pci,
 )
 from phyr._phyr import held
@@ -286,7 +287,8 @@ def test_wherever_unmap_is_interrupted_nothing_stays_mapped(
     kernel: FakeKernel, make: Callable[[], Mapper]
 ) -> None:
     with make() as backend, backend.open(TWO):
-        at, left = 0, []
+        at = 0
+        left: list[int] = []
         while not left:
             pin = Pin("io_uring")
             mapping = dma_map(buffer_of(9, owner=pin), backend, BOTH)
@@ -299,11 +301,33 @@ def test_wherever_unmap_is_interrupted_nothing_stays_mapped(
 
 
 @MAPPERS
+def test_an_interrupt_when_the_kernel_is_done_is_no_error_of_the_next(
+    kernel: FakeKernel, make: Callable[[], Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rude(fd: int, number: int, argument: int | bytearray = 0) -> int:
+        kernel.ioctl(fd, number, argument)
+        monkeypatch.setattr(_uapi, "ioctl", kernel.ioctl)
+        raise KeyboardInterrupt
+
+    with make() as backend, backend.open(TWO):
+        mapping = dma_map(buffer_of(9), backend, BOTH)
+        iova = mapping.dma[0]
+        monkeypatch.setattr(_uapi, "ioctl", rude)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            mapping.unmap()
+        assert not hasattr(caught.value, "__notes__")
+        assert mapped(kernel) == []
+        # Its address is free again.
+        assert backend.map(buffer_of(9), BOTH)[0] == iova
+
+
+@MAPPERS
 def test_an_interrupted_unmap_takes_no_mapping_of_anothers_away(
     kernel: FakeKernel, make: Callable[[], Mapper]
 ) -> None:
     with make() as backend, backend.open(TWO):
-        at, left = 0, []
+        at = 0
+        left: list[int] = []
         while not left:
             dma = backend.map(buffer_of(9), BOTH)
             with suppress(KeyboardInterrupt), interrupted(at) as left:
@@ -591,6 +615,34 @@ def test_without_iommu_only_what_stays_is_mapped(
         dma_map(buffer_of(7, owner=owner), backend, BOTH)
     assert caught.value.errno == errno.EPERM
     assert kernel.maps == {}
+
+
+class Ended(Pin):
+    """The owner of a pin that ended: its method stays what it was."""
+
+    def check(self) -> None:
+        raise PinError(errno.EINVAL, "is no longer pinned")
+
+
+def test_without_iommu_each_part_must_be_pinned_still(kernel: FakeKernel) -> None:
+    good, ended, locked = Pin("io_uring"), Ended("io_uring"), Pin("mlock")
+    cases: list[tuple[list[Pin], str]] = [
+        ([ended], "no longer"),
+        ([good, ended], "no longer"),
+        ([good, locked], "'mlock'"),
+    ]
+    with NoIommu(sysfs=True) as backend:
+        for owners, words in cases:
+            phyr = buffer_of(7, owner=owners[0])
+            for owner in owners[1:]:
+                phyr = phyr + buffer_of(9, owner=owner)
+            with pytest.raises(PinError, match=words):
+                backend.map(phyr, BOTH)
+        joined = buffer_of(7, owner=good) + buffer_of(9, owner=Pin("vfio"))
+        assert backend.map(joined, BOTH) is joined
+        with pytest.raises(PinError, match="no pin"):
+            backend.map(joined + Phyr.from_pfns([3]), BOTH)
+    assert kernel.calls == 0
 
 
 def test_without_iommu_a_closed_backend_opens_nothing(kernel: FakeKernel) -> None:

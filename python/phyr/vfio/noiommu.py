@@ -67,18 +67,13 @@ class NoIommu:
         """Return `phyr` itself.
 
         Raises:
-            PinError: Nothing holds its pages where they are, or not for sure.
+            PinError: Nothing holds its pages where they are, or not for sure, or not any more.
         """
         del direction
-        method = getattr(phyr.owner, "method", None)
-        if phyr and method not in _HOLDING:
-            what = "no pin" if method is None else f"a pin of method {method!r}"
-            raise PinError(
-                errno.EPERM,
-                f"{what} holds the pages of {phyr!r} where they are, and no IOMMU stands between "
-                f"them and the device; methods that hold are {', '.join(_HOLDING)}",
-                method=method,
-            )
+        if phyr:
+            # A joined list has several, of which each must do.
+            for owner in getattr(phyr.owner, "parts", (phyr.owner,)):
+                _refuse_loose(phyr, owner)
         return phyr
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
@@ -109,3 +104,20 @@ class NoIommu:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _refuse_loose(phyr: Phyr, owner: object) -> None:
+    """Raise unless `owner` holds pages where they are, now."""
+    method = getattr(owner, "method", None)
+    if method not in _HOLDING:
+        what = "no pin" if method is None else f"a pin of method {method!r}"
+        raise PinError(
+            errno.EPERM,
+            f"{what} holds the pages of {phyr!r} where they are, and no IOMMU stands between "
+            f"them and the device; methods that hold are {', '.join(_HOLDING)}",
+            method=method,
+        )
+    # A pin that ended, or is another process's, still names its method.
+    check = getattr(owner, "check", None)
+    if check is not None:
+        check()
