@@ -223,6 +223,22 @@ def test_a_part_of_a_view_keeps_the_region_but_nothing_else(kernel: FakeKernel) 
     assert OPEN == {}
 
 
+def test_a_region_in_use_keeps_no_other_open(kernel: FakeKernel) -> None:
+    folder = kernel.sys / "devices" / TWO
+    lines = (folder / "resource").read_text().splitlines()
+    (folder / "resource").write_text("\n".join([lines[0], lines[1], lines[0], *lines[3:]]))
+    (folder / "resource2").write_bytes(bytes(8192))
+    device = pci.Function(TWO).open()
+    part = device.region(0).u32[4:6]
+    other = device.region(2)
+    with pytest.raises(BufferError):
+        device.close()
+    with pytest.raises(ValueError, match="released"):
+        other.u8[0]
+    part.release()
+    device.close()
+
+
 def test_a_device_is_reset_if_it_can_be(kernel: FakeKernel) -> None:
     path = kernel.sys / "devices" / TWO / "reset"
     with pci.Function(TWO).open() as device:

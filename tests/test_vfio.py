@@ -34,6 +34,7 @@ from phyr.testing import check_backend
 from phyr.vfio import NoIommu, Type1
 from test_interrupts import interrupted
 
+PHYR = str(Path(_uapi.__file__).parent)
 ONE, TWO = "0000:00:04.0", "0000:00:05.0"
 PAGE = 4096
 UADDR = 0x7F00_0000_0000
@@ -292,7 +293,7 @@ def test_wherever_unmap_is_interrupted_nothing_stays_mapped(
         while not left:
             pin = Pin("io_uring")
             mapping = dma_map(buffer_of(9, owner=pin), backend, BOTH)
-            with suppress(KeyboardInterrupt), interrupted(at) as left:
+            with suppress(KeyboardInterrupt), interrupted(at, PHYR) as left:
                 mapping.unmap()
             assert mapped(kernel) == []
             assert pin.holds == 0
@@ -330,7 +331,7 @@ def test_an_interrupted_unmap_takes_no_mapping_of_anothers_away(
         left: list[int] = []
         while not left:
             dma = backend.map(buffer_of(9), BOTH)
-            with suppress(KeyboardInterrupt), interrupted(at) as left:
+            with suppress(KeyboardInterrupt), interrupted(at, PHYR) as left:
                 backend.unmap(dma, BOTH)
             other = backend.map(buffer_of(11), BOTH)
             # It is done already, maybe.
@@ -339,6 +340,32 @@ def test_an_interrupted_unmap_takes_no_mapping_of_anothers_away(
             assert [iova for iova, *_ in mapped(kernel)] == [other[0]]
             backend.unmap(other, BOTH)
             at += 1
+
+
+@ALL
+def test_an_interrupted_close_is_completed_by_the_next(
+    kernel: FakeKernel, make: Callable[[], Backend]
+) -> None:
+    at = 0
+    left: list[int] = []
+    while not left:
+        backend = make()
+        device = backend.open(TWO)
+        device.bus_master = True
+        region = device.region(0)
+        mapping = dma_map(buffer_of(7, owner=Pin("vfio")), backend, BOTH)
+        with suppress(KeyboardInterrupt), interrupted(at, PHYR) as left:
+            backend.close()
+        calls = kernel.calls
+        backend.close()
+        # What is closed is not asked again: its number may be another file's.
+        assert not left or calls == kernel.calls
+        assert (kernel.open_files, kernel.maps, dict(OPEN)) == ([], {}, {})
+        with pytest.raises(ValueError, match="released"):
+            region.u32[0]
+        mapping.unmap()
+        at += 1
+    assert at > 10
 
 
 # What the kernel says.

@@ -182,14 +182,13 @@ class Device:
             BufferError: A part of a region's view is still about. All else is closed, but the
                 function stays in use until that part is gone and `close` is called again.
         """
-        try:
+        with self._stack:
+            # One that is in use keeps neither the others nor the files open.
+            for region in self._regions.values():
+                self._stack.callback(region.close)
             if not self.closed:
                 self.closed = True
                 self._quiet()
-            for region in self._regions.values():
-                region.close()
-        finally:
-            self._stack.close()
         if OPEN.get(self.address) is self:
             del OPEN[self.address]
 

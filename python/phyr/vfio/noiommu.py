@@ -80,13 +80,13 @@ class NoIommu:
         """Do nothing."""
 
     def close(self) -> None:
-        """Close the devices, and all of it. Again does nothing.
+        """Close the devices, and all of it.
+
+        Again does nothing, or what an interrupt or a region in use kept it from doing.
 
         Raises:
             BufferError: A part of a device region's view is still about; all else is closed.
         """
-        if self.closed:
-            return
         self.closed = True
         with self._stack:
             for device in self._devices:

@@ -297,18 +297,19 @@ class AddressSpace(ABC):
         undo.pop_all()
 
     def close(self) -> None:
-        """Close the devices, take all mappings away, close all of it. Again does nothing.
+        """Close the devices, take all mappings away, close all of it.
 
-        Mappings that are about do no harm: unmapping them does nothing then.
+        Again does nothing, or what an interrupt or a region in use kept it from doing. Mappings
+        that are about do no harm: unmapping them does nothing then.
 
         Raises:
             BufferError: A part of a device region's view is still about; all else is closed.
         """
         with self._lock:
-            if self.closed:
-                return
             self.closed = True
             with self._stack:
+                # Whatever becomes of it: once the files are closed, their numbers may be others'.
+                self._stack.callback(self._windows.clear)
                 self._stack.callback(self._unmap_all)
                 for device in self._devices:
                     self._stack.callback(device.close)
@@ -318,7 +319,6 @@ class AddressSpace(ABC):
             # What is not taken back here is, when the files are closed.
             with suppress(OSError):
                 self._undo(window.undo)
-        self._windows.clear()
         self._mapped.clear()
 
     def __enter__(self) -> Self:
