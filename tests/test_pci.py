@@ -1,6 +1,7 @@
 """Functions, drivers, configuration space and regions, on a sysfs that the test is."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -237,6 +238,19 @@ def test_a_region_in_use_keeps_no_other_open(kernel: FakeKernel) -> None:
         other.u8[0]
     part.release()
     device.close()
+
+
+def test_a_fork_does_not_switch_off_what_the_parent_uses(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = pci.Function(TWO).open()
+    device.bus_master = True
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        device.close()
+    folder = kernel.sys / "devices" / TWO
+    assert (folder / "enable").read_text() == "1"
+    assert (folder / "config").read_bytes()[4] & 4
 
 
 def test_a_device_is_reset_if_it_can_be(kernel: FakeKernel) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from termios import FIONREAD
-from typing import TypeAlias
+from threading import Event, RLock, Thread
+from typing import Any, TypeAlias
+from warnings import catch_warnings, simplefilter
 
 import pytest
 from fake_vfio import CONFIG, TYPE1V2, FakeKernel
@@ -366,6 +368,81 @@ def test_an_interrupted_close_is_completed_by_the_next(
         mapping.unmap()
         at += 1
     assert at > 10
+
+
+# Forks.
+
+
+@ALL
+@pytest.mark.parametrize("is_real", [True, False])
+@pytest.mark.parametrize("device_first", [True, False])
+def test_a_forked_child_leaves_all_to_the_parent(
+    kernel: FakeKernel,
+    make: Callable[[], Backend],
+    monkeypatch: pytest.MonkeyPatch,
+    is_real: bool,  # noqa: FBT001 - a parameter of the test
+    device_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    backend = make()
+    device = backend.open(TWO)
+    device.bus_master = True
+    mapping = dma_map(buffer_of(7, owner=Pin("vfio")), backend, BOTH)
+    iova = None if isinstance(backend, NoIommu) else backend.map_user(UADDR, PAGE, Prot.READ)
+    calls, seen = kernel.calls, mapped(kernel)
+
+    def child() -> None:
+        if is_real:
+            assert OPEN == {}
+        mapping.unmap()
+        with pytest.raises(VfioError, match="this is a fork"):
+            backend.open(ONE)
+        if not isinstance(backend, NoIommu) and iova is not None:
+            backend.unmap_user(iova)
+            with pytest.raises(VfioError, match="this is a fork"):
+                backend.map(buffer_of(7), BOTH)
+            with pytest.raises(VfioError, match="this is a fork"):
+                backend.map_user(UADDR, PAGE, Prot.READ)
+        assert mapped(kernel) == seen
+        for close in [device.close, backend.close][:: 1 if device_first else -1]:
+            close()
+        assert kernel.calls == calls
+        assert kernel.open_files == []
+        with (kernel.dev / f"device-{TWO}").open("rb") as file:
+            file.seek(CONFIG + 4)
+            assert file.read(1)[0] & 4
+
+    if is_real:
+        # As another thread would hold it.
+        lock = getattr(backend, "_lock", RLock())
+        thread, holds, ends = Thread(target=lambda: hold(lock, holds, ends)), Event(), Event()
+        thread.start()
+        holds.wait()
+        with catch_warnings():
+            # Of threads, which are the point here.
+            simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            with suppress(BaseException):
+                child()
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+        ends.set()
+        thread.join()
+        assert OPEN[TWO] is device
+        assert mapped(kernel) == seen
+        mapping.unmap()
+        backend.close()
+    else:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        child()
+        kernel.space = None
+
+
+def hold(lock: Any, holds: Event, ends: Event) -> None:  # noqa: ANN401 - a class without a name
+    with lock:
+        holds.set()
+        ends.wait()
 
 
 # What the kernel says.

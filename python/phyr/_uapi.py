@@ -57,6 +57,7 @@ class Request(NamedTuple):
 # What an errno means that the kernel's own words do not say.
 _MEMLOCK = "more memory than RLIMIT_MEMLOCK lets this process pin"
 _ISOLATION = "an interrupt of the device could reach anything: no interrupt remapping"
+_FORK = "the backend is that of the process of which this is a fork"
 _HINTS = {
     ("VFIO_IOMMU_MAP_DMA", errno.ENOMEM): _MEMLOCK,
     ("VFIO_IOMMU_MAP_DMA", errno.EFAULT): "no memory there that can be pinned",
@@ -68,6 +69,8 @@ _HINTS = {
     ("VFIO_DEVICE_RESET", errno.EINVAL): "it has no way to be reset",
     ("map", errno.ENODEV): "open a device first: without one there is no IOMMU",
     ("map", errno.EBADF): "the backend is closed",
+    ("map", errno.ECHILD): _FORK,
+    ("open", errno.ECHILD): _FORK,
     ("open", errno.EBADF): "the backend is closed",
     ("open", errno.EBUSY): "somebody has it open",
     ("open", errno.ENOENT): "the kernel lacks it, or its module is not loaded",

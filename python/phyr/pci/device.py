@@ -145,6 +145,7 @@ class Device:
         self._find = find
         self._regions: dict[int, Region] = {}
         self._stack = stack
+        self._process = os.getpid()
         self.closed = False
         OPEN[address] = self
 
@@ -178,6 +179,8 @@ class Device:
     def close(self) -> None:
         """Forbid DMA, and let go of all of it. Closing again does nothing.
 
+        In a forked child only its own copies of files and regions go: the device is the parent's.
+
         Raises:
             BufferError: A part of a region's view is still about. All else is closed, but the
                 function stays in use until that part is gone and `close` is called again.
@@ -188,7 +191,9 @@ class Device:
                 self._stack.callback(region.close)
             if not self.closed:
                 self.closed = True
-                self._quiet()
+                # A forked child leaves the device to the parent.
+                if self._process == os.getpid():
+                    self._quiet()
         if OPEN.get(self.address) is self:
             del OPEN[self.address]
 
@@ -216,6 +221,9 @@ class Device:
 
 OPEN: dict[str, Device] = {}
 """What this process has open, by address."""
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=OPEN.clear)
 
 
 def refuse_twice(address: str) -> None:

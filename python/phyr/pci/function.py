@@ -124,13 +124,13 @@ class Function:
             stack.callback(_uapi.close, fd)
             # A driver would have switched its memory on.
             self._write(self.path / "enable", "1")
-            stack.callback(self._disable)
+            stack.callback(self._disable, os.getpid())
             config = Config(Window(fd, 0, os.fstat(fd).st_size))
             return Device(self.address, config, self._find, self._reset, stack.pop_all())
 
-    def _disable(self) -> None:
-        """Switch its memory off again, unless it was pulled out."""
-        if self.path.exists():
+    def _disable(self, process: int) -> None:
+        """Switch its memory off again, unless it was pulled out or this is a fork of `process`."""
+        if process == os.getpid() and self.path.exists():
             self._write(self.path / "enable", "0")
 
     def _find(self, index: int, stack: ExitStack) -> Window:

@@ -1,6 +1,7 @@
 """No IOMMU between device and memory: a list is its own mapping."""
 
 import errno
+import os
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,7 @@ class NoIommu:
     def __init__(self, *, sysfs: bool = False) -> None:
         """Open a container, if one is needed."""
         self.closed = False
+        self._process = os.getpid()
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._container = None if sysfs else Container(Model.NOIOMMU, self._stack)
@@ -58,6 +60,8 @@ class NoIommu:
             function = Function(function)
         if self.closed:
             raise refused(OSError(errno.EBADF, ""), "open", address=function.address)
+        if self._process != os.getpid():
+            raise refused(OSError(errno.ECHILD, ""), "open", address=function.address)
         refuse_twice(function.address)
         device = self._container.open(function) if self._container else function.open()
         self._devices.append(device)

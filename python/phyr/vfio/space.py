@@ -12,6 +12,7 @@ pages itself. A list is one stretch, so a mapping is one request.
 """
 
 import errno
+import os
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
 from itertools import pairwise
@@ -53,6 +54,7 @@ class AddressSpace(ABC):
         self.closed = False
         self.requests = 0
         """Map requests that the kernel granted so far."""
+        self._process = os.getpid()
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._pgsize_bitmap = 0
@@ -108,6 +110,7 @@ class AddressSpace(ABC):
         """
         if isinstance(function, str):
             function = Function(function)
+        self._check(self._is_ours, errno.ECHILD, "open", address=function.address)
         with self._lock:
             self._check(not self.closed, errno.EBADF, "open", address=function.address)
             refuse_twice(function.address)
@@ -143,7 +146,7 @@ class AddressSpace(ABC):
             MismatchError: The list does not know its user addresses.
             IovaSpaceError: No room is left.
             LimitError: The kernel takes no more mappings.
-            VfioError: The kernel refused; nothing is then mapped.
+            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
         """
         if not phyr:
             return phyr
@@ -153,6 +156,7 @@ class AddressSpace(ABC):
                 f"{phyr!r} does not know its user addresses, which is what the kernel maps by: "
                 "pin the buffer first, and map the pin's list"
             )
+        self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             granule = self._granule()
             head = uaddr & (granule - 1)
@@ -173,12 +177,14 @@ class AddressSpace(ABC):
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Take the stretch away again; nothing if the backend is closed, which took it away.
 
+        In a forked child it does nothing: the mapping is the parent's.
+
         Raises:
             RangeError: `dma` is not a list that `map` returned and that is still mapped.
             VfioError: As of `unmap_user`.
         """
         del direction
-        if not dma:
+        if not dma or not self._is_ours:
             return
         with self._lock:
             if self.closed:
@@ -211,8 +217,9 @@ class AddressSpace(ABC):
             AlignmentError: The memory is no whole granules.
             IovaSpaceError: No room is left.
             LimitError: The kernel takes no more mappings.
-            VfioError: The kernel refused; nothing is then mapped.
+            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
         """
+        self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             granule = self._granule()
             if length < 1 or (uaddr | length) & (granule - 1):
@@ -233,11 +240,15 @@ class AddressSpace(ABC):
     def unmap_user(self, iova: int) -> None:
         """Take back a `map_user`; nothing if the backend is closed, which took it back.
 
+        In a forked child it does nothing: the mapping is the parent's.
+
         Raises:
             RangeError: Nothing is mapped there by itself.
             VfioError: The kernel refused, against the rules. The address is not used again then,
                 as devices may still reach the memory.
         """
+        if not self._is_ours:
+            return
         with self._lock:
             if self.closed:
                 return
@@ -254,6 +265,11 @@ class AddressSpace(ABC):
             # Only now: what an interrupt keeps in here is not handed out again.
             self._windows.pop(iova, None)
             self._iovas.free(iova)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this process opened it; it may be a fork of that, without its other threads."""
+        return self._process == os.getpid()
 
     def _granule(self) -> int:
         """Return the smallest page size, or raise where nothing can be mapped."""
@@ -300,11 +316,15 @@ class AddressSpace(ABC):
         """Close the devices, take all mappings away, close all of it.
 
         Again does nothing, or what an interrupt or a region in use kept it from doing. Mappings
-        that are about do no harm: unmapping them does nothing then.
+        that are about do no harm: unmapping them does nothing then. In a forked child it closes
+        the child's copies of the files, and what the parent has stays as it is.
 
         Raises:
             BufferError: A part of a device region's view is still about; all else is closed.
         """
+        if not self._is_ours:
+            # Its lock may be that of a thread which is not here.
+            self._lock = RLock()
         with self._lock:
             self.closed = True
             with self._stack:
@@ -315,7 +335,7 @@ class AddressSpace(ABC):
                     self._stack.callback(device.close)
 
     def _unmap_all(self) -> None:
-        for window in list(self._windows.values()):
+        for window in list(self._windows.values()) if self._is_ours else ():
             # What is not taken back here is, when the files are closed.
             with suppress(OSError):
                 self._undo(window.undo)
