@@ -108,7 +108,7 @@ class FakeKernel:
         return path
 
     def add(self, address: str, group: int | None, driver: str | None = None) -> Path:
-        """Plug in a device: 8 KiB of memory behind BAR 0, ports behind BAR 1."""
+        """Plug in a device: 8 KiB of memory behind BAR 0, ports behind BAR 1, a part of a page behind BAR 5."""
         folder = self.sys / "devices" / address
         config = bytearray(256)
         config[:6] = b"\x36\x1b\x10\x00\x02\x04"
@@ -116,7 +116,9 @@ class FakeKernel:
         self._file(folder / "enable", b"0")
         self._file(folder / "reset", b"")
         self._file(folder / "resource0", bytes(8192))
-        lines = ["0xfea00000 0xfea01fff 0x40200", "0xc000 0xc0ff 0x40101"] + ["0x0 0x0 0x0"] * 4
+        lines = ["0xfea00000 0xfea01fff 0x40200", "0xc000 0xc0ff 0x40101"] + ["0x0 0x0 0x0"] * 3
+        # Less than a page, which other devices share.
+        lines.append("0xfea02800 0xfea02fff 0x40200")
         (folder / "resource").write_text("".join(f"{line}\n" for line in lines))
         self._file(self.dev / f"device-{address}", bytes(8192).ljust(CONFIG, b"\0") + config)
         if group is not None:

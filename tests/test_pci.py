@@ -197,8 +197,8 @@ def test_a_region_is_mapped_once_and_its_registers_are_of_any_size(kernel: FakeK
     ].hex() == "8877665544332211"
 
 
-@pytest.mark.parametrize("index", [-1, 1, 2, 6])
-def test_only_memory_is_a_region(kernel: FakeKernel, index: int) -> None:
+@pytest.mark.parametrize("index", [-1, 1, 2, 5, 6])
+def test_only_memory_from_a_pages_start_is_a_region(kernel: FakeKernel, index: int) -> None:
     with pci.Function(TWO).open() as device:
         with pytest.raises(RangeError, match=f"behind BAR {index}"):
             device.region(index)

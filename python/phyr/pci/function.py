@@ -1,6 +1,7 @@
 """A PCI function in sysfs: which driver it has, and opening it without any."""
 
 import errno
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -137,7 +138,8 @@ class Function:
         """Return where a BAR is: in a file of its own, which is closed with the stack."""
         lines = (self.path / "resource").read_text().splitlines()
         first, last, flags = (int(word, 16) for word in lines[index].split())
-        if not last or flags & _IS_IO:
+        # What lies within a page cannot be mapped by itself: it would be the page's start.
+        if not last or flags & _IS_IO or first % mmap.PAGESIZE:
             raise no_region(self.address, index)
         fd = _uapi.open_file(self.path / f"resource{index}")
         stack.callback(_uapi.close, fd)
