@@ -366,6 +366,25 @@ def test_what_stands_in_is_given_back_if_mapping_fails() -> None:
         dma_map(SMALL, paging, BOTH)
 
 
+def test_pages_are_unmapped_even_if_the_copy_back_fails() -> None:
+    class Forgets(FlatMemory):
+        forgets = False
+
+        def read(self, phyr: Phyr) -> bytes:
+            return b"" if self.forgets else super().read(phyr)
+
+    memory = Forgets(1 << 19)
+    memory.free_pages = list(range(1 << 18, 1 << 19, 4096))
+    table = PageTable(1 << 16)
+    paging = Paging(table, otherwise=Staging(memory, memory))
+    mapping = dma_map(SMALL, paging, BOTH)
+    memory.forgets = True
+    with pytest.raises(AssertionError):
+        mapping.unmap()
+    assert table.pages == {}
+    assert memory.handed_out == len(paging.iovas) == 0
+
+
 def test_what_stands_in_is_given_back_if_there_is_no_window() -> None:
     memory = FlatMemory(1 << 19)
     memory.free_pages = list(range(1 << 18, 1 << 19, 4096))
