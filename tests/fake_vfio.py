@@ -108,7 +108,7 @@ class FakeKernel:
         return path
 
     def add(self, address: str, group: int | None, driver: str | None = None) -> Path:
-        """Plug in a device: BAR 0 has 8 KiB of memory, BAR 1 ports, BAR 5 a part of a page."""
+        """Plug in a device: BAR 0 is 8 KiB of memory, BAR 1 ports, BAR 5 a part of a page."""
         folder = self.sys / "devices" / address
         config = bytearray(256)
         config[:6] = b"\x36\x1b\x10\x00\x02\x04"

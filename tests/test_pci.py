@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_vfio import FakeKernel
 from phyr import RangeError, VfioError, pci
-from phyr.pci.device import OPEN
+from phyr.pci.device import OPEN, Device
 
 ONE, TWO = "0000:00:04.0", "0000:00:05.0"
 
@@ -251,6 +251,33 @@ def test_a_fork_does_not_switch_off_what_the_parent_uses(
     folder = kernel.sys / "devices" / TWO
     assert (folder / "enable").read_text() == "1"
     assert (folder / "config").read_bytes()[4] & 4
+
+
+def test_a_dropped_device_says_so_and_closes(kernel: FakeKernel) -> None:
+    device = pci.Function(TWO).open()
+    device.bus_master = True
+    with pytest.warns(ResourceWarning, match=f"never closed: <device {TWO}>"):
+        del device
+    folder = kernel.sys / "devices" / TWO
+    assert kernel.open_files == []
+    assert (folder / "enable").read_text() == "0"
+    assert not (folder / "config").read_bytes()[4] & 4
+
+
+def test_a_dropped_device_of_which_a_part_is_about_is_still_in_use(kernel: FakeKernel) -> None:
+    device = pci.Function(TWO).open()
+    part = device.region(0).u32[4:6]
+    with pytest.warns(ResourceWarning, match="never closed"):
+        del device
+    with pytest.raises(BufferError):
+        pci.Function(TWO).bind("nvme")
+    part.release()
+    pci.Function(TWO).bind("nvme")
+    assert kernel.open_files == []
+
+
+def test_a_device_that_never_began_is_dropped_in_silence() -> None:
+    Device.__new__(Device).__del__()
 
 
 def test_a_device_is_reset_if_it_can_be(kernel: FakeKernel) -> None:

@@ -3,8 +3,10 @@
 import errno
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from gc import collect
 from pathlib import Path
 from termios import FIONREAD
 from threading import Event, RLock, Thread
@@ -280,6 +282,51 @@ def test_windows_are_where_the_kernel_allows(
                 for iova, (dma, length) in sorted(model.items())
             ]
         assert kernel.open_files == []
+
+
+@ALL
+def test_a_dropped_backend_says_so_and_closes_all(
+    kernel: FakeKernel, make: Callable[[], Backend]
+) -> None:
+    backend = make()
+    device = backend.open(TWO)
+    device.bus_master = True
+    region = device.region(0)
+    with pytest.warns(ResourceWarning, match="never closed"):
+        del backend
+    assert device.closed
+    assert (kernel.open_files, kernel.maps) == ([], {})
+    with pytest.raises(ValueError, match="released"):
+        region.u8[0]
+
+
+@pytest.mark.parametrize("make", [Type1, Ioas, NoIommu])
+def test_what_does_not_open_is_dropped_in_silence(kernel: FakeKernel, make: type[Backend]) -> None:
+    with catch_warnings(record=True) as said:
+        simplefilter("always")
+        make.__new__(make).__del__()
+        kernel.fail_at = 1
+        with pytest.raises(VfioError):
+            make()
+        collect()
+    assert said == []
+
+
+@ALL
+def test_devices_that_are_closed_are_forgotten(
+    kernel: FakeKernel, make: Callable[[], Backend]
+) -> None:
+    with make() as backend:
+        for _ in range(3):
+            with backend.open(TWO) as device:
+                there = weakref.ref(device)
+        del device
+        collect()
+        assert there() is not None
+        with backend.open(TWO):
+            collect()
+            assert there() is None
+    assert kernel.open_files == []
 
 
 # Interrupts.

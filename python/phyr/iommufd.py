@@ -70,6 +70,7 @@ class Ioas(AddressSpace):
             """The kernel's number of it."""
             self._renew()
             self._stack.push(stack.pop_all())
+        self.closed = False
 
     def _info(self) -> tuple[int, list[tuple[int, int]]]:
         room = 16

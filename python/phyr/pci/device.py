@@ -6,15 +6,27 @@ How it was opened (VFIO by group, VFIO by its own file, sysfs) makes no differen
 import errno
 import mmap
 import os
+import warnings
+import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from phyr._uapi import refused
 from phyr.errors import RangeError, VfioError
 
-__all__ = ["BARS", "OPEN", "Config", "Device", "Region", "Window", "no_region", "refuse_twice"]
+__all__ = [
+    "BARS",
+    "OPEN",
+    "Config",
+    "Device",
+    "Region",
+    "Window",
+    "is_open",
+    "no_region",
+    "refuse_twice",
+]
 
 BARS = range(6)
 _COMMAND = 4
@@ -119,7 +131,8 @@ class Config:
 class Device:
     """An open PCI function; a context manager. Backends and `Function` open it.
 
-    Closing forbids DMA and unmaps the regions, in this order.
+    Closing forbids DMA and unmaps the regions, in this order. One that is dropped instead is
+    closed with a `ResourceWarning`.
 
     Args:
         address: Its name, such as ``"0000:00:04.0"``.
@@ -128,6 +141,10 @@ class Device:
         reset: Resets it, or raises.
         stack: What is to be closed with it.
     """
+
+    # What `__del__` finds where an interrupt ended `__init__`.
+    closed = True
+    _process = 0
 
     def __init__(
         self,
@@ -185,15 +202,22 @@ class Device:
             BufferError: A part of a region's view is still about. All else is closed, but the
                 function stays in use until that part is gone and `close` is called again.
         """
-        with self._stack:
-            # One that is in use keeps neither the others nor the files open.
-            for region in self._regions.values():
-                self._stack.callback(region.close)
-            if not self.closed:
-                self.closed = True
-                # A forked child leaves the device to the parent.
-                if self._process == os.getpid():
-                    self._quiet()
+        try:
+            with self._stack:
+                # One that is in use keeps neither the others nor the files open.
+                for region in self._regions.values():
+                    self._stack.callback(region.close)
+                if not self.closed:
+                    self.closed = True
+                    # A forked child leaves the device to the parent.
+                    if self._process == os.getpid():
+                        self._quiet()
+        except BufferError:
+            # The function is in use, whoever else forgets it.
+            OPEN[self.address] = self
+            _IN_USE.add(self)
+            raise
+        _IN_USE.discard(self)
         if OPEN.get(self.address) is self:
             del OPEN[self.address]
 
@@ -218,12 +242,31 @@ class Device:
         """Close it."""
         self.close()
 
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Close what nobody did, and say so."""
+        try:
+            if not self.closed and self._process == os.getpid():
+                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
+            # What an interrupt ended in its beginnings has nothing to close.
+            if self._process:
+                with suppress(BufferError):
+                    self.close()
 
-OPEN: dict[str, Device] = {}
+
+OPEN: weakref.WeakValueDictionary[str, Device] = weakref.WeakValueDictionary()
 """What this process has open, by address."""
+
+# Closed, but for a region of which somebody has a part.
+_IN_USE: set[Device] = set()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=OPEN.clear)
+
+
+def is_open(device: Device) -> bool:
+    """Return whether it is open, or closed but for a region that is in use."""
+    return OPEN.get(device.address) is device
 
 
 def refuse_twice(address: str) -> None:

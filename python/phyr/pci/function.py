@@ -96,8 +96,9 @@ class Function:
         self._write(_uapi.SYSFS / "drivers_probe", self.address)
 
     def _unbind(self) -> None:
-        if self.address in OPEN:
-            OPEN[self.address].close()
+        device = OPEN.get(self.address)
+        if device is not None:
+            device.close()
         if self.driver is not None:
             self._write(self.path / "driver" / "unbind", self.address)
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +12,7 @@ from phyr._phyr import Phyr
 from phyr._uapi import refused
 from phyr.errors import PinError
 from phyr.iommu.protocols import Direction
-from phyr.pci.device import Device, refuse_twice
+from phyr.pci.device import Device, is_open, refuse_twice
 from phyr.pci.function import Function
 from phyr.vfio.container import Container, Model
 
@@ -39,13 +41,19 @@ class NoIommu:
         ``VFIO_NOIOMMU_IOMMU``, include/uapi/linux/vfio.h, Linux.
     """
 
+    closed = True
+    """Whether it is closed, or not yet open."""
+
+    # What `__del__` finds where an interrupt ended `__init__`.
+    _process = 0
+
     def __init__(self, *, sysfs: bool = False) -> None:
         """Open a container, if one is needed."""
-        self.closed = False
-        self._process = os.getpid()
         self._stack = ExitStack()
         self._devices: list[Device] = []
+        self._process = os.getpid()
         self._container = None if sysfs else Container(Model.NOIOMMU, self._stack)
+        self.closed = False
 
     def open(self, function: Function | str) -> Device:
         """Open a device.
@@ -64,7 +72,7 @@ class NoIommu:
             raise refused(OSError(errno.ECHILD, ""), "open", address=function.address)
         refuse_twice(function.address)
         device = self._container.open(function) if self._container else function.open()
-        self._devices.append(device)
+        self._devices = [*filter(is_open, self._devices), device]
         return device
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
@@ -108,6 +116,17 @@ class NoIommu:
     ) -> None:
         """Close it."""
         self.close()
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Close what nobody did, and say so."""
+        try:
+            if not self.closed and self._process == os.getpid():
+                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
+            # What an interrupt ended in its beginnings has nothing to close.
+            if self._process:
+                with suppress(BufferError):
+                    self.close()
 
 
 def _refuse_loose(phyr: Phyr, owner: object) -> None:

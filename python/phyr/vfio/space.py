@@ -13,7 +13,9 @@ pages itself. A list is one stretch, so a mapping is one request.
 
 import errno
 import os
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from threading import RLock
@@ -25,7 +27,7 @@ from phyr._uapi import refused
 from phyr.errors import AlignmentError, IovaSpaceError, MismatchError, RangeError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
-from phyr.pci.device import Device, refuse_twice
+from phyr.pci.device import Device, is_open, refuse_twice
 from phyr.pci.function import Function
 
 __all__ = ["AddressSpace"]
@@ -48,13 +50,17 @@ class AddressSpace(ABC):
         dma_mask: Highest address that the devices can put out.
     """
 
+    closed = True
+    """Whether it is closed, or not yet open."""
+
+    # What `__del__` finds where an interrupt ended `__init__`.
+    _process = 0
+
     def __init__(self, dma_mask: int = _TOP) -> None:
         """Start without windows."""
         self.dma_mask = dma_mask
-        self.closed = False
         self.requests = 0
         """Map requests that the kernel granted so far."""
-        self._process = os.getpid()
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._pgsize_bitmap = 0
@@ -65,6 +71,7 @@ class AddressSpace(ABC):
         # Whoever unmaps may be the garbage collector, which drops a mapping in the midst of this
         # thread's own dealings here: it never touches another window than its own.
         self._lock = RLock()
+        self._process = os.getpid()
 
     @property
     def pgsize_bitmap(self) -> int:
@@ -117,7 +124,7 @@ class AddressSpace(ABC):
             with ExitStack() as stack:
                 device = stack.enter_context(self._attach(function))
                 self._renew()
-                self._devices.append(device)
+                self._devices = [*filter(is_open, self._devices), device]
                 stack.pop_all()
             return device
 
@@ -353,3 +360,14 @@ class AddressSpace(ABC):
     ) -> None:
         """Close it."""
         self.close()
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Close what nobody did, and say so."""
+        try:
+            if not self.closed and self._process == os.getpid():
+                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
+            # What an interrupt ended in its beginnings has nothing to close.
+            if self._process:
+                with suppress(BufferError):
+                    self.close()

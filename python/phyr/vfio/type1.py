@@ -63,6 +63,7 @@ class Type1(AddressSpace):
         super().__init__(dma_mask)
         self._container = Container(Model.TYPE1V2, self._stack)
         self._entry_limit: int | None = None
+        self.closed = False
 
     @property
     def entry_limit(self) -> int | None:
