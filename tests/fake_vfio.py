@@ -115,6 +115,7 @@ class FakeKernel:
         self._file(folder / "config", bytes(config))
         self._file(folder / "enable", b"0")
         self._file(folder / "reset", b"")
+        self._file(folder / "driver_override", b"(null)\n")
         self._file(folder / "resource0", bytes(8192))
         lines = ["0xfea00000 0xfea01fff 0x40200", "0xc000 0xc0ff 0x40101"] + ["0x0 0x0 0x0"] * 3
         # Less than a page, which other devices share.
@@ -166,6 +167,7 @@ class FakeKernel:
                 self.bound.pop(address, None)
                 if text.strip():
                     self.bound[address] = text
+                path.write_text(f"{text.strip() or '(null)'}\n")
             case "drivers_probe":
                 driver = self.bound.get(text, self.natural.get(text))
                 if driver and self.drivers[driver]:

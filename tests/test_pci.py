@@ -41,6 +41,22 @@ def test_what_was_bound_is_bound_again(
     assert kernel.bound == {}
 
 
+def test_an_override_that_was_there_is_there_again(kernel: FakeKernel) -> None:
+    override = kernel.sys / "devices" / ONE / "driver_override"
+    kernel.write_file(override, "nvme")
+    function = pci.Function(ONE)
+    function.bind("vfio-pci")
+    assert function.driver == "vfio-pci"
+    assert override.read_text() == "nvme\n"
+    assert kernel.bound == {ONE: "nvme"}
+    kernel.write_file(override, "\n")
+    function.bind("nvme")
+    assert override.read_text() == "(null)\n"
+    override.unlink()
+    with pytest.raises(VfioError, match=r"read: No such file.*driver_override"):
+        function.bind("vfio-pci")
+
+
 def test_a_driver_that_has_it_is_left_alone(kernel: FakeKernel) -> None:
     with pci.bound(ONE, "nvme"):
         pass
@@ -121,7 +137,8 @@ def test_a_function_knows_driver_group_and_neighbours(kernel: FakeKernel) -> Non
     assert (function.driver, function.group) == ("nvme", 4)
     assert [each.address for each in function.neighbours] == [ONE, "0000:00:04.1"]
     assert repr(function) == "Function('0000:00:04.0')"
-    assert pci.Function("0001:00:00.0").group is None
+    alone = pci.Function("0001:00:00.0")
+    assert (alone.group, alone.neighbours) == (None, [])
 
 
 # A device through sysfs.
@@ -203,6 +220,20 @@ def test_only_memory_from_a_pages_start_is_a_region(kernel: FakeKernel, index: i
         with pytest.raises(RangeError, match=f"behind BAR {index}"):
             device.region(index)
         assert kernel.open_files == []
+
+
+def test_a_region_that_mmap_refuses_is_named(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "")
+
+    with pci.Function(TWO).open() as device:
+        monkeypatch.setattr("mmap.mmap", refuse)
+        with pytest.raises(VfioError, match=r"mmap region.*length 0x2000") as caught:
+            device.region(0)
+    assert caught.value.errno == errno.EAGAIN
+    assert kernel.open_files == []
 
 
 def test_a_part_of_a_view_keeps_the_region_but_nothing_else(kernel: FakeKernel) -> None:

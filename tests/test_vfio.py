@@ -658,6 +658,25 @@ def test_groups_stay_for_other_devices(kernel: FakeKernel, make: Callable[[], Ba
 # Opening.
 
 
+@pytest.mark.parametrize("make", [Type1, NoIommu])
+def test_a_group_that_an_interrupt_keeps_out_is_asked_for_again(
+    kernel: FakeKernel, make: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rude(_: object, *__: object) -> None:
+        raise KeyboardInterrupt
+
+    with make() as backend:
+        with monkeypatch.context() as patch:
+            patch.setattr(ExitStack, "pop_all", rude)
+            with pytest.raises(KeyboardInterrupt):
+                backend.open(TWO)
+        # As if its number were nobody's any more.
+        collect()
+        kernel.log.clear()
+        with backend.open(TWO):
+            assert any(line.endswith("5") for line in kernel.log if line.startswith("open"))
+
+
 @ALL
 def test_a_device_is_opened_once(kernel: FakeKernel, make: Callable[[], Backend]) -> None:
     with make() as backend, backend.open(TWO) as device:

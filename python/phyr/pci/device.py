@@ -58,8 +58,11 @@ class Region:
 
     def __init__(self, window: Window) -> None:
         """Map it."""
-        self.length = window.length
-        self._map = mmap.mmap(window.fd, window.length, offset=window.offset)
+        fd, offset, self.length = window
+        try:
+            self._map = mmap.mmap(fd, self.length, offset=offset)
+        except OSError as failure:
+            raise refused(failure, "mmap region", offset=offset, length=self.length) from None
         whole = memoryview(self._map)
         size = window.length & -8
         self.u8: memoryview[int] = whole

@@ -39,6 +39,8 @@ class Function:
                 address=address,
             )
         self.address = address
+        # The ``driver_override`` from before ours, until it is written back.
+        self._override: str | None = None
         self.path = _uapi.SYSFS / "devices" / address
         if not self.path.exists():
             raise _uapi.refused(OSError(errno.ENODEV, ""), "find", address=address)
@@ -61,7 +63,9 @@ class Function:
 
     @property
     def neighbours(self) -> list["Function"]:
-        """The functions of its group, itself included."""
+        """The functions of its group, itself included; none without a group."""
+        if self.group is None:
+            return []
         members = self.path / "iommu_group" / "devices"
         return [Function(path.name) for path in sorted(members.iterdir())]
 
@@ -80,12 +84,17 @@ class Function:
             return
         self._unbind()
         if driver is not None:
-            self._write(self.path / "driver_override", driver)
+            override = self.path / "driver_override"
+            if self._override is None:
+                self._override = self._read(override).strip()
+            self._write(override, driver)
             try:
                 self._write(_uapi.SYSFS / "drivers_probe", self.address)
             finally:
-                # The override is for this moment only: nothing is left behind but the driver.
-                self._write(self.path / "driver_override", "\n")
+                # Ours is for this moment only: nothing is left behind but the driver.
+                before = self._override
+                self._write(override, "\n" if before == "(null)" else before)
+                self._override = None
             if self.driver != driver:
                 failure = OSError(errno.ENODEV, "")
                 raise _uapi.refused(failure, "bind", driver=driver, to=self.address)
@@ -101,6 +110,13 @@ class Function:
             device.close()
         if self.driver is not None:
             self._write(self.path / "driver" / "unbind", self.address)
+
+    @staticmethod
+    def _read(path: Path) -> str:
+        try:
+            return path.read_text()
+        except OSError as failure:
+            raise _uapi.refused(failure, "read", path=str(path)) from None
 
     def _write(self, path: Path, text: str) -> None:
         try:

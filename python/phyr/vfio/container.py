@@ -92,5 +92,6 @@ class Container:
             tell(fd, _SET_CONTAINER, argument, group=group)
             if self.empty:
                 tell(self.fd, _SET_IOMMU, self._model, model=self._model.name)
-            self._groups[group] = fd
             self._stack.push(stack.pop_all())
+            # Only what stays open, whatever interrupts this.
+            self._groups[group] = fd
