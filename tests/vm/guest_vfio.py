@@ -315,9 +315,10 @@ def opened_twice(make: Callable[[], Type1 | Ioas]) -> None:
             os._exit(7)
 
     with edu_of(backend := make()) as edu, phyr.pin(buffer) as pinned:
-        for second in (backend, make()):
-            with raises(VfioError, errno=errno.EBUSY):
-                second.open(EDU)
+        with make() as another:
+            for second in (backend, another):
+                with raises(VfioError, errno=errno.EBUSY):
+                    second.open(EDU)
         assert os.waitpid(fork(other), 0)[1] == 0
         with dma_map(pinned.phyr, backend, BOTH) as mapping:
             edu.fetch(mapping.dma[0], 4)
