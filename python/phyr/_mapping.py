@@ -4,6 +4,8 @@ import errno
 import mmap
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
@@ -64,13 +66,9 @@ def map_huge(size: int, page_lg2: int, align: int, node: int | None, *, populate
         # What is only there for alignment is not to be taken from the reserve.
         flags |= _MAP_NORESERVE
     try:
-        whole = _map(length + extra, flags)
-        try:
+        with _mapped(length + extra, flags) as whole:
             offset = _offset(whole, max(align, page), 0)
             _prepare(whole, offset, length, node, populate=populate)
-        except BaseException:
-            whole.close()
-            raise
     except NoMemoryError as error:
         raise UnavailableError(_reserve(page, length)) from error
     return Mapped(whole, offset, page, size)
@@ -97,15 +95,11 @@ def map_transparent(size: int, align: int, node: int | None, *, populate: bool) 
     step = max(align, page)
     # A page at either end that is not advised keeps the kernel from making one area of this memory
     # and its neighbours, whose huge pages would be counted along.
-    whole = _map(length + step + 2 * small, 0)
-    try:
+    with _mapped(length + step + 2 * small, 0) as whole:
         offset = _offset(whole, step, small)
         whole.madvise(mmap.MADV_HUGEPAGE, offset, length)
         _prepare(whole, offset, length, node, populate=populate)
         huge_length = min(size, _transparent(whole, offset, thp)) if populate else 0
-    except BaseException:
-        whole.close()
-        raise
     return Mapped(whole, offset, page, huge_length)
 
 
@@ -118,21 +112,24 @@ def map_ordinary(size: int, align: int, node: int | None, *, populate: bool) -> 
     """
     page = mmap.PAGESIZE
     length = size + -size % page
-    whole = _map(length + (align if align > page else 0), 0)
-    try:
+    with _mapped(length + (align if align > page else 0), 0) as whole:
         offset = _offset(whole, max(align, page), 0)
         _prepare(whole, offset, length, node, populate=populate)
-    except BaseException:
-        whole.close()
-        raise
     return Mapped(whole, offset, page, 0)
 
 
-def _map(length: int, flags: int) -> mmap.mmap:
+@contextmanager
+def _mapped(length: int, flags: int) -> Iterator[mmap.mmap]:
+    """Map memory, which is given back if what is done with it fails."""
     try:
-        return mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
+        whole = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
     except (OSError, OverflowError) as error:
         raise NoMemoryError(f"no memory for {length:#x} bytes: {error}", length=length) from error
+    try:
+        yield whole
+    except BaseException:
+        whole.close()
+        raise
 
 
 def _offset(whole: mmap.mmap, align: int, least: int) -> int:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from phyr.iommu.protocols import Owner
 
-__all__ = ["Owners"]
+__all__ = ["HOLDING", "Owners"]
 
-_HOLDING = ("io_uring", "vfio", "iommufd")
+HOLDING = ("io_uring", "vfio", "iommufd")
 """Methods of `phyr.pin` after which pages stay where they are."""
 
 
@@ -39,7 +39,7 @@ class Owners:
         methods: list[str | None] = [getattr(part, "method", None) for part in self.parts]
         if None in methods:
             return None
-        return next((method for method in methods if method not in _HOLDING), methods[0])
+        return next((method for method in methods if method not in HOLDING), methods[0])
 
     def hold(self) -> None:
         """Hold all, or none."""

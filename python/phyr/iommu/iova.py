@@ -116,6 +116,42 @@ class IovaAllocator:
             last=last,
         )
 
+    def alloc_for_pages(  # noqa: PLR0913 - keywords, each of another meaning
+        self,
+        length: int,
+        pgsize_bitmap: int,
+        *,
+        align: int,
+        least: int,
+        residue: int,
+        last: int = _TOP,
+    ) -> int:
+        """Return the first address of a window, less well aligned than asked for if need be.
+
+        Args:
+            length: Bytes, at least one.
+            pgsize_bitmap: Page sizes: where there is no room, the next smaller one is tried.
+            align: What the window is aligned to at best, a power of two.
+            least: What it is aligned to at least, a power of two.
+            residue: What the window's address is to be modulo its alignment.
+            last: Highest address the window may have.
+
+        Raises:
+            IovaSpaceError: There is no such window, however aligned.
+
+        Examples:
+            >>> iovas = IovaAllocator((0x1000, 0x3ffff), reserved=[(0x20000, 0x20fff)])
+            >>> hex(iovas.alloc_for_pages(0x1000, 0x11000, align=0x10000, least=0x1000, residue=0))
+            '0x10000'
+        """
+        while True:
+            try:
+                return self.alloc(length, align=align, residue=residue % align, last=last)
+            except IovaSpaceError:
+                if align <= least:
+                    raise
+            align = max(least, 1 << (pgsize_bitmap & (align - 1)).bit_length() - 1)
+
     def _search(
         self, length: int, align: int, residue: int, last: int
     ) -> tuple[int, tuple[int, int, bool] | None]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from phyr._phyr import Builder, Phyr, Plan, alignment, plan_map
-from phyr.errors import AlignmentError, IovaSpaceError, RangeError
+from phyr.errors import AlignmentError, RangeError
 from phyr.iommu.bounce import Copy, Staging
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.linear import (
@@ -152,17 +152,15 @@ class Paging:
 
     def _alloc(self, phyr: Phyr, length: int, align: int, residue: int) -> int:
         """Return a window, less well aligned than asked for if need be."""
-        least = max(self._granule(), phyr.granule)
-        # Every address must be one that a list of this granule can hold.
-        last = min(self.dma_mask, phyr.granule * 2**52 - 1)
-        while True:
-            try:
-                return self.iovas.alloc(length, align=align, residue=residue % align, last=last)
-            except IovaSpaceError:
-                if align == least:
-                    raise
-            # The next smaller page size.
-            align = max(least, 1 << (self.domain.pgsize_bitmap & (align - 1)).bit_length() - 1)
+        return self.iovas.alloc_for_pages(
+            length,
+            self.domain.pgsize_bitmap,
+            align=align,
+            least=max(self._granule(), phyr.granule),
+            residue=residue,
+            # Every address must be one that a list of this granule can hold.
+            last=min(self.dma_mask, phyr.granule * 2**52 - 1),
+        )
 
     def _map_linear(
         self, phyr: Phyr, where: tuple[int, int], prot: Prot, copy: Copy | None

@@ -6,13 +6,12 @@ How it was opened (VFIO by group, VFIO by its own file, sysfs) makes no differen
 import errno
 import mmap
 import os
-import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import NamedTuple, Self
+from contextlib import ExitStack
+from typing import NamedTuple
 
+from phyr._closing import Closing
 from phyr._uapi import refused
 from phyr.errors import RangeError, VfioError
 
@@ -131,7 +130,7 @@ class Config:
             )
 
 
-class Device:
+class Device(Closing):
     """An open PCI function; a context manager. Backends and `Function` open it.
 
     Closing forbids DMA and unmaps the regions, in this order. One that is dropped instead is
@@ -144,10 +143,6 @@ class Device:
         reset: Resets it, or raises.
         stack: What is to be closed with it.
     """
-
-    # What `__del__` finds where an interrupt ended `__init__`.
-    closed = True
-    _process = 0
 
     def __init__(
         self,
@@ -213,7 +208,7 @@ class Device:
                 if not self.closed:
                     self.closed = True
                     # A forked child leaves the device to the parent.
-                    if self._process == os.getpid():
+                    if self._is_ours:
                         self._quiet()
         except BufferError:
             # The function is in use, whoever else forgets it.
@@ -231,30 +226,6 @@ class Device:
         except VfioError:
             # Whatever the bus no longer reaches does no DMA either.
             return
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
-        """Close what nobody did, and say so."""
-        try:
-            if not self.closed and self._process == os.getpid():
-                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
-        finally:
-            # What an interrupt ended in its beginnings has nothing to close.
-            if self._process:
-                with suppress(BufferError):
-                    self.close()
 
 
 OPEN: weakref.WeakValueDictionary[str, Device] = weakref.WeakValueDictionary()

@@ -2,12 +2,10 @@
 
 import errno
 import os
-import warnings
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import Self
+from contextlib import ExitStack
 
+from phyr._closing import Closing
+from phyr._owners import HOLDING
 from phyr._phyr import Phyr
 from phyr._uapi import refused
 from phyr.errors import PinError
@@ -18,11 +16,8 @@ from phyr.vfio.container import Container, Model
 
 __all__ = ["NoIommu"]
 
-# Methods of `phyr.pin` after which pages stay where they are.
-_HOLDING = ("io_uring", "vfio", "iommufd")
 
-
-class NoIommu:
+class NoIommu(Closing):
     """Memory as it is: a backend for `phyr.iommu.dma_map`, and the opener of devices.
 
     A device can then reach all memory of the machine, at physical addresses: a wrong address or a
@@ -40,12 +35,6 @@ class NoIommu:
     Source:
         ``VFIO_NOIOMMU_IOMMU``, include/uapi/linux/vfio.h, Linux.
     """
-
-    closed = True
-    """Whether it is closed, or not yet open."""
-
-    # What `__del__` finds where an interrupt ended `__init__`.
-    _process = 0
 
     def __init__(self, *, sysfs: bool = False) -> None:
         """Open a container, if one is needed."""
@@ -68,7 +57,7 @@ class NoIommu:
             function = Function(function)
         if self.closed:
             raise refused(OSError(errno.EBADF, ""), "open", address=function.address)
-        if self._process != os.getpid():
+        if not self._is_ours:
             raise refused(OSError(errno.ECHILD, ""), "open", address=function.address)
         refuse_twice(function.address)
         device = self._container.open(function) if self._container else function.open()
@@ -104,40 +93,16 @@ class NoIommu:
             for device in self._devices:
                 self._stack.callback(device.close)
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
-        """Close what nobody did, and say so."""
-        try:
-            if not self.closed and self._process == os.getpid():
-                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
-        finally:
-            # What an interrupt ended in its beginnings has nothing to close.
-            if self._process:
-                with suppress(BufferError):
-                    self.close()
-
 
 def _refuse_loose(phyr: Phyr, owner: object) -> None:
     """Raise unless `owner` holds pages where they are, now."""
     method = getattr(owner, "method", None)
-    if method not in _HOLDING:
+    if method not in HOLDING:
         what = "no pin" if method is None else f"a pin of method {method!r}"
         raise PinError(
             errno.EPERM,
             f"{what} holds the pages of {phyr!r} where they are, and no IOMMU stands between "
-            f"them and the device; methods that hold are {', '.join(_HOLDING)}",
+            f"them and the device; methods that hold are {', '.join(HOLDING)}",
             method=method,
         )
     # A pin that ended, or is another process's, still names its method.

@@ -13,18 +13,16 @@ pages itself. A list is one stretch, so a mapping is one request.
 
 import errno
 import os
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import abstractmethod
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from threading import RLock
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from phyr._closing import Closing
 from phyr._phyr import Builder, Phyr, alignment
 from phyr._uapi import refused
-from phyr.errors import AlignmentError, IovaSpaceError, MismatchError, RangeError, VfioError
+from phyr.errors import AlignmentError, MismatchError, RangeError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, is_open, refuse_twice
@@ -43,18 +41,12 @@ class _Window(NamedTuple):
     """The request that takes it back, made beforehand, so that taking back needs no memory."""
 
 
-class AddressSpace(ABC):
+class AddressSpace(Closing):
     """What `phyr.vfio.Type1` and `phyr.iommufd.Ioas` share; not for itself.
 
     Args:
         dma_mask: Highest address that the devices can put out.
     """
-
-    closed = True
-    """Whether it is closed, or not yet open."""
-
-    # What `__del__` finds where an interrupt ended `__init__`.
-    _process = 0
 
     def __init__(self, dma_mask: int = _TOP) -> None:
         """Start without windows."""
@@ -273,11 +265,6 @@ class AddressSpace(ABC):
             self._windows.pop(iova, None)
             self._iovas.free(iova)
 
-    @property
-    def _is_ours(self) -> bool:
-        """Whether this process opened it; it may be a fork of that, without its other threads."""
-        return self._process == os.getpid()
-
     def _granule(self) -> int:
         """Return the smallest page size, or raise where nothing can be mapped."""
         self._check(not self.closed, errno.EBADF, "map")
@@ -291,19 +278,16 @@ class AddressSpace(ABC):
 
     def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
         """Return a free window, less well aligned than asked for if need be."""
-        granule = self._granule()
-        last = min(last, self.dma_mask)
-        while True:
-            try:
-                iova = self._iovas.alloc(length, align=align, residue=residue % align, last=last)
-            except IovaSpaceError:
-                if align <= granule:
-                    raise
-            else:
-                undo.callback(self._iovas.free, iova)
-                return iova
-            # The next smaller page size.
-            align = max(granule, 1 << (self._pgsize_bitmap & (align - 1)).bit_length() - 1)
+        iova = self._iovas.alloc_for_pages(
+            length,
+            self._pgsize_bitmap,
+            align=align,
+            least=self._granule(),
+            residue=residue,
+            last=min(last, self.dma_mask),
+        )
+        undo.callback(self._iovas.free, iova)
+        return iova
 
     def _grant(self, uaddr: int, window: _Window, iova: int, prot: int, undo: ExitStack) -> None:
         """Ask for a window that is placed; if that succeeds, nothing is undone."""
@@ -347,27 +331,3 @@ class AddressSpace(ABC):
             with suppress(OSError):
                 self._undo(window.undo)
         self._mapped.clear()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
-        """Close what nobody did, and say so."""
-        try:
-            if not self.closed and self._process == os.getpid():
-                warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
-        finally:
-            # What an interrupt ended in its beginnings has nothing to close.
-            if self._process:
-                with suppress(BufferError):
-                    self.close()
