@@ -1,10 +1,13 @@
 """The rules of the house that no linter knows: levels, packages, names, Python, unsafe."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import phyr
+import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -119,7 +122,20 @@ def test_the_public_names_are_the_known_ones() -> None:
         assert hasattr(phyr, name)
 
 
+def test_importing_phyr_imports_no_pinning() -> None:
+    code = "import sys, phyr; print([name for name in sys.modules if name.startswith('phyr.')])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert "phyr._phyr" in run.stdout
+    assert "phyr.pinning" not in run.stdout
+    assert "phyr.allocating" not in run.stdout
+
+
+def test_a_name_that_phyr_has_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'phyr' has no attribute 'unpin'"):
+        phyr.unpin  # type: ignore[attr-defined] # noqa: B018
+
+
 def test_what_is_public_is_in_all() -> None:
     modules = {path.stem for path in Path(phyr.__file__).parent.iterdir()}
-    names = {name for name in vars(phyr) if not name.startswith("_")} - modules
+    names = {name for name in dir(phyr) if not name.startswith("_")} - modules
     assert names == {name for name in phyr.__all__ if not name.startswith("_")} - modules

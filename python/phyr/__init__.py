@@ -5,12 +5,13 @@
 what devices and kernels read.
 """
 
+import typing as _typing
 from collections.abc import Sequence as _Sequence
+from importlib import import_module as _import_module
 
 from phyr._chunk import Chunk, Stats
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, Phyr, __version__
-from phyr.allocating import Allocation, alloc
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -33,7 +34,10 @@ from phyr.errors import (
     UnmappedError,
     VfioError,
 )
-from phyr.pinning import Pinned, pin
+
+if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+    from phyr.allocating import Allocation, alloc
+    from phyr.pinning import Pinned, pin
 
 __all__ = [
     "AlignmentError",
@@ -71,6 +75,28 @@ __all__ = [
 
 _Sequence.register(Chunks)
 _Sequence.register(Column)
+
+# What not everybody needs, and would make up most of the time that importing takes.
+_LATE = {
+    "Allocation": "phyr.allocating",
+    "Pinned": "phyr.pinning",
+    "alloc": "phyr.allocating",
+    "pin": "phyr.pinning",
+}
+
+if not _typing.TYPE_CHECKING:  # who checks types knows the names
+
+    def __getattr__(name: str) -> object:
+        """Import a name of `_LATE` when it is first asked for."""
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(_import_module(_LATE[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Return all names, those of `_LATE` as well."""
+        return sorted({*globals(), *_LATE})
+
 
 if _DEBUG:  # pragma: no cover - the tests run the optimised build
     import warnings
