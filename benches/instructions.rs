@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `map_plan`, each turn in a new domain, and `fill_F` and `plain_F`, which write the descriptors of
+//! `map_plan`, each turn in a new domain, `tables`, which makes a table of each format under limits
+//! that cut and writes none, and `fill_F` and `plain_F`, which write the descriptors of
 //! format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an array of pairs.
 //! The answer ends with the number of operations' parts: pages for building, positions for seeking,
 //! records for descriptors, entries for the rest. Anything else than four arguments is a smoke test:
@@ -26,7 +27,9 @@ use common::baselines::Sums;
 use common::lists::from_pages;
 use common::plain::{Format, formats, merge};
 use common::workloads::Workload;
-use phyr::desc::Place;
+use phyr::desc::{
+    ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Table, page_list,
+};
 use phyr::sim::{DomainOptions, Memory, SimDomain};
 use phyr::{Builder, MapCall, PageSizes, Phyr, Plan, Prot};
 
@@ -36,8 +39,18 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 9] =
-    ["build_pages", "build_pfns", "fold", "for", "seek", "equal", "hash", "plan", "map_plan"];
+const OPERATIONS: [&str; 10] = [
+    "build_pages",
+    "build_pfns",
+    "fold",
+    "for",
+    "seek",
+    "equal",
+    "hash",
+    "plan",
+    "map_plan",
+    "tables",
+];
 
 /// A turn, and the number of parts it has.
 type Operation = (Box<dyn FnMut() -> u64>, u64);
@@ -121,8 +134,28 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let mut memory = Memory::new(1 << 40).expect("a size of memory");
             (Box::new(move || map_plan(&mut memory, &phyr)), nr_chunks)
         }
+        "tables" => {
+            let lists = from_pages(&pages);
+            (Box::new(move || timed(|| tables(&phyr, &lists).expect("tables"))), 1)
+        }
         _ => describe(name, &pages, &phyr),
     }
+}
+
+/// Makes a table of each format, and writes none.
+fn tables(phyr: &Phyr, lists: &Phyr) -> Result<[Box<dyn Fill>; 7], DescError> {
+    let limits =
+        Limits { max_segment_size: 0x3000, seg_boundary_mask: 0xf_ffff, virt_boundary_mask: 0xfff };
+    let pages = PageStructs::new(0xffff_ea00_0000_0000, 4096)?;
+    Ok([
+        Box::new(Table::scatterlist(phyr, pages, 0xffff_8880_0000_0000, Some(1 << 40), limits)?),
+        Box::new(Table::bio_vecs(phyr, pages, limits)?),
+        Box::new(Table::iovecs(phyr, 0x7f00_0000_0000, limits)?),
+        Box::new(Table::phys_vecs(phyr, limits)?),
+        Box::new(Prp::new(phyr, lists, 4096)?.lists),
+        Box::new(SegmentList::new(phyr, lists, 4096, Limits::default())?.segments),
+        Box::new(page_list(phyr, 4096, 0, ByteOrder::Big)?),
+    ])
 }
 
 /// Writes descriptors, ours or those of the plain loop.
@@ -130,7 +163,7 @@ fn describe(operation: &str, pages: &[u64], phyr: &Phyr) -> Operation {
     let (how, name) = operation.split_once('_').expect("an operation");
     let format = formats(phyr).into_iter().find(|format| format.name == name);
     let Format { table, plain, .. } = format.expect("a format");
-    let parts = table.nr_records();
+    let parts = table.count().records;
     let mut out = vec![0; usize::try_from(parts).expect("memory") * table.record_size()];
     if how == "fill" {
         return (Box::new(move || timed(|| table.fill(&mut Place::default(), &mut out))), parts);

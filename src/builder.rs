@@ -5,7 +5,7 @@ use crate::entry::Run;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::phyr::Phyr;
-use crate::wide::{self, Wide};
+use crate::words;
 use crate::writer::Writer;
 
 /// Builds a list, front to back.
@@ -142,7 +142,7 @@ impl Builder {
     pub fn extend_pfns(&mut self, pfns: &[u64]) -> Result<(), Error> {
         let Some(&first) = pfns.first() else { return Ok(()) };
         let out_of_reach = !(self.granule.reach() - 1);
-        if wide::run(AnyBit { items: pfns }) & out_of_reach != 0 {
+        if words::any_bit(pfns) & out_of_reach != 0 {
             let pfn = pfns.iter().copied().find(|pfn| pfn & out_of_reach != 0).unwrap_or_default();
             return Err(Error::Pfn { pfn, granule: self.granule.bytes() });
         }
@@ -161,7 +161,7 @@ impl Builder {
         let Some(&first) = paddrs.first() else { return Ok(()) };
         let granule = self.granule;
         let most = granule.to_bytes(granule.reach() - 1);
-        if wide::run(AnyBit { items: paddrs }) & !most != 0 {
+        if words::any_bit(paddrs) & !most != 0 {
             let index = paddrs.iter().position(|paddr| paddr & !most != 0).unwrap_or_default();
             let (paddr, length) = (paddrs[index], granule.bytes());
             let position =
@@ -275,19 +275,5 @@ impl Builder {
             self.run.pfn = first >> shift;
         }
         self.run = self.writer.push_pages(self.run, items, shift);
-    }
-}
-
-/// All bits that are set in any of the items.
-struct AnyBit<'a> {
-    items: &'a [u64],
-}
-
-impl Wide for AnyBit<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run(self) -> u64 {
-        self.items.iter().fold(0, |any, item| any | item)
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Tree {
     pub(crate) root: Branch,
     pub(crate) nr_pages: u64,
     pub(crate) nr_chunks: u64,
+    /// As [`Chain::inner`] gives it.
+    pub(crate) inner: u64,
 }
 
 /// Entries, immutable and shared. Cloning copies a pointer.
@@ -265,6 +267,24 @@ impl Chain {
             Self::Tree(tree) => tree.nr_pages,
             _ => words::find(self.node(|_, _| true).words, Found::default(), |_, _| false).pages,
         }
+    }
+
+    /// The bits set in any word of the chunks between the first and the last.
+    ///
+    /// A marker's place says how well both ends of its chunk are aligned, and what is above it is the
+    /// address: so this one word bounds all of these chunks, without a walk. A second word reads as
+    /// less aligned than its chunk, and bounds it all the same.
+    pub(crate) fn inner(&self) -> u64 {
+        if let Self::Tree(tree) = self {
+            return tree.inner;
+        }
+        let words = self.node(|_, _| true).words;
+        if words.is_empty() {
+            return 0;
+        }
+        let (from, to) = (words::decode(words, 0).1, words::before(words, words.len()));
+        // One chunk is the first and the last.
+        words::any_bit(words.get(from..to).unwrap_or_default())
     }
 
     /// Bytes of heap, `Arc` counts included, and the number of allocations.

@@ -126,6 +126,15 @@ impl Entry {
         (self.0 & !COUNT).trailing_zeros() - COUNT_BITS
     }
 
+    /// Of words whose bits were joined in one: the least order of any, and a page number that none is
+    /// above. `None` of no words.
+    pub(crate) const fn bounds(joined: u64) -> Option<(u32, u64)> {
+        match Self::from_word(joined) {
+            Some(entry) => Some((entry.order(), joined >> (COUNT_BITS + 1))),
+            None => None,
+        }
+    }
+
     /// The marker, in its place in the word.
     #[inline]
     pub(crate) const fn marker(self) -> u64 {

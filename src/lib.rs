@@ -32,6 +32,7 @@ extern crate alloc;
 extern crate std;
 
 mod addr;
+mod bounds;
 mod builder;
 mod chain;
 pub mod desc;

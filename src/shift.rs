@@ -50,7 +50,8 @@ impl Phyr {
         Ok(builder.finish())
     }
 
-    /// The first chunk with a byte above address `last`, and its number. O(n).
+    /// The first chunk with a byte above address `last`, and its number. O(log n) where a bound of all
+    /// addresses tells that there is none, else O(n).
     ///
     /// # Examples
     ///
@@ -67,7 +68,8 @@ impl Phyr {
     /// ```
     #[must_use]
     pub fn first_beyond(&self, last: u64) -> Option<(u64, Chunk)> {
-        if self.chunks().fold(0, |highest, chunk| chunk.last().max(highest)) <= last {
+        let highest = || self.chunks().fold(0, |highest, chunk| chunk.last().max(highest));
+        if self.reach() <= last || highest() <= last {
             return None;
         }
         (0..).zip(self.chunks()).find(|(_, chunk)| chunk.last() > last)

@@ -29,6 +29,24 @@ pub(crate) fn before(words: &[u64], word: usize) -> usize {
     if zeros.count() % 2 == 1 { previous - 1 } else { previous }
 }
 
+/// All bits that are set in any of the items.
+pub(crate) fn any_bit(items: &[u64]) -> u64 {
+    wide::run(AnyBit { items })
+}
+
+struct AnyBit<'a> {
+    items: &'a [u64],
+}
+
+impl Wide for AnyBit<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        self.items.iter().fold(0, |any, item| any | item)
+    }
+}
+
 /// A chunk found in a slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {

@@ -8,6 +8,7 @@ use crate::chain::{
 };
 use crate::entry::{Entry, Run};
 use crate::wide::{self, Wide};
+use crate::words;
 
 /// A chain under construction: the open node of each level.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) struct Writer {
     nr_chunks: u64,
     /// Chunks before the open twig.
     twig_chunk: u64,
+    /// [`Chain::inner`] of closed leaves.
+    inner: u64,
 }
 
 /// The leaf that is being written.
@@ -93,13 +96,17 @@ impl Writer {
     #[cold]
     fn open_leaf(&mut self) {
         if !self.open.words.is_empty() {
-            self.close_leaf();
+            self.close_leaf(0);
         }
         self.open.words.reserve_exact(LEAF_WORDS);
     }
 
-    fn close_leaf(&mut self) {
+    /// Closes the open leaf, whose last words, `last` of them, are the chain's last chunk.
+    fn close_leaf(&mut self, last: usize) {
         let OpenLeaf { words, nr_pages, nr_escapes } = core::mem::take(&mut self.open);
+        let first = if self.nr_chunks == 0 { words::decode(&words, 0).1 } else { 0 };
+        let inner = words.get(first..words.len() - last).unwrap_or_default();
+        self.inner |= words::any_bit(inner);
         if self.twig.is_empty() {
             self.twig_chunk = self.nr_chunks;
         }
@@ -158,13 +165,15 @@ impl Writer {
     /// it holds.
     pub(crate) fn finish(mut self, last: Run) -> Chain {
         let in_one_node = self.twig.is_empty() && self.limbs.is_empty();
+        let mut last_words = 0;
         if last.nr_pages > 0 {
+            let (entry, count) = Entry::pack(last);
             if in_one_node && self.open.words.is_empty() {
                 // One chunk needs no heap, not even on the way.
-                let (entry, count) = Entry::pack(last);
                 return Chain::Inline([entry.word(), if entry.is_escape() { count } else { 0 }]);
             }
             self.push(last);
+            last_words = 1 + usize::from(entry.is_escape());
         }
         if self.twig.is_empty() && self.limbs.is_empty() {
             return match *self.open.words {
@@ -175,7 +184,7 @@ impl Writer {
             };
         }
         if !self.open.words.is_empty() {
-            self.close_leaf();
+            self.close_leaf(last_words);
         }
         // From the lowest level up, each open node goes into the one above; the last is the root.
         let mut open = close_twig(&mut self.twig, self.twig_chunk);
@@ -188,6 +197,7 @@ impl Writer {
                 root: slot.child,
                 nr_pages: self.nr_pages,
                 nr_chunks: self.nr_chunks,
+                inner: self.inner,
             })),
             None => Chain::default(),
         }

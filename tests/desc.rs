@@ -39,7 +39,7 @@ fn bytes(table: &impl Fill, window: usize) -> Vec<u8> {
         assert_eq!(written % table.record_size(), 0);
         assert!(out[written..].iter().all(|&byte| byte == 0xaa), "written beyond its word");
         if written == 0 {
-            assert_eq!(place.record(), table.nr_records());
+            assert_eq!(place.record(), table.count().records);
             return all;
         }
         all.extend_from_slice(&out[..written]);
@@ -51,7 +51,7 @@ fn bytes(table: &impl Fill, window: usize) -> Vec<u8> {
 fn agree<L: Layout>(table: &Table<L>, layout: impl Fn(L::Record) -> Vec<u8>) {
     let size = table.record_size();
     let records: Vec<u8> = table.records().flat_map(layout).collect();
-    assert_eq!(records.len(), usize::try_from(table.nr_records()).unwrap() * size);
+    assert_eq!(records.len(), usize::try_from(table.count().records).unwrap() * size);
     for window in [size, 3 * size + 1, 127 * size, records.len().max(size)] {
         assert_eq!(bytes(table, window), records, "{window}");
     }
@@ -157,7 +157,7 @@ proptest! {
         let expected = oracle(&phyr, limits, u64::MAX, 1);
         prop_assert!(Segments::new(&phyr, limits).unwrap().eq(expected.iter().copied()));
         let table = Table::phys_vecs(&phyr, limits).unwrap();
-        prop_assert_eq!(table.nr_data(), expected.len() as u64);
+        prop_assert_eq!(table.count().data, expected.len() as u64);
         agree(&table, |record| [record.paddr.to_le_bytes(), record.len.to_le_bytes()].concat());
         let found = table.records().map(|record| Chunk { paddr: record.paddr, length: record.len });
         prop_assert!(found.eq(expected));
@@ -165,7 +165,7 @@ proptest! {
         let table = Table::scatterlist(&phyr, structs(), 0, None, limits).unwrap();
         agree(&table, sg_bytes);
         let expected = oracle(&phyr, limits, u32::MAX.into(), 4096);
-        prop_assert_eq!(table.nr_data(), expected.len() as u64);
+        prop_assert_eq!(table.count().data, expected.len() as u64);
     }
 
     #[test]
@@ -175,7 +175,7 @@ proptest! {
         agree(&table, sg_bytes);
         let data: Vec<SgEntry> =
             table.records().filter(|entry| entry.page_link & SgEntry::CHAIN == 0).collect();
-        prop_assert_eq!(data.len() as u64, table.nr_data());
+        prop_assert_eq!(data.len() as u64, table.count().data);
         let found: Vec<Chunk> = data
             .iter()
             .map(|entry| Chunk {
@@ -290,9 +290,9 @@ fn writing_allocates_nothing() {
         for table in tables {
             let mut place = Place::default();
             while table.fill(&mut place, &mut out) > 0 {}
-            assert_eq!(place.record(), table.nr_records());
+            assert_eq!(place.record(), table.count().records);
         }
-        assert_eq!(sg.records().count() as u64, sg.nr_records());
+        assert_eq!(sg.records().count() as u64, sg.count().records);
     });
     assert_eq!(counts.allocations, 0);
 }

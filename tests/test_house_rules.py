@@ -20,7 +20,7 @@ LEVELS = [
     ["chain", "writer"],
     ["iter"],
     ["phyr"],
-    ["pages", "builder", "join", "stats", "validate", "serial", "pagemap"],
+    ["bounds", "pages", "builder", "join", "stats", "validate", "serial", "pagemap"],
     ["plan", "shift", "window", "map"],
 ]
 ORDER = [module for level in LEVELS for module in level]

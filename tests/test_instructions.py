@@ -120,3 +120,12 @@ def test_a_list_of_one_record_takes_few_instructions(tmp_path: Path) -> None:
     count = each("fill_sg", "contig", tmp_path, FEW_PAGES)
     print(f"one record: {count:.0f} instructions")  # noqa: T201 - as above
     assert 0 < count <= 630
+
+
+def test_making_tables_walks_no_list(tmp_path: Path) -> None:
+    # Seven tables, six of them under limits that cut: searches, a few thousand instructions. One
+    # walk would be eight for each of the pages.
+    short, long = (each("tables", "rand4k", tmp_path, nr) for nr in (1 << 12, 1 << 18))
+    print(f"seven tables: {short:.0f} and {long:.0f} instructions")  # noqa: T201 - as above
+    assert 0 < short <= 25_000
+    assert long <= 2 * short

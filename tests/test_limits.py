@@ -108,6 +108,48 @@ def test_what_cannot_be_met_names_the_chunk_and_the_limit(
     assert caught.value.number == number
 
 
+def refused(phyr: Phyr, limits: DeviceLimits) -> tuple[int, str] | None:
+    """Return the first chunk that no cutting helps and what is wrong, asking each in turn."""
+    virt, count = limits.virt_boundary_mask + 1, len(phyr.chunks)
+    for number, (paddr, length) in enumerate(phyr.chunks):
+        if paddr + length - 1 > limits.dma_mask:
+            return number, "ends above"
+        if number > 0 and paddr % virt:
+            return number, "starts inside"
+        if number < count - 1 and (paddr + length) % virt:
+            return number, "ends inside"
+    return None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), max_size=9),
+    st.integers(0, 1),
+    st.integers(0, 4),
+    st.just(2**64 - 1) | st.integers(0, 100 * 4096),
+    st.integers(0, 8192),
+    st.integers(0, 8192),
+)
+def test_the_first_chunk_that_no_cutting_helps_is_named(  # noqa: PLR0913, PLR0917 - as many rules
+    runs: list[tuple[int, int]], order: int, virt_lg2: int, mask: int, head: int, tail: int
+) -> None:
+    # Some lists in several nodes, of which a part is looked at.
+    whole = Phyr.from_chunks([(at << 12 + order, n << 12 + order) for at, n in runs])
+    if whole.length:
+        whole = sum([whole] * 60, whole)
+    phyr = whole[head : max(head, whole.length - tail)]
+    virt = (4096 << virt_lg2) - 1 if virt_lg2 else 0
+    limits = DeviceLimits(dma_mask=mask, virt_boundary_mask=virt)
+    expected = refused(phyr, limits)
+    if expected is None:
+        limits.check(phyr)
+        return
+    number, why = expected
+    with pytest.raises(LimitError, match=f"^chunk {number}, .* {why}") as caught:
+        limits.check(phyr)
+    assert caught.value.number == number
+    names(caught.value, *phyr.chunks[number])
+
+
 def test_a_chunk_that_starts_off_the_virt_boundary_is_named() -> None:
     phyr = Phyr.from_chunks([(0x1_F000, 0x1000), (0x5_1000, 0x1000)])
     with pytest.raises(LimitError, match=r"^chunk 1, .* starts inside"):

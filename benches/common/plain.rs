@@ -36,7 +36,7 @@ pub(crate) struct Format {
 impl Format {
     /// Bytes of all records.
     pub(crate) fn size(&self) -> usize {
-        let count = usize::try_from(self.table.nr_records()).expect("as many as pages, at most");
+        let count = usize::try_from(self.table.count().records).expect("as many as pages, at most");
         count * self.table.record_size()
     }
 }

@@ -81,14 +81,14 @@ impl PageStructs {
     }
 
     /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
-    /// virtual space. Walks the list; returns its highest address.
-    pub(crate) fn check(self, phyr: &Phyr) -> Result<u64, DescError> {
+    /// virtual space.
+    pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
         if let Kind::Mmio { provider } = phyr.kind() {
             return Err(DescError::NoPages { provider });
         }
-        let last = last_of(phyr);
-        check_sum(self.vmemmap, (last >> self.page_lg2) * Self::STRUCT_SIZE)?;
-        Ok(last)
+        check_last(phyr, |last| {
+            check_sum(self.vmemmap, (last >> self.page_lg2) * Self::STRUCT_SIZE)
+        })
     }
 }
 
@@ -106,9 +106,16 @@ pub(crate) fn check_size(
     }
 }
 
-/// The highest address of a list, 0 if it is empty.
-pub(crate) fn last_of(phyr: &Phyr) -> u64 {
-    phyr.chunks().fold(0, |last, chunk| chunk.last().max(last))
+/// Checks the highest address of a list, which is 0 if it is empty. `check` must hold for every
+/// address below one that it holds for.
+///
+/// O(log n) where a bound will do; else a walk finds the address.
+pub(crate) fn check_last(
+    phyr: &Phyr,
+    check: impl Fn(u64) -> Result<(), DescError>,
+) -> Result<(), DescError> {
+    let walk = || phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
+    check(phyr.reach()).or_else(|_| check(walk()))
 }
 
 /// Checks that an address does not pass 2^64.
@@ -184,7 +191,7 @@ impl Table<BioVecLayout> {
         pages.check(phyr)?;
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
-        Ok(Self::new(phyr.clone(), BioVecLayout(pages), cut, cut.count(phyr)))
+        Ok(Self::new(phyr.clone(), BioVecLayout(pages), cut))
     }
 }
 
@@ -235,8 +242,8 @@ impl Table<IoVecLayout> {
     pub fn iovecs(phyr: &Phyr, uaddr: u64, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
-        check_sum(uaddr, last_of(phyr))?;
-        Ok(Self::new(phyr.clone(), IoVecLayout { uaddr }, cut, cut.count(phyr)))
+        check_last(phyr, |last| check_sum(uaddr, last))?;
+        Ok(Self::new(phyr.clone(), IoVecLayout { uaddr }, cut))
     }
 }
 
@@ -303,6 +310,6 @@ impl Table<PhysVecLayout> {
     pub fn phys_vecs(phyr: &Phyr, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
-        Ok(Self::new(phyr.clone(), PhysVecLayout, cut, cut.count(phyr)))
+        Ok(Self::new(phyr.clone(), PhysVecLayout, cut))
     }
 }

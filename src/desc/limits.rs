@@ -156,12 +156,25 @@ impl Cut {
         is_block.then_some((self.more, self.more.trailing_ones()))
     }
 
-    /// Segments of a list: O(log n) where nothing can be cut, one walk elsewhere.
-    pub(crate) fn count(self, phyr: &Phyr) -> u64 {
+    /// Segments of a list, if no walk is needed to tell: nothing can be cut, or all is cut into blocks
+    /// that no boundary inside the list lies in. O(log n).
+    pub(crate) fn find_count(self, phyr: &Phyr) -> Option<u64> {
         if self.is_idle(phyr.length()) {
-            return phyr.nr_chunks();
+            return Some(phyr.nr_chunks());
         }
-        phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk))
+        let (low, lg2) = self.block().filter(|&(low, _)| phyr.is_aligned(low))?;
+        let (Some(more), Ok(first)) = (phyr.length().checked_sub(1), phyr.translate(0)) else {
+            return Some(0);
+        };
+        // The last byte counted from the start of the first block, in two halves that fit.
+        let (blocks, bytes) = (more >> lg2, (more & low) + (first & low));
+        Some(blocks + (bytes >> lg2) + 1)
+    }
+
+    /// Segments of a list. O(log n), or one walk.
+    pub(crate) fn count(self, phyr: &Phyr) -> u64 {
+        let walk = || phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk));
+        self.find_count(phyr).unwrap_or_else(walk)
     }
 
     /// Segments of one chunk.
@@ -184,9 +197,10 @@ impl Cut {
 
 /// Checks that every boundary inside a list is a multiple of `mask + 1`.
 ///
-/// O(1) where the list's granule says so already, one walk elsewhere.
+/// O(log n) where they are; a walk finds the one that is not, or that it is not in this part of a
+/// longer list.
 pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
-    if phyr.granule().bytes() > mask {
+    if phyr.is_aligned(mask) {
         return Ok(());
     }
     let ends = phyr.nr_chunks().saturating_sub(1);

@@ -55,4 +55,4 @@ pub use segments::Segments;
 pub use sg::{SgEntry, SgLayout};
 pub use sgl::{SegmentList, SglDescriptor, SglLayout};
 pub use split::{Split, split};
-pub use table::{Fill, Layout, Place, RecordBytes, Records, Table};
+pub use table::{Count, Fill, Layout, Place, RecordBytes, Records, Table};

@@ -14,7 +14,6 @@
 use super::DescError;
 use super::bvec::check_size;
 use super::limits::{Cut, check_boundaries};
-use super::rdma::nr_blocks;
 use super::table::{Layout, Table};
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
@@ -51,7 +50,7 @@ impl Layout for PrpLayout {
         Some(self.page_size / 8)
     }
 
-    fn link(&self, block: u64, _nr_records: u64, _is_last: bool) -> Option<u64> {
+    fn link(&self, block: u64) -> Option<u64> {
         self.list(block)
     }
 }
@@ -102,15 +101,14 @@ impl Prp {
         let first = phyr.length().min(page_size - (prp1 & low));
         let rest =
             phyr.slice(first, phyr.length()).map_err(|why| DescError::List { index: 0, why })?;
-        let nr_pages = nr_blocks(&rest, page_size);
         let layout = PrpLayout { lists: lists.clone(), page_size };
         let cut = Cut::blocks(page_size);
-        if nr_pages <= 1 {
+        if rest.length() <= page_size {
             // One page or two: no list.
             let prp2 = rest.translate(0).unwrap_or(0);
-            return Ok(Self { prp1, prp2, lists: Table::new(Phyr::default(), layout, cut, 0) });
+            return Ok(Self { prp1, prp2, lists: Table::new(Phyr::default(), layout, cut) });
         }
-        let lists = Table::new(rest, layout, cut, nr_pages);
+        let lists = Table::new(rest, layout, cut);
         check_blocks(&lists.layout().lists, lists.nr_blocks(), page_size)?;
         let prp2 = lists.layout().list(0).ok_or(DescError::Empty)?;
         Ok(Self { prp1, prp2, lists })

@@ -150,18 +150,5 @@ pub fn page_list(
     }
     check_boundaries(phyr, low)?;
     let layout = BlockLayout { low, flags, order };
-    Ok(Table::new(phyr.clone(), layout, Cut::blocks(page_size), nr_blocks(phyr, page_size)))
-}
-
-/// Blocks under a list whose inner boundaries are multiples of their size.
-pub(crate) fn nr_blocks(phyr: &Phyr, page_size: u64) -> u64 {
-    match (phyr.length().checked_sub(1), phyr.translate(0)) {
-        (Some(more), Ok(first)) => {
-            let low = page_size - 1;
-            // The last byte counted from the start of the first block, in two halves that fit.
-            let (blocks, bytes) = (more / page_size, (more & low) + (first & low));
-            blocks + bytes / page_size + 1
-        }
-        _ => 0,
-    }
+    Ok(Table::new(phyr.clone(), layout, Cut::blocks(page_size)))
 }

@@ -256,5 +256,5 @@ pub fn map_requests(
     if nr_requests > max_requests {
         return Err(DescError::TooMany { nr_requests, max_requests });
     }
-    Ok(Table::new(dma.clone(), RequestLayout { uaddr }, Cut::NONE, nr_requests))
+    Ok(Table::new(dma.clone(), RequestLayout { uaddr }, Cut::NONE))
 }

@@ -12,8 +12,9 @@
 //! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
 //! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
 
-use super::bvec::{PageStructs, check_sum, low};
+use super::bvec::{PageStructs, check_last, check_sum, low};
 use super::limits::{Cut, check_boundaries};
+use super::shape::Shape;
 use super::table::{Layout, Table};
 use super::{DescError, Limits};
 use crate::iter::Chunk;
@@ -95,7 +96,7 @@ impl Layout for SgLayout {
         Some(SgEntry::PER_BLOCK)
     }
 
-    fn link(&self, block: u64, _nr_records: u64, _is_last: bool) -> Option<SgEntry> {
+    fn link(&self, block: u64) -> Option<SgEntry> {
         // That the last block still fits was checked when the table was made.
         let address = self.address.wrapping_add(block * 4096);
         Some(SgEntry { page_link: address | SgEntry::CHAIN, ..SgEntry::default() })
@@ -103,6 +104,11 @@ impl Layout for SgLayout {
 
     fn close(&self, record: SgEntry) -> SgEntry {
         SgEntry { page_link: record.page_link | SgEntry::END, ..record }
+    }
+
+    fn close_bytes(&self, bytes: &mut [u8; 32]) {
+        // The lowest byte of `page_link`.
+        bytes[0] |= SgEntry::END.to_le_bytes()[0];
     }
 }
 
@@ -126,7 +132,7 @@ impl Table<SgLayout> {
         bus_offset: Option<u64>,
         limits: Limits,
     ) -> Result<Self, DescError> {
-        let last = pages.check(phyr)?;
+        pages.check(phyr)?;
         if !address.is_multiple_of(4096) {
             return Err(DescError::Unaligned {
                 field: "block address",
@@ -134,13 +140,17 @@ impl Table<SgLayout> {
                 align: 4096,
             });
         }
-        check_sum(bus_offset.unwrap_or(0), last)?;
+        check_last(phyr, |last| check_sum(bus_offset.unwrap_or(0), last))?;
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         let layout = SgLayout { pages, address, bus_offset };
-        let table = Self::new(phyr.clone(), layout, cut, cut.count(phyr));
-        let offset = table.nr_blocks().saturating_mul(4096).saturating_sub(1);
-        check_sum(address, offset)?;
+        let table = Self::new(phyr.clone(), layout, cut);
+        let check = |nr_data| {
+            let nr_blocks = Shape::new(nr_data, Some(SgEntry::PER_BLOCK)).nr_blocks();
+            check_sum(address, nr_blocks.saturating_mul(4096).saturating_sub(1))
+        };
+        // No segment is shorter than a byte; seldom is that not enough to know.
+        check(phyr.length()).or_else(|_| check(cut.count(phyr)))?;
         Ok(table)
     }
 }

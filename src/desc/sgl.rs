@@ -14,6 +14,7 @@
 use super::bvec::{check_size, low, words};
 use super::limits::{Cut, check_boundaries};
 use super::prp::check_blocks;
+use super::shape::Shape;
 use super::table::{Layout, Table};
 use super::{DescError, Limits};
 use crate::iter::Chunk;
@@ -59,6 +60,8 @@ impl SglDescriptor {
 pub struct SglLayout {
     lists: Phyr,
     segment_size: u64,
+    /// What a link says of the segment that it leads to is known before that is written.
+    shape: Shape,
 }
 
 impl Layout for SglLayout {
@@ -79,10 +82,13 @@ impl Layout for SglLayout {
         Some(self.segment_size / 16)
     }
 
-    fn link(&self, block: u64, nr_records: u64, is_last: bool) -> Option<SglDescriptor> {
+    fn link(&self, block: u64) -> Option<SglDescriptor> {
+        // A place of another table may lead beyond.
+        let left = self.shape.nr_blocks().checked_sub(block).filter(|&left| left > 0)?;
         let address = self.lists.translate(block * self.segment_size).ok()?;
+        let is_last = left == 1;
         let identifier = if is_last { SglDescriptor::LAST_SEGMENT } else { SglDescriptor::SEGMENT };
-        Some(SglDescriptor::new(address, low(nr_records * 16), identifier))
+        Some(SglDescriptor::new(address, low(self.shape.records_in(block) * 16), identifier))
     }
 }
 
@@ -129,19 +135,18 @@ impl SegmentList {
         check_size("segment size", segment_size, 32, 1 << 20)?;
         let cut = Cut::new(limits, u32::MAX.into(), 4096)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
-        let layout = SglLayout { lists: lists.clone(), segment_size };
         let nr_data = cut.count(phyr);
+        let shape = Shape::new(nr_data, Some(segment_size / 16));
+        let layout = SglLayout { lists: lists.clone(), segment_size, shape };
         if nr_data <= 1 {
             // The data itself; no bytes are a block of length 0.
             let first = phyr.chunks().next().unwrap_or(Chunk { paddr: 0, length: 0 });
             let sgl1 = layout.data(first, 0);
-            let segments = Table::new(Phyr::default(), layout, cut, 0);
+            let segments = Table::new(Phyr::default(), layout, cut);
             return Ok(Self { sgl1, segments });
         }
-        let segments = Table::new(phyr.clone(), layout, cut, nr_data);
-        check_blocks(&segments.layout().lists, segments.nr_blocks(), segment_size)?;
-        let shape = segments.shape();
-        let sgl1 = segments.layout().link(0, shape.records_in(0), shape.nr_blocks() == 1);
-        Ok(Self { sgl1: sgl1.ok_or(DescError::Empty)?, segments })
+        check_blocks(lists, shape.nr_blocks(), segment_size)?;
+        let sgl1 = layout.link(0).ok_or(DescError::Empty)?;
+        Ok(Self { sgl1, segments: Table::new(phyr.clone(), layout, cut) })
     }
 }

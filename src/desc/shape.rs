@@ -28,11 +28,6 @@ impl Shape {
         Self { nr_data, slots, nr_blocks }
     }
 
-    /// Data records.
-    pub(crate) fn nr_data(self) -> u64 {
-        self.nr_data
-    }
-
     /// Blocks.
     pub(crate) fn nr_blocks(self) -> u64 {
         self.nr_blocks
@@ -47,21 +42,6 @@ impl Shape {
     /// Records of a block that exists, its link included.
     pub(crate) fn records_in(self, block: u64) -> u64 {
         if block + 1 < self.nr_blocks { self.slots } else { self.nr_records() - block * self.slots }
-    }
-
-    /// Block of a record.
-    pub(crate) fn block_of(self, record: u64) -> u64 {
-        record / self.slots
-    }
-
-    /// Data records from `record` on up to the next link, or to the end; 0 at a link.
-    pub(crate) fn data_until_link(self, record: u64) -> u64 {
-        let block = self.block_of(record);
-        if block + 1 < self.nr_blocks {
-            self.slots - 1 - record % self.slots
-        } else {
-            self.nr_records().saturating_sub(record)
-        }
     }
 }
 
@@ -93,8 +73,6 @@ mod tests {
                 assert_eq!(shape.nr_records(), blocks.iter().sum::<u64>(), "{nr_data} in {slots}");
                 for (block, &records) in (0..).zip(&blocks) {
                     assert_eq!(shape.records_in(block), records, "{nr_data} in {slots}");
-                    let links = u64::from(block + 1 < shape.nr_blocks());
-                    assert_eq!(shape.data_until_link(block * slots), records - links);
                 }
             }
         }
@@ -104,6 +82,5 @@ mod tests {
     fn a_table_in_one_piece_has_no_links() {
         let shape = Shape::new(u64::MAX, None);
         assert_eq!((shape.nr_blocks(), shape.nr_records()), (1, u64::MAX));
-        assert_eq!(shape.data_until_link(7), u64::MAX - 7);
     }
 }

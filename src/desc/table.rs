@@ -1,6 +1,7 @@
 //! Records made of segments, with links between blocks, written from any place on.
 
-use core::{fmt, mem};
+use core::fmt;
+use core::iter::Peekable;
 
 use super::encode::{Encode, write_run};
 use super::limits::Cut;
@@ -37,8 +38,8 @@ pub trait Layout {
         None
     }
 
-    /// The record that leads to block `block`, which holds `nr_records` and is the last or not.
-    fn link(&self, _block: u64, _nr_records: u64, _is_last: bool) -> Option<Self::Record> {
+    /// The record that leads to block `block`, which the table has.
+    fn link(&self, _block: u64) -> Option<Self::Record> {
         None
     }
 
@@ -46,6 +47,9 @@ pub trait Layout {
     fn close(&self, record: Self::Record) -> Self::Record {
         record
     }
+
+    /// The same of its bytes.
+    fn close_bytes(&self, _bytes: &mut Self::Bytes) {}
 }
 
 /// The bytes of a record: an array of any size.
@@ -84,16 +88,29 @@ impl Place {
     }
 }
 
+/// How many records a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// All records, links included.
+    pub records: u64,
+    /// Those that stand for bytes of the list: the kernel's `nents` of a scatterlist.
+    pub data: u64,
+}
+
 /// A table that can be written piece by piece, whatever its format.
 pub trait Fill {
     /// Bytes of a record.
     fn record_size(&self) -> usize;
 
-    /// Records, links included.
-    fn nr_records(&self) -> u64;
+    /// How many records there are, if that takes no walk of the list: where no limit can cut a chunk.
+    /// O(log n).
+    fn find_count(&self) -> Option<Count>;
 
-    /// Records that stand for bytes of the list: the kernel's `nents` of a scatterlist.
-    fn nr_data(&self) -> u64;
+    /// How many records there are. O(log n), or one walk; writing does not need to know.
+    fn count(&self) -> Count;
+
+    /// Whether all records are written.
+    fn is_done(&self, place: &Place) -> bool;
 
     /// Writes as many whole records as `out` has room for, from `place` on, and moves it.
     ///
@@ -108,56 +125,55 @@ pub struct Table<L> {
     phyr: Phyr,
     layout: L,
     cut: Cut,
-    shape: Shape,
-    /// Whether every chunk is a segment, and none is cut.
-    is_whole: bool,
 }
 
 impl<L: Layout> Table<L> {
-    /// A table of `nr_data` segments, which is what `cut` makes of the list.
-    pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut, nr_data: u64) -> Self {
-        let shape = Shape::new(nr_data, layout.slots());
-        let is_whole = nr_data == phyr.nr_chunks();
-        Self { phyr, layout, cut, shape, is_whole }
+    /// A table of the segments that `cut` makes of the list.
+    pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut) -> Self {
+        Self { phyr, layout, cut }
     }
 
-    /// The same segments in another layout without links.
+    /// The same segments in another layout.
     pub(crate) fn with<M: Layout>(self, layout: impl FnOnce(L) -> M) -> Table<M> {
-        let Self { phyr, cut, shape, is_whole, .. } = self;
-        Table { phyr, layout: layout(self.layout), cut, shape, is_whole }
+        Table { phyr: self.phyr, layout: layout(self.layout), cut: self.cut }
     }
 
     pub(crate) fn layout(&self) -> &L {
         &self.layout
     }
 
-    pub(crate) fn shape(&self) -> Shape {
-        self.shape
+    /// The shape of a table of `nr_data` segments.
+    fn shape(&self, nr_data: u64) -> Shape {
+        Shape::new(nr_data, self.layout.slots())
     }
 
-    /// Blocks, the last of which may be short.
+    /// Blocks, the last of which may be short. O(log n), or one walk.
     #[must_use]
     pub fn nr_blocks(&self) -> u64 {
-        self.shape.nr_blocks()
+        self.shape(self.cut.count(&self.phyr)).nr_blocks()
     }
 
     /// The records, links included, in order.
     #[must_use]
     pub fn records(&self) -> Records<'_, L> {
-        let segments = Segments::from(&self.phyr, self.cut, 0);
+        let segments = Segments::from(&self.phyr, self.cut, 0).peekable();
         Records { table: self, segments, place: Place::default() }
+    }
+
+    /// Whether nothing follows a segment that starts at byte `position`.
+    fn is_last(&self, segment: Chunk, position: u64) -> bool {
+        position + segment.length == self.phyr.length()
+    }
+
+    /// Records that may follow before a block ends in a link, unless the list ends there; 0 where a
+    /// link may stand.
+    fn until_link(&self, record: u64) -> u64 {
+        self.layout.slots().map_or(u64::MAX, |slots| slots - 1 - record % slots)
     }
 
     /// The link that stands at `record`.
     fn link(&self, record: u64) -> Option<L::Record> {
-        let next = self.shape.block_of(record) + 1;
-        let is_last = next + 1 == self.shape.nr_blocks();
-        self.layout.link(next, self.shape.records_in(next), is_last)
-    }
-
-    /// Whether nothing follows `record`.
-    fn is_last(&self, record: u64) -> bool {
-        record + 1 == self.shape.nr_records()
+        self.layout.slots().and_then(|slots| self.layout.link(record / slots + 1))
     }
 }
 
@@ -166,33 +182,41 @@ impl<L: Layout> Fill for Table<L> {
         size_of::<L::Bytes>()
     }
 
-    fn nr_records(&self) -> u64 {
-        self.shape.nr_records()
+    fn find_count(&self) -> Option<Count> {
+        let data = self.cut.find_count(&self.phyr)?;
+        Some(Count { data, records: self.shape(data).nr_records() })
     }
 
-    fn nr_data(&self) -> u64 {
-        self.shape.nr_data()
+    fn count(&self) -> Count {
+        let data = self.cut.count(&self.phyr);
+        Count { data, records: self.shape(data).nr_records() }
+    }
+
+    fn is_done(&self, place: &Place) -> bool {
+        // A place of another table may lie beyond; there, nothing is left.
+        place.position >= self.phyr.length()
     }
 
     fn fill(&self, place: &mut Place, out: &mut [u8]) -> usize {
-        let size = self.record_size();
-        let left = self.nr_records().saturating_sub(place.record);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len() / size);
-        if count == 0 {
+        let out = L::Bytes::slots(out);
+        if out.is_empty() || self.is_done(place) {
             return 0;
         }
-        let out = &mut out[..count * size];
-        // A place of another table may lie beyond; there, nothing is left.
-        let chunks = self.phyr.chunks_from(place.position.min(self.phyr.length()));
+        let chunks = self.phyr.chunks_from(place.position);
         // Clearing the memory for many chunks takes longer than a few records.
-        let left = if self.is_whole {
+        let written = if self.cut.is_idle(self.phyr.length()) {
             self.write_whole(chunks, place, out)
-        } else if count <= FEW {
+        } else if out.len() <= FEW {
             self.write::<FEW>(chunks, place, out)
         } else {
             self.write::<MANY>(chunks, place, out)
         };
-        count * size - left
+        if self.is_done(place)
+            && let Some(last) = out[..written].last_mut()
+        {
+            self.layout.close_bytes(last);
+        }
+        written * size_of::<L::Bytes>()
     }
 }
 
@@ -202,45 +226,48 @@ const FEW: usize = 8;
 const MANY: usize = 256;
 
 impl<L: Layout> Table<L> {
-    /// How many of the next records are alike, where there is room for `room`: up to the next link,
-    /// and without the last of all, which is made by itself as links are.
+    /// How many of the next records have segments for sure, where there is room for `room`.
     fn bulk(&self, place: &Place, room: usize) -> usize {
-        let until = self.shape.data_until_link(place.record);
-        let bulk = usize::try_from(until).unwrap_or(room).min(room);
-        bulk - usize::from(bulk > 0 && self.is_last(place.record + bulk as u64 - 1))
+        usize::try_from(self.until_link(place.record)).unwrap_or(room).min(room)
     }
 
-    /// Writes a link, or the last record of all; `segment` is asked for the latter. Returns the bytes
-    /// written.
-    fn write_odd(
-        &self,
-        place: &mut Place,
-        out: &mut [u8],
-        segment: impl FnOnce() -> Option<Chunk>,
-    ) -> usize {
-        let record = if self.shape.data_until_link(place.record) == 0 {
-            self.link(place.record)
-        } else {
-            segment().map(|segment| {
-                let last = self.layout.data(segment, place.position);
-                place.position += segment.length;
-                self.layout.close(last)
-            })
+    /// Writes what ends a block: a link, or `segment`, if nothing follows it. Whether it was the
+    /// segment.
+    fn write_odd(&self, place: &mut Place, slot: &mut L::Bytes, segment: Chunk) -> bool {
+        let is_last = self.is_last(segment, place.position);
+        let Some(link) = (if is_last { None } else { self.link(place.record) }) else {
+            self.write_one(place, slot, segment);
+            return true;
         };
-        let Some(record) = record else { return 0 };
-        put(out, &self.layout.bytes(record));
+        *slot = self.layout.bytes(link);
         place.record += 1;
-        size_of::<L::Bytes>()
+        false
     }
 
-    /// Fills `out`, which has room for no more records than there are, where every chunk is a
-    /// segment; returns the bytes left.
-    fn write_whole(&self, mut chunks: Chunks<'_>, place: &mut Place, mut out: &mut [u8]) -> usize {
-        let size = size_of::<L::Bytes>();
-        while !out.is_empty() {
-            let bulk = self.bulk(place, out.len() / size);
-            let written = if bulk > 0 {
-                let slots = L::Bytes::slots(out)[..bulk].iter_mut();
+    /// Writes the record of a segment.
+    fn write_one(&self, place: &mut Place, slot: &mut L::Bytes, segment: Chunk) {
+        *slot = self.layout.bytes(self.layout.data(segment, place.position));
+        place.record += 1;
+        place.position += segment.length;
+    }
+
+    /// Fills `out` where every chunk is a segment; returns the records written.
+    fn write_whole(
+        &self,
+        mut chunks: Chunks<'_>,
+        place: &mut Place,
+        out: &mut [L::Bytes],
+    ) -> usize {
+        let mut at = 0;
+        while at < out.len() && !self.is_done(place) {
+            let bulk = self.bulk(place, out.len() - at);
+            if bulk > 0 && at == 0 {
+                // One record is not worth the start of a wide loop.
+                let Some(chunk) = chunks.next() else { break };
+                self.write_one(place, &mut out[0], chunk);
+                at = 1;
+            } else if bulk > 0 {
+                let slots = out[at..at + bulk].iter_mut();
                 // The walk counts from the start of the chain, records from that of the list.
                 let base = chunks.position().wrapping_sub(place.position);
                 let records = chunks.write(slots, |slot, chunk, start| {
@@ -249,68 +276,59 @@ impl<L: Layout> Table<L> {
                 });
                 place.record += records as u64;
                 place.position = chunks.position().wrapping_sub(base);
-                records * size
+                at += records;
+                if records == 0 {
+                    break;
+                }
             } else {
-                self.write_odd(place, out, || chunks.next())
-            };
-            if written == 0 {
-                break;
+                let Some(chunk) = chunks.clone().next() else { break };
+                if self.write_odd(place, &mut out[at], chunk) {
+                    chunks.next();
+                }
+                at += 1;
             }
-            out = &mut mem::take(&mut out)[written..];
         }
-        out.len()
+        at
     }
 
-    /// Fills `out`, which has room for no more records than there are; returns the bytes left. Reads
-    /// up to `AHEAD` chunks at a time.
+    /// Fills `out`; returns the records written. Reads up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(
         &self,
         mut chunks: Chunks<'_>,
         place: &mut Place,
-        mut out: &mut [u8],
+        out: &mut [L::Bytes],
     ) -> usize {
-        let size = size_of::<L::Bytes>();
         let mut ahead = [NOTHING; AHEAD];
         // Chunks read and not yet written, the first perhaps in part.
-        let (mut at, mut end) = (0, 0);
-        while !out.is_empty() {
-            let room = out.len() / size;
-            let bulk = self.bulk(place, room);
-            if at == end {
-                (at, end) = (0, chunks.read(&mut ahead[..room.min(AHEAD)]));
+        let (mut from, mut to) = (0, 0);
+        let mut at = 0;
+        while at < out.len() {
+            if from == to {
+                (from, to) = (0, chunks.read(&mut ahead[..AHEAD.min(out.len() - at)]));
             }
-            let written = if bulk > 0 && at < end {
-                let out = &mut L::Bytes::slots(out)[..bulk];
-                let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[at..end]);
+            let Some(&first) = ahead[from..to].first() else { break };
+            let bulk = self.bulk(place, out.len() - at);
+            if bulk > 0 {
+                let out = &mut out[at..at + bulk];
+                let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[from..to]);
                 let position = place.position;
                 let (taken, records);
                 (taken, records, place.position) =
                     wide::run(Encode { layout, cut, chunks, out, position });
-                at += taken;
+                from += taken;
                 place.record += records as u64;
-                records * size
+                at += records;
             } else {
-                self.write_odd(place, out, || {
-                    let rest = ahead[at..end].first_mut()?;
-                    let segment = cut_one(self.cut, rest);
-                    at += usize::from(rest.length == 0);
-                    Some(segment)
-                })
-            };
-            if written == 0 {
-                break;
+                let mut rest = first;
+                let segment = cut_one(self.cut, &mut rest);
+                if self.write_odd(place, &mut out[at], segment) {
+                    ahead[from] = rest;
+                    from += usize::from(rest.length == 0);
+                }
+                at += 1;
             }
-            out = &mut mem::take(&mut out)[written..];
         }
-        out.len()
-    }
-}
-
-/// Writes a record to the front of `out`.
-#[inline(always)]
-fn put<B: RecordBytes>(out: &mut [u8], bytes: &B) {
-    if let Some(slot) = B::slots(out).first_mut() {
-        *slot = *bytes;
+        at
     }
 }
 
@@ -318,7 +336,7 @@ fn put<B: RecordBytes>(out: &mut [u8], bytes: &B) {
 #[derive(Debug)]
 pub struct Records<'a, L> {
     table: &'a Table<L>,
-    segments: Segments<'a>,
+    segments: Peekable<Segments<'a>>,
     place: Place,
 }
 
@@ -327,26 +345,23 @@ impl<L: Layout> Iterator for Records<'_, L> {
 
     fn next(&mut self) -> Option<L::Record> {
         let Self { table, segments, place } = self;
-        if place.record == table.nr_records() {
-            return None;
-        }
-        let record = if table.shape.data_until_link(place.record) == 0 {
-            table.link(place.record)?
-        } else {
-            let segment = segments.next()?;
-            let record = table.layout.data(segment, place.position);
-            place.position += segment.length;
-            if table.is_last(place.record) { table.layout.close(record) } else { record }
-        };
+        let &segment = segments.peek()?;
+        let (record, is_last) = (place.record, table.is_last(segment, place.position));
         place.record += 1;
-        Some(record)
+        if !is_last
+            && table.until_link(record) == 0
+            && let Some(link) = table.link(record)
+        {
+            return Some(link);
+        }
+        let record = table.layout.data(segment, place.position);
+        segments.next();
+        place.position += segment.length;
+        Some(if is_last { table.layout.close(record) } else { record })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.table.nr_records() - self.place.record;
-        match usize::try_from(left) {
-            Ok(left) => (left, Some(left)),
-            Err(_) => (usize::MAX, None),
-        }
+        // At least the segments; how many links, only a count can say.
+        self.segments.size_hint()
     }
 }

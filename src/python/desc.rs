@@ -19,7 +19,9 @@ use super::buffer::{self, Bytes, Lender, Lent};
 use super::error;
 use super::numbers::{Amount, Numbers};
 use super::phyr::PyPhyr;
-use crate::desc::{self, ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, Table};
+use crate::desc::{
+    self, ByteOrder, Count, DescError, Fill, Limits, PageStructs, Place, Prp, Table,
+};
 use crate::phyr::Phyr;
 
 /// Bytes made at a time for a caller's buffer; between two such pieces the interpreter may handle
@@ -30,7 +32,8 @@ const PIECE: usize = 256 << 10;
 ///
 /// Lends all of its bytes through the buffer protocol, with a format that ``numpy.asarray`` reads
 /// field by field; they are made at the first use. `fill` makes them piece by piece instead, and
-/// keeps nothing.
+/// keeps nothing. Either walks the list once. How many there are is a search, or where a limit may cut
+/// a chunk another walk, at the first time that ``len``, `nents` or `nbytes` ask.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr, desc
@@ -47,11 +50,19 @@ pub(crate) struct PyDescriptors {
     table: Box<dyn Fill + Send + Sync>,
     format: &'static CStr,
     /// What a buffer view points to.
-    shape: isize,
     stride: isize,
     /// How far `fill` got. Whoever holds the lock does not wait for the interpreter.
     place: Mutex<Place>,
-    whole: OnceLock<Vec<u8>>,
+    count: OnceLock<Count>,
+    whole: OnceLock<Whole>,
+}
+
+/// All bytes.
+#[derive(Default)]
+struct Whole {
+    bytes: Vec<u8>,
+    /// What a buffer view points to: the number of records.
+    shape: isize,
 }
 
 impl fmt::Debug for PyDescriptors {
@@ -62,14 +73,14 @@ impl fmt::Debug for PyDescriptors {
 
 impl Lender for PyDescriptors {
     fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>> {
-        let bytes = self.whole(py)?;
+        let whole = self.whole(py)?;
         Ok(Lent {
-            start: bytes.as_ptr().cast_mut(),
-            length: bytes.len(),
+            start: whole.bytes.as_ptr().cast_mut(),
+            length: whole.bytes.len(),
             readonly: true,
             item_size: self.table.record_size(),
             format: self.format,
-            shape: &self.shape,
+            shape: &whole.shape,
             stride: &self.stride,
         })
     }
@@ -77,38 +88,64 @@ impl Lender for PyDescriptors {
 
 impl PyDescriptors {
     fn new(table: impl Fill + Send + Sync + 'static, format: &'static CStr) -> Self {
-        // Checked before the bytes are made.
-        let shape = isize::try_from(table.nr_records()).unwrap_or(isize::MAX);
         let stride = table.record_size().cast_signed();
-        let table = Box::new(table);
-        Self { table, format, shape, stride, place: Mutex::default(), whole: OnceLock::new() }
+        let (place, count, whole) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Self { table: Box::new(table), format, stride, place, count, whole }
     }
 
     /// All bytes, made now.
     fn make(&self) -> PyResult<Vec<u8>> {
-        let size = self.size();
+        let size = self.table.record_size();
+        let known = self.count.get().copied().or_else(|| self.table.find_count());
+        let known = known.map(|count| u128::from(count.records) * size as u128);
+        let reserve = |bytes: &mut Vec<u8>, more: u128| {
+            // What may follow unexpectedly is reserved by doubling.
+            let more = usize::try_from(more).ok().filter(|&more| isize::try_from(more).is_ok());
+            let done = more.map(|more| match known {
+                Some(_) => bytes.try_reserve_exact(more),
+                None => bytes.try_reserve(more),
+            });
+            done.and_then(Result::ok).ok_or_else(|| {
+                let needed = known.unwrap_or(bytes.len() as u128);
+                let least = if known.is_some() { "" } else { "more than " };
+                PyMemoryError::new_err(format!(
+                    "no memory for {least}{needed} bytes of descriptors"
+                ))
+            })
+        };
         let mut bytes = Vec::new();
-        let room = usize::try_from(size).ok().filter(|&room| isize::try_from(room).is_ok());
-        let room = room.filter(|&room| bytes.try_reserve_exact(room).is_ok()).ok_or_else(|| {
-            PyMemoryError::new_err(format!("no memory for {size} bytes of descriptors"))
-        })?;
-        bytes.resize(room, 0);
-        self.table.fill(&mut Place::default(), &mut bytes);
-        Ok(bytes)
+        reserve(&mut bytes, known.unwrap_or(0))?;
+        let room = known.and_then(|known| usize::try_from(known).ok()).unwrap_or(PIECE);
+        let mut piece = vec![0; room.min(PIECE)];
+        let mut place = Place::default();
+        loop {
+            let made = self.table.fill(&mut place, &mut piece);
+            if made == 0 {
+                bytes.shrink_to_fit();
+                return Ok(bytes);
+            }
+            reserve(&mut bytes, made as u128)?;
+            bytes.extend_from_slice(&piece[..made]);
+        }
     }
 
     /// All bytes, made once.
-    fn whole(&self, py: Python<'_>) -> PyResult<&[u8]> {
+    fn whole(&self, py: Python<'_>) -> PyResult<&Whole> {
         if self.whole.get().is_none() {
             let bytes = py.detach(|| self.make())?;
+            let shape = (bytes.len() / self.table.record_size()).cast_signed();
             // Another thread may have been first, with the same bytes.
-            let _ = self.whole.set(bytes);
+            let _ = self.whole.set(Whole { bytes, shape });
         }
-        Ok(self.whole.get().map_or(&[], Vec::as_slice))
+        Ok(self.whole.get_or_init(Whole::default))
     }
 
-    fn size(&self) -> u128 {
-        u128::from(self.table.nr_records()) * self.table.record_size() as u128
+    /// How many records there are, found once.
+    fn count(&self, py: Python<'_>) -> Count {
+        *self.count.get().unwrap_or_else(|| {
+            let count = py.detach(|| self.table.count());
+            self.count.get_or_init(|| count)
+        })
     }
 }
 
@@ -122,14 +159,14 @@ impl PyDescriptors {
 
     /// Bytes of all records.
     #[getter]
-    fn nbytes(&self) -> u128 {
-        self.size()
+    fn nbytes(&self, py: Python<'_>) -> u128 {
+        u128::from(self.count(py).records) * self.table.record_size() as u128
     }
 
     /// Records that stand for bytes of the list; `len` counts the links between blocks too.
     #[getter]
-    fn nents(&self) -> u64 {
-        self.table.nr_data()
+    fn nents(&self, py: Python<'_>) -> u64 {
+        self.count(py).data
     }
 
     /// Records that `fill` has written.
@@ -152,10 +189,9 @@ impl PyDescriptors {
     fn fill(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let target = Bytes::new(buffer, true)?;
         let size = self.table.record_size();
-        if self.done(py) == self.table.nr_records() {
-            return Ok(0);
-        }
-        if target.len() < size {
+        let is_done =
+            || self.table.is_done(&self.place.lock().unwrap_or_else(PoisonError::into_inner));
+        if target.len() < size && !py.detach(is_done) {
             let len = target.len();
             return Err(error::new(
                 "ArrayError",
@@ -191,17 +227,17 @@ impl PyDescriptors {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn __len__(&self) -> PyResult<usize> {
-        let count = self.table.nr_records();
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let count = self.count(py).records;
         usize::try_from(count).ok().filter(|&count| isize::try_from(count).is_ok()).ok_or_else(
             || PyOverflowError::new_err(format!("{count} records are more than len() can say")),
         )
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> String {
         format!(
             "Descriptors({} records of {} bytes, format {:?})",
-            self.table.nr_records(),
+            self.count(py).records,
             self.table.record_size(),
             self.format,
         )

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phyr._chunk import Chunk
-from phyr._phyr import Descriptors, Phyr, phys_vecs
-from phyr.errors import LimitError, RangeError
+from phyr._phyr import Descriptors, Phyr, first_beyond, phys_vecs
+from phyr.errors import AlignmentError, LimitError, RangeError
 
 __all__ = ["DeviceLimits"]
 
@@ -78,10 +78,20 @@ class DeviceLimits:
 
     def check(self, dma: Phyr) -> None:
         """Raise what `segments` would raise."""
-        chunks = dma.chunks
-        count = len(chunks)
-        for number, chunk in enumerate(chunks):
-            self._check(number, count, chunk)
+        beyond = first_beyond(dma, min(self.dma_mask, _TOP))
+        try:
+            self._table(dma)
+        except AlignmentError as gap:
+            at = vars(gap)
+            number, how = dma.chunks.find(at["position"]), "starts"
+            if dma.chunks[number].paddr != at["paddr"]:
+                # It is the chunk before that ends there.
+                number, how = number - 1, "ends"
+            if beyond is None or beyond > number:
+                why = f"{how} inside the list off the virt boundary"
+                raise self._error(dma, number, why, self.virt_boundary_mask) from None
+        if beyond is not None:
+            raise self._error(dma, beyond, "ends above the DMA mask", self.dma_mask)
 
     def _table(self, dma: Phyr) -> Descriptors:
         return phys_vecs(
@@ -91,24 +101,9 @@ class DeviceLimits:
             virt_boundary_mask=self.virt_boundary_mask,
         )
 
-    def _check(self, number: int, count: int, chunk: Chunk) -> None:
-        """Refuse a chunk out of reach, or with a gap where the device expects none."""
-        dma_addr, length = chunk
-        last = dma_addr + length - 1
-        virt = self.virt_boundary_mask
-        if last > self.dma_mask:
-            raise self._error(number, chunk, "ends above the DMA mask", self.dma_mask)
-        if number > 0 and dma_addr & virt:
-            raise self._error(number, chunk, "starts inside the list off the virt boundary", virt)
-        if number < count - 1 and last & virt != virt:
-            raise self._error(number, chunk, "ends inside the list off the virt boundary", virt)
-
     @staticmethod
-    def _error(number: int, chunk: Chunk, why: str, limit: int) -> LimitError:
-        return LimitError(
-            f"chunk {number}, {chunk.paddr:#x}+{chunk.length:#x}, {why} {limit:#x}",
-            number=number,
-            dma_addr=chunk.paddr,
-            length=chunk.length,
-            limit=limit,
-        )
+    def _error(dma: Phyr, number: int, why: str, limit: int) -> LimitError:
+        """Name the chunk that is out of reach, or has a gap where the device expects none."""
+        paddr, length = dma.chunks[number]
+        what = f"chunk {number}, {paddr:#x}+{length:#x}, {why} {limit:#x}"
+        return LimitError(what, number=number, dma_addr=paddr, length=length, limit=limit)
