@@ -156,6 +156,13 @@ impl<'a> Node<'a> {
     }
 }
 
+impl Node<'_> {
+    /// Pages of the chain up to its end, if its neighbour tells.
+    pub(crate) fn end_page(&self) -> Option<u64> {
+        self.after.first().map(|slot| slot.first_page)
+    }
+}
+
 /// A chunk in its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place<'a> {
