@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import runpy
+import signal
 import struct
 import subprocess
 import sys
@@ -190,6 +191,9 @@ def test_json_has_the_figures_of_every_vma() -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        # What is looked at twice must stand still.
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
         result = run("map", str(process.pid), "--json")
         vmas = pagemap.vmas(process.pid)
         with pagemap.Pagemap(process.pid) as opened:
