@@ -93,6 +93,22 @@ def walk_scatterlist(data: bytes, address: int) -> Iterator[tuple[int, int, int,
         at += 32
 
 
+def write_prp_lists(entries: list[int], blocks: list[int], page_size: int) -> bytes:
+    """Return the bytes of list pages at `blocks`, entry by entry.
+
+    Source: NVM Express Base Specification 2.0, section 4.1.1: the last entry of a list page points
+    to the next one if more entries follow than fit.
+    """
+    slots = page_size // 8
+    image: list[int] = []
+    for number, entry in enumerate(entries):
+        in_last_slot = len(image) % slots == slots - 1
+        if in_last_slot and number < len(entries) - 1:
+            image.append(blocks[len(image) // slots + 1])
+        image.append(entry)
+    return struct.pack(f"<{len(image)}Q", *image)
+
+
 class Controller:
     """An NVMe controller's view of memory: descriptors are read from where they were written."""
 

@@ -1,6 +1,7 @@
 """Descriptors beside byte images that were written by hand."""
 
-from desc_model import golden
+import pytest
+from desc_model import Controller, golden, write_prp_lists
 from phyr import Phyr, desc
 
 PHYR = Phyr.from_chunks([(0x3800, 0x1800), (0x9000, 0x1000), (0x7000, 0x10)])
@@ -47,12 +48,51 @@ def test_prp_list() -> None:
     assert read == PHYR
 
 
+def test_prp_list_chain() -> None:
+    # One page that PRP1 points to, then 511 entries and a link, then 512 entries and no link.
+    pages = [0x1000_0000 + 0x2000 * number for number in range(1 + 511 + 512)]
+    blocks = [0x6_4000, 0x5_2000]
+    image = golden("prp_list_chain.hex")
+    assert write_prp_lists(pages[1:], blocks, 4096) == image
+    buffer = Phyr.from_chunks([(page, 0x1000) for page in pages])[0x800:-0x400]
+    prp1, prp2, lists = desc.prp(buffer, Phyr.from_pages(blocks))
+    assert (prp1, prp2, bytes(lists)) == (0x1000_0800, 0x6_4000, image)
+    controller = Controller(blocks, 4096, image)
+    assert controller.follow_prps(prp1, prp2, len(buffer)) == [*buffer.chunks]
+    assert desc.from_prp(prp1, prp2, len(buffer), controller.read) == buffer
+
+
 def test_sgl() -> None:
     image = golden("sgl.hex")
     sgl1, segments = desc.sgl(PHYR, Phyr.from_pfns([100]))
     assert sgl1 + bytes(segments) == image
     memory = bytes(0x64000) + image[16:]
     assert desc.from_sgl(image[:16], lambda at, count: memory[at : at + count]) == PHYR
+
+
+@pytest.mark.parametrize(("name", "nr_chunks"), [("two", 6), ("three", 10)])
+def test_sgl_segments(name: str, nr_chunks: int) -> None:
+    chunks = [
+        (0x3800, 0x800),
+        (0x9000, 0x1000),
+        (0x7000, 0x1000),
+        (0x1_0000_0000, 0x20_0000),
+        (0x1_2000, 0x3000),
+        (0x2_0000, 0x1000),
+        (0xFFFF_FFFF_FFFF_F000, 0x1000),
+        (0x4_0000, 0x2000),
+        (0x3_0000, 0x1000),
+        (0x5_0000, 0x10),
+    ][:nr_chunks]
+    blocks = [0x6_4000, 0x5_2040, 0x7_0080]
+    image = golden(f"sgl_{name}_segments.hex")
+    buffer = Phyr.from_chunks(chunks)
+    lists = Phyr.from_chunks([(block, 64) for block in blocks], granule=64)
+    sgl1, segments = desc.sgl(buffer, lists, segment_size=64)
+    assert sgl1 + bytes(segments) == image
+    controller = Controller(blocks, 64, image[16:])
+    assert controller.follow_sgl(image[:16]) == chunks
+    assert desc.from_sgl(image[:16], controller.read) == buffer
 
 
 def test_mtt() -> None:

@@ -5,7 +5,17 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from desc_model import ALL, Controller, Range, buffers, golden, in_pieces, merged, segments
+from desc_model import (
+    ALL,
+    Controller,
+    Range,
+    buffers,
+    golden,
+    in_pieces,
+    merged,
+    segments,
+    write_prp_lists,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from phyr import AlignmentError, FormatError, Phyr, RangeError, desc
@@ -65,17 +75,9 @@ def test_a_list_page_links_on_only_where_not_all_fits(
 
 @pytest.mark.parametrize("entries", [1, 2, 512, 513, 514, 1023, 1024, 5000])
 def test_prp_images_of_an_independent_writer(entries: int) -> None:
-    # The rule of the specification, entry by entry: the last of 512 points on if more follow.
     pages = [(1000 + 3 * number) * 4096 for number in range(entries + 1)]
     lists, blocks = scattered(20, 4096)
-    image = b""
-    left = pages[1:]
-    for block in blocks[1:]:
-        if len(left) <= 512:
-            break
-        image += struct.pack("<511Q", *left[:511]) + struct.pack("<Q", block)
-        left = left[511:]
-    image += struct.pack(f"<{len(left)}Q", *left)
+    image = write_prp_lists(pages[1:], blocks, 4096)
     prp1, prp2, table = desc.prp(Phyr.from_pages(pages), lists)
     assert prp1 == pages[0]
     assert (prp2, bytes(table)) == ((pages[1], b"") if entries == 1 else (blocks[0], image))
