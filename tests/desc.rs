@@ -11,7 +11,7 @@ use phyr::desc::{
     self, ByteOrder, DescError, Fill, IoVec, Layout, Limits, PageStructs, Place, Prp, ReadError,
     SegmentList, Segments, SgEntry, SglDescriptor, Table,
 };
-use phyr::{Builder, Chunk, Granule, Kind, Phyr};
+use phyr::{Builder, Chunk, Granule, Kind, MapCall, PageSizes, Phyr, Plan};
 use proptest::prelude::*;
 
 #[global_allocator]
@@ -273,28 +273,110 @@ fn a_list_of_many_nodes_is_written_whole_from_any_place() {
     }
 }
 
+/// Writes a table, and walks its records; returns how many stand for data.
+fn write(table: &Table<impl Layout>, out: &mut [u8]) -> u64 {
+    // At once, and in pieces that hold no whole number of records.
+    for window in [out.len(), 1001] {
+        let mut place = Place::default();
+        while table.fill(&mut place, &mut out[..window]) > 0 {}
+        assert_eq!(place.record(), table.count().records);
+    }
+    assert_eq!(table.records().count() as u64, table.count().records);
+    table.count().data
+}
+
 #[test]
-fn writing_allocates_nothing() {
-    let pfns: Vec<u64> = (0..100_000).map(|number| number * 3).collect();
-    let mut builder = Builder::new();
-    builder.extend_pfns(&pfns).unwrap();
-    let phyr = builder.finish();
+fn no_format_allocates_however_long_the_list() {
+    // Single pages, and runs that limits cut; nodes of both are many.
+    let single: Vec<(u64, u64)> = (0..20_000).map(|number| (number * 0x3000, 0x1000)).collect();
+    let long: Vec<(u64, u64)> = (0..5_000).map(|number| (number << 24, 0x9000)).collect();
     let room = list(&[(1 << 60, 4 << 20)]);
-    let mut out = vec![0; 4 << 20];
-    let ((), counts) = counted(|| {
-        let limits = Limits { seg_boundary_mask: 0xffff_ffff, ..Limits::default() };
-        let sg = Table::scatterlist(&phyr, structs(), 0, Some(7), limits).unwrap();
-        let prp = Prp::new(&phyr, &room, 4096).unwrap();
-        let sgl = SegmentList::new(&phyr, &room, 4096, limits).unwrap();
-        let tables: [&dyn Fill; 3] = [&sg, &prp.lists, &sgl.segments];
-        for table in tables {
-            let mut place = Place::default();
-            while table.fill(&mut place, &mut out) > 0 {}
-            assert_eq!(place.record(), table.count().records);
+    let limits =
+        Limits { seg_boundary_mask: 0xffff, max_segment_size: 0x8000, ..Limits::default() };
+    let mut out = vec![0; 1 << 16];
+    for phyr in [list(&single), list(&long)] {
+        // Each makes a table, and writes it.
+        type Make<'a> = &'a dyn Fn(Limits, &mut [u8]) -> u64;
+        let formats: [(&str, Make); 10] = [
+            ("scatterlist", &|limits, out| {
+                write(&Table::scatterlist(&phyr, structs(), 0, Some(7), limits).unwrap(), out)
+            }),
+            ("bio_vec", &|limits, out| {
+                write(&Table::bio_vecs(&phyr, structs(), limits).unwrap(), out)
+            }),
+            ("iovec", &|limits, out| write(&Table::iovecs(&phyr, 7, limits).unwrap(), out)),
+            ("phys_vec", &|limits, out| write(&Table::phys_vecs(&phyr, limits).unwrap(), out)),
+            ("sgl", &|limits, out| {
+                write(&SegmentList::new(&phyr, &room, 4096, limits).unwrap().segments, out)
+            }),
+            ("prp", &|_, out| write(&Prp::new(&phyr, &room, 4096).unwrap().lists, out)),
+            ("page list", &|_, out| {
+                write(&desc::page_list(&phyr, 4096, 1, ByteOrder::Big).unwrap(), out)
+            }),
+            ("map requests", &|_, out| {
+                write(&desc::map_requests(&phyr, 0, 4096, u64::MAX).unwrap(), out)
+            }),
+            ("vfio", &|_, out| {
+                write(&desc::map_requests(&phyr, 0, 4096, u64::MAX).unwrap().vfio(3), out)
+            }),
+            ("ioas", &|_, out| {
+                write(&desc::map_requests(&phyr, 0, 4096, u64::MAX).unwrap().ioas(7, 1), out)
+            }),
+        ];
+        for limits in [Limits::default(), limits] {
+            for (name, make) in formats {
+                let (nr_data, counts) = counted(|| make(limits, &mut out));
+                assert!(nr_data > 4000, "{name}: {nr_data}");
+                assert_eq!(counts.allocations, 0, "{name}");
+            }
         }
-        assert_eq!(sg.records().count() as u64, sg.count().records);
-    });
-    assert_eq!(counts.allocations, 0);
+    }
+}
+
+#[test]
+fn plans_parts_and_page_sizes_allocate_nothing_however_long_the_list() {
+    let chunks: Vec<(u64, u64)> = (0..20_000).map(|number| (number << 22, 0x20_3000)).collect();
+    let phyr = list(&chunks);
+    let sizes = PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).unwrap();
+    let lengths = (0..).map(|number: u64| number % 3 * 0x1800);
+    let length = phyr.length();
+    // What whole parts there is room for; three of them have 0x4800 bytes.
+    let rest = if length % 0x4800 < 0x1800 { 0 } else { 0x1800 };
+    let parts = length / 0x4800 * 0x4800 + rest;
+    let sum = |total: u64, call: MapCall| total + call.length();
+    let walks: [(&str, u64, &dyn Fn() -> u64); 7] = [
+        ("segments", length, &|| {
+            let limits = Limits { max_segment_size: 0x1_1000, ..Limits::default() };
+            Segments::new(&phyr, limits).unwrap().map(|segment| segment.length).sum()
+        }),
+        ("split", parts, &|| {
+            desc::split(&phyr, 0, lengths.clone()).map_while(Result::ok).map(|p| p.length()).sum()
+        }),
+        ("best_pgsize", 4096, &|| desc::best_pgsize(&phyr, u64::MAX, 0).unwrap()),
+        ("plan, fold", length, &|| Plan::new(&phyr, 1 << 60, sizes).unwrap().fold(0, sum)),
+        ("plan, for", length, &|| {
+            let mut total = 0;
+            for call in Plan::new(&phyr, 1 << 60, sizes).unwrap() {
+                total += call.length();
+            }
+            total
+        }),
+        ("unmaps, fold", length, &|| {
+            let unmaps = Plan::new(&phyr, 1 << 60, sizes).unwrap().unmaps();
+            unmaps.fold(0, |total, call| total + call.pgsize * call.pgcount)
+        }),
+        ("unmaps, for", length, &|| {
+            let mut total = 0;
+            for call in Plan::new(&phyr, 1 << 60, sizes).unwrap().unmaps() {
+                total += call.pgsize * call.pgcount;
+            }
+            total
+        }),
+    ];
+    for (name, expected, walk) in walks {
+        let (found, counts) = counted(walk);
+        assert_eq!((found, counts.allocations), (expected, 0), "{name}");
+    }
 }
 
 #[test]
