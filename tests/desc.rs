@@ -219,7 +219,7 @@ proptest! {
             Ok::<(), Infallible>(())
         };
         let sgl1 = sgl.sgl1.to_bytes();
-        prop_assert_eq!(&desc::from_sgl(&sgl1, Granule::default(), read).unwrap(), &phyr);
+        prop_assert_eq!(&desc::from_sgl(&sgl1, phyr.length(), Granule::default(), read).unwrap(), &phyr);
         agree(&sgl.segments, |record: SglDescriptor| record.to_bytes().to_vec());
 
         // From a multiple of 4 on; pages of 8 KiB may not be whole in the list.

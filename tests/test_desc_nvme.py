@@ -212,13 +212,17 @@ def test_a_prp_list_may_start_inside_a_page() -> None:
     ]
 
 
+def block(address: int, length: int, kind: int) -> bytes:
+    """Return an SGL descriptor: 0 data, 0x20 segment, 0x30 last segment."""
+    return struct.pack("<QI3xB", address, length, kind)
+
+
+def memory(*descriptors: bytes) -> Callable[[int, int], bytes]:
+    """Return a reader of memory that starts with these."""
+    return lambda at, count: b"".join(descriptors)[at : at + count]
+
+
 def test_hostile_sgls_are_refused_by_descriptor() -> None:
-    def block(address: int, length: int, kind: int) -> bytes:
-        return struct.pack("<QI3xB", address, length, kind)
-
-    def memory(*descriptors: bytes) -> Callable[[int, int], bytes]:
-        return lambda at, count: b"".join(descriptors)[at : at + count]
-
     with pytest.raises(FormatError, match="15 bytes are not whole records of 16"):
         desc.from_sgl(bytes(15), unread)
     with pytest.raises(FormatError, match="record 0: identifier is 0x10"):
@@ -240,13 +244,129 @@ def test_hostile_sgls_are_refused_by_descriptor() -> None:
     assert desc.from_sgl(bytes(16), unread).length == 0
 
 
-def test_an_sgl_that_leads_on_without_data_is_refused() -> None:
+# A segment at 0 of two data blocks and a link to one at 48 of two more.
+CHAIN = memory(
+    block(0x1000, 0x1000, 0),
+    block(0x5000, 0x2000, 0),
+    block(48, 32, 0x30),
+    block(0x9000, 0x1000, 0),
+    block(0x3000, 0x800, 0),
+)
+
+
+@pytest.mark.parametrize("max_length", [None, 0x4800, 0x4801, 4 << 30, ALL])
+def test_an_sgl_of_no_more_than_max_length_is_read(max_length: int | None) -> None:
+    found = desc.from_sgl(block(0, 48, 0x20), CHAIN, max_length=max_length)
+    assert found.length == 0x4800
+
+
+@pytest.mark.parametrize(
+    ("max_length", "index", "length"),
+    [
+        (0, 1, 0x1000),
+        (0xFFF, 1, 0x1000),
+        (0x1000, 2, 0x3000),
+        (0x3000, 4, 0x4000),
+        (0x47FF, 5, 0x4800),
+    ],
+)
+def test_an_sgl_of_more_than_max_length_is_refused_at_the_first_block_beyond(
+    max_length: int, index: int, length: int
+) -> None:
+    why = f"record {index}: {length:#x} bytes of data in all, more than {max_length:#x}"
+    with pytest.raises(FormatError, match=why) as caught:
+        desc.from_sgl(block(0, 48, 0x20), CHAIN, max_length=max_length)
+    error = caught.value
+    assert (error.index, error.length, error.max_length) == (index, length, max_length)
+
+
+def test_max_length_of_an_sgl_is_a_number() -> None:
+    assert desc.from_sgl(bytes(16), unread, max_length=0).length == 0
+    with pytest.raises(FormatError, match="record 0: 0x1 bytes of data in all, more than 0x0"):
+        desc.from_sgl(block(0, 1, 0), unread, max_length=0)
+    for wrong in (-1, 1 << 64):
+        with pytest.raises(RangeError, match="not a number from 0"):
+            desc.from_sgl(bytes(16), unread, max_length=wrong)
+
+
+def test_sgl_segments_in_a_circle_are_noticed_though_they_hold_data() -> None:
+    # The last of three segments leads back to the first.
+    links = [block(64, 64, 0x20), block(128, 64, 0x20), block(0, 64, 0x20)]
+    a, b, c = ([block(0x1000 * page, 0x1000, 0) for page in (at, 3, 5)] for at in (7, 9, 11))
+    read = memory(*a, links[0], *b, links[1], *c, links[2])
+    for max_length in (None, ALL, 1 << 40):
+        with pytest.raises(FormatError, match=r"lead on after [2-5][0-9] records"):
+            desc.from_sgl(links[2], read, max_length=max_length)
+    with pytest.raises(FormatError, match="record 13: 0xa000 bytes of data"):
+        desc.from_sgl(links[2], read, max_length=0x9FFF)
+
+
+@pytest.mark.parametrize("max_length", [None, 0x1000, ALL])
+@pytest.mark.parametrize("length", [1, 15, 17, 24, 4095, 0xFFFF_FFFF])
+def test_a_later_sgl_segment_that_is_not_whole_descriptors_is_refused(
+    length: int, max_length: int | None
+) -> None:
+    for kind in (0x20, 0x30):
+        read = memory(block(0x1000, 0x1000, 0), block(32, length, kind))
+        with pytest.raises(FormatError, match=f"{length} bytes are not whole records of 16"):
+            desc.from_sgl(block(0, 32, 0x20), read, max_length=max_length)
+
+
+@pytest.mark.parametrize("max_length", [None, 0x1000, ALL])
+def test_a_later_sgl_segment_of_no_descriptors_is_refused(max_length: int | None) -> None:
+    for kind in (0x20, 0x30):
+        read = memory(block(0x1000, 0x1000, 0), block(32, 0, kind))
+        with pytest.raises(FormatError, match="record 2: length is 0x0"):
+            desc.from_sgl(block(0, 32, 0x20), read, max_length=max_length)
+
+
+@pytest.mark.parametrize("max_length", [None, 0x1000])
+def test_an_sgl_that_leads_on_without_data_is_refused(max_length: int | None) -> None:
     def read(address: int, length: int) -> bytes:
         # Blocks of no bytes, and a link to a place not seen before.
-        return bytes(length - 16) + struct.pack("<QI3xB", address + 4096, 4096, 0x20)
+        return bytes(length - 16) + block(address + 4096, 4096, 0x20)
 
     with pytest.raises(FormatError, match=r"after 10485\d\d records, in a circle or without data"):
-        desc.from_sgl(struct.pack("<QI3xB", 0, 4096, 0x20), read)
+        desc.from_sgl(block(0, 4096, 0x20), read, max_length=max_length)
+
+
+def test_a_byte_of_data_now_and_then_does_not_lead_an_sgl_on() -> None:
+    def read(address: int, length: int) -> bytes:
+        data = block(2 * address, 1, 0)
+        return data + bytes(length - 32) + block(address + 4096, 4096, 0x20)
+
+    with pytest.raises(FormatError, match="records, in a circle or without data") as caught:
+        desc.from_sgl(block(0, 4096, 0x20), read, granule=1)
+    # Of 256 descriptors, one is data, and makes up for one that is not.
+    records = caught.value.records
+    assert isinstance(records, int)
+    assert 1 << 20 < records < (1 << 20) * 257 // 254 + 512
+
+
+def test_an_sgl_without_end_stops_at_max_length() -> None:
+    reads = 0
+
+    def read(address: int, length: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        ones = [block(2 * address + 2 * at, 1, 0) for at in range(0, length - 16, 16)]
+        return b"".join(ones) + block(address + 4096, 4096, 0x20)
+
+    with pytest.raises(FormatError, match="0x2711 bytes of data in all, more than 0x2710"):
+        desc.from_sgl(block(0, 4096, 0x20), read, max_length=10_000, granule=1)
+    assert reads == 1 + 10_000 // 255
+
+
+def test_a_segment_as_long_as_its_length_can_say_is_not_read_at_once() -> None:
+    asked = []
+
+    def read(address: int, length: int) -> bytes:
+        asked.append((address, length))
+        return block(0x1000, 0x1000, 0) * (length // 16)
+
+    with pytest.raises(FormatError, match="record 2: 0x2000 bytes of data"):
+        desc.from_sgl(block(0, 0xFFFF_FFF0, 0x30), read, max_length=0x1000)
+    assert asked == [(0, 4096)]
 
 
 def test_prp_lists_that_only_lead_on_are_refused() -> None:
@@ -271,8 +391,13 @@ def test_any_bytes_are_an_sgl_or_an_error(sgl1: bytes, noise: bytes, data: st.Da
         start = address % len(noise)
         return (noise[start:] + noise * (length // len(noise) + 1))[:length]
 
+    max_length = data.draw(st.none() | st.integers(0, ALL))
     with contextlib.suppress(FormatError):
-        desc.from_sgl(sgl1[:10] + bytes(5) + bytes([kind]), read, granule=1).validate()
+        found = desc.from_sgl(
+            sgl1[:10] + bytes(5) + bytes([kind]), read, max_length=max_length, granule=1
+        )
+        found.validate()
+        assert max_length is None or found.length <= max_length
 
 
 def test_the_image_in_golden_is_followed_too() -> None:

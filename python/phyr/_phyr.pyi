@@ -402,7 +402,11 @@ def from_prp(
     granule: int = 4096,
 ) -> Phyr: ...
 def from_sgl(
-    sgl1: Buffer, read: Callable[[int, int], Buffer] | None, *, granule: int = 4096
+    sgl1: Buffer,
+    read: Callable[[int, int], Buffer] | None,
+    *,
+    max_length: int | None = None,
+    granule: int = 4096,
 ) -> Phyr: ...
 
 @final

@@ -107,6 +107,15 @@ pub enum DescError {
         /// Where it leads.
         address: u64,
     },
+    /// More data than the transfer may have.
+    TooLong {
+        /// Number of the record.
+        index: u64,
+        /// Bytes of data up to and including it, or 2^64 - 1 for more than that.
+        length: u64,
+        /// The limit.
+        max_length: u64,
+    },
     /// Links that lead round in a circle, or on and on without data.
     Endless {
         /// Records followed.
@@ -177,6 +186,10 @@ impl fmt::Display for DescError {
             Self::Link { index, address } => {
                 write!(f, "record {index} links to {address:#x}, where no block is")
             }
+            Self::TooLong { index, length, max_length } => write!(
+                f,
+                "record {index}: {length:#x} bytes of data in all, more than {max_length:#x}"
+            ),
             Self::Endless { records } => {
                 write!(f, "the links lead on after {records} records, in a circle or without data")
             }

@@ -40,7 +40,7 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
 /// Bytes read at a time: what a record never straddles, since records and links are aligned.
 const PIECE: usize = 4096;
 
-/// Most records in a row that stand for no data, links included.
+/// Most records that stand for no data, links included, beyond one for each that stands for some.
 const MOST_IDLE: u64 = 1 << 20;
 
 /// Notices a chain of links that leads in a circle, or on and on without data.
@@ -51,20 +51,25 @@ struct Links {
     followed: u64,
     /// The link that came after the last power of two of them.
     mark: u64,
-    /// Records since the last one that stood for data.
+    /// Records that stood for no data, and for some.
     idle: u64,
+    data: u64,
 }
 
 impl Links {
     /// Notes record `records`, which stands for no data.
     fn idle(&mut self, records: u64) -> Result<(), DescError> {
         self.idle += 1;
-        if self.idle > MOST_IDLE { Err(DescError::Endless { records }) } else { Ok(()) }
+        if self.idle.saturating_sub(MOST_IDLE) > self.data {
+            Err(DescError::Endless { records })
+        } else {
+            Ok(())
+        }
     }
 
     /// Notes a record that stands for data.
     fn data(&mut self) {
-        self.idle = 0;
+        self.data += 1;
     }
 
     fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
@@ -89,9 +94,9 @@ impl Links {
 ///
 /// [`DescError::Size`] unless `page_size` is a power of two from 4 to 64 KiB; [`DescError::Record`]
 /// for an entry with an offset where none may be (number 0 is PRP1, 1 is PRP2, entries of lists
-/// count on); [`DescError::Endless`] for lists in a circle, or 2^20 in a row that only lead on;
-/// [`DescError::List`] for pages that a list
-/// of this granule cannot hold; what `read` returns.
+/// count on); [`DescError::Endless`] for lists in a circle, or 2^20 that only
+/// lead on, beyond one for each entry; [`DescError::List`] for pages that a list of this granule cannot
+/// hold; what `read` returns.
 pub fn from_prp<E>(
     prp1: u64,
     prp2: u64,
@@ -157,6 +162,9 @@ pub fn from_prp<E>(
 
 /// The list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
 ///
+/// Reading ends where there is more data than `max_length` bytes, which bounds what `read` is asked
+/// for, whatever it answers: to at most 2^20 descriptors and two a byte.
+///
 /// `read` is to fill its buffer, of at most 4096 bytes, from an address. Data blocks of no bytes are
 /// passed over.
 ///
@@ -165,18 +173,19 @@ pub fn from_prp<E>(
 /// [`DescError::Record`] for a descriptor of another type, for a segment of no descriptors, for one
 /// that is not the last of its segment, and for a last segment that leads on (numbers count the
 /// descriptors read, `sgl1` is 0); [`DescError::Ragged`] for a segment that is not whole descriptors;
-/// [`DescError::Endless`] for segments in a circle, or more than 2^20 descriptors in a row that stand
-/// for no data; [`DescError::List`] for data that a list of this
-/// granule cannot hold; what `read` returns.
+/// [`DescError::Endless`] for segments in a circle, or more than 2^20 descriptors that stand for no
+/// data, beyond one for each that does; [`DescError::TooLong`] for more data than `max_length` bytes;
+/// [`DescError::List`] for data that a list of this granule cannot hold; what `read` returns.
 pub fn from_sgl<E>(
     sgl1: &[u8; 16],
+    max_length: u64,
     granule: Granule,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<Phyr, ReadError<E>> {
     let mut builder = Builder::with(granule, Kind::Ram);
     let mut links = Links::default();
     let mut piece = [0; PIECE];
-    let mut index = 0;
+    let (mut index, mut left) = (0, max_length);
     // Bytes of the segment being read still to come, and where they are.
     let (mut at, mut bytes) = (0, 0);
     let mut in_last = false;
@@ -189,6 +198,10 @@ pub fn from_sgl<E>(
             match identifier {
                 SglDescriptor::DATA_BLOCK => {
                     if length > 0 {
+                        left = left.checked_sub(length.into()).ok_or_else(|| {
+                            let length = (max_length - left).saturating_add(length.into());
+                            DescError::TooLong { index, length, max_length }
+                        })?;
                         let appended = builder.append(address, length.into());
                         appended.map_err(|why| DescError::List { index, why })?;
                         links.data();

@@ -140,7 +140,8 @@ pub(super) fn from_scatterlist(
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: An entry has an offset where none may be, or lists lead in a circle.
+///     FormatError: An entry has an offset where none may be, lists lead in a circle, or 2^20 of them
+///         only lead on, beyond one for each entry.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///
 /// Examples:
@@ -175,11 +176,15 @@ pub(super) fn from_prp(
 /// Args:
 ///     sgl1: The 16 bytes of the descriptor.
 ///     read: ``read(address, length)`` returns the bytes of segment memory at an address.
+///     max_length: Most bytes of data; 2^64 - 1 by default. Where `read` may make things up, it bounds
+///         how much is read: at most 2^20 descriptors, and two for each byte.
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
 ///     FormatError: A descriptor is of another type or in the wrong place, segments lead in a circle,
-///         or more than 2^20 descriptors in a row stand for no data.
+///         there is more data than `max_length` bytes, or more than 2^20 descriptors stand for no data,
+///         beyond one for each that does.
+///     RangeError: `max_length` is not a number from 0 to 2^64 - 1.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///
 /// Examples:
@@ -190,12 +195,13 @@ pub(super) fn from_prp(
 ///     NVM Express Base Specification 2.0, section 4.1.2.
 #[pyfunction]
 #[pyo3(
-    signature = (sgl1, read, *, granule=Amount(4096)),
-    text_signature = "(sgl1, read, *, granule=4096)"
+    signature = (sgl1, read, *, max_length=None, granule=Amount(4096)),
+    text_signature = "(sgl1, read, *, max_length=None, granule=4096)"
 )]
 pub(super) fn from_sgl(
     sgl1: &Bound<'_, PyAny>,
     read: &Bound<'_, PyAny>,
+    max_length: Option<Amount>,
     granule: Amount,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(sgl1)?, Granule::new(granule.0)?);
@@ -203,7 +209,8 @@ pub(super) fn from_sgl(
         let (bytes, record_size) = (bytes.len() as u64, 16);
         PyErr::from(desc::DescError::Ragged { bytes, record_size })
     })?;
-    Ok(PyPhyr::new(desc::from_sgl(sgl1, granule, |at, out| read_at(read, at, out))?))
+    let max_length = max_length.map_or(u64::MAX, |length| length.0);
+    Ok(PyPhyr::new(desc::from_sgl(sgl1, max_length, granule, |at, out| read_at(read, at, out))?))
 }
 
 /// Fills `out` with what a Python function reads at an address.

@@ -249,6 +249,9 @@ impl From<DescError> for PyErr {
             DescError::Link { index, address } => {
                 ("FormatError", &[("index", index), ("address", address)])
             }
+            DescError::TooLong { index, length, max_length } => {
+                ("FormatError", &[("index", index), ("length", length), ("max_length", max_length)])
+            }
             DescError::Endless { records } | DescError::NoEnd { records } => {
                 ("FormatError", &[("records", records)])
             }
