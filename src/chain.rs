@@ -144,6 +144,14 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// Whether it is known, without a look at the words, that each is an entry of its own.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let chunks =
+            |next: &LeafSlot| self.twig_chunk + u64::from(next.first_chunk) - self.first_chunk;
+        self.after.first().is_some_and(|next| chunks(next) == self.words.len() as u64)
+    }
+
     fn of_slot(slot: &'a LeafSlot, twig_chunk: u64) -> Self {
         Self {
             words: &slot.words,

@@ -120,6 +120,17 @@ impl Entry {
         (y & (y.wrapping_sub(1))) >> (COUNT_BITS + 1)
     }
 
+    /// First byte and bytes of the chunk, if this word is all of it, in a list of granule 4096: there
+    /// the address stands in the word as it is.
+    #[inline]
+    pub(crate) const fn bytes(self) -> (u64, u64) {
+        let y = self.0 & !COUNT;
+        let below = y.wrapping_sub(1);
+        // Twice the marker: the bytes of a unit.
+        let unit = (y ^ below).wrapping_add(1);
+        (y & below, self.count().wrapping_mul(unit))
+    }
+
     /// Log2 of the pages in one unit, 0 to 52.
     #[must_use]
     pub const fn order(self) -> u32 {
@@ -289,6 +300,7 @@ mod tests {
             prop_assert_eq!(entry.nr_pages_with(more.unwrap_or(0)), Some(nr_pages));
             if more.is_none() {
                 prop_assert_eq!(entry.nr_pages(), nr_pages);
+                prop_assert_eq!(entry.bytes(), (pfn << 12, nr_pages << 12));
             }
         }
     }

@@ -32,6 +32,13 @@ impl Chunk {
         }
     }
 
+    /// The chunk that a word is all of.
+    #[inline]
+    fn of_word(granule: Granule, word: u64) -> Self {
+        let entry = Entry::stored(word);
+        Self::of_run(granule, Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() })
+    }
+
     #[inline]
     fn of_run(granule: Granule, run: Run) -> Self {
         // A chunk lies in a list, whose length fits u64, and below 2^64.
@@ -167,6 +174,37 @@ impl<'a> Chunks<'a> {
         Some(&words[self.front.word..end])
     }
 
+    /// `fold`, for lists whose entries of one word `unpack` unpacks.
+    #[inline(always)]
+    fn fold_with<A, F: FnMut(A, Chunk) -> A>(
+        mut self,
+        start: A,
+        mut f: F,
+        unpack: impl Fn(u64) -> Chunk + Copy,
+    ) -> A {
+        // The ends, which may be trimmed, by the plain way; whole nodes for what is between.
+        let mut acc = start;
+        if let Some(first) = self.next() {
+            acc = f(acc, first);
+        }
+        let last = self.next_back();
+        while let Some(words) = self.next_slice() {
+            let (granule, is_plain) = (self.granule, self.front.node.is_plain());
+            let chunks;
+            (acc, f, chunks) = wide::run(FoldNode { words, is_plain, granule, acc, f, unpack });
+            self.advance(words.len(), chunks);
+        }
+        match last {
+            Some(last) => f(acc, last),
+            None => acc,
+        }
+    }
+
+    /// How many chunks these words of the front node hold.
+    fn chunks_in(&self, words: &[u64]) -> u64 {
+        if self.front.node.is_plain() { words.len() as u64 } else { words::count(words) }
+    }
+
     /// Notes that the front moved over this many words and chunks of its node.
     fn advance(&mut self, words: usize, chunks: u64) {
         self.front.word += words;
@@ -236,7 +274,7 @@ impl<'a> Chunks<'a> {
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
             f(words);
-            self.advance(words.len(), words::count(words));
+            self.advance(words.len(), self.chunks_in(words));
         }
     }
 
@@ -248,7 +286,7 @@ impl<'a> Chunks<'a> {
                 return false;
             }
             // Equal words of whole entries are as many chunks, wherever the nodes are cut.
-            let chunks = words::count(&a[..len]);
+            let chunks = self.chunks_in(&a[..len]);
             self.advance(len, chunks);
             other.advance(len, chunks);
         }
@@ -317,21 +355,16 @@ impl Iterator for Chunks<'_> {
         self.next()
     }
 
-    fn fold<A, F: FnMut(A, Chunk) -> A>(mut self, start: A, mut f: F) -> A {
-        // The ends, which may be trimmed, by the plain way; whole nodes for what is between.
-        let mut acc = start;
-        if let Some(first) = self.next() {
-            acc = f(acc, first);
-        }
-        let last = self.next_back();
-        while let Some(words) = self.next_slice() {
-            let chunks;
-            (acc, f, chunks) = wide::run(FoldNode { words, granule: self.granule, acc, f });
-            self.advance(words.len(), chunks);
-        }
-        match last {
-            Some(last) => f(acc, last),
-            None => acc,
+    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
+        let granule = self.granule;
+        if granule == Granule::default() {
+            // Shifts by what the compiler knows are none.
+            self.fold_with(start, f, |word| {
+                let (paddr, length) = Entry::stored(word).bytes();
+                Chunk { paddr, length }
+            })
+        } else {
+            self.fold_with(start, f, move |word| Chunk::of_word(granule, word))
         }
     }
 }
@@ -375,25 +408,26 @@ impl ExactSizeIterator for Chunks<'_> {}
 impl FusedIterator for Chunks<'_> {}
 
 /// The inner loop of `fold`: untrimmed entries of one node.
-struct FoldNode<'w, A, F> {
+struct FoldNode<'w, A, F, U> {
     words: &'w [u64],
+    /// Whether all are known to be entries of their own.
+    is_plain: bool,
     granule: Granule,
     acc: A,
     f: F,
+    unpack: U,
 }
 
-impl<A, F: FnMut(A, Chunk) -> A> Wide for FoldNode<'_, A, F> {
+impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F, U> {
     /// The closure travels by value, so that what it captures can live in registers.
     type Output = (A, F, u64);
 
     #[inline(always)]
     fn run(self) -> (A, F, u64) {
-        let Self { words, granule, mut acc, mut f } = self;
-        if words::is_plain(words) {
+        let Self { words, is_plain, granule, mut acc, mut f, unpack } = self;
+        if is_plain || words::is_plain(words) {
             for &word in words {
-                let entry = Entry::stored(word);
-                let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
-                acc = f(acc, Chunk::of_run(granule, run));
+                acc = f(acc, unpack(word));
             }
             return (acc, f, words.len() as u64);
         }
@@ -418,9 +452,7 @@ fn write_plain<T>(
     write: &mut impl FnMut(T, Chunk, u64),
 ) {
     for (slot, &word) in slots.zip(words) {
-        let entry = Entry::stored(word);
-        let run = Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() };
-        let chunk = Chunk::of_run(granule, run);
+        let chunk = Chunk::of_word(granule, word);
         write(slot, chunk, start);
         start += chunk.length;
     }

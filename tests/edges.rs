@@ -45,6 +45,37 @@ fn lists_around_every_node_boundary_are_what_was_appended() {
 }
 
 #[test]
+fn fold_visits_what_next_does_in_nodes_with_and_without_long_chunks_at_every_granule() {
+    for lg2 in [0, 9, 11, 12, 13, 16] {
+        // Of seven nodes: none, all, some have an entry of two words; the last node stays short.
+        for long in [vec![], (0..3100).collect(), vec![3], vec![600, 1900], vec![3099]] {
+            let mut builder = Builder::with(granule(1 << lg2), Kind::Ram);
+            let mut chunks = Vec::new();
+            for number in 0..3100_u64 {
+                let nr_pages = if long.contains(&number) { 2049 } else { 1 + number % 3 };
+                let (paddr, length) = ((number * 4098 + 1) << lg2, nr_pages << lg2);
+                builder.append(paddr, length).unwrap();
+                chunks.push(Chunk { paddr, length });
+            }
+            let phyr = builder.finish();
+            assert!(phyr.chunks().eq(chunks.iter().copied()));
+            for skip in [0, 1, 509, 510, 511, 2999, 3099] {
+                let mut rest = phyr.chunks();
+                if skip > 0 {
+                    rest.nth(skip - 1);
+                }
+                let mut found = Vec::new();
+                rest.for_each(|chunk| found.push(chunk));
+                assert_eq!(found, chunks[skip..], "{lg2} {skip}");
+            }
+            let mut twin = Builder::with(granule(1 << lg2), Kind::Ram);
+            twin.extend(&phyr).unwrap();
+            assert_eq!(twin.finish(), phyr);
+        }
+    }
+}
+
+#[test]
 fn an_index_of_every_depth_finds_every_node() {
     // One twig, two twigs, a full limb and one more: the first chunks of nodes, and the last ones.
     for count in [510 * 127, 510 * 127 + 1, 510 * 127 * 3 + 5, 510 * 127 * 102 + 511] {
