@@ -9,9 +9,12 @@
 //! ```
 //!
 //! A node's place (pages and chunks before it) stands in the slot that points to it, so a search
-//! reads a few cache lines a level and no leaf but the one it wants. A billion entries bring no leaf
-//! deeper than four: walking and dropping need no deep recursion. One list of up to 510 words is a single node, and one of up to two words needs no
-//! heap at all.
+//! reads a few cache lines a level and no leaf but the one it wants. Of that it reads a quarter at
+//! most: the slot says how many pages three of its quarters have. Where there are as many pages as
+//! words, each is a page, and none is read but the one wanted.
+//!
+//! A billion entries bring no leaf deeper than four: walking and dropping need no deep recursion. One
+//! list of up to 510 words is a single node, and one of up to two words needs no heap at all.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -31,28 +34,67 @@ pub(crate) const TWIG_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Leaf
 /// Slots in a full limb: a node of a higher index level.
 pub(crate) const LIMB_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Branch>>();
 
-/// Words of a leaf whose pages its slot sums up, so that a search reads half of a leaf at most.
-pub(crate) const HALF: usize = 256;
+/// Words of a leaf whose pages its slot sums up, three times: a search reads a quarter at most.
+pub(crate) const QUARTER: usize = 128;
 
 /// A leaf, and what comes before it.
 #[derive(Debug)]
 pub(crate) struct LeafSlot {
     /// Pages before it in the chain.
     pub(crate) first_page: u64,
-    /// Chunks before it in its twig, which holds fewer than 65,000.
-    pub(crate) first_chunk: u32,
-    /// Pages of its first [`HALF`] words; 0 where that is not known, see [`half_pages`].
-    pub(crate) half: u32,
+    /// Chunks before it in its twig.
+    pub(crate) first_chunk: u16,
+    pub(crate) quarters: Quarters,
     pub(crate) words: Box<[u64]>,
 }
 
 const _: () = assert!(size_of::<LeafSlot>() == 32);
+const _: () = assert!(LEAF_WORDS * TWIG_SLOTS <= u16::MAX as usize);
 
-/// Pages of the first [`HALF`] words of a leaf; 0 if there are no so many, if not each of them is an
-/// entry of its own, or if the pages do not fit.
-pub(crate) fn half_pages(words: &[u64]) -> u32 {
-    let half = words.get(..HALF).and_then(words::plain_pages);
-    half.and_then(|half| half.try_into().ok()).unwrap_or(0)
+/// Pages of each of the first three quarters of a leaf, less one; 0 where that is not known.
+///
+/// It is known of [`QUARTER`] words that are entries of their own, none after one that is not, with up
+/// to 65,536 pages: 2 MiB an entry on average, where a page has 4 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quarters([u16; 3]);
+
+impl Quarters {
+    pub(crate) fn new(words: &[u64]) -> Self {
+        Self::by(words, words::plain_pages)
+    }
+
+    /// The quarters of a leaf that has as many pages as words, each of which then is a page.
+    pub(crate) fn of_single(words: &[u64]) -> Self {
+        Self::by(words, |quarter| Some(quarter.len() as u64))
+    }
+
+    fn by(words: &[u64], pages: impl Fn(&[u64]) -> Option<u64>) -> Self {
+        let mut quarters = Self::default();
+        for (more, quarter) in quarters.0.iter_mut().zip(words.chunks_exact(QUARTER)) {
+            // Each entry has a page, so what is known is not 0.
+            let Some(Ok(known)) = pages(quarter).map(|pages| u16::try_from(pages - 1)) else {
+                break;
+            };
+            *more = known;
+        }
+        quarters
+    }
+
+    /// The start of the last quarter that starts where `starts(pages, chunks)` holds, as far as is
+    /// known; it holds for (0, 0), and not beyond where it does not.
+    fn find(self, starts: impl Fn(u64, u64) -> bool) -> Found {
+        let (mut found, mut at) = (Found::default(), Found::default());
+        for more in self.0 {
+            at.word += QUARTER;
+            at.chunks += QUARTER as u64;
+            at.pages += u64::from(more) + 1;
+            // No branch: where the search ends cannot be foreseen.
+            if more > 0 && starts(at.pages, at.chunks) {
+                found = at;
+            }
+        }
+        found
+    }
 }
 
 /// A node below, and what comes before it in the chain.
@@ -140,7 +182,7 @@ pub(crate) struct Node<'a> {
     /// Chunks before the twig in the chain.
     twig_chunk: u64,
     /// As in its slot.
-    half: u32,
+    quarters: Quarters,
 }
 
 impl<'a> Node<'a> {
@@ -158,7 +200,7 @@ impl<'a> Node<'a> {
             first_page: slot.first_page,
             first_chunk: twig_chunk + u64::from(slot.first_chunk),
             twig_chunk,
-            half: slot.half,
+            quarters: slot.quarters,
             ..Self::default()
         }
     }
@@ -168,6 +210,24 @@ impl Node<'_> {
     /// Pages of the chain up to its end, if its neighbour tells.
     pub(crate) fn end_page(&self) -> Option<u64> {
         self.after.first().map(|slot| slot.first_page)
+    }
+
+    /// The chunk that holds page `target`, where the words from `start`, which [`Quarters::find`] found,
+    /// to the end of that quarter are known to be as many pages: then each is one page.
+    fn single(&self, start: Found, target: u64) -> Option<Found> {
+        let (pages, words) = if let Some(&more) = self.quarters.0.get(start.word / QUARTER) {
+            (u64::from(more) + 1, QUARTER)
+        } else {
+            // The last quarter ends where the next node starts.
+            let end = self.end_page()? - self.first_page;
+            (end - start.pages, self.words.len() - start.word)
+        };
+        // An entry of two words has more than two pages.
+        let more = target - start.pages;
+        (pages == words as u64).then(|| {
+            let word = start.word + usize::try_from(more).unwrap_or_default();
+            Found { word, chunks: start.chunks + more, pages: target }
+        })
     }
 }
 
@@ -232,20 +292,18 @@ impl Chain {
         if target == 0 || is_inline && target < words::decode(node.words, 0).0.nr_pages {
             return Self::place(node, Found::default());
         }
-        let half = u64::from(node.half);
-        let start = if (1..=target).contains(&half) {
-            Found { word: HALF, chunks: HALF as u64, pages: half }
-        } else {
-            Found::default()
-        };
-        Self::place(node, words::find(node.words, start, |pages, _| pages > target))
+        let start = node.quarters.find(|pages, _| pages <= target);
+        let found = node.single(start, target);
+        let find = || words::find(node.words, start, |pages, _| pages > target);
+        Self::place(node, found.unwrap_or_else(find))
     }
 
     /// The chunk with `target` chunks before it, which the chain must have.
     pub(crate) fn find_chunk(&self, target: u64) -> Place<'_> {
         let node = self.node(|_, first_chunk| first_chunk <= target);
         let target = target - node.first_chunk;
-        Self::place(node, words::find(node.words, Found::default(), |_, chunks| chunks > target))
+        let start = node.quarters.find(|_, chunks| chunks <= target);
+        Self::place(node, words::find(node.words, start, |_, chunks| chunks > target))
     }
 
     fn place(node: Node<'_>, found: Found) -> Place<'_> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Slot, TWIG_SLOTS, half_pages};
+use crate::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Quarters, Slot, TWIG_SLOTS};
 use crate::entry::{Entry, Run};
 use crate::phyr::Phyr;
 
@@ -61,8 +61,8 @@ impl Walk {
                     self.demand(slot.first_page == self.pages, "pages before a node")?;
                     let first_chunk = before + u64::from(slot.first_chunk);
                     self.demand(first_chunk == self.chunks, "chunks before a node")?;
-                    let half = half_pages(&slot.words);
-                    self.demand(slot.half == half, "pages in half a node")?;
+                    let quarters = Quarters::new(&slot.words);
+                    self.demand(slot.quarters == quarters, "pages in quarters of a node")?;
                     self.leaf(&slot.words)?;
                 }
                 Ok(())

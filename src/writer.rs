@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::chain::{
-    Branch, Chain, LEAF_WORDS, LIMB_SLOTS, LeafSlot, Slot, TWIG_SLOTS, Tree, half_pages, sum,
+    Branch, Chain, LEAF_WORDS, LIMB_SLOTS, LeafSlot, Quarters, Slot, TWIG_SLOTS, Tree, sum,
 };
 use crate::entry::{Entry, Run};
 use crate::wide::{self, Wide};
@@ -112,8 +112,12 @@ impl Writer {
         }
         let slot = LeafSlot {
             first_page: self.nr_pages,
-            first_chunk: u32::try_from(self.nr_chunks - self.twig_chunk).unwrap_or(u32::MAX),
-            half: half_pages(&words),
+            first_chunk: u16::try_from(self.nr_chunks - self.twig_chunk).unwrap_or(u16::MAX),
+            quarters: if nr_pages == words.len() as u64 {
+                Quarters::of_single(&words)
+            } else {
+                Quarters::new(&words)
+            },
             words: words.into_boxed_slice(),
         };
         self.nr_pages += nr_pages;

@@ -76,6 +76,52 @@ fn fold_visits_what_next_does_in_nodes_with_and_without_long_chunks_at_every_gra
 }
 
 #[test]
+fn a_byte_is_found_whatever_is_known_of_its_quarter_of_a_node() {
+    // A node holds 510 words, and says of three times 128 words how many pages they are.
+    let last_of_quarters = [0, 127, 128, 129, 255, 256, 383, 384, 385, 509, 510, 637, 1019];
+    let mut patterns: Vec<(String, Vec<u64>)> = Vec::new();
+    for nr_pages in [1, 2, 511, 512, 513, 1 << 20] {
+        patterns.push((format!("all of {nr_pages}"), vec![nr_pages; 1300]));
+    }
+    for odd in last_of_quarters {
+        // One that is longer, has two words, or is shorter than the rest.
+        for (most, one) in [(1, 2), (1, 2049), (512, 513), (512, 511), (1, 1 << 30)] {
+            let mut runs = vec![most; 1300];
+            runs[odd] = one;
+            patterns.push((format!("{most}, but {one} at {odd}"), runs));
+        }
+        // Single pages up to there, or from there on.
+        let (before, after) = (vec![1; odd], vec![3; 1300 - odd]);
+        patterns.push((format!("1 up to {odd}"), [before, after].concat()));
+        let (before, after) = (vec![3; odd], vec![1; 1300 - odd]);
+        patterns.push((format!("1 from {odd} on"), [before, after].concat()));
+    }
+    for (name, runs) in patterns {
+        let mut builder = Builder::new();
+        let (mut pfn, mut expected) = (1, Vec::new());
+        for &nr_pages in &runs {
+            // Odd page numbers, so that an entry is a run of single pages.
+            builder.append_pfns(pfn, nr_pages).unwrap();
+            expected.push((pfn, nr_pages));
+            pfn += (nr_pages + 2) & !1;
+        }
+        let phyr = builder.finish();
+        phyr.validate().unwrap();
+        let mut page = 0;
+        for (number, &(pfn, nr_pages)) in (0..).zip(&expected) {
+            let chunk = Chunk { paddr: pfn << 12, length: nr_pages << 12 };
+            assert_eq!(phyr.chunk(number), Ok((page << 12, chunk)), "{name}: {number}");
+            for more in [0, nr_pages - 1] {
+                let position = (page + more) << 12;
+                assert_eq!(phyr.translate(position + 5), Ok(((pfn + more) << 12) + 5), "{name}");
+                assert_eq!(phyr.find(position), Ok(number), "{name}: {number}");
+            }
+            page += nr_pages;
+        }
+    }
+}
+
+#[test]
 fn an_index_of_every_depth_finds_every_node() {
     // One twig, two twigs, a full limb and one more: the first chunks of nodes, and the last ones.
     for count in [510 * 127, 510 * 127 + 1, 510 * 127 * 3 + 5, 510 * 127 * 102 + 511] {
