@@ -232,16 +232,14 @@ impl<'a> Chunks<'a> {
             self.front.enter(self.chain);
             let mut words = &self.front.node.words[self.front.word..];
             // The rest of a node, with more to come: its end need not be worked out.
-            let end = self.front.node.end_page().map(|page| granule.to_bytes(page));
-            if let Some(end) = end.filter(|&end| end < self.end && words.len() <= slots.len()) {
-                let written;
-                (written, slots, write) =
-                    wide::run(WriteNode { words, granule, start, slots, write });
-                if written {
-                    self.advance(words.len(), words.len() as u64);
-                    self.start = end;
-                    return words.len();
-                }
+            let node = &self.front.node;
+            let end = node.end_page().map(|page| granule.to_bytes(page));
+            let end = end.filter(|&end| end < self.end && words.len() <= slots.len());
+            if let Some(end) = end.filter(|_| node.is_plain()) {
+                wide::run(WritePlain { words, granule, start, slots, write });
+                self.advance(words.len(), words.len() as u64);
+                self.start = end;
+                return words.len();
             }
             let few = &words[..words.len().min(slots.len())];
             let bytes = words::plain_pages(few).map(|pages| granule.to_bytes(pages));
@@ -443,22 +441,6 @@ impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F
 }
 
 /// The inner loop of `write` over untrimmed entries of one word, for each of which there is a slot.
-#[inline(always)]
-fn write_plain<T>(
-    words: &[u64],
-    granule: Granule,
-    mut start: u64,
-    slots: impl Iterator<Item = T>,
-    write: &mut impl FnMut(T, Chunk, u64),
-) {
-    for (slot, &word) in slots.zip(words) {
-        let chunk = Chunk::of_word(granule, word);
-        write(slot, chunk, start);
-        start += chunk.length;
-    }
-}
-
-/// It, where all entries are known to have one word.
 struct WritePlain<'w, S, F> {
     words: &'w [u64],
     granule: Granule,
@@ -472,32 +454,12 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WritePlain<'_, 
 
     #[inline(always)]
     fn run(self) {
-        let Self { words, granule, start, slots, mut write } = self;
-        write_plain(words, granule, start, slots, &mut write);
-    }
-}
-
-/// It, over all that is left of a node, if each entry has one word.
-struct WriteNode<'w, S, F> {
-    words: &'w [u64],
-    granule: Granule,
-    start: u64,
-    slots: S,
-    write: F,
-}
-
-impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteNode<'_, S, F> {
-    /// Whether it did, and what it was given.
-    type Output = (bool, S, F);
-
-    #[inline(always)]
-    fn run(self) -> (bool, S, F) {
-        let Self { words, granule, start, mut slots, mut write } = self;
-        let is_plain = words::is_plain(words);
-        if is_plain {
-            write_plain(words, granule, start, &mut slots, &mut write);
+        let Self { words, granule, mut start, slots, mut write } = self;
+        for (slot, &word) in slots.zip(words) {
+            let chunk = Chunk::of_word(granule, word);
+            write(slot, chunk, start);
+            start += chunk.length;
         }
-        (is_plain, slots, write)
     }
 }
 

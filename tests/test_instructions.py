@@ -101,9 +101,9 @@ def test_an_operation_takes_few_instructions(
         # What it takes, and a quarter more, as for the operations above. Times are no worse than
         # these ratios: see docs/performance.md.
         ("sg", "rand4k", 0.65),
-        ("bvec", "rand4k", 0.4),
-        ("phys_vec", "rand4k", 1.2),
-        ("sgl", "rand4k", 0.65),
+        ("bvec", "rand4k", 0.31),
+        ("phys_vec", "rand4k", 1.0),
+        ("sgl", "rand4k", 0.52),
         ("prp", "folio", 1.2),
         ("mtt", "folio", 1.7),
     ],
