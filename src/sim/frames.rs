@@ -1,25 +1,52 @@
 //! Which pages of a memory are free: runs of them, in order.
+//!
+//! Whoever takes a frame for a table can give it back without an allocation: the frames that tables
+//! gave back wait in a list, which has room for as many as tables took, until the runs change anyway.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// The free page frames of a memory.
 #[derive(Clone, Debug)]
 pub(super) struct Frames {
     /// First page and number of pages of each run; runs neither touch nor overlap.
     runs: BTreeMap<u64, u64>,
+    /// Those waiting included.
     nr_free: u64,
+    /// Frames that tables gave back and that are in no run yet, the highest first.
+    waiting: Vec<u64>,
+    /// Frames that tables have: with those waiting, no more than there is room for.
+    nr_tables: usize,
 }
 
 impl Frames {
     /// Frames `first..end`, all free.
     pub(super) fn new(first: u64, end: u64) -> Self {
         let nr_free = end - first;
-        Self { runs: BTreeMap::from([(first, nr_free)]), nr_free }
+        let runs = BTreeMap::from([(first, nr_free)]);
+        Self { runs, nr_free, waiting: Vec::new(), nr_tables: 0 }
     }
 
     /// Frames that are free, wherever they are.
     pub(super) fn nr_free(&self) -> u64 {
         self.nr_free
+    }
+
+    /// Puts the frames that wait into runs, so that all that is free is there.
+    fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        // The list is kept, for its room.
+        let mut waiting = core::mem::take(&mut self.waiting);
+        self.nr_free -= waiting.len() as u64;
+        for run in waiting.chunk_by(|high, low| low + 1 == *high) {
+            if let [.., first] = *run {
+                self.put(first, run.len() as u64);
+            }
+        }
+        waiting.clear();
+        self.waiting = waiting;
     }
 
     /// The run that holds frame `pfn`: its first frame, and the one after its last.
@@ -30,6 +57,7 @@ impl Frames {
 
     /// Takes these frames, if all are free.
     pub(super) fn take(&mut self, pfn: u64, count: u64) -> bool {
+        self.settle();
         let Some((start, end)) = self.run_of(pfn) else { return false };
         if count > end - pfn {
             return false;
@@ -48,6 +76,7 @@ impl Frames {
 
     /// Gives these frames back, if none is free.
     pub(super) fn put(&mut self, pfn: u64, count: u64) -> bool {
+        self.settle();
         let end = pfn + count;
         let before = self.runs.range(..end).next_back().map(|(&start, &count)| (start, count));
         let mut start = pfn;
@@ -68,6 +97,7 @@ impl Frames {
     /// Takes the lowest run of `count` frames that starts at a multiple of `align` and ends at or
     /// before `end`. Takes time by the number of free runs.
     pub(super) fn first_fit(&mut self, count: u64, align: u64, end: u64) -> Option<u64> {
+        self.settle();
         let fit = |(&start, &nr_pages): (&u64, &u64)| {
             let pfn = start.checked_next_multiple_of(align)?;
             let need = pfn.checked_add(count)?;
@@ -78,8 +108,10 @@ impl Frames {
         Some(pfn)
     }
 
-    /// Takes the highest free frame.
-    pub(super) fn highest(&mut self) -> Option<u64> {
+    /// Takes the highest free frame, for a table, and makes room to give it back.
+    pub(super) fn take_table(&mut self) -> Option<u64> {
+        self.settle();
+        self.waiting.reserve(self.nr_tables + 1);
         let mut run = self.runs.last_entry()?;
         let pfn = *run.key() + *run.get() - 1;
         if *run.get() == 1 {
@@ -88,12 +120,29 @@ impl Frames {
             *run.get_mut() -= 1;
         }
         self.nr_free -= 1;
+        self.nr_tables += 1;
         Some(pfn)
+    }
+
+    /// Gives back a frame that a table had, if it is not free. Allocates nothing.
+    ///
+    /// Nothing is given back beyond what tables took: who wrote on tables by hand may have them name
+    /// more than that.
+    pub(super) fn put_table(&mut self, pfn: u64) -> bool {
+        let Err(at) = self.waiting.binary_search_by(|known| pfn.cmp(known)) else { return false };
+        if self.nr_tables == 0 || self.run_of(pfn).is_some() {
+            return false;
+        }
+        self.waiting.insert(at, pfn);
+        self.nr_tables -= 1;
+        self.nr_free += 1;
+        true
     }
 
     /// The first block of `count` frames at a multiple of `count` which is free, ends at or before
     /// `end` and does not start at `not`, looking from frame `from` on and then from the start.
-    pub(super) fn block_from(&self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
+    pub(super) fn block_from(&mut self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
+        self.settle();
         let fit = |(&start, &nr_pages): (&u64, &u64)| {
             let limit = end.min(start + nr_pages);
             let mut pfn = start.checked_next_multiple_of(count)?;
@@ -139,7 +188,19 @@ mod tests {
             let all = |wanted| {
                 range.end <= 100 && flags[range.clone()].iter().all(|&free| free == wanted)
             };
-            if state & 0x1_0000 == 0 {
+            if state & 0xe_0000 == 0 {
+                if let Some(pfn) = frames.take_table() {
+                    assert_eq!(flags.iter().rposition(|&free| free), usize::try_from(pfn).ok());
+                    flags[usize::try_from(pfn).unwrap()] = false;
+                }
+            } else if state & 0xe_0000 == 0x2_0000 {
+                let room = frames.waiting.capacity();
+                let free = &mut flags[range.start];
+                let done = frames.put_table(pfn);
+                assert!(!done || !*free);
+                *free |= done;
+                assert_eq!(room, frames.waiting.capacity());
+            } else if state & 0x1_0000 == 0 {
                 let done = frames.take(pfn, count);
                 assert_eq!(done, all(true));
                 if done {
@@ -152,8 +213,11 @@ mod tests {
                     flags[range].fill(true);
                 }
             }
-            assert!(frames.runs.iter().map(|(&a, &b)| (a, b)).eq(free(&flags)));
             assert_eq!(frames.nr_free(), flags.iter().filter(|free| **free).count() as u64);
+            assert!(frames.waiting.len() + frames.nr_tables <= frames.waiting.capacity());
+            let mut frames = frames.clone();
+            frames.settle();
+            assert!(frames.runs.iter().map(|(&a, &b)| (a, b)).eq(free(&flags)));
         }
     }
 
@@ -164,9 +228,9 @@ mod tests {
         assert_eq!(frames.first_fit(3, 1, 64), Some(1));
         assert_eq!(frames.first_fit(3, 1, 8), None);
         assert_eq!(frames.first_fit(2, 1, 8), Some(6));
-        assert_eq!(frames.highest(), Some(63));
+        assert_eq!(frames.take_table(), Some(63));
         assert_eq!(frames.first_fit(56, 1, 64), None);
         assert_eq!(frames.first_fit(55, 1, 64), Some(8));
-        assert_eq!((frames.highest(), frames.nr_free()), (None, 0));
+        assert_eq!((frames.take_table(), frames.nr_free()), (None, 0));
     }
 }

@@ -160,7 +160,7 @@ impl SimDomain {
         }
     }
 
-    /// Takes back what a failed map did.
+    /// Takes back what a failed map did. Allocates nothing, but for what walking the calls does.
     fn undo(&mut self, memory: &mut Memory, calls: impl Iterator<Item = MapCall>, done: Done) {
         let (root, levels, width) = (self.root, self.levels, self.width());
         let mut table = self.table(memory);
@@ -217,7 +217,8 @@ impl SimDomain {
     /// Unmaps `pgcount` pages of `pgsize` bytes from `iova` on, and forgets them in the IOTLB.
     ///
     /// The pages may have been mapped in other sizes, in other calls, so long as each lies inside
-    /// the range and the range is mapped throughout.
+    /// the range and the range is mapped throughout. Allocates nothing: what giving back a table
+    /// needs was set aside when the table was taken.
     ///
     /// # Errors
     ///

@@ -287,17 +287,17 @@ impl Memory {
     /// Takes the highest free page, for a table: out of the way of buffers, which go low.
     pub(super) fn take_table(&mut self) -> Result<u64, MemoryError> {
         let full = MemoryError::Full { length: PAGE_SIZE, free: 0 };
-        let pfn = self.frames.highest().ok_or(full)?;
+        let pfn = self.frames.take_table().ok_or(full)?;
         // Whoever wrote there before it was allocated wrote no table.
         self.store.remove(pfn, pfn);
         self.store.make(pfn);
         Ok(pfn * PAGE_SIZE)
     }
 
-    /// Gives a table's page back. It may be any page if somebody wrote on the tables.
+    /// Gives a table's page back. It may be any page if somebody wrote on the tables. Allocates nothing.
     pub(super) fn drop_table(&mut self, paddr: u64) {
         let pfn = paddr / PAGE_SIZE;
-        if self.frames.put(pfn, 1) {
+        if self.frames.put_table(pfn) {
             self.store.remove(pfn, pfn);
         }
     }
@@ -307,7 +307,12 @@ impl Memory {
         if paddr < self.size { self.store.get(paddr / PAGE_SIZE) } else { None }
     }
 
-    /// The page at `paddr`, which is inside the memory.
+    /// The page at `paddr`, which is inside the memory, if it was written.
+    pub(super) fn present_mut(&mut self, paddr: u64) -> Option<&mut Page> {
+        self.store.get_mut(paddr / PAGE_SIZE)
+    }
+
+    /// The page at `paddr`, which is inside the memory, made if it was never written.
     pub(super) fn page_mut(&mut self, paddr: u64) -> &mut Page {
         self.store.make(paddr / PAGE_SIZE)
     }

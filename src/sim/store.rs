@@ -97,6 +97,22 @@ impl Store {
         }
     }
 
+    /// The page of this number, if it is present, to be written.
+    #[inline]
+    pub(super) fn get_mut(&mut self, pfn: u64) -> Option<&mut Page> {
+        let (mut slot, mut level) = (&mut self.root, self.depth);
+        loop {
+            match slot {
+                Slot::Empty => return None,
+                Slot::Page(page) => return Some(page),
+                Slot::Node(node) => {
+                    level -= 1;
+                    slot = &mut node[index(pfn, level)];
+                }
+            }
+        }
+    }
+
     /// The page of this number, made of zeros if it was not present.
     #[inline]
     pub(super) fn make(&mut self, pfn: u64) -> &mut Page {
@@ -111,6 +127,8 @@ impl Store {
             };
         }
         if matches!(slot, Slot::Empty) {
+            // Here, so that whoever removes pages need not.
+            self.spare.reserve_exact(SPARE - self.spare.len());
             self.nr_pages += 1;
             *slot = Slot::Page(match self.spare.pop() {
                 Some(mut page) => {
@@ -126,7 +144,8 @@ impl Store {
         }
     }
 
-    /// Drops the pages `first..=last`, which are below the number the store is for. Takes time by what is present, not by the range.
+    /// Drops the pages `first..=last`, which are below the number the store is for. Takes time by what
+    /// is present, not by the range, and allocates nothing.
     pub(super) fn remove(&mut self, first: u64, last: u64) {
         let spare = &mut self.spare;
         self.nr_pages -= clear(&mut self.root, self.depth, 0, (first, last), &mut |page| {

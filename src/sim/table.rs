@@ -125,11 +125,21 @@ impl Table<'_> {
         })
     }
 
+    /// Empties an entry. Allocates nothing.
+    fn empty(&mut self, table: u64, at: usize) {
+        // Somebody may have freed the table meanwhile, if they wrote on tables: then there is nothing.
+        if let Some(page) = self.memory.present_mut(table) {
+            page.words_mut()[at] = Pte::EMPTY.to_bytes();
+        }
+    }
+
     /// Empties what covers `iova..=last` below one table, and gives back tables that end up empty.
+    /// Allocates nothing.
     pub(super) fn clear(&mut self, table: u64, level: u32, iova: u64, last: u64) {
         if level == 1 {
             let (from, to) = (index(iova, 1), index(last, 1));
-            let words = &mut self.memory.page_mut(table).words_mut()[from..=to];
+            let Some(page) = self.memory.present_mut(table) else { return };
+            let words = &mut page.words_mut()[from..=to];
             let present = words.iter().filter(|word| Pte::from_bytes(**word).is_present());
             self.counters.ptes_cleared += present.count() as u64;
             words.fill(Pte::EMPTY.to_bytes());
@@ -151,14 +161,14 @@ impl Table<'_> {
                     self.counters.table_pages = self.counters.table_pages.saturating_sub(1);
                 }
             }
-            self.set(table, at, Pte::EMPTY);
+            self.empty(table, at);
             self.counters.ptes_cleared += 1;
             Ok(())
         });
         debug_assert_eq!(cleared, Ok(()), "clearing {iova:#x} to {last:#x}");
     }
 
-    /// Gives back the tables for `iova` that hold nothing: those a failed map made.
+    /// Gives back the tables for `iova` that hold nothing: those a failed map made. Allocates nothing.
     pub(super) fn prune(&mut self, iova: u64, table: u64, level: u32) {
         let at = index(iova, level);
         let pte = entry(self.memory, table, at);
@@ -172,7 +182,7 @@ impl Table<'_> {
         self.prune(iova, next, level - 1);
         if is_empty(self.memory.page(next)) {
             self.memory.drop_table(next);
-            self.set(table, at, Pte::EMPTY);
+            self.empty(table, at);
         }
     }
 }
