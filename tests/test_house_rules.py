@@ -33,7 +33,7 @@ UNSAFE = {
     "python/column.rs": "the signature of the slot that lends a column",
     "python/desc.rs": "the signature of the slot that lends descriptors",
     "python/uring.rs": "memory registered with a ring",
-    "python/chunks.rs": "tuples of Python's own class made without a call",
+    "python/tuple.rs": "tuples made item by item, without a call and without a panic",
 }
 
 

@@ -1,7 +1,5 @@
 """`Paging`: failures at every call, windows, limits, and pages too large for the list."""
 
-from collections.abc import Iterator
-
 import pytest
 from agree import names
 from hypothesis import given, settings
@@ -20,7 +18,6 @@ from phyr.iommu import (
     dma_map,
     map_plan,
     plan_map,
-    unmap_plan,
 )
 
 BOTH = Direction.BIDIRECTIONAL
@@ -176,38 +173,6 @@ def test_a_failure_that_takes_no_notes_costs_the_window_too() -> None:
         dma_map(PHYR, paging, BOTH)
     assert table.pages
     assert len(paging.iovas) == 1
-
-
-class Walk:
-    """A plan whose walks fail for want of memory, each a call later than the one before."""
-
-    def __init__(self, plan: Plan, *, fails: int) -> None:
-        self.plan = plan
-        self.phyr = plan.phyr
-        self.iova = plan.iova
-        self.fails = fails
-        self.walks = 0
-
-    def unmaps(self) -> Iterator[tuple[int, int, int]]:
-        self.walks += 1
-        for number, call in enumerate(self.plan.unmaps()):
-            if number == self.walks - 1 and self.walks <= self.fails:
-                raise MemoryError
-            yield call
-
-
-@pytest.mark.parametrize("fails", [0, 1, 2, 3, 9])
-def test_a_walk_that_fails_is_taken_up_again_where_it_was(fails: int) -> None:
-    table = PageTable(SIZES)
-    plan = plan_map(PHYR, 0x4000, SIZES)
-    assert len(list(plan.unmaps())) == 3
-    map_plan(table, plan, Prot.READ)
-    walk = Walk(plan, fails=fails)
-    failures = unmap_plan(table, walk)  # type: ignore[arg-type]
-    assert [type(failure) for failure in failures] == [MemoryError] * min(fails, 3)
-    assert walk.walks == min(fails + 1, 3)
-    # Each page but once, or the table would not have it.
-    assert bool(table.pages) == (fails >= 3)
 
 
 def test_only_what_was_mapped_here_can_be_unmapped_here() -> None:

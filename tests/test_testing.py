@@ -17,7 +17,6 @@ from phyr.iommu import (
     Plan,
     Prot,
     Staging,
-    unmap_plan,
 )
 from phyr.sim import Memory, SimDomain
 from phyr.testing import (
@@ -409,8 +408,8 @@ class SyncUnmaps(Paging):
         mapped = self._mapped.get(id(dma))
         if mapped:
             mapped.begun = True
-            for plan in mapped.plans:
-                unmap_plan(self.domain, plan)
+            for walk in mapped.walks:
+                walk.run(self.domain.unmap_pages)
 
 
 class KeepsWindows(Paging):

@@ -27,6 +27,7 @@ __all__ = [
     "Plan",
     "Ring",
     "SimDomain",
+    "Unmapping",
     "__version__",
     "alignment",
     "best_pgsize",
@@ -256,6 +257,15 @@ class Mapping:
     def sync_for_cpu(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class Unmapping:
+    def __new__(cls, plan: Plan) -> Self: ...
+    @property
+    def last(self) -> tuple[int, int, int]: ...
+    def run(
+        self, unmap_pages: Callable[[int, int, int], object], *, anew: bool = False
+    ) -> None: ...
 
 @disjoint_base
 class Owed:

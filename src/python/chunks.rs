@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyMemoryError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -14,6 +13,7 @@ use pyo3::types::PyType;
 use super::column::PyColumn;
 use super::numbers::{self, Key, Place};
 use super::phyr::hash;
+use super::tuple;
 use crate::error::Error;
 use crate::iter::Chunk;
 use crate::phyr::Phyr;
@@ -251,19 +251,6 @@ fn chunk_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 /// `Chunk(paddr, length)`, made as the class itself would, but without a call to Python code.
-#[expect(unsafe_code, reason = "a tuple of a class of Python's is made field by field")]
 fn to_python<'py>(class: &Bound<'py, PyType>, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
-    // SAFETY: the class is a live subclass of tuple without fields of its own, so two items are
-    // what an instance holds; the interpreter is attached.
-    let tuple = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), 2) };
-    // SAFETY: null with an exception set, or a new reference that is ours.
-    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
-    for (at, value) in [(0, chunk.paddr), (1, chunk.length)] {
-        let value = value.into_pyobject(py)?.into_ptr();
-        // SAFETY: the tuple is new and nobody else's, `at` is one of its two items, and the
-        // reference to the value is handed over.
-        unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, value) };
-    }
-    Ok(tuple)
+    tuple::named(class, [chunk.paddr, chunk.length])
 }

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
@@ -84,9 +84,14 @@ pub(super) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &s
     }
 }
 
-/// Whether it may come at any moment, and so says nothing about what was done.
-pub(super) fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
+/// Whether it is no error, but asks to stop, and so is raised whatever else failed.
+fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
     !failure.is_instance_of::<PyException>(py)
+}
+
+/// Whether it may come at any moment, and so says nothing about what was done.
+pub(super) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
+    failure.is_instance_of::<PyMemoryError>(py) || is_interrupt(py, failure)
 }
 
 /// Whether it is a `RangeError` of phyr's.

@@ -22,6 +22,8 @@ mod phyr;
 mod plan;
 mod sim;
 mod sim_domain;
+mod tuple;
+mod unmapping;
 #[cfg(target_os = "linux")]
 mod uring;
 
@@ -74,6 +76,8 @@ mod _phyr {
     use super::owed::PyOwed;
     #[pymodule_export]
     use super::plan::{PyPlan, plan_map};
+    #[pymodule_export]
+    use super::unmapping::PyUnmapping;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

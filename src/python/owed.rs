@@ -16,10 +16,13 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::gc::PyVisit;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::error;
 use super::phyr::PyPhyr;
+use super::tuple;
 
 /// The bus addresses, until they are unmapped.
 ///
@@ -48,6 +51,14 @@ impl Slot {
     fn put(&self, dma: Py<PyPhyr>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dma);
     }
+}
+
+fn unmap_name(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "unmap")
+}
+
+fn release_name(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "release")
 }
 
 /// What a mapping looks like.
@@ -95,6 +106,8 @@ impl PyOwed {
 
     /// Maps the list: from then on, something is owed.
     pub(super) fn map(&self, py: Python<'_>) -> PyResult<()> {
+        // So that undoing needs not make them.
+        let _ = (unmap_name(py), release_name(py));
         if let Some(owner) = &self.owner {
             owner.call_method0(py, "hold")?;
         }
@@ -134,11 +147,11 @@ impl PyOwed {
     fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
         let py = made.py();
         let unmap = || {
-            let backend = self.backend.bind(py);
-            backend.call_method1("unmap", (made, &self.direction)).map(drop)
+            let unmap = self.backend.bind(py).getattr(unmap_name(py))?;
+            unmap.call1(tuple::objects(py, [made, self.direction.bind(py)])?).map(drop)
         };
         match unmap() {
-            Err(interrupt) if error::is_interrupt(py, &interrupt) => {
+            Err(interrupt) if error::is_abrupt(py, &interrupt) => {
                 // It may have come before the backend did anything, or after all was done.
                 let again = match unmap() {
                     Err(failure) if error::is_range(py, &failure) => Ok(()),
@@ -170,7 +183,7 @@ impl PyOwed {
             let _ = owner.clone_ref(py).into_ptr();
             return outcome;
         }
-        let released = owner.call_method0(py, "release").map(drop);
+        let released = owner.call_method0(py, release_name(py)).map(drop);
         match outcome {
             Err(failure) => Err(error::also(py, failure, released, "letting the owner go")),
             Ok(()) => released,

@@ -50,6 +50,11 @@ impl PyPlan {
         Plan::checked(&self.phyr, self.iova, self.sizes)
     }
 
+    /// The list, the address of its first byte, and the page sizes.
+    pub(crate) fn parts(&self) -> (Phyr, u64, PageSizes) {
+        (self.phyr.clone(), self.iova, self.sizes)
+    }
+
     fn count(&self) -> usize {
         *self.len.get_or_init(|| self.plan().fold(0, |count, _| count + 1))
     }
@@ -67,7 +72,7 @@ impl PyPlan {
     }
 
     fn batches<'py>(&self, py: Python<'py>, unmap: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (phyr, iova, sizes) = (self.phyr.clone(), self.iova, self.sizes);
+        let (phyr, iova, sizes) = self.parts();
         let batches = Batches { phyr, iova, sizes, unmap, state: Mutex::default() };
         py.import("itertools")?
             .getattr("chain")?

@@ -98,13 +98,14 @@ class IovaAllocator:
                 changes, index, window = self._changes, 0, None
                 with suppress(IndexError):  # what became shorter meanwhile
                     index, window = self._search(length, align, residue, last)
-                # From here to the insertion nothing is called.
+                after = changes + 1
+                # From here to the insertion nothing is called, and from it on nothing is made.
                 if changes != self._changes:
                     continue
                 if window is None:
                     break
                 self._taken.insert(index, window)
-                self._changes += 1
+                self._changes = after
                 self._cursor = window[1]
                 return window[0]
         raise IovaSpaceError(
@@ -181,10 +182,11 @@ class IovaAllocator:
                 index = bisect_left(self._taken, (iova,), 1)
                 with suppress(IndexError):  # beyond the end, or what became shorter meanwhile
                     start, _, is_window = self._taken[index]
+                after, cursor = changes + 1, min(self._cursor, iova)
                 if changes == self._changes:
                     break
             if start != iova or not is_window:
                 raise RangeError(f"no window starts at {iova:#x}", iova=iova)
+            # From here on nothing is made.
             del self._taken[index]
-            self._changes += 1
-            self._cursor = min(self._cursor, iova)
+            self._changes, self._cursor = after, cursor

@@ -1,21 +1,19 @@
 """One list, linear in a domain: the calls, and what undoes them.
 
 An interrupt (an exception that is no `Exception`, such as `KeyboardInterrupt`) may come between a
-call to the domain and what would remember it. Then the domain is asked what is mapped.
+call to the domain and what would remember it, and so may `MemoryError`. Then the domain is asked
+what is mapped.
 """
 
 from contextlib import suppress
-from functools import partial
-from itertools import dropwhile
 
-from phyr._phyr import Phyr, Plan, plan_map
+from phyr._phyr import Phyr, Plan, Unmapping, plan_map
 from phyr.errors import PhyrError
 from phyr.iommu.protocols import IommuDomain, Prot
 
 __all__ = ["map_plan", "unmap_plan"]
 
-# How often the pages of one call are unmapped anew, if interrupts keep coming, and a walk is begun
-# anew, if it fails itself.
+# How often the pages of one call are unmapped anew, if interrupts keep coming.
 _TRIES = 3
 
 
@@ -44,8 +42,8 @@ def map_plan(
         except BaseException as failure:
             note(failure, f"mapping {plan!r} in one batch")
             undone: list[BaseException] = []
-            if is_interrupt(failure):
-                undone = unmap_found(domain, plan)
+            if is_abrupt(failure):
+                undone = unmap_found(domain, Unmapping(plan))
             report(failure, undone, stuck)
             raise
         return
@@ -58,7 +56,7 @@ def map_plan(
     except BaseException as failure:
         note(failure, f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}")
         undone = unmap_plan(domain, _first_calls(plan, iova))
-        if is_interrupt(failure):
+        if is_abrupt(failure):
             # It may have come before the call, in the midst of it, or after.
             undone += _unmap_found_pages(domain, iova, pgsize, pgcount)
         report(failure, undone, stuck)
@@ -68,40 +66,57 @@ def map_plan(
 def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
     """Unmap all of `plan`, whatever fails, and return what did.
 
-    Where all that is returned is interrupts, everything is unmapped nevertheless.
+    Where all that is returned is interrupts or `MemoryError`, everything is unmapped nevertheless.
 
     Args:
         domain: Where it is mapped.
         plan: As it was mapped.
     """
+    return unmap_walk(domain, Unmapping(plan))
+
+
+def unmap_walk(domain: IommuDomain, walk: Unmapping) -> list[BaseException]:
+    """Unmap what a walk still has to; otherwise as `unmap_plan`.
+
+    Whoever made the walk when it mapped needs no memory now but for the numbers of a call.
+    """
     failures: list[BaseException] = []
-    iova, pgsize, pgcount = plan.iova, 0, 0
-    calls = plan.unmaps()
-    walks = 1
     while True:
         try:
-            for iova, pgsize, pgcount in calls:
-                domain.unmap_pages(iova, pgsize, pgcount)
-        except Exception as failure:  # noqa: BLE001 - what the rules forbid can be anything
+            walk.run(domain.unmap_pages)
+        except BaseException as failure:  # noqa: BLE001 - returned, to be raised at the end
             failures.append(failure)
-        except BaseException as interrupt:  # noqa: BLE001 - returned, to be raised at the end
-            failures += [interrupt, *_unmap_found_pages(domain, iova, pgsize, pgcount)]
+            if is_abrupt(failure):
+                failures += _unmap_found_pages(domain, *walk.last)
         else:
-            end = iova + pgsize * pgcount
-            if end >= plan.iova + plan.phyr.length or walks == _TRIES:
-                return failures
-            # The walk itself failed, for want of memory: a new one goes on behind the last call.
-            walks += 1
-            calls = dropwhile(partial(_is_before, end), plan.unmaps())
+            return failures
 
 
-def unmap_found(domain: IommuDomain, plan: Plan) -> list[BaseException]:
-    """Unmap what is mapped of `plan`, asking the domain page by page; otherwise as `unmap_plan`."""
-    return [failure for call in plan.unmaps() for failure in _unmap_found_pages(domain, *call)]
+def unmap_found(domain: IommuDomain, walk: Unmapping) -> list[BaseException]:
+    """Unmap all that is mapped of a walk's pages, asking for each; otherwise as `unmap_plan`."""
+    failures: list[BaseException] = []
+
+    def look(iova: int, pgsize: int, pgcount: int) -> None:
+        failures.extend(_unmap_found_pages(domain, iova, pgsize, pgcount))
+
+    walk.run(look, anew=True)
+    return failures
+
+
+def is_abrupt(failure: BaseException) -> bool:
+    """Return whether it may come at any moment, and so says nothing about what was done."""
+    return isinstance(failure, MemoryError) or is_interrupt(failure)
+
+
+def errors(failures: list[BaseException]) -> list[Exception]:
+    """Return those after which something may still be mapped: what is abrupt was looked into."""
+    return [
+        failure for failure in failures if isinstance(failure, Exception) and not is_abrupt(failure)
+    ]
 
 
 def is_interrupt(failure: BaseException) -> bool:
-    """Return whether it may come at any moment, and so says nothing about what was done."""
+    """Return whether it is no error, but asks to stop, and so is raised whatever else failed."""
     return not isinstance(failure, Exception)
 
 
@@ -115,7 +130,7 @@ def report(
     """
     if stuck is not None:
         # First of all, since what is mapped hangs on it, and a note may fail.
-        stuck += [undo for undo in undone if isinstance(undo, Exception)]
+        stuck += errors(undone)
     for undo in undone:
         note(failure, "undoing the calls before it", undo)
     if not is_interrupt(failure):
@@ -150,19 +165,14 @@ def _unmap_found_pages(
             for page in range(iova, iova + pgsize * pgcount, pgsize or 1):
                 if domain.iova_to_phys(page) is not None:
                     domain.unmap_pages(page, pgsize, 1)
-        except Exception as failure:  # noqa: BLE001 - as above
-            return [*failures, failure]
-        except BaseException as interrupt:  # noqa: BLE001 - as above
-            failures.append(interrupt)
+        except BaseException as failure:  # noqa: BLE001 - as above
+            failures.append(failure)
+            if not is_abrupt(failure):
+                return failures
         else:
             return failures
     again = f"interrupted {_TRIES} times: {pgcount} pages of {pgsize:#x} at {iova:#x} may be mapped"
     return [*failures, PhyrError(again)]
-
-
-def _is_before(end: int, call: tuple[int, int, int]) -> bool:
-    iova, pgsize, pgcount = call
-    return iova + pgsize * pgcount <= end
 
 
 def _first_calls(plan: Plan, iova: int) -> Plan:

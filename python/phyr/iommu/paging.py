@@ -1,20 +1,22 @@
 """An IOMMU in between: one entry of I/O virtual addresses, whatever memory is underneath."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
-from phyr._phyr import Builder, Phyr, Plan, alignment, plan_map
+from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, RangeError
 from phyr.iommu.bounce import Copy, Staging
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.linear import (
-    is_interrupt,
+    errors,
+    is_abrupt,
     map_plan,
     note,
     raise_interrupt,
     report,
     unmap_found,
-    unmap_plan,
+    unmap_walk,
 )
 from phyr.iommu.protocols import Direction, IommuDomain, Prot
 
@@ -41,7 +43,7 @@ class _Mapped:
 
     dma: Phyr
     window: int
-    plans: list[Plan]
+    walks: list[Unmapping]
     copy: Copy | None
     begun: bool = False
     """Whether undoing has begun, so that not all of it need be mapped."""
@@ -118,8 +120,8 @@ class Paging:
             RangeError: `dma` is not a list that `map` returned and that is still mapped.
             Exception: The domain's own, if it breaks its promise not to fail. All other pages are
                 then unmapped, but the window is not used again, as the device may still reach it.
-            BaseException: An interrupt. This method can be called again then, for what is left; it
-                raises RangeError where nothing is.
+            BaseException: An interrupt, or `MemoryError`. This method can be called again then, for
+                what is left; it raises RangeError where nothing is.
         """
         if not dma:
             return
@@ -202,25 +204,25 @@ class Paging:
     ) -> Phyr:
         """Map lists at addresses inside a window and return the list of these addresses."""
         stuck: list[Exception] = []
-        plans: list[Plan] = []
+        walks: list[Unmapping] = []
         done = 0
         try:
             builder = Builder(phyr.granule, phyr.kind)
             for piece, iova in pieces:
                 builder.append(iova, piece.length)
             dma = builder.finish()
-            plans += [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
+            plans = [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
+            walks = [Unmapping(plan) for plan in plans]
+            mapped = _Mapped(dma, window, walks, copy)
             for plan in plans:
                 map_plan(self.domain, plan, prot, stuck)
                 done += 1
-            self._mapped[id(dma)] = _Mapped(dma, window, plans, copy)
+            self._mapped[id(dma)] = mapped
         except BaseException as failure:
             # An interrupt may come after a plan is mapped and before that is counted.
-            undo, begun = (
-                (unmap_found, plans) if is_interrupt(failure) else (unmap_plan, plans[:done])
-            )
-            failures = [failed for plan in begun for failed in undo(self.domain, plan)]
-            stuck += [failed for failed in failures if isinstance(failed, Exception)]
+            undo, begun = (unmap_found, walks) if is_abrupt(failure) else (unmap_walk, walks[:done])
+            failures = [failed for walk in begun for failed in undo(self.domain, walk)]
+            stuck += errors(failures)
             try:
                 report(failure, failures, None)
             finally:
@@ -230,10 +232,10 @@ class Paging:
         return dma
 
     def _undo(self, mapped: _Mapped) -> None:
-        undo = unmap_found if mapped.begun else unmap_plan
+        undo = unmap_found if mapped.begun else unmap_walk
         mapped.begun = True
-        failures = [failure for plan in mapped.plans for failure in undo(self.domain, plan)]
-        stuck = [failure for failure in failures if isinstance(failure, Exception)]
+        failures = [failure for walk in mapped.walks for failure in undo(self.domain, walk)]
+        stuck = errors(failures)
         if stuck:
             # Where interrupts are to blame, whoever calls again may have more luck.
             raise_interrupt(failures)
@@ -242,7 +244,12 @@ class Paging:
             raise stuck[0]
         # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
         del self._mapped[id(mapped.dma)]
-        self._give_back(mapped.window, mapped.copy)
+        try:
+            self._give_back(mapped.window, mapped.copy)
+        except MemoryError:
+            with suppress(RangeError):  # of a window that was given back
+                self._give_back(mapped.window, mapped.copy)
+            raise
         raise_interrupt(failures)
 
     def _give_back(self, window: int, copy: Copy | None) -> None:

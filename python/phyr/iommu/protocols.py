@@ -83,9 +83,9 @@ class DmaBackend(Protocol):
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Undo a `map` that returned `dma`, this very object. Does not fail.
 
-        Called a second time if it was interrupted, with `KeyboardInterrupt` say, for what is left;
-        a `RangeError` then says that nothing was. Whoever fails all the same is taken not to have
-        unmapped it: the list's owner is not let go.
+        Called a second time if it was interrupted, with `KeyboardInterrupt` say, or memory was
+        short, for what is left; a `RangeError` then says that nothing was. Whoever fails all the
+        same is taken not to have unmapped it: the list's owner is not let go.
 
         Also called for what `map` returned against the rules: no list, or one of another length.
         """
