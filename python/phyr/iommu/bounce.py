@@ -1,10 +1,12 @@
 """Copies for devices that cannot reach the memory itself: bounce pages."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu.bus_offset import BusOffset
+from phyr.iommu.linear import attempt, noting, raise_first
 from phyr.iommu.protocols import Direction, Memory, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
@@ -75,8 +77,9 @@ class Staging:
             copy = Phyr.from_chunks(cut.paddrs, cut.lengths, granule=phyr.granule)
             staged = Copy(self, phyr, copy, pages)
             staged.to_device()
-        except BaseException:
-            self.pool.free(pages)
+        except BaseException as failure:
+            with noting(failure, "giving the pages back"):
+                self.pool.free(pages)
             raise
         return staged
 
@@ -135,9 +138,9 @@ class Bounce:
         try:
             dma = self._build(phyr, phyr.chunks.position(number), reach, copies)
             self._mapped[id(dma)] = (dma, copies)
-        except BaseException:
-            for staged in copies:
-                staged.release()
+        except BaseException as failure:
+            with noting(failure, "giving the bounce pages back"):
+                attempt(*(staged.release for staged in copies))
             raise
         return dma
 
@@ -179,25 +182,26 @@ class Bounce:
         """Bring back what the device wrote, and give the pages back.
 
         Raises:
-            Exception: The memory's own. The pages are given back nevertheless.
+            Exception: The memory's own. All else is brought back, and the pages are given back
+                nevertheless.
             BaseException: An interrupt. This method can be called again then, for what is left.
         """
         if id(dma) not in self._mapped:
             return
-        try:
-            self.sync_for_cpu(dma, direction)
-        except Exception:
-            self._release(dma)
-            raise
         # An interrupt keeps the copies: whoever calls again finds the device's data.
-        self._release(dma)
+        attempt(partial(self.sync_for_cpu, dma, direction), partial(self._release, dma))
 
     def _release(self, dma: Phyr) -> None:
         """Give the pages back, each once, whatever comes in between."""
         copies = self._copies(dma)
+        failures: list[Exception] = []
         while copies:
-            copies.pop().release()
+            try:
+                copies.pop().release()
+            except Exception as failure:  # noqa: BLE001 - the rest is given back nevertheless
+                failures.append(failure)
         del self._mapped[id(dma)]
+        raise_first(failures)
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the bounce pages, unless the device only writes."""
@@ -208,8 +212,7 @@ class Bounce:
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the device wrote from the bounce pages, unless it only reads."""
         if direction is not Direction.TO_DEVICE:
-            for staged in self._copies(dma):
-                staged.to_cpu()
+            attempt(*(staged.to_cpu for staged in self._copies(dma)))
 
     def _copies(self, dma: Phyr) -> list[Copy]:
         return self._mapped[id(dma)][1] if id(dma) in self._mapped else []

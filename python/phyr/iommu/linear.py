@@ -5,7 +5,8 @@ call to the domain and what would remember it, and so may `MemoryError`. Then th
 what is mapped.
 """
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from phyr._phyr import Phyr, Plan, Unmapping, plan_map
 from phyr.errors import PhyrError
@@ -15,6 +16,9 @@ __all__ = ["map_plan", "unmap_plan"]
 
 # How often the pages of one call are unmapped anew, if interrupts keep coming.
 _TRIES = 3
+
+# How many failures are shown beside the first.
+_NOTES = 8
 
 
 def map_plan(
@@ -146,6 +150,46 @@ def note(failure: BaseException, sentence: str, other: BaseException | None = No
         sentence = f"{sentence}: {shown}"
     with suppress(Exception):
         failure.add_note(sentence)
+
+
+@contextmanager
+def noting(failure: BaseException, sentence: str) -> Iterator[None]:
+    """Note on a failure what fails while it is cleaned up after."""
+    try:
+        yield
+    except Exception as other:  # noqa: BLE001 - whatever it is, the first one is raised
+        note(failure, sentence, other)
+
+
+def raise_first(failures: list[Exception]) -> None:
+    """Raise the first of these, if there are any, with a few of the others as notes.
+
+    Raises:
+        Exception: That one.
+    """
+    if not failures:
+        return
+    first, *others = failures
+    for other in others[:_NOTES]:
+        note(first, "another failure", other)
+    if others[_NOTES:]:
+        note(first, f"and {len(others) - _NOTES} more")
+    raise first
+
+
+def attempt(*acts: Callable[[], None]) -> None:
+    """Do all of this, whatever fails, but for an interrupt, which is raised at once.
+
+    Raises:
+        Exception: The first failure, as by `raise_first`.
+    """
+    failures: list[Exception] = []
+    for act in acts:
+        try:
+            act()
+        except Exception as failure:  # noqa: BLE001 - raised below
+            failures.append(failure)
+    raise_first(failures)
 
 
 def raise_interrupt(failures: list[BaseException]) -> None:

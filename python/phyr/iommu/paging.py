@@ -3,16 +3,20 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, RangeError
 from phyr.iommu.bounce import Copy, Staging
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.linear import (
+    attempt,
     errors,
     is_abrupt,
     map_plan,
     note,
+    noting,
+    raise_first,
     raise_interrupt,
     report,
     unmap_found,
@@ -128,13 +132,8 @@ class Paging:
         mapped = self._mapped.get(id(dma))
         if mapped is None:
             raise RangeError(f"{dma!r} is not mapped here")
-        try:
-            self.sync_for_cpu(dma, direction)
-        except Exception:
-            self._undo(mapped)
-            raise
         # An interrupt keeps all as it is: whoever calls again finds the device's data.
-        self._undo(mapped)
+        attempt(partial(self.sync_for_cpu, dma, direction), partial(self._undo, mapped))
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the pages that stand in, unless the device only writes."""
@@ -173,9 +172,10 @@ class Paging:
         length = (head + phyr.length + granule - 1) & -granule
         try:
             window = self._alloc(phyr, length, align, residue - head)
-        except BaseException:
+        except BaseException as failure:
             if copy:
-                copy.release()
+                with noting(failure, "giving back what stands in"):
+                    copy.release()
             raise
         return self._map_all(phyr, window, [(phyr, window + head)], prot, copy)
 
@@ -227,7 +227,8 @@ class Paging:
                 report(failure, failures, None)
             finally:
                 if not stuck:
-                    self._give_back(window, copy)
+                    with noting(failure, "giving back the window and what stands in"):
+                        self._give_back(window, copy)
             raise
         return dma
 
@@ -241,7 +242,7 @@ class Paging:
             raise_interrupt(failures)
             del self._mapped[id(mapped.dma)]
             note(stuck[0], f"unmapping {mapped.dma!r}, whose window is not used again")
-            raise stuck[0]
+            raise_first(stuck)
         # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
         del self._mapped[id(mapped.dma)]
         try:
