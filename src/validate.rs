@@ -23,11 +23,15 @@ impl fmt::Display for Invalid {
 impl core::error::Error for Invalid {}
 
 /// A walk over the whole chain, and what it has seen.
+#[derive(Default)]
 struct Walk {
     reach: u64,
     pages: u64,
     chunks: u64,
     previous: Option<Run>,
+    /// The bits of all words but those of the first chunk and of the last so far, which are `last`.
+    inner: u64,
+    last: u64,
 }
 
 impl Walk {
@@ -90,6 +94,8 @@ impl Walk {
             let touches = self.previous.is_some_and(|last| last.pfn + last.nr_pages == run.pfn);
             self.demand(!touches, "two chunks that touch")?;
             self.previous = Some(run);
+            self.inner |= if self.chunks > 1 { self.last } else { 0 };
+            self.last = word | second.unwrap_or(0);
             let pages = self.pages.checked_add(run.nr_pages);
             self.demand(pages.is_some(), "a count of pages that passes 2^64")?;
             self.pages = pages.unwrap_or(u64::MAX);
@@ -109,7 +115,7 @@ impl Phyr {
     /// The first invariant found not to hold.
     pub fn validate(&self) -> Result<(), Invalid> {
         let granule = self.granule();
-        let mut walk = Walk { reach: granule.reach(), pages: 0, chunks: 0, previous: None };
+        let mut walk = Walk { reach: granule.reach(), ..Walk::default() };
         match self.chain() {
             Chain::Inline([0, second]) => walk.demand(*second == 0, "a hole in an inline chain")?,
             Chain::Inline([word, 0]) => walk.leaf(&[*word])?,
@@ -122,6 +128,7 @@ impl Phyr {
             }
         }
         walk.demand(walk.pages == self.chain().nr_pages(), "pages counted")?;
+        walk.demand(walk.inner == self.chain().inner(), "bits of all inner words")?;
         walk.demand(walk.pages <= granule.most(), "a length that passes 2^64")?;
         let end = self.offset().checked_add(self.length());
         let inside = end.is_some_and(|end| end <= granule.to_bytes(walk.pages));
