@@ -8,6 +8,7 @@ last lines hold `map_batch` against its goal, which means something on a quiet m
 import statistics
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -50,6 +51,9 @@ def main(pages: int = 1 << 18, rounds: int = 11) -> None:
         columns = SimpleNamespace(
             iovas=plan.iovas, paddrs=plan.paddrs, pgsizes=plan.pgsizes, pgcounts=plan.pgcounts
         )
+        arrays = SimpleNamespace(
+            **{name: array("Q", items) for name, items in vars(columns).items()}
+        )
         domain, other = SimDomain(memory), SimDomain(memory)
         device = Device(memory, domain)
 
@@ -60,6 +64,8 @@ def main(pages: int = 1 << 18, rounds: int = 11) -> None:
         note("map_batch of four columns", partial(other.map_batch, columns, 3))
         note("device, readinto", partial(device.readinto, window, buffer), count)
         note("unmap_pages", partial(domain.unmap_pages, IOVA, PAGE, pages))
+        other.unmap_pages(IOVA, PAGE, pages)
+        note("map_batch of four foreign arrays", partial(other.map_batch, arrays, 3))
         other.unmap_pages(IOVA, PAGE, pages)
         note("memory, write, 4 KiB chunks", lambda: memory.write(part, buffer), count)
         note("memory, readinto, 4 KiB chunks", lambda: memory.readinto(part, buffer), count)

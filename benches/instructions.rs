@@ -8,9 +8,10 @@
 //! ```
 //!
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `map_plan`, each turn in a new domain, `tables`, which makes a table of each format under limits
-//! that cut and writes none, and `fill_F` and `plain_F`, which write the descriptors of
-//! format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an array of pairs.
+//! `window`, `map_plan`, `map_columns` and `unmap`, each turn in a new domain, `tables`, which makes a
+//! table of each format under limits that cut and writes none, and `fill_F` and `plain_F`, which write
+//! the descriptors of format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an
+//! array of pairs.
 //! The answer ends with the number of operations' parts: pages for building, positions for seeking,
 //! records for descriptors, entries for the rest. Anything else than four arguments is a smoke test:
 //! all of them, once.
@@ -30,7 +31,7 @@ use common::workloads::Workload;
 use phyr::desc::{
     ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Table, page_list,
 };
-use phyr::sim::{DomainOptions, Memory, SimDomain};
+use phyr::sim::{Columns, DomainOptions, Memory, SimDomain};
 use phyr::{Builder, MapCall, PageSizes, Phyr, Plan, Prot};
 
 /// Positions a turn of seeking.
@@ -39,7 +40,7 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 10] = [
+const OPERATIONS: [&str; 13] = [
     "build_pages",
     "build_pfns",
     "fold",
@@ -48,7 +49,10 @@ const OPERATIONS: [&str; 10] = [
     "equal",
     "hash",
     "plan",
+    "window",
     "map_plan",
+    "map_columns",
+    "unmap",
     "tables",
 ];
 
@@ -130,9 +134,13 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let mix = |all, call: MapCall| all ^ call.iova ^ call.paddr ^ call.pgcount;
             (Box::new(move || timed(|| plan(&phyr).fold(0, mix))), nr_chunks)
         }
-        "map_plan" => {
+        "window" => (Box::new(move || timed(|| phyr.alignment(sizes()))), nr_chunks),
+        "map_plan" | "map_columns" | "unmap" => {
             let mut memory = Memory::new(1 << 40).expect("a size of memory");
-            (Box::new(move || map_plan(&mut memory, &phyr)), nr_chunks)
+            let name = name.to_owned();
+            let columns = columns(&phyr);
+            let turn = move || map(&name, &mut memory, &phyr, &columns);
+            (Box::new(turn), nr_chunks)
         }
         "tables" => {
             let lists = from_pages(&pages);
@@ -187,15 +195,43 @@ fn each(phyr: &Phyr) -> Sums {
     sums
 }
 
-fn plan(phyr: &Phyr) -> Plan<'_> {
-    let sizes = PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).expect("sizes");
-    Plan::new(phyr, IOVA, sizes).expect("a window below 2^64")
+fn sizes() -> PageSizes {
+    PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).expect("sizes")
 }
 
-fn map_plan(memory: &mut Memory, phyr: &Phyr) -> u64 {
+fn plan(phyr: &Phyr) -> Plan<'_> {
+    Plan::new(phyr, IOVA, sizes()).expect("a window below 2^64")
+}
+
+/// The columns of a plan: addresses, addresses, sizes, counts.
+fn columns(phyr: &Phyr) -> [Vec<u64>; 4] {
+    let column = |of: fn(MapCall) -> u64| plan(phyr).map(of).collect();
+    [
+        column(|call| call.iova),
+        column(|call| call.paddr),
+        column(|call| call.pgsize),
+        column(|call| call.pgcount),
+    ]
+}
+
+/// Maps and unmaps a list in a new domain, whose tables the last one had: the time of one of the two.
+fn map(how: &str, memory: &mut Memory, phyr: &Phyr, columns: &[Vec<u64>; 4]) -> u64 {
     let mut domain = SimDomain::new(memory, &DomainOptions::default()).expect("room for a root");
-    // The tables stay where they are.
-    timed(|| domain.map_plan(memory, plan(phyr), Prot::READ).expect("nothing is mapped"))
+    let [iovas, paddrs, pgsizes, pgcounts] = columns;
+    let map = timed(|| {
+        if how == "map_columns" {
+            let columns = Columns::new(iovas, paddrs, pgsizes, pgcounts).expect("equally long");
+            domain.map_columns(memory, columns, Prot::READ).expect("nothing is mapped");
+        } else {
+            domain.map_plan(memory, plan(phyr), Prot::READ).expect("nothing is mapped");
+        }
+    });
+    if how != "unmap" {
+        // The tables stay where they are.
+        return map;
+    }
+    let pgcount = phyr.length() >> 12;
+    timed(|| domain.unmap_pages(memory, IOVA, 1 << 12, pgcount).expect("all of it is mapped"))
 }
 
 fn seek(phyr: &Phyr, positions: &[u64]) -> u64 {

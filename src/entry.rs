@@ -93,6 +93,13 @@ impl Entry {
         pfn << (COUNT_BITS + 1) | 1 << COUNT_BITS | 1
     }
 
+    /// The page number of a run of one page, and bits of which one is set if the word is none.
+    #[inline]
+    pub(crate) const fn as_one_page(self) -> (u64, u64) {
+        let other = self.0 ^ Self::one_page(0);
+        (self.0 >> (COUNT_BITS + 1), other & ((1 << (COUNT_BITS + 1)) - 1))
+    }
+
     /// The entry that `word` is; `None` for a word without a marker.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {

@@ -141,6 +141,11 @@ impl<'a> Chunks<'a> {
         }
     }
 
+    /// Bytes of a granule.
+    pub(crate) fn granule(&self) -> u64 {
+        self.granule.bytes()
+    }
+
     /// The byte of the chain where what is to come starts.
     pub(crate) fn position(&self) -> u64 {
         self.start
@@ -268,12 +273,48 @@ impl<'a> Chunks<'a> {
         1
     }
 
+    /// Writes the addresses of the next chunks to `out`, if each of them is one whole granule, and
+    /// returns how many. 0 does not mean that none are left, but that [`Self::read`] goes on.
+    pub(crate) fn read_granules(&mut self, out: &mut [u64]) -> usize {
+        if self.skip > 0 || self.start == self.end {
+            return 0;
+        }
+        self.front.enter(self.chain);
+        let words = &self.front.node.words[self.front.word..];
+        // No more than there is memory for, and none that is trimmed.
+        let left = usize::try_from((self.end - self.start) >> self.granule.lg2());
+        let count = words.len().min(out.len()).min(left.unwrap_or(usize::MAX));
+        let (words, granule) = (&words[..count], self.granule);
+        let is_one = |word: &u64| Entry::stored(*word).as_one_page().1 == 0;
+        if !words.first().is_some_and(is_one)
+            || !wide::run(WriteGranules { words, granule, out: &mut out[..count] })
+        {
+            return 0;
+        }
+        self.advance(count, count as u64);
+        self.start += granule.to_bytes(count as u64);
+        count
+    }
+
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
             f(words);
             self.advance(words.len(), self.chunks_in(words));
         }
+    }
+
+    /// Whether it is plain that every chunk still to come is shorter than so many bytes, a multiple of
+    /// the granule: faster than looking at each, and no more than a hint where it is not plain.
+    pub(crate) fn are_shorter(mut self, length: u64) -> bool {
+        let limit = length >> self.granule.lg2();
+        while let Some(words) = self.next_slice() {
+            if !words::are_shorter(words, limit) {
+                return false;
+            }
+            self.advance(words.len(), words.len() as u64);
+        }
+        true
     }
 
     /// Whether the chunks still to come, none of which is trimmed any more, have the same words.
@@ -492,5 +533,28 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, 
             chunks += 1;
         }
         (word, chunks, start)
+    }
+}
+
+/// The addresses of entries, as far as each is one granule: whether all are.
+struct WriteGranules<'a> {
+    words: &'a [u64],
+    granule: Granule,
+    out: &'a mut [u64],
+}
+
+impl Wide for WriteGranules<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { words, granule, out } = self;
+        let mut odd = 0;
+        for (slot, &word) in out.iter_mut().zip(words) {
+            let (pfn, other) = Entry::stored(word).as_one_page();
+            odd |= other;
+            *slot = granule.to_bytes(pfn);
+        }
+        odd == 0
     }
 }

@@ -155,6 +155,7 @@ impl<'a> Plan<'a> {
     pub fn unmaps(self) -> Unmaps<'a> {
         Unmaps { plan: self, held: None }
     }
+
     /// As `fold`, with single pages by the block.
     #[inline(always)]
     pub(crate) fn fold_parts<A>(self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
@@ -168,13 +169,29 @@ impl<'a> Plan<'a> {
         // By the block, so that `f` is called in few places and can become part of the loops. What
         // is left of a chunk is the first block.
         let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
-        let mut count = if rest.left > 0 { 1 } else { chunks.read(&mut block) };
-        while count > 0 {
+        let mut pages = [0; BLOCK];
+        let mut count = usize::from(rest.left > 0);
+        loop {
+            // Single pages throughout, as memory in pieces has them.
+            let mut nr_pages = 0;
+            if count == 0 {
+                if chunks.granule() == granule {
+                    nr_pages = chunks.read_granules(&mut pages);
+                }
+                if nr_pages == 0 {
+                    count = chunks.read(&mut block);
+                    if count == 0 {
+                        return acc;
+                    }
+                }
+            }
             let ready = &block[..count];
-            if wide::run(AreAllPages { chunks: ready, granule }) {
-                // Single pages throughout, as memory in pieces has them.
-                acc = f(acc, Part::Pages(rest.iova, ready));
-                rest.iova = rest.iova.wrapping_add(granule * count as u64);
+            if nr_pages == 0 && wide::run(PagesOf { chunks: ready, granule, pages: &mut pages }) {
+                nr_pages = count;
+            }
+            if nr_pages > 0 {
+                acc = f(acc, Part::Pages(rest.iova, &pages[..nr_pages]));
+                rest.iova = rest.iova.wrapping_add(granule * nr_pages as u64);
             } else {
                 for &chunk in ready {
                     rest.begin(chunk, low);
@@ -189,27 +206,33 @@ impl<'a> Plan<'a> {
                     }
                 }
             }
-            count = chunks.read(&mut block);
+            count = 0;
         }
-        acc
     }
 }
 
-/// Whether chunks are all single, whole pages.
-struct AreAllPages<'a> {
+/// The addresses of chunks, as far as each is one whole page: whether all are.
+struct PagesOf<'a> {
     chunks: &'a [Chunk],
     granule: u64,
+    pages: &'a mut [u64],
 }
 
-impl Wide for AreAllPages<'_> {
+impl Wide for PagesOf<'_> {
     type Output = bool;
 
     #[inline(always)]
     fn run(self) -> bool {
-        let Self { chunks, granule } = self;
-        let odd =
-            |odd, chunk: &Chunk| odd | (chunk.length ^ granule) | (chunk.paddr & (granule - 1));
-        chunks.iter().fold(0, odd) == 0
+        let Self { chunks, granule, pages } = self;
+        if chunks.first().is_some_and(|chunk| chunk.length != granule) {
+            return false;
+        }
+        let mut odd = 0;
+        for (page, chunk) in pages.iter_mut().zip(chunks) {
+            odd |= (chunk.length ^ granule) | (chunk.paddr & (granule - 1));
+            *page = chunk.paddr;
+        }
+        odd == 0
     }
 }
 
@@ -217,8 +240,8 @@ impl Wide for AreAllPages<'_> {
 pub(crate) enum Part<'a> {
     /// A call.
     Call(MapCall),
-    /// From this I/O virtual address on, chunks of just the smallest page: a call for each.
-    Pages(u64, &'a [Chunk]),
+    /// From this I/O virtual address on, smallest pages at these addresses: a call for each.
+    Pages(u64, &'a [u64]),
 }
 
 impl Rest {
@@ -287,8 +310,8 @@ impl Iterator for Plan<'_> {
         let pgsize = self.sizes.granule();
         self.fold_parts(start, |mut acc, part| match part {
             Part::Call(call) => f(acc, call),
-            Part::Pages(mut iova, chunks) => {
-                for &Chunk { paddr, .. } in chunks {
+            Part::Pages(mut iova, pages) => {
+                for &paddr in pages {
                     acc = f(acc, MapCall { iova, paddr, pgsize, pgcount: 1 });
                     iova = iova.wrapping_add(pgsize);
                 }

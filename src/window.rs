@@ -46,8 +46,12 @@ impl Phyr {
         let align = sizes.granule().max(self.granule().bytes());
         let first = self.translate(0).unwrap_or(0);
         let mut best = Alignment { align, residue: first & (align - 1) };
-        let largest = self.chunks().fold(0, |largest, chunk| chunk.length.max(largest));
         let mut size = sizes.granule();
+        // Before each chunk is looked at: memory in pieces has none that matters.
+        if sizes.above(size).is_none_or(|next| self.chunks().are_shorter(next)) {
+            return best;
+        }
+        let largest = self.chunks().fold(0, |largest, chunk| chunk.length.max(largest));
         while let Some(next) = sizes.above(size).filter(|&next| next <= largest) {
             size = next;
             if size > best.align {

@@ -144,6 +144,32 @@ impl Wide for PlainPages<'_> {
     }
 }
 
+/// Whether a look at a few entries at a time shows that none has as many pages as `limit`: the pages of
+/// all of them, less one for each other, are fewer. Where it does not show that, one may have.
+pub(crate) fn are_shorter(words: &[u64], limit: u64) -> bool {
+    wide::run(AreShorter { words, limit })
+}
+
+struct AreShorter<'w> {
+    words: &'w [u64],
+    limit: u64,
+}
+
+impl Wide for AreShorter<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        const FEW: usize = 32;
+
+        let Self { words, limit } = self;
+        words.chunks(FEW).all(|block| {
+            let pages = (PlainPages { block }).run();
+            pages.is_some_and(|pages| pages - (block.len() as u64 - 1) < limit)
+        })
+    }
+}
+
 /// Whether all entries have one word.
 #[inline(always)]
 pub(crate) fn is_plain(words: &[u64]) -> bool {
@@ -257,6 +283,10 @@ mod tests {
             }
             prop_assert_eq!(is_plain(&words), words.len() == runs.len());
             prop_assert_eq!(count(&words), runs.len() as u64);
+            let longest = runs.iter().map(|run| run.nr_pages).max().unwrap_or(0);
+            prop_assert!(!are_shorter(&words, longest.max(1)) || runs.is_empty());
+            let plain = runs.iter().all(|run| run.nr_pages == 1);
+            prop_assert!(are_shorter(&words, 2) == plain);
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use phyr::sim::{
-    Attached, DomainError, DomainOptions, Fault, Layout, Memory, MemoryError, OffsetBus, Reason,
-    SimDomain, calls, dma_read, dma_write, scatter, span,
+    Attached, Columns, DomainError, DomainOptions, Fault, Layout, Memory, MemoryError, OffsetBus,
+    Reason, SimDomain, calls, dma_read, dma_write, scatter, span,
 };
 use phyr::{Builder, IommuDomain, MapCall, PageSizes, Phyr, Plan, Prot};
 use proptest::prelude::*;
@@ -135,7 +135,17 @@ proptest! {
         }
 
         let (mut memory, mut domain) = new();
-        prop_assert_eq!(domain.map_batch(&mut memory, plan, Prot::READ), outcome);
+        prop_assert_eq!(&domain.map_batch(&mut memory, plan.clone(), Prot::READ), &outcome);
+        let batched = (image(&memory), domain.counters());
+
+        let (mut memory, mut domain) = new();
+        let column = |of: fn(MapCall) -> u64| plan.clone().map(of).collect::<Vec<_>>();
+        let (iovas, paddrs) = (column(|call| call.iova), column(|call| call.paddr));
+        let (pgsizes, pgcounts) = (column(|call| call.pgsize), column(|call| call.pgcount));
+        let columns = Columns::new(&iovas, &paddrs, &pgsizes, &pgcounts).unwrap();
+        prop_assert!(columns.calls().eq(plan));
+        prop_assert_eq!(domain.map_columns(&mut memory, columns, Prot::READ), outcome);
+        prop_assert_eq!((image(&memory), domain.counters()), batched);
     }
 
     #[test]
@@ -187,6 +197,54 @@ fn columns_of_different_length_are_no_plan() {
     assert_eq!(error, Err(DomainError::Columns { iovas: 2, other: 1 }));
     let call = MapCall { iova: 1, paddr: 2, pgsize: 3, pgcount: 4 };
     assert!(calls(&[1], &[2], &[3], &[4]).unwrap().eq([call]));
+}
+
+#[test]
+fn columns_need_not_be_in_order_nor_alike() {
+    // Pages up, pages down, every other one, and one of 2 MiB in their midst.
+    let up = (0..1000).map(|page| (page * K4, K4));
+    let down = (0..1000).map(|page| ((3000 - page) * K4, K4));
+    let others = (0..700).map(|page| (G1 + page * 2 * K4, K4)).chain([(2 * G1, M2)]);
+    let rows: Vec<_> =
+        up.chain(down).chain(others).chain([(3 * G1, K4), (3 * G1 + K4, K4)]).collect();
+    let column = |of: fn(&(u64, u64)) -> u64| rows.iter().map(of).collect::<Vec<_>>();
+    let (iovas, pgsizes) = (column(|row| row.0), column(|row| row.1));
+    let paddrs: Vec<_> = rows.iter().zip(7..).map(|(row, number)| number * row.1).collect();
+    for bad in [None, Some(999), Some(1500), Some(rows.len() - 1)] {
+        let mut pgcounts = vec![1; rows.len()];
+        if let Some(bad) = bad {
+            pgcounts[bad] = 0;
+        }
+        let columns = Columns::new(&iovas, &paddrs, &pgsizes, &pgcounts).unwrap();
+        let mut memory = Memory::new(1 << 22).unwrap();
+        let mut mapped = domain(&mut memory);
+        let before = image(&memory);
+        let outcome = mapped.map_columns(&mut memory, columns, Prot::READ);
+        assert_eq!(outcome.is_ok(), bad.is_none());
+        if bad.is_some() {
+            assert_eq!(before, image(&memory));
+        }
+        let mut other = Memory::new(1 << 22).unwrap();
+        let mut oracle = domain(&mut other);
+        assert_eq!(oracle.map_batch(&mut other, columns.calls(), Prot::READ), outcome);
+        let expected = (image(&other), oracle.counters());
+        assert_eq!((image(&memory), mapped.counters()), expected);
+
+        for rows_at_once in [1, 700, 1 << 20] {
+            let mut memory = Memory::new(1 << 22).unwrap();
+            let mut mapped = domain(&mut memory);
+            let feed = |map: &mut dyn FnMut(Columns<'_>)| {
+                for start in (0..rows.len()).step_by(rows_at_once) {
+                    let rows = start..rows.len().min(start + rows_at_once);
+                    let (iovas, paddrs) = (&iovas[rows.clone()], &paddrs[rows.clone()]);
+                    let (sizes, counts) = (&pgsizes[rows.clone()], &pgcounts[rows]);
+                    map(Columns::new(iovas, paddrs, sizes, counts).unwrap());
+                }
+            };
+            assert_eq!(mapped.map_pieces(&mut memory, feed, Prot::READ), outcome);
+            assert_eq!((image(&memory), mapped.counters()), expected);
+        }
+    }
 }
 
 #[test]

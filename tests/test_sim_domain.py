@@ -1,5 +1,8 @@
 """The simulated IOMMU against a dictionary of pages, its tables against an independent walker."""
 
+from array import array
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -404,6 +407,34 @@ def test_a_batch_fails_as_a_whole_wherever_it_fails() -> None:
     with pytest.raises(MappedError):
         domain.map_batch(columns([(0, 0, K4, 2), (K4, 0, K4, 1)]), 3)
     assert image(memory) == before
+
+
+@pytest.mark.parametrize("kind", [list, partial(array, "Q"), partial(array, "l"), memoryview])
+@pytest.mark.parametrize("clash", [None, 0, 4095, 4096, 9999])
+def test_long_columns_map_all_or_nothing_whatever_they_are(
+    kind: Callable[[Any], Any], clash: int | None
+) -> None:
+    phyr = Phyr.from_pfns(range(1, 20_000, 2))
+    plan = plan_map(phyr, 0, K4)
+    domain = SimDomain(Memory(1 << 26), reserved=())
+    if clash is not None:
+        domain.map_pages(clash * K4, 0, K4, 1, 1)
+    before = domain.counters
+    names = ("iovas", "paddrs", "pgsizes", "pgcounts")
+    given = SimpleNamespace(**{name: kind(getattr(plan, name)) for name in names})
+    if clash is None:
+        domain.map_batch(given, 1)
+        for page in range(0, 10_000, 7):
+            assert domain.iova_to_phys(page * K4) == (2 * page + 1) * K4
+        domain.unmap_pages(0, K4, 10_000)
+        assert domain.counters.table_pages == 1
+    else:
+        with pytest.raises(MappedError):
+            domain.map_batch(given, 1)
+        assert domain.counters.ptes_written == before.ptes_written
+        assert domain.counters.table_pages == before.table_pages
+        found = [page for page in range(10_000) if domain.iova_to_phys(page * K4) is not None]
+        assert found == [clash]
 
 
 def test_columns_may_be_anything_that_holds_numbers_but_of_one_length() -> None:

@@ -147,33 +147,49 @@ impl Array {
         self.len
     }
 
-    /// Appends items `start..start + count`, which must be inside the array, to `items`.
-    ///
-    /// The array may be written while it is read, by another thread or a device: the numbers are
-    /// then any, but what is checked afterwards is this copy.
-    pub(super) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
+    /// Whether the items are `u64`.
+    pub(super) fn is_u64(&self) -> bool {
+        matches!(self.item, Item::Unsigned(8))
+    }
+
+    fn assert_has(&self, start: usize, count: usize) {
         assert!(
             start <= self.len && count <= self.len - start,
             "items {start}+{count} of {}",
             self.len
         );
+    }
+
+    /// [`Self::copy`] for items that are `u64`, as they must be. Needs no interpreter.
+    pub(super) fn copy_u64(&self, start: usize, count: usize, items: &mut Vec<u64>) {
+        self.assert_has(start, count);
+        assert!(self.is_u64(), "items of 8 bytes, not {:?}", self.item);
+        items.reserve(count);
+        let from = self.buffer.buf_ptr().cast::<u64>();
+        // SAFETY: `start` is at most the number of `u64` that the exporter lends from this address on,
+        // so the result stays within, or at the end of, one allocation.
+        let from = unsafe { from.add(start) }.cast::<u8>();
+        let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        let bytes = count * size_of::<u64>();
+        // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so by the
+        // exporter while `self.buffer` lives; the reserve made as many writable at `to`; the two are
+        // different allocations. Bytes need no alignment.
+        unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+        let len = items.len() + count;
+        // SAFETY: the capacity was reserved and the items up to `len` just written; every bit pattern
+        // is a `u64`.
+        unsafe { items.set_len(len) };
+    }
+
+    /// Appends items `start..start + count`, which must be inside the array, to `items`.
+    ///
+    /// The array may be written while it is read, by another thread or a device: the numbers are
+    /// then any, but what is checked afterwards is this copy.
+    pub(super) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
+        self.assert_has(start, count);
         match self.item {
             Item::Unsigned(8) => {
-                items.reserve(count);
-                let from = self.buffer.buf_ptr().cast::<u64>();
-                // SAFETY: `start` is at most the number of `u64` that the exporter lends from this
-                // address on, so the result stays within, or at the end of, one allocation.
-                let from = unsafe { from.add(start) }.cast::<u8>();
-                let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
-                let bytes = count * size_of::<u64>();
-                // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so
-                // by the exporter while `self.buffer` lives; the reserve made as many writable at
-                // `to`; the two are different allocations. Bytes need no alignment.
-                unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
-                let len = items.len() + count;
-                // SAFETY: the capacity was reserved and the items up to `len` just written; every
-                // bit pattern is a `u64`.
-                unsafe { items.set_len(len) };
+                self.copy_u64(start, count, items);
                 Ok(())
             }
             Item::Unsigned(1) => self.convert::<u8>(start, count, items),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::buffer::Bytes;
+use super::buffer::{Array, Bytes};
 use super::column::PyColumn;
 use super::error;
 use super::numbers::{Amount, Numbers};
@@ -18,7 +18,9 @@ use super::plan::PyPlan;
 use super::sim::{PyMemory, Shared, check_length, lock};
 use crate::map::Prot;
 use crate::phyr::Phyr;
-use crate::sim::{self, Bus, DomainError, DomainOptions, Fault, Memory, OffsetBus, SimDomain};
+use crate::sim::{
+    self, Bus, Columns, DomainError, DomainOptions, Fault, Memory, OffsetBus, SimDomain,
+};
 
 /// A simulated IOMMU domain: page tables in simulated memory, in Intel VT-d's second-stage format.
 ///
@@ -101,20 +103,25 @@ fn prot(bits: Amount) -> PyResult<Prot> {
     Ok(Prot::from_bits(bits_))
 }
 
-/// A column of a plan: in place if it is one of ours, a copy if not.
+/// A column of a plan.
 enum Column<'py> {
     Ours(Bound<'py, PyColumn>),
+    /// An array of `u64`: copied a block at a time, as it may change while it is read.
+    Lent(Array),
     Copy(Vec<u64>),
 }
 
 impl<'py> Column<'py> {
     fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        let column = plan.getattr(name)?;
-        match column.cast_into::<PyColumn>() {
-            Ok(column) => Ok(Self::Ours(column)),
-            Err(other) => {
+        let column = match plan.getattr(name)?.cast_into::<PyColumn>() {
+            Ok(column) => return Ok(Self::Ours(column)),
+            Err(other) => other.into_inner(),
+        };
+        match Numbers::new(&column)? {
+            Numbers::Array { array, .. } if array.is_u64() => Ok(Self::Lent(array)),
+            numbers => {
                 let mut items = Vec::new();
-                Numbers::new(&other.into_inner())?.for_each_block(plan.py(), |block| {
+                numbers.for_each_block(plan.py(), |block| {
                     items.extend_from_slice(block);
                     Ok::<(), PyErr>(())
                 })?;
@@ -123,13 +130,49 @@ impl<'py> Column<'py> {
         }
     }
 
-    fn items(&self) -> &[u64] {
+    /// The column without what ties it to the interpreter.
+    fn source(&self) -> Source<'_> {
         match self {
-            Self::Ours(column) => column.get().items(),
-            Self::Copy(items) => items,
+            Self::Ours(column) => Source::Items(column.get().items()),
+            Self::Lent(array) => Source::Array(array),
+            Self::Copy(items) => Source::Items(items),
         }
     }
 }
+
+/// Where the numbers of a column are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Items(&'a [u64]),
+    Array(&'a Array),
+}
+
+impl<'a> Source<'a> {
+    fn len(self) -> usize {
+        match self {
+            Self::Items(items) => items.len(),
+            Self::Array(array) => array.len(),
+        }
+    }
+
+    /// Items `start..end`; in `block`, if they are not in place.
+    fn block<'b>(self, start: usize, end: usize, block: &'b mut Vec<u64>) -> &'b [u64]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Items(items) => &items[start..end],
+            Self::Array(array) => {
+                block.clear();
+                array.copy_u64(start, end - start, block);
+                block
+            }
+        }
+    }
+}
+
+/// Rows of a plan that are looked at together.
+const ROWS: usize = 4096;
 
 #[pymethods]
 impl PySimDomain {
@@ -275,12 +318,32 @@ impl PySimDomain {
             let plan = plan.get().plan();
             return Ok(self.with(py, |domain, memory| domain.map_plan(memory, plan, prot))?);
         }
-        let iovas = Column::new(plan, "iovas")?;
-        let paddrs = Column::new(plan, "paddrs")?;
-        let pgsizes = Column::new(plan, "pgsizes")?;
-        let pgcounts = Column::new(plan, "pgcounts")?;
-        let calls = sim::calls(iovas.items(), paddrs.items(), pgsizes.items(), pgcounts.items())?;
-        Ok(self.with(py, |domain, memory| domain.map_batch(memory, calls, prot))?)
+        let columns = [
+            Column::new(plan, "iovas")?,
+            Column::new(plan, "paddrs")?,
+            Column::new(plan, "pgsizes")?,
+            Column::new(plan, "pgcounts")?,
+        ];
+        let columns = columns.each_ref().map(Column::source);
+        let [count, others @ ..] = columns.map(Source::len);
+        if let Some(other) = others.into_iter().find(|&other| other != count) {
+            let (iovas, other) = (count as u64, other as u64);
+            return Err(DomainError::Columns { iovas, other }.into());
+        }
+        let mut blocks = [const { Vec::new() }; 4];
+        let feed = |map: &mut dyn FnMut(Columns<'_>)| {
+            for start in (0..count).step_by(ROWS) {
+                let end = count.min(start + ROWS);
+                let [a, b, c, d] = &mut blocks;
+                let [iovas, paddrs, pgsizes, pgcounts] = columns;
+                let (iovas, paddrs) = (iovas.block(start, end, a), paddrs.block(start, end, b));
+                let (sizes, counts) = (pgsizes.block(start, end, c), pgcounts.block(start, end, d));
+                // They are equally long.
+                let rows = Columns::new(iovas, paddrs, sizes, counts);
+                rows.into_iter().for_each(&mut *map);
+            }
+        };
+        Ok(self.with(py, |domain, memory| domain.map_pieces(memory, feed, prot))?)
     }
 
     /// Unmap pages: all of them, or raise and unmap none. The IOTLB forgets them.

@@ -289,7 +289,9 @@ impl Memory {
         let full = MemoryError::Full { length: PAGE_SIZE, free: 0 };
         let pfn = self.frames.take_table().ok_or(full)?;
         // Whoever wrote there before it was allocated wrote no table.
-        self.store.remove(pfn, pfn);
+        if self.store.get(pfn).is_some() {
+            self.store.remove(pfn, pfn);
+        }
         self.store.make(pfn);
         Ok(pfn * PAGE_SIZE)
     }
@@ -298,7 +300,12 @@ impl Memory {
     pub(super) fn drop_table(&mut self, paddr: u64) {
         let pfn = paddr / PAGE_SIZE;
         if self.frames.put_table(pfn) {
-            self.store.remove(pfn, pfn);
+            // Most are, and need no clearing when they are taken again.
+            if self.store.get(pfn).is_some_and(Page::is_blank) {
+                self.store.remove_blank(pfn);
+            } else {
+                self.store.remove(pfn, pfn);
+            }
         }
     }
 

@@ -57,7 +57,7 @@ pub use counters::Counters;
 pub use domain::{DomainOptions, Leaf, SimDomain};
 pub use error::{DomainError, MemoryError};
 pub use memory::Memory;
-pub use plan::calls;
+pub use plan::{Columns, calls};
 pub use scatter::{Layout, scatter};
 
 /// A number that is known to be small as an index.

@@ -40,6 +40,11 @@ impl Page {
         self.0.as_chunks().0
     }
 
+    /// Whether every byte is 0.
+    pub(super) fn is_blank(&self) -> bool {
+        self.words().iter().fold(0, |any, &word| any | u64::from_le_bytes(word)) == 0
+    }
+
     #[inline]
     pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
         self.0.as_chunks_mut().0
@@ -60,8 +65,9 @@ pub(super) struct Store {
     /// Levels of nodes above the pages.
     depth: u32,
     nr_pages: u64,
-    /// Removed pages, with what was in them.
+    /// Removed pages, with what was in them, and removed pages of zeros.
     spare: Vec<Page>,
+    blank: Vec<Page>,
 }
 
 fn index(pfn: u64, level: u32) -> usize {
@@ -73,7 +79,8 @@ impl Store {
     /// An empty store for page numbers below `nr_pages`.
     pub(super) fn new(nr_pages: u64) -> Self {
         let bits = u64::BITS - nr_pages.saturating_sub(1).leading_zeros();
-        Self { root: Slot::Empty, depth: bits.div_ceil(FAN_LG2), nr_pages: 0, spare: Vec::new() }
+        let (spare, blank) = (Vec::new(), Vec::new());
+        Self { root: Slot::Empty, depth: bits.div_ceil(FAN_LG2), nr_pages: 0, spare, blank }
     }
 
     /// Pages present.
@@ -129,14 +136,15 @@ impl Store {
         if matches!(slot, Slot::Empty) {
             // Here, so that whoever removes pages need not.
             self.spare.reserve_exact(SPARE - self.spare.len());
+            self.blank.reserve_exact(SPARE - self.blank.len());
             self.nr_pages += 1;
-            *slot = Slot::Page(match self.spare.pop() {
-                Some(mut page) => {
-                    page.bytes_mut().fill(0);
-                    page
-                }
-                None => Page::zeroed(),
-            });
+            let spare = || {
+                let mut page = self.spare.pop()?;
+                page.bytes_mut().fill(0);
+                Some(page)
+            };
+            let page = self.blank.pop().or_else(spare);
+            *slot = Slot::Page(page.unwrap_or_else(Page::zeroed));
         }
         match slot {
             Slot::Page(page) => page,
@@ -147,12 +155,23 @@ impl Store {
     /// Drops the pages `first..=last`, which are below the number the store is for. Takes time by what
     /// is present, not by the range, and allocates nothing.
     pub(super) fn remove(&mut self, first: u64, last: u64) {
-        let spare = &mut self.spare;
+        self.remove_to(first, last, |store| &mut store.spare);
+    }
+
+    /// As [`Self::remove`], for one page, of which the caller knows that it holds zeros only.
+    pub(super) fn remove_blank(&mut self, pfn: u64) {
+        self.remove_to(pfn, pfn, |store| &mut store.blank);
+    }
+
+    fn remove_to(&mut self, first: u64, last: u64, kept: fn(&mut Self) -> &mut Vec<Page>) {
+        // Aside, since the tree is walked meanwhile.
+        let mut pages = core::mem::take(kept(self));
         self.nr_pages -= clear(&mut self.root, self.depth, 0, (first, last), &mut |page| {
-            if spare.len() < SPARE {
-                spare.push(page);
+            if pages.len() < pages.capacity() {
+                pages.push(page);
             }
         });
+        *kept(self) = pages;
     }
 }
 
