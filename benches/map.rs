@@ -1,17 +1,20 @@
 //! What does it cost to plan a mapping, to choose its window, and to map and unmap?
 //!
-//! Counts first: the calls of a plan, and what each kind of mapping allocates. The domain of the times
-//! counts its calls and does nothing else. `cargo bench --bench map`; `PHYR_BENCH_N` sets the number
+//! Counts first: the calls of a plan, and what each kind of mapping allocates. The domain of most times
+//! counts its calls and does nothing else; then one with page tables. Last, what the list of a window
+//! costs, which does not depend on what is under it. `cargo bench --bench map`; `PHYR_BENCH_N` sets the number
 //! of pages.
 
 mod common;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 
 use common::counting::{Counting, counted};
-use common::harness::{Race, Settings, Table};
+use common::harness::{Race, Settings, Table, Timing};
 use common::lists::from_pages;
 use common::workloads::Workload;
+use phyr::sim::{Attached, DomainOptions, Memory, SimDomain};
 use phyr::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot};
 
 #[global_allocator]
@@ -72,6 +75,10 @@ fn main() {
     let nr_pages = settings.nr_pages;
     let mut counts = Table::new(format!("Calls, and allocations of a mapping, {nr_pages} pages"));
     let mut times = Table::new(format!("Mapping, ns a chunk, {nr_pages} pages"));
+    let mut calls = Table::new(format!("A window, ns a call to the domain, {nr_pages} pages"));
+    let mut pages = Table::new(format!(
+        "A window through SimDomain, map and unmap, ns a page, {nr_pages} pages"
+    ));
     for workload in Workload::ALL {
         let phyr = from_pages(&workload.pages(nr_pages));
         let iova = window(&phyr);
@@ -127,8 +134,77 @@ fn main() {
             tally.calls
         });
         times.times(workload.name(), &race.run(settings));
+
+        let nr_calls = plan().count();
+        let mut race = Race::default();
+        race.add("plan, walked", nr_calls, || {
+            plan().fold(0, |all, call| all ^ call.iova ^ call.paddr ^ call.pgcount)
+        });
+        race.add("plan, call by call", nr_calls, || {
+            let mut all = 0;
+            for call in plan() {
+                all ^= call.iova ^ call.paddr ^ call.pgcount;
+            }
+            all
+        });
+        race.add("Linear, map, a domain that does nothing", nr_calls, || {
+            let mut tally = Tally::default();
+            Linear::new(&mut tally, iova).map(&phyr, Prot::READ).expect("a tally takes all")
+        });
+        calls.times(workload.name(), &race.run(settings));
+        pages.times(workload.name(), &simulated(&phyr, iova, settings));
     }
-    println!("{counts}\n{times}");
+    println!("{counts}\n{times}\n{calls}\n{pages}\n{}", bytes(settings));
+}
+
+/// Times of a window through page tables: by a call for each call of the plan, and by all of it.
+fn simulated(phyr: &Phyr, iova: u64, settings: Settings) -> Vec<Timing> {
+    let mut memory = Memory::new(1 << 40).expect("a size of memory");
+    let mut domain = SimDomain::new(&mut memory, &DomainOptions::default()).expect("room");
+    let (memory, domain) = (RefCell::new(&mut memory), RefCell::new(&mut domain));
+    let nr_pages = usize::try_from(phyr.length() >> 12).expect("in memory");
+    let mut race = Race::default();
+    race.add("map_plan, and one unmap_pages", nr_pages, || {
+        let (memory, domain) = (&mut **memory.borrow_mut(), &mut **domain.borrow_mut());
+        let plan = Plan::new(phyr, iova, sizes()).expect("a window below 2^64");
+        domain.map_plan(memory, plan, Prot::READ).expect("nothing is mapped");
+        domain.unmap_pages(memory, iova, 1 << 12, phyr.length() >> 12).expect("all is mapped");
+    });
+    race.add("Linear, map and unmap", nr_pages, || {
+        let (memory, domain) = (&mut **memory.borrow_mut(), &mut **domain.borrow_mut());
+        let mut iommu = Attached { domain, memory };
+        let mut linear = Linear::new(&mut iommu, iova);
+        let dma = linear.map(phyr, Prot::READ).expect("nothing is mapped");
+        linear.unmap(phyr, &dma).expect("all is mapped");
+    });
+    race.run(settings)
+}
+
+/// What the list costs that a linear map returns, and the one that it maps: the same, and not.
+fn bytes(settings: Settings) -> Table {
+    let lengths = if settings.is_bench { [10, 24] } else { [10, 12] };
+    let mut table = Table::new("Bytes of a list, object and heap");
+    for workload in Workload::ALL {
+        let sizes = lengths.map(|lg2| {
+            let phyr = from_pages(&workload.pages(1 << lg2));
+            let mut tally = Tally::default();
+            let mut linear = Linear::new(&mut tally, window(&phyr));
+            let (dma, counts) = counted(|| linear.map(&phyr, Prot::READ).expect("takes all"));
+            let heap = u64::try_from(counts.taken).expect("given, not taken back");
+            let own = size_of_val(&dma) as u64;
+            (own + phyr.stats().storage, own + heap)
+        });
+        // However long the list.
+        assert_eq!(sizes[0].1, sizes[1].1);
+        let cells = lengths.iter().zip(sizes).flat_map(|(lg2, (list, dma))| {
+            [
+                (format!("2^{lg2} pages: the list"), list.to_string()),
+                (format!("2^{lg2} pages: its window"), dma.to_string()),
+            ]
+        });
+        table.column(workload.name(), cells);
+    }
+    table
 }
 
 /// The plan maps the whole list, each byte where it should be.

@@ -8,12 +8,15 @@ mod counting;
 #[expect(dead_code, reason = "benches use the rest")]
 mod workloads;
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::thread;
 
 use counting::{Counting, Counts, counted};
-use phyr::{Builder, Chunk, Error, Granule, Kind, Phyr};
+use phyr::{
+    Builder, Chunk, DmaBackend, Error, Granule, IommuDomain, Kind, Linear, PageSizes, Phyr, Prot,
+};
 use workloads::{PAGE, Workload, digest, middle};
 
 #[global_allocator]
@@ -170,6 +173,52 @@ fn no_allocation_is_larger_than_a_page_whatever_makes_the_list() {
         made.validate().unwrap();
         assert!(counts.largest <= 4096, "{name}: {counts:?}");
     }
+}
+
+/// A domain that does nothing.
+struct Sink;
+
+impl IommuDomain for Sink {
+    type Error = Infallible;
+
+    fn page_sizes(&self) -> PageSizes {
+        PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).unwrap()
+    }
+
+    fn map_pages(
+        &mut self,
+        _iova: u64,
+        _paddr: u64,
+        _pgsize: u64,
+        _pgcount: u64,
+        _prot: Prot,
+    ) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn unmap_pages(&mut self, _: u64, _: u64, _: u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn iova_to_phys(&self, _iova: u64) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn what_a_linear_map_returns_costs_the_same_at_2_to_the_10_and_2_to_the_24_pages() {
+    let costs = [10, 24].map(|lg2| {
+        let (phyr, list) = build(Workload::Rand4k, 1 << lg2);
+        assert!(list.asked >= 8 << lg2, "{list:?}");
+        let (dma, counts) = counted(|| Linear::new(&mut Sink, 1 << 40).map(&phyr, Prot::READ));
+        let dma = dma.unwrap();
+        assert_eq!((dma.nr_chunks(), dma.length()), (1, PAGE << lg2));
+        // Nothing was asked for, not even for a moment.
+        assert_eq!(counts, Counts::default());
+        assert_eq!(dma.stats().storage, 0);
+        size_of_val(&dma) + usize::try_from(counts.taken).unwrap()
+    });
+    assert_eq!(costs, [size_of::<Phyr>(); 2]);
 }
 
 #[test]

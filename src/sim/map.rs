@@ -34,8 +34,17 @@ impl SimDomain {
         prot: Prot,
     ) -> Result<(), DomainError> {
         self.counters.map_calls += 1;
+        check_prot(prot)?;
+        let before = self.counters;
         let call = MapCall { iova, paddr, pgsize, pgcount };
-        self.map_all(memory, core::iter::once(call), prot)
+        // One table or a few: none is taken at hand.
+        let mut done = Done { calls: 0, pages: 0 };
+        let outcome = self.fill(memory, call, prot, &mut done).map(drop);
+        if outcome.is_err() {
+            self.undo(memory, core::iter::once(call), done);
+            self.counters = before;
+        }
+        outcome
     }
 
     /// Maps every call of a plan, or none.
@@ -52,7 +61,9 @@ impl SimDomain {
         prot: Prot,
     ) -> Result<(), DomainError> {
         self.counters.batch_calls += 1;
-        self.map_all(memory, calls, prot)
+        let walk = calls.clone();
+        let fill = |filler: &mut Filler<'_>| walk.for_each(|call| filler.push(call));
+        self.map_with(memory, prot, fill, || calls)
     }
 
     /// Maps every call of a plan, or none: as [`Self::map_batch`], and faster for single pages.
@@ -123,17 +134,6 @@ impl SimDomain {
         self.map_with(memory, prot, fill, || runs.take().calls())
     }
 
-    fn map_all(
-        &mut self,
-        memory: &mut Memory,
-        calls: impl Iterator<Item = MapCall> + Clone,
-        prot: Prot,
-    ) -> Result<(), DomainError> {
-        let walk = calls.clone();
-        let fill = |filler: &mut Filler<'_>| walk.for_each(|call| filler.push(call));
-        self.map_with(memory, prot, fill, || calls)
-    }
-
     /// Lets `fill` push every call, and if one fails takes back what `calls` did before it.
     fn map_with<I: Iterator<Item = MapCall>>(
         &mut self,
@@ -142,9 +142,7 @@ impl SimDomain {
         fill: impl FnOnce(&mut Filler<'_>),
         calls: impl FnOnce() -> I,
     ) -> Result<(), DomainError> {
-        if !is_prot(prot) {
-            return Err(DomainError::Prot { prot: prot.bits().into() });
-        }
+        check_prot(prot)?;
         let before = self.counters;
         let mut filler = Filler {
             domain: &mut *self,
@@ -493,6 +491,10 @@ impl Wide for FillPages<'_> {
 #[inline(always)]
 fn is_any_present(words: &[[u8; 8]]) -> bool {
     Pte(words.iter().fold(0, |any, &word| any | Pte::from_bytes(word).0)).is_present()
+}
+
+fn check_prot(prot: Prot) -> Result<(), DomainError> {
+    if is_prot(prot) { Ok(()) } else { Err(DomainError::Prot { prot: prot.bits().into() }) }
 }
 
 /// Bytes of a run of pages.
