@@ -146,6 +146,23 @@ impl<'a> Chunks<'a> {
         self.granule.bytes()
     }
 
+    /// The chunk of the next run.
+    #[inline(always)]
+    fn trim(&self, run: Run) -> Chunk {
+        let Chunk { paddr, length } = Chunk::of_run(self.granule, run);
+        let length = (length - self.skip).min(self.end - self.start);
+        Chunk { paddr: paddr + self.skip, length }
+    }
+
+    /// The next chunk, which stays the next.
+    pub(crate) fn peek(&self) -> Option<Chunk> {
+        let Cursor { node, word, .. } = self.front;
+        if word < node.words.len() && self.start < self.end {
+            return Some(self.trim(words::decode(node.words, word).0));
+        }
+        self.clone().next()
+    }
+
     /// The byte of the chain where what is to come starts.
     pub(crate) fn position(&self) -> u64 {
         self.start
@@ -357,9 +374,8 @@ impl Iterator for Chunks<'_> {
         if self.start == self.end {
             return None;
         }
-        let mut chunk = Chunk::of_run(self.granule, self.front.next(self.chain));
-        chunk.paddr += self.skip;
-        chunk.length = (chunk.length - self.skip).min(self.end - self.start);
+        let run = self.front.next(self.chain);
+        let chunk = self.trim(run);
         self.start += chunk.length;
         self.skip = 0;
         Some(chunk)

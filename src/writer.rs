@@ -96,17 +96,17 @@ impl Writer {
     #[cold]
     fn open_leaf(&mut self) {
         if !self.open.words.is_empty() {
-            self.close_leaf(0);
+            self.close_leaf(false);
         }
         self.open.words.reserve_exact(LEAF_WORDS);
     }
 
-    /// Closes the open leaf, whose last words, `last` of them, are the chain's last chunk.
-    fn close_leaf(&mut self, last: usize) {
+    /// Closes the open leaf, which has entries; the chain ends in it or goes on.
+    fn close_leaf(&mut self, is_last: bool) {
         let OpenLeaf { words, nr_pages, nr_escapes } = core::mem::take(&mut self.open);
         let first = if self.nr_chunks == 0 { words::decode(&words, 0).1 } else { 0 };
-        let inner = words.get(first..words.len() - last).unwrap_or_default();
-        self.inner |= words::any_bit(inner);
+        let end = if is_last { words::before(&words, words.len()) } else { words.len() };
+        self.inner |= words::any_bit(words.get(first..end).unwrap_or_default());
         if self.twig.is_empty() {
             self.twig_chunk = self.nr_chunks;
         }
@@ -169,15 +169,13 @@ impl Writer {
     /// it holds.
     pub(crate) fn finish(mut self, last: Run) -> Chain {
         let in_one_node = self.twig.is_empty() && self.limbs.is_empty();
-        let mut last_words = 0;
         if last.nr_pages > 0 {
-            let (entry, count) = Entry::pack(last);
             if in_one_node && self.open.words.is_empty() {
                 // One chunk needs no heap, not even on the way.
+                let (entry, count) = Entry::pack(last);
                 return Chain::Inline([entry.word(), if entry.is_escape() { count } else { 0 }]);
             }
             self.push(last);
-            last_words = 1 + usize::from(entry.is_escape());
         }
         if self.twig.is_empty() && self.limbs.is_empty() {
             return match *self.open.words {
@@ -188,7 +186,7 @@ impl Writer {
             };
         }
         if !self.open.words.is_empty() {
-            self.close_leaf(last_words);
+            self.close_leaf(true);
         }
         // From the lowest level up, each open node goes into the one above; the last is the root.
         let mut open = close_twig(&mut self.twig, self.twig_chunk);

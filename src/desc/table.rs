@@ -125,17 +125,22 @@ pub struct Table<L> {
     phyr: Phyr,
     layout: L,
     cut: Cut,
+    /// Whether it is known that every chunk is a segment, and none is cut.
+    is_whole: bool,
 }
 
 impl<L: Layout> Table<L> {
     /// A table of the segments that `cut` makes of the list.
     pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut) -> Self {
-        Self { phyr, layout, cut }
+        let is_whole = cut.is_idle(phyr.length())
+            || cut.find_count(&phyr).is_some_and(|count| count == phyr.nr_chunks());
+        Self { phyr, layout, cut, is_whole }
     }
 
     /// The same segments in another layout.
     pub(crate) fn with<M: Layout>(self, layout: impl FnOnce(L) -> M) -> Table<M> {
-        Table { phyr: self.phyr, layout: layout(self.layout), cut: self.cut }
+        let Self { phyr, cut, is_whole, .. } = self;
+        Table { phyr, layout: layout(self.layout), cut, is_whole }
     }
 
     pub(crate) fn layout(&self) -> &L {
@@ -204,7 +209,7 @@ impl<L: Layout> Fill for Table<L> {
         }
         let chunks = self.phyr.chunks_from(place.position);
         // Clearing the memory for many chunks takes longer than a few records.
-        let written = if self.cut.is_idle(self.phyr.length()) {
+        let written = if self.is_whole {
             self.write_whole(chunks, place, out)
         } else if out.len() <= FEW {
             self.write::<FEW>(chunks, place, out)
@@ -281,7 +286,7 @@ impl<L: Layout> Table<L> {
                     break;
                 }
             } else {
-                let Some(chunk) = chunks.clone().next() else { break };
+                let Some(chunk) = chunks.peek() else { break };
                 if self.write_odd(place, &mut out[at], chunk) {
                     chunks.next();
                 }
