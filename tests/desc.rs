@@ -50,6 +50,12 @@ fn bytes(table: &impl Fill, window: usize) -> Vec<u8> {
 /// Typed records, the whole and the pieces are the same.
 fn agree<L: Layout>(table: &Table<L>, layout: impl Fn(L::Record) -> Vec<u8>) {
     let size = table.record_size();
+    let (least, count) = (table.least(), table.count().records);
+    assert!(
+        (least..=6 * least).contains(&count),
+        "{count} records are not {least} to six times that"
+    );
+    assert!(table.find_count().is_none_or(|found| found.records == count));
     let records: Vec<u8> = table.records().flat_map(layout).collect();
     assert_eq!(records.len(), usize::try_from(table.count().records).unwrap() * size);
     for window in [size, 3 * size + 1, 127 * size, records.len().max(size)] {

@@ -317,6 +317,11 @@ def test_more_than_memory_is_an_error() -> None:
         bytes(table)
     with pytest.raises(MemoryError):
         table.tobytes()
+    # How many there are is not known before they are made, but that they are too many is.
+    cut = desc.phys_vecs(Phyr.from_chunks([(0, 1 << 62)]), max_segment_size=0x3000)
+    for make in (memoryview, desc.Descriptors.tobytes):
+        with pytest.raises(MemoryError, match=r"at least \d{16} bytes"):
+            make(cut)
     buffer = bytearray(16)
     assert table.fill(buffer) == 16
     with pytest.raises(OverflowError, match="records are more than len"):

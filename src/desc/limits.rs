@@ -171,6 +171,13 @@ impl Cut {
         Some(blocks + (bytes >> lg2) + 1)
     }
 
+    /// A number that segments of a list are at least, and six times that at most. O(log n).
+    pub(crate) fn least(self, phyr: &Phyr) -> u64 {
+        // A segment is at most this long. What is cut off a chunk, but for the first, is at least half
+        // as long where only the size cuts it, and a quarter on average where the boundary does too.
+        phyr.nr_chunks().max(phyr.length().div_ceil(self.more.min(self.boundary).saturating_add(1)))
+    }
+
     /// Segments of a list. O(log n), or one walk.
     pub(crate) fn count(self, phyr: &Phyr) -> u64 {
         let walk = || phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk));

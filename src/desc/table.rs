@@ -106,6 +106,10 @@ pub trait Fill {
     /// O(log n).
     fn find_count(&self) -> Option<Count>;
 
+    /// A number that records are at least, and six times that at most: what to reserve memory by.
+    /// O(log n).
+    fn least(&self) -> u64;
+
     /// How many records there are. O(log n), or one walk; writing does not need to know.
     fn count(&self) -> Count;
 
@@ -190,6 +194,10 @@ impl<L: Layout> Fill for Table<L> {
     fn find_count(&self) -> Option<Count> {
         let data = self.cut.find_count(&self.phyr)?;
         Some(Count { data, records: self.shape(data).nr_records() })
+    }
+
+    fn least(&self) -> u64 {
+        self.cut.least(&self.phyr)
     }
 
     fn count(&self) -> Count {

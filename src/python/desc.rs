@@ -71,6 +71,15 @@ impl fmt::Debug for PyDescriptors {
     }
 }
 
+/// A size that memory can have.
+fn room(size: u128) -> Option<usize> {
+    isize::try_from(size).ok().map(isize::unsigned_abs)
+}
+
+fn no_memory(least: &str, size: u128) -> PyErr {
+    PyMemoryError::new_err(format!("no memory for {least}{size} bytes of descriptors"))
+}
+
 impl Lender for PyDescriptors {
     fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>> {
         let whole = self.whole(py)?;
@@ -93,30 +102,31 @@ impl PyDescriptors {
         Self { table: Box::new(table), format, stride, place, count, whole }
     }
 
+    /// Bytes of all records, if no walk is needed to tell.
+    fn known_size(&self) -> Option<u128> {
+        let count = self.count.get().copied().or_else(|| self.table.find_count())?;
+        Some(u128::from(count.records) * self.table.record_size() as u128)
+    }
+
     /// All bytes, made now.
     fn make(&self) -> PyResult<Vec<u8>> {
-        let size = self.table.record_size();
-        let known = self.count.get().copied().or_else(|| self.table.find_count());
-        let known = known.map(|count| u128::from(count.records) * size as u128);
+        let known = self.known_size();
+        // Where memory will never do, that is to show before it is used up.
+        let least = u128::from(self.table.least()) * self.table.record_size() as u128;
         let reserve = |bytes: &mut Vec<u8>, more: u128| {
             // What may follow unexpectedly is reserved by doubling.
-            let more = usize::try_from(more).ok().filter(|&more| isize::try_from(more).is_ok());
-            let done = more.map(|more| match known {
+            let done = room(more).map(|more| match known {
                 Some(_) => bytes.try_reserve_exact(more),
                 None => bytes.try_reserve(more),
             });
-            done.and_then(Result::ok).ok_or_else(|| {
-                let needed = known.unwrap_or(bytes.len() as u128);
-                let least = if known.is_some() { "" } else { "more than " };
-                PyMemoryError::new_err(format!(
-                    "no memory for {least}{needed} bytes of descriptors"
-                ))
+            done.and_then(Result::ok).ok_or_else(|| match known {
+                Some(size) => no_memory("", size),
+                None => no_memory("at least ", least.max(bytes.len() as u128 + 1)),
             })
         };
         let mut bytes = Vec::new();
-        reserve(&mut bytes, known.unwrap_or(0))?;
-        let room = known.and_then(|known| usize::try_from(known).ok()).unwrap_or(PIECE);
-        let mut piece = vec![0; room.min(PIECE)];
+        reserve(&mut bytes, known.unwrap_or(least))?;
+        let mut piece = vec![0; known.and_then(room).unwrap_or(PIECE).min(PIECE)];
         let mut place = Place::default();
         loop {
             let made = self.table.fill(&mut place, &mut piece);
@@ -223,8 +233,17 @@ impl PyDescriptors {
 
     /// Return all records as ``bytes``.
     fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.make())?;
-        Ok(PyBytes::new(py, &bytes))
+        let Some(size) = py.detach(|| self.known_size()) else {
+            return Ok(PyBytes::new(py, &py.detach(|| self.make())?));
+        };
+        let made = room(size).map(|room| {
+            // Made where they stay.
+            PyBytes::new_with(py, room, |out| {
+                py.detach(|| self.table.fill(&mut Place::default(), out));
+                Ok(())
+            })
+        });
+        made.and_then(Result::ok).ok_or_else(|| no_memory("", size))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
