@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::String;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
@@ -11,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::error;
-use super::owed::{self, PyOwed, Slot};
+use super::owed::{self, PyOwed};
 use super::phyr::PyPhyr;
 
 /// A list mapped for a device, until it is unmapped.
@@ -35,9 +37,10 @@ use super::phyr::PyPhyr;
 pub(super) struct PyMapping {
     phyr: Py<PyPhyr>,
     direction: Py<PyAny>,
-    /// The bus addresses of a mapping that owes nothing: the list itself.
-    dma: Slot,
-    /// Those of all others, and what to do about them.
+    /// Whether a mapping that owes nothing is mapped: the bus addresses are the list itself. No lock,
+    /// as this is all there is to change.
+    mapped: AtomicBool,
+    /// The bus addresses of all others, and what to do about them.
     owed: Option<Py<PyOwed>>,
 }
 
@@ -103,16 +106,17 @@ pub(super) fn dma_map<'py>(
         }
         (own, other) => other.or(own.map(|own| own.into_bound(py))),
     };
-    let (dma, owed) = if owner.is_none() && is_direct(backend)? {
-        (Slot::new(phyr.clone().unbind()), None)
+    let owed = if owner.is_none() && is_direct(backend)? {
+        None
     } else {
         static OWED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let class = class(py, &OWED, "phyr._owed", "Owed")?;
         let owed = class.call1((phyr, backend, direction, owner))?.cast_into::<PyOwed>()?;
         owed.get().map(py)?;
-        (Slot::default(), Some(owed.unbind()))
+        Some(owed.unbind())
     };
-    Ok(PyMapping { phyr: phyr.clone().unbind(), direction: direction.clone().unbind(), dma, owed })
+    let (phyr, direction) = (phyr.clone().unbind(), direction.clone().unbind());
+    Ok(PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed })
 }
 
 /// Unmap `mapping`; as its `unmap`.
@@ -122,8 +126,12 @@ pub(super) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
 }
 
 impl PyMapping {
-    fn slot(&self) -> &Slot {
-        self.owed.as_ref().map_or(&self.dma, |owed| owed.get().slot())
+    /// The bus addresses, if they are valid.
+    fn valid(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+        match &self.owed {
+            Some(owed) => owed.get().slot().get(py),
+            None => self.mapped.load(Ordering::Acquire).then(|| self.phyr.clone_ref(py)),
+        }
     }
 
     fn sync(&self, py: Python<'_>, how: &str) -> PyResult<()> {
@@ -140,7 +148,7 @@ impl PyMapping {
     ///     UnmappedError: They are no longer valid.
     #[getter]
     fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
-        self.slot().get(py).ok_or_else(|| {
+        self.valid(py).ok_or_else(|| {
             let length = self.phyr.get().as_ref().length();
             error::new(
                 "UnmappedError",
@@ -171,7 +179,10 @@ impl PyMapping {
     /// Whether it is mapped no longer.
     #[getter]
     fn unmapped(&self) -> bool {
-        self.slot().is_empty()
+        match &self.owed {
+            Some(owed) => owed.get().slot().is_empty(),
+            None => !self.mapped.load(Ordering::Acquire),
+        }
     }
 
     /// Take the mapping away from the device; again, it does nothing.
@@ -180,7 +191,7 @@ impl PyMapping {
     ///     Exception: The backend's own, if it breaks its promise not to fail; the mapping counts as
     ///         unmapped all the same.
     fn unmap(&self, py: Python<'_>) -> PyResult<()> {
-        self.dma.take();
+        self.mapped.store(false, Ordering::Release);
         self.owed.as_ref().map_or(Ok(()), |owed| owed.get().pay(py))
     }
 
@@ -211,7 +222,7 @@ impl PyMapping {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        owed::describe(self.direction.bind(py), &self.phyr, self.slot().get(py).as_ref())
+        owed::describe(self.direction.bind(py), &self.phyr, self.valid(py).as_ref())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -223,9 +234,11 @@ impl PyMapping {
 impl Drop for PyMapping {
     /// What is owed is paid by what owes it.
     fn drop(&mut self) {
-        let Some(dma) = self.dma.take() else { return };
+        if !*self.mapped.get_mut() {
+            return;
+        }
         owed::aside(|py| {
-            if let Err(failure) = owed::warn(self.direction.bind(py), &self.phyr, &dma) {
+            if let Err(failure) = owed::warn(self.direction.bind(py), &self.phyr, &self.phyr) {
                 failure.write_unraisable(py, None);
             }
         });

@@ -31,10 +31,6 @@ use super::tuple;
 pub(super) struct Slot(Mutex<Option<Py<PyPhyr>>>);
 
 impl Slot {
-    pub(super) fn new(dma: Py<PyPhyr>) -> Self {
-        Self(Mutex::new(Some(dma)))
-    }
-
     pub(super) fn get(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
         let dma = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         dma.as_ref().map(|dma| dma.clone_ref(py))
@@ -44,7 +40,7 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    pub(super) fn take(&self) -> Option<Py<PyPhyr>> {
+    fn take(&self) -> Option<Py<PyPhyr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -172,7 +172,7 @@ impl<'a> Source<'a> {
 }
 
 /// Rows of a plan that are looked at together.
-const ROWS: usize = 4096;
+const ROWS: usize = 1024;
 
 #[pymethods]
 impl PySimDomain {
