@@ -323,13 +323,24 @@ impl<'a> Chunks<'a> {
 
     /// Whether it is plain that every chunk still to come is shorter than so many bytes, a multiple of
     /// the granule: faster than looking at each, and no more than a hint where it is not plain.
-    pub(crate) fn are_shorter(mut self, length: u64) -> bool {
+    pub(crate) fn are_shorter(&self, length: u64) -> bool {
         let limit = length >> self.granule.lg2();
-        while let Some(words) = self.next_slice() {
-            if !words::are_shorter(words, limit) {
+        let mut node = self.front.node;
+        while self.granule.to_bytes(node.first_page) < self.end {
+            // One too far, or more, where chunks have two words: what lies between counts, then.
+            let next = self.chain.next_node(node, node.first_chunk + node.words.len() as u64);
+            let chunks = next.first_chunk - node.first_chunk;
+            // One of them has all the pages but one for each other.
+            let most = (next.first_page - node.first_page).saturating_sub(chunks.saturating_sub(1));
+            let is_one = chunks == 0 || chunks == node.words.len() as u64;
+            if (chunks == 0 || most >= limit) && !(is_one && words::are_shorter(node.words, limit))
+            {
                 return false;
             }
-            self.advance(words.len(), words.len() as u64);
+            if chunks == 0 {
+                break;
+            }
+            node = next;
         }
         true
     }

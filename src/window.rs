@@ -219,6 +219,32 @@ mod tests {
         assert_eq!(votes.winner(), Some(99));
     }
 
+    #[test]
+    fn what_is_shorter_is_so_wherever_the_longest_chunk_lies() {
+        // Long lists: a chunk of two words, or of one, among pages of their own, or none.
+        for nr_chunks in [1, 2, 3, 509, 510, 511, 5000, 70_000] {
+            for (at, nr_pages) in [(0, 1), (0, 2049), (1, 511), (1, 512), (2, 513), (3, 4097)] {
+                let at = at * nr_chunks / 3;
+                let mut builder = Builder::new();
+                for number in 0..nr_chunks {
+                    let pages = if number == at { nr_pages } else { 1 };
+                    builder.append((number << 30) + 0x1000, pages << 12).unwrap();
+                }
+                let phyr = builder.finish();
+                let longest = phyr.chunks().map(|chunk| chunk.length).max().unwrap();
+                for limit in [1 << 12, 1 << 21, 1 << 30] {
+                    let shorter = phyr.chunks().are_shorter(limit);
+                    assert!(!shorter || longest < limit, "{nr_chunks} chunks, {nr_pages} at {at}");
+                    // And it is seen, where pages of their own are all there is.
+                    assert!(shorter || limit < 1 << 21 || longest > 1 << 12);
+                    let part = phyr.slice(0x800, phyr.length() - 0x800).unwrap();
+                    let longest = part.chunks().map(|chunk| chunk.length).max().unwrap_or(0);
+                    assert!(!part.chunks().are_shorter(limit) || longest < limit);
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_other_residue_maps_more_by_pages_of_the_second_size(

@@ -83,7 +83,7 @@ pytestmark = [
         ("equal", "rand4k", 2),
         ("hash", "rand4k", 4.5),
         ("plan", "rand4k", 10),
-        ("window", "rand4k", 8),
+        ("window", "rand4k", 0.5),
         # Of these, 8 clear a new table, of which a byte counts as an instruction here.
         ("map_plan", "rand4k", 24),
         ("map_columns", "rand4k", 21),
