@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 from machine import PageTable
-from phyr import Phyr
+from phyr import NoMemoryError, Phyr
 from phyr._phyr import Unmapping
 from phyr.iommu import Direction, Otherwise, Paging, Plan, Prot, dma_map, plan_map, unmap_plan
 
@@ -132,6 +132,21 @@ def test_a_walk_makes_the_calls_of_the_plan_however_long_their_runs() -> None:
                 walk.run(table.unmap_pages, anew=anew)
                 assert table.unmaps == wanted
                 assert walk.last == calls[-1]
+
+
+def test_a_domain_without_room_for_a_table_is_not_asked_page_by_page() -> None:
+    class Full(Sink):
+        def map_batch(self, _plan: Plan, _prot: Prot) -> None:
+            raise NoMemoryError("no table")
+
+        def iova_to_phys(self, iova: int) -> int | None:
+            raise AssertionError(iova)
+
+    paging = Paging(Full())
+    with pytest.raises(NoMemoryError) as caught:
+        dma_map(pieces(1 << 10, alike=True), paging, BOTH)
+    assert caught.value.__notes__[1:] == []
+    assert len(paging.iovas) == 0
 
 
 NO_MEMORY = """

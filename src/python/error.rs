@@ -89,9 +89,10 @@ fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
     !failure.is_instance_of::<PyException>(py)
 }
 
-/// Whether it may come at any moment, and so says nothing about what was done.
+/// Whether it may come at any moment, and so says nothing about what was done. A subclass of
+/// `MemoryError` is somebody's choice.
 pub(super) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
-    failure.is_instance_of::<PyMemoryError>(py) || is_interrupt(py, failure)
+    failure.get_type(py).is(py.get_type::<PyMemoryError>()) || is_interrupt(py, failure)
 }
 
 /// Whether it is a `RangeError` of phyr's.

@@ -108,8 +108,11 @@ def unmap_found(domain: IommuDomain, walk: Unmapping) -> list[BaseException]:
 
 
 def is_abrupt(failure: BaseException) -> bool:
-    """Return whether it may come at any moment, and so says nothing about what was done."""
-    return isinstance(failure, MemoryError) or is_interrupt(failure)
+    """Return whether it may come at any moment, and so says nothing about what was done.
+
+    A subclass of `MemoryError` is somebody's choice, such as a domain's without room for a table.
+    """
+    return type(failure) is MemoryError or is_interrupt(failure)
 
 
 def errors(failures: list[BaseException]) -> list[Exception]:
