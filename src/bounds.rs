@@ -14,9 +14,9 @@ impl Phyr {
         let ends = [first, last].map(|place| place.run()).map(|run| run.pfn + (run.nr_pages - 1));
         // An inner chunk has no more pages than the list touches.
         let inner = Entry::bounds(self.chain().inner());
-        let inner = inner.map_or(0, |(_, pfn)| pfn + (self.granules().1 - 1));
-        let pfn = inner.max(ends[0]).max(ends[1]);
-        if pfn < granule.reach() { granule.to_bytes(pfn) | granule.mask() } else { u64::MAX }
+        let inner = inner.map_or(0, |(_, pfn)| pfn.saturating_add(self.granules().1 - 1));
+        let pfn = inner.max(ends[0]).max(ends[1]).min(granule.reach() - 1);
+        granule.to_bytes(pfn) | granule.mask()
     }
 
     /// Whether it is plain that every boundary inside the list is a multiple of `mask + 1`, a power of
@@ -101,6 +101,21 @@ mod tests {
             // An inner word has no address bits above 0x8000 pages; a chunk may be all of the list.
             assert!((0x083f_ffff..1 << 33).contains(&phyr.reach()), "{:#x}", phyr.reach());
         }
+    }
+
+    #[test]
+    fn more_granules_than_a_sum_can_hold_are_no_low_reach() {
+        // All but 2^64 bytes, one by one.
+        let mut builder = Builder::with(Granule::new(1).unwrap(), Kind::Ram);
+        builder.append(1, 1).unwrap();
+        for _ in 0..4095 {
+            builder.append(0, (1 << 52) - 2).unwrap();
+        }
+        builder.append(1 << 51, 1 << 51).unwrap();
+        builder.append(5, 1).unwrap();
+        let phyr = builder.finish();
+        assert_eq!(phyr.reach(), (1 << 52) - 1);
+        assert!(phyr.first_beyond(1 << 51).is_some());
     }
 
     #[test]

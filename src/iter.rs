@@ -291,7 +291,8 @@ impl<'a> Chunks<'a> {
     }
 
     /// Writes the addresses of the next chunks to `out`, if each of them is one whole granule, and
-    /// returns how many. 0 does not mean that none are left, but that [`Self::read`] goes on.
+    /// returns how many. 0 does not mean that none are left, but that [`Self::read`] goes on; what
+    /// `out` holds then is of no use.
     pub(crate) fn read_granules(&mut self, out: &mut [u64]) -> usize {
         if self.skip > 0 || self.start == self.end {
             return 0;

@@ -58,7 +58,8 @@ fn agree<L: Layout>(table: &Table<L>, layout: impl Fn(L::Record) -> Vec<u8>) {
     assert!(table.find_count().is_none_or(|found| found.records == count));
     let records: Vec<u8> = table.records().flat_map(layout).collect();
     assert_eq!(records.len(), usize::try_from(table.count().records).unwrap() * size);
-    for window in [size, 3 * size + 1, 127 * size, records.len().max(size)] {
+    let more = [8 * size, 4096].map(|more| records.len() + more);
+    for window in [size, 3 * size + 1, 127 * size, records.len().max(size), more[0], more[1]] {
         assert_eq!(bytes(table, window), records, "{window}");
     }
 }
@@ -275,6 +276,26 @@ fn a_list_of_many_nodes_is_written_whole_from_any_place() {
         let whole: Vec<u8> = table.records().flat_map(sg_bytes).collect();
         for window in [32, 999, 4096, 100_000, whole.len()] {
             assert!(bytes(&table, window) == whole, "{window}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_behind_the_last_record() {
+    // Blocks of one size, of a number that is no multiple of what is made at a time.
+    let limits = Limits { max_segment_size: 4096, ..Limits::default() };
+    let room = list(&[(1 << 40, 1 << 20)]);
+    for lengths in [&[5_u64][..], &[5, 5, 5], &[2, 5], &[1, 1, 1, 1, 3], &[7, 1, 2, 1, 9, 1]] {
+        let chunks = lengths.iter().zip(1_u64..);
+        let phyr = list(&chunks.map(|(pages, at)| (at << 20, pages << 12)).collect::<Vec<_>>());
+        let prp = Prp::new(&phyr, &room, 4096).unwrap().lists;
+        let sg = Table::scatterlist(&phyr, structs(), 0, None, limits).unwrap();
+        let blocks = desc::page_list(&phyr, 4096, 0, ByteOrder::Big).unwrap();
+        for table in [&prp as &dyn Fill, &sg, &blocks] {
+            let mut out = vec![0xaa; 4096];
+            let written = table.fill(&mut Place::default(), &mut out);
+            assert_eq!(written as u64, table.count().records * table.record_size() as u64);
+            assert!(out[written..].iter().all(|&byte| byte == 0xaa), "{lengths:?}");
         }
     }
 }

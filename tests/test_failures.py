@@ -46,16 +46,16 @@ class Ration(FlatMemory):
     def __init__(self) -> None:
         super().__init__(1 << 19)
         self.data[:] = pattern(1 << 19)
-        self.what, self.left = "", 0
+        self.fail("", 0)
 
-    def fail(self, what: str, k: int) -> None:
-        self.what, self.left = what, k
+    def fail(self, what: str, k: int, error: type[BaseException] = OSError) -> None:
+        self.what, self.left, self.error = what, k, error
 
     def _count(self, what: str) -> None:
         if what == self.what:
             self.left -= 1
             if self.left == -1:
-                raise OSError(what)
+                raise self.error(what)
 
     def read(self, phyr: Phyr) -> bytes:
         self._count("read")
@@ -152,6 +152,74 @@ def test_whichever_call_to_the_memory_fails_unmapping_does_the_rest(make: Make, 
         if not failed:
             break
     assert k == (3 if make is bounce else 1)
+
+
+@pytest.mark.parametrize("make", [bounce, staging])
+def test_a_pool_short_of_memory_for_a_moment_gets_all_pages_back(make: Make) -> None:
+    for k in range(1 if make is staging else 3):
+        memory, table, backend = make()
+        pages = list(memory.free_pages)
+        mapping = dma_map(SMALL, backend, BOTH)
+        memory.fail("free", k, MemoryError)
+        mapping.unmap()
+        assert memory.left < 0
+        assert (table.pages, memory.free_pages, windows(backend)) == ({}, pages, 0)
+
+
+def test_a_window_that_memory_was_too_short_to_give_back_is_given_back_and_pages_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory, _, backend = staging()
+    pages, free, failures = list(memory.free_pages), backend.iovas.free, [MemoryError()]
+
+    def short(iova: int) -> None:
+        if failures:
+            raise failures.pop()
+        free(iova)
+
+    monkeypatch.setattr(backend.iovas, "free", short)
+    dma = backend.map(SMALL, BOTH)
+    with pytest.raises(MemoryError):
+        backend.unmap(dma, BOTH)
+    assert (memory.free_pages, windows(backend)) == (pages, 0)
+
+
+@pytest.mark.parametrize("make", [bounce, staging])
+def test_a_failure_is_not_lost_where_an_interrupt_follows(make: Make) -> None:
+    class Torn(Ration):
+        def write(self, phyr: Phyr, data: bytes) -> None:
+            if self.what:
+                raise OSError("device data lost")
+            super().write(phyr, data)
+
+    memory, table, backend = make()
+    memory.__class__ = Torn
+    dma = backend.map(SMALL, BOTH)
+    memory.fail("free", 0, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        backend.unmap(dma, BOTH)
+    assert any("device data lost" in note for note in caught.value.__notes__)
+    assert table.pages == {}
+
+
+def test_a_domain_that_cannot_be_called_is_an_error_and_no_hang() -> None:
+    class Proxy:
+        def __init__(self) -> None:
+            self.table: PageTable | None = PageTable(SIZES)
+
+        def __getattr__(self, name: str) -> object:
+            if self.table is None:
+                raise ConnectionError("gone")
+            return getattr(self.table, name)
+
+    proxy, pin = Proxy(), Pin()
+    backend = Paging(proxy)  # type: ignore[arg-type]
+    mapping = dma_map(PHYR, backend, BOTH, owner=pin)
+    proxy.table = None
+    with pytest.raises(ConnectionError, match="gone"):
+        mapping.unmap()
+    # A device may still reach it.
+    assert (mapping.unmapped, pin.count, windows(backend)) == (True, 1, 1)
 
 
 def test_a_pool_that_takes_nothing_back_does_not_hide_why_mapping_failed() -> None:

@@ -64,7 +64,8 @@ def test_unmapping_many_pieces_takes_no_more_memory_than_few(*, alike: bool) -> 
         assert domain.calls == (1 if alike else 1 << lg2)
         peaks.append(peak)
     # The first time, the interpreter makes what it keeps for the next.
-    assert peaks[2] <= peaks[1] + 128, peaks
+    # Larger numbers are larger objects; and the interpreter keeps a few things at its own times.
+    assert peaks[2] <= peaks[1] + 512, peaks
     assert peaks[2] < 4096, peaks
 
 

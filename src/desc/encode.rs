@@ -36,8 +36,10 @@ impl<L: Layout> Wide for Encode<'_, L> {
         let (mut taken, mut at) = (0, 0);
         loop {
             if let Some((mask, lg2)) = cut.block() {
-                // Whole blocks, and room to write over some of what follows: no more questions.
-                for &chunk in &chunks[taken..] {
+                // Whole blocks, and room to write over what the next chunks are written to: no more
+                // questions.
+                let end = chunks.len().saturating_sub(ROUND - 1).max(taken);
+                for &chunk in &chunks[taken..end] {
                     let count = chunk.length >> lg2;
                     if (chunk.paddr | chunk.length) & mask != 0
                         || count > (out.len() - at).saturating_sub(ROUND) as u64

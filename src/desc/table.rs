@@ -116,7 +116,8 @@ pub trait Fill {
     /// Whether all records are written.
     fn is_done(&self, place: &Place) -> bool;
 
-    /// Writes as many whole records as `out` has room for, from `place` on, and moves it.
+    /// Writes as many whole records as `out` has room for, from `place` on, and moves it. What is
+    /// behind them stays as it was.
     ///
     /// Returns the bytes written: 0 when `out` is shorter than a record, or all are written. Each
     /// call searches the list once, O(log n), then walks it.

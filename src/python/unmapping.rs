@@ -1,5 +1,7 @@
 //! The walk that unmaps a plan, made when it is mapped: extract, call, convert.
 
+use core::mem;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
@@ -15,7 +17,7 @@ use crate::plan::{MapCall, Plan, UnmapCall};
 /// Calls of a plan that are joined to a run one by one, before it is taken for a long one.
 const FEW: usize = 1024;
 
-/// Chunks of a long run that are joined to it at a time.
+/// Most chunks of a long run that are joined to it at a time.
 const STRIDE: u64 = 1 << 16;
 
 /// The walk that unmaps a plan. Made before anything is mapped, so that unmapping makes nothing but
@@ -35,6 +37,8 @@ struct State {
     done: u64,
     /// The call that was made last.
     last: UnmapCall,
+    /// Whether one was made since somebody asked.
+    moved: bool,
 }
 
 impl PyUnmapping {
@@ -50,9 +54,12 @@ impl PyUnmapping {
     /// Adds to a run what goes on with it from `position` on, many chunks at a time, while all of them
     /// do.
     fn stride(&self, run: &mut UnmapCall, position: &mut u64) -> Result<(), Error> {
+        // Ever longer ones, as the last is walked for nothing.
+        let mut stride = FEW as u64;
         while *position < self.phyr.length() {
+            stride = (2 * stride).min(STRIDE);
             let rest = self.phyr.slice(*position, self.phyr.length())?;
-            let length = rest.chunk(STRIDE).map_or(rest.length(), |(position, _)| position);
+            let length = rest.chunk(stride).map_or(rest.length(), |(position, _)| position);
             let part = rest.slice(0, length)?;
             let pgsize = run.pgsize;
             let (odd, pgcount) = self.plan(&part, *position).fold((0, 0), |(odd, pages), call| {
@@ -74,7 +81,7 @@ impl PyUnmapping {
     fn new(plan: &PyPlan) -> Self {
         let (phyr, iova, sizes) = plan.parts();
         let last = UnmapCall { iova, pgsize: sizes.granule(), pgcount: 0 };
-        Self { phyr, iova, sizes, state: Mutex::new(State { done: 0, last }) }
+        Self { phyr, iova, sizes, state: Mutex::new(State { done: 0, last, moved: false }) }
     }
 
     /// Make the calls that are left to `unmap_pages(iova, pgsize, pgcount)`, in order.
@@ -113,10 +120,15 @@ impl PyUnmapping {
                     break;
                 }
                 // Before the call, so that whatever comes, the next one goes on behind it.
-                *self.lock() = State { done: position, last: run };
+                *self.lock() = State { done: position, last: run, moved: true };
                 unmap_pages.call1(tuple::numbers(py, [run.iova, run.pgsize, run.pgcount])?)?;
             }
         }
+    }
+
+    /// Return whether a call was made since this was asked last.
+    fn moved(&self) -> bool {
+        mem::take(&mut self.lock().moved)
     }
 
     /// The call that was made last: I/O virtual address, page size, number of pages; 0 of them before

@@ -6,7 +6,7 @@ from functools import partial
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu.bus_offset import BusOffset
-from phyr.iommu.linear import attempt, noting, raise_first
+from phyr.iommu.linear import attempt, noting
 from phyr.iommu.protocols import Direction, Memory, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
@@ -25,7 +25,7 @@ class Copy:
         self._staging = staging
         self.original = original
         self.copy = copy
-        self._pages = pages
+        self._pages: Phyr | None = pages
 
     def to_device(self) -> None:
         """Copy the original to its stand-in."""
@@ -36,8 +36,14 @@ class Copy:
         self._move(self.copy, self.original)
 
     def release(self) -> None:
-        """Give the pages back."""
-        self._staging.pool.free(self._pages)
+        """Give the pages back, once; where memory was short, try again."""
+        pages, self._pages = self._pages, None
+        if pages is None:
+            return
+        try:
+            self._staging.pool.free(pages)
+        except MemoryError:
+            self._staging.pool.free(pages)
 
     def _move(self, source: Phyr, target: Phyr) -> None:
         memory = self._staging.memory
@@ -140,7 +146,7 @@ class Bounce:
             self._mapped[id(dma)] = (dma, copies)
         except BaseException as failure:
             with noting(failure, "giving the bounce pages back"):
-                attempt(*(staged.release for staged in copies))
+                attempt(staged.release for staged in copies)
             raise
         return dma
 
@@ -189,19 +195,18 @@ class Bounce:
         if id(dma) not in self._mapped:
             return
         # An interrupt keeps the copies: whoever calls again finds the device's data.
-        attempt(partial(self.sync_for_cpu, dma, direction), partial(self._release, dma))
+        attempt((partial(self.sync_for_cpu, dma, direction), partial(self._release, dma)))
 
     def _release(self, dma: Phyr) -> None:
-        """Give the pages back, each once, whatever comes in between."""
+        """Give the pages back, each by one release, whatever comes in between."""
         copies = self._copies(dma)
-        failures: list[Exception] = []
-        while copies:
-            try:
-                copies.pop().release()
-            except Exception as failure:  # noqa: BLE001 - the rest is given back nevertheless
-                failures.append(failure)
+        try:
+            attempt(copies.pop().release for _ in range(len(copies)))
+        except Exception:
+            del self._mapped[id(dma)]
+            raise
+        # An interrupt keeps those that are left.
         del self._mapped[id(dma)]
-        raise_first(failures)
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the bounce pages, unless the device only writes."""
@@ -212,7 +217,7 @@ class Bounce:
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the device wrote from the bounce pages, unless it only reads."""
         if direction is not Direction.TO_DEVICE:
-            attempt(*(staged.to_cpu for staged in self._copies(dma)))
+            attempt(staged.to_cpu for staged in self._copies(dma))
 
     def _copies(self, dma: Phyr) -> list[Copy]:
         return self._mapped[id(dma)][1] if id(dma) in self._mapped else []

@@ -5,7 +5,7 @@ call to the domain and what would remember it, and so may `MemoryError`. Then th
 what is mapped.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from phyr._phyr import Phyr, Plan, Unmapping, plan_map
@@ -41,13 +41,14 @@ def map_plan(
     """
     batch = getattr(domain, "map_batch", None)
     if batch is not None:
+        walk = Unmapping(plan)
         try:
             batch(plan, prot)
         except BaseException as failure:
             note(failure, f"mapping {plan!r} in one batch")
             undone: list[BaseException] = []
             if is_abrupt(failure):
-                undone = unmap_found(domain, Unmapping(plan))
+                undone = unmap_walk(domain, walk, found=True)
             report(failure, undone, stuck)
             raise
         return
@@ -79,32 +80,36 @@ def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
     return unmap_walk(domain, Unmapping(plan))
 
 
-def unmap_walk(domain: IommuDomain, walk: Unmapping) -> list[BaseException]:
+def unmap_walk(domain: IommuDomain, walk: Unmapping, *, found: bool = False) -> list[BaseException]:
     """Unmap what a walk still has to; otherwise as `unmap_plan`.
 
     Whoever made the walk when it mapped needs no memory now but for the numbers of a call.
+
+    Args:
+        domain: Where it is mapped.
+        walk: Over the plan.
+        found: Whether to begin anew, and to ask for each page whether it is mapped.
     """
-    failures: list[BaseException] = []
-    while True:
-        try:
-            walk.run(domain.unmap_pages)
-        except BaseException as failure:  # noqa: BLE001 - returned, to be raised at the end
-            failures.append(failure)
-            if is_abrupt(failure):
-                failures += _unmap_found_pages(domain, *walk.last)
-        else:
-            return failures
-
-
-def unmap_found(domain: IommuDomain, walk: Unmapping) -> list[BaseException]:
-    """Unmap all that is mapped of a walk's pages, asking for each; otherwise as `unmap_plan`."""
     failures: list[BaseException] = []
 
     def look(iova: int, pgsize: int, pgcount: int) -> None:
         failures.extend(_unmap_found_pages(domain, iova, pgsize, pgcount))
 
-    walk.run(look, anew=True)
-    return failures
+    anew, tries = found, 0
+    while tries < _TRIES:
+        try:
+            walk.run(look if found else domain.unmap_pages, anew=anew)
+        except BaseException as failure:  # noqa: BLE001 - returned, to be raised at the end
+            failures.append(failure)
+            if is_abrupt(failure):
+                failures += _unmap_found_pages(domain, *walk.last)
+            if walk.moved():
+                anew, tries = False, 0
+            else:
+                tries += 1
+        else:
+            return failures
+    return [*failures, PhyrError(f"no call to {domain!r} could be made {_TRIES} times")]
 
 
 def is_abrupt(failure: BaseException) -> bool:
@@ -180,7 +185,7 @@ def raise_first(failures: list[Exception]) -> None:
     raise first
 
 
-def attempt(*acts: Callable[[], None]) -> None:
+def attempt(acts: Iterable[Callable[[], None]]) -> None:
     """Do all of this, whatever fails, but for an interrupt, which is raised at once.
 
     Raises:
@@ -192,6 +197,10 @@ def attempt(*acts: Callable[[], None]) -> None:
             act()
         except Exception as failure:  # noqa: BLE001 - raised below
             failures.append(failure)
+        except BaseException as interrupt:
+            for before in failures[:_NOTES]:
+                note(interrupt, "a failure before it", before)
+            raise
     raise_first(failures)
 
 

@@ -19,7 +19,6 @@ from phyr.iommu.linear import (
     raise_first,
     raise_interrupt,
     report,
-    unmap_found,
     unmap_walk,
 )
 from phyr.iommu.protocols import Direction, IommuDomain, Prot
@@ -133,7 +132,7 @@ class Paging:
         if mapped is None:
             raise RangeError(f"{dma!r} is not mapped here")
         # An interrupt keeps all as it is: whoever calls again finds the device's data.
-        attempt(partial(self.sync_for_cpu, dma, direction), partial(self._undo, mapped))
+        attempt((partial(self.sync_for_cpu, dma, direction), partial(self._undo, mapped)))
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
         """Copy what the CPU wrote to the pages that stand in, unless the device only writes."""
@@ -220,8 +219,9 @@ class Paging:
             self._mapped[id(dma)] = mapped
         except BaseException as failure:
             # An interrupt may come after a plan is mapped and before that is counted.
-            undo, begun = (unmap_found, walks) if is_abrupt(failure) else (unmap_walk, walks[:done])
-            failures = [failed for walk in begun for failed in undo(self.domain, walk)]
+            found = is_abrupt(failure)
+            begun = walks if found else walks[:done]
+            failures = self._unmap(begun, found=found)
             stuck += errors(failures)
             try:
                 report(failure, failures, None)
@@ -233,9 +233,8 @@ class Paging:
         return dma
 
     def _undo(self, mapped: _Mapped) -> None:
-        undo = unmap_found if mapped.begun else unmap_walk
-        mapped.begun = True
-        failures = [failure for walk in mapped.walks for failure in undo(self.domain, walk)]
+        found, mapped.begun = mapped.begun, True
+        failures = self._unmap(mapped.walks, found=found)
         stuck = errors(failures)
         if stuck:
             # Where interrupts are to blame, whoever calls again may have more luck.
@@ -253,11 +252,16 @@ class Paging:
             raise
         raise_interrupt(failures)
 
+    def _unmap(self, walks: list[Unmapping], *, found: bool) -> list[BaseException]:
+        return [failure for walk in walks for failure in unmap_walk(self.domain, walk, found=found)]
+
     def _give_back(self, window: int, copy: Copy | None) -> None:
         """Let others use what no device can reach any more."""
-        self.iovas.free(window)
-        if copy:
-            copy.release()
+        try:
+            self.iovas.free(window)
+        finally:
+            if copy:
+                copy.release()
 
     def _copy(self, dma: Phyr) -> Copy | None:
         mapped = self._mapped.get(id(dma))
