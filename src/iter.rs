@@ -1,5 +1,7 @@
 //! Iteration over the chunks of a list: only the first and the last are trimmed.
 
+#[cfg(feature = "python")]
+use alloc::vec::Vec;
 use core::fmt;
 use core::iter::FusedIterator;
 
@@ -314,6 +316,16 @@ impl<'a> Chunks<'a> {
         count
     }
 
+    /// Appends what `of` makes of each chunk still to come to `items`, whole nodes at a time.
+    #[cfg(feature = "python")]
+    pub(crate) fn extend(mut self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
+        items.extend(self.next().map(of));
+        let last = self.next_back().map(of);
+        let granule = self.granule;
+        self.for_each_slice(|words| wide::run(ExtendNode { words, granule, items, of }));
+        items.extend(last);
+    }
+
     /// Hands out the words of all chunks still to come, none of which is trimmed any more.
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
@@ -506,6 +518,35 @@ impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F
             chunks += 1;
         }
         (acc, f, chunks)
+    }
+}
+
+/// The inner loop of `extend`.
+#[cfg(feature = "python")]
+struct ExtendNode<'a, F> {
+    words: &'a [u64],
+    granule: Granule,
+    items: &'a mut Vec<u64>,
+    of: F,
+}
+
+#[cfg(feature = "python")]
+impl<F: Fn(Chunk) -> u64> Wide for ExtendNode<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { words, granule, items, of } = self;
+        if words::is_plain(words) {
+            items.extend(words.iter().map(|&word| of(Chunk::of_word(granule, word))));
+            return;
+        }
+        let mut word = 0;
+        while word < words.len() {
+            let (run, len) = words::decode(words, word);
+            items.push(of(Chunk::of_run(granule, run)));
+            word += len;
+        }
     }
 }
 

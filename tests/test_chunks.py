@@ -336,3 +336,20 @@ def test_what_is_looked_for_may_be_anything() -> None:
     assert chunks[1] in chunks
     assert chunks.paddrs.count("page") == 0
     assert chunks.paddrs[0] in chunks.paddrs
+
+
+@pytest.mark.parametrize("granule", [1, 512, 4096, 65536])
+@pytest.mark.parametrize("long", [(), (3,), (600, 1900), range(3100)])
+def test_columns_of_many_nodes_are_the_chunks_at_every_granule(
+    granule: int, long: Sequence[int]
+) -> None:
+    # Of seven nodes none, one, two or all have entries of two words: odd runs of 2049 granules.
+    ranges = [
+        ((4098 * number + 1) * granule, (2049 if number in long else 1 + number % 3) * granule)
+        for number in range(3100)
+    ]
+    phyr = Phyr.from_chunks(ranges, granule=granule)
+    for part in (phyr, phyr[granule // 2 : -granule // 2]):
+        expected = list(part.chunks)
+        assert part.chunks.paddrs[:] == [paddr for paddr, _ in expected]
+        assert part.chunks.lengths[:] == [length for _, length in expected]

@@ -41,7 +41,11 @@ impl PyChunks {
         Self(phyr)
     }
 
-    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyResult<PyColumn> {
+    fn column(
+        &self,
+        py: Python<'_>,
+        of: impl Fn(Chunk) -> u64 + Copy + Sync,
+    ) -> PyResult<PyColumn> {
         let mut items = Vec::new();
         let count = self.0.nr_chunks();
         if items.try_reserve_exact(self.0.chunks().len()).is_err() {
@@ -51,7 +55,7 @@ impl PyChunks {
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
                 let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
-                part.chunks().for_each(|chunk| items.push(of(chunk)));
+                part.chunks().extend(&mut items, of);
                 Ok::<(), Error>(())
             });
             part?;
