@@ -108,10 +108,15 @@ impl Cut {
         length - ((chunk.paddr + length) & self.virt)
     }
 
+    /// Bytes of a chunk that is not cut, wherever it lies; 0 where that depends on the place.
+    pub(crate) fn uncut(self) -> u64 {
+        if self.boundary == u64::MAX { self.more - self.align } else { 0 }
+    }
+
     /// Whether nothing can be cut in a list of `length` bytes.
     pub(crate) fn is_idle(self, length: u64) -> bool {
         // No chunk is longer than the list, nor starts `align` bytes after a multiple.
-        self.boundary == u64::MAX && length.saturating_add(self.align) <= self.more
+        length <= self.uncut()
     }
 
     /// Whether it is plain that none of `chunks` is cut.

@@ -265,6 +265,20 @@ impl<L: Layout> Table<L> {
         place.position += segment.length;
     }
 
+    /// Writes records of the next chunks, none of which is cut; returns how many. Fewer than fit do
+    /// not mean that none are left, but none does.
+    fn write_run(&self, chunks: &mut Chunks<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
+        // The walk counts from the start of the chain, records from that of the list.
+        let base = Chunks::position(chunks).wrapping_sub(place.position);
+        let records = chunks.write(out.iter_mut(), |slot, chunk, start| {
+            let position = start.wrapping_sub(base);
+            *slot = self.layout.bytes(self.layout.data(chunk, position));
+        });
+        place.record += records as u64;
+        place.position = Chunks::position(chunks).wrapping_sub(base);
+        records
+    }
+
     /// Fills `out` where every chunk is a segment; returns the records written.
     fn write_whole(
         &self,
@@ -281,15 +295,7 @@ impl<L: Layout> Table<L> {
                 self.write_one(place, &mut out[0], chunk);
                 at = 1;
             } else if bulk > 0 {
-                let slots = out[at..at + bulk].iter_mut();
-                // The walk counts from the start of the chain, records from that of the list.
-                let base = chunks.position().wrapping_sub(place.position);
-                let records = chunks.write(slots, |slot, chunk, start| {
-                    let position = start.wrapping_sub(base);
-                    *slot = self.layout.bytes(self.layout.data(chunk, position));
-                });
-                place.record += records as u64;
-                place.position = chunks.position().wrapping_sub(base);
+                let records = self.write_run(&mut chunks, place, &mut out[at..at + bulk]);
                 at += records;
                 if records == 0 {
                     break;
@@ -317,30 +323,42 @@ impl<L: Layout> Table<L> {
         let (mut from, mut to) = (0, 0);
         let mut at = 0;
         while at < out.len() {
-            if from == to {
-                (from, to) = (0, chunks.read(&mut ahead[..AHEAD.min(out.len() - at)]));
-            }
-            let Some(&first) = ahead[from..to].first() else { break };
             let bulk = self.bulk(place, out.len() - at);
-            if bulk > 0 {
-                let out = &mut out[at..at + bulk];
-                let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[from..to]);
-                let position = place.position;
-                let (taken, records);
-                (taken, records, place.position) =
-                    wide::run(Encode { layout, cut, chunks, out, position });
-                from += taken;
-                place.record += records as u64;
-                at += records;
-            } else {
-                let mut rest = first;
+            if bulk == 0 {
+                let next = if from < to { Some(ahead[from]) } else { chunks.peek() };
+                let Some(mut rest) = next else { break };
                 let segment = cut_one(self.cut, &mut rest);
                 if self.write_odd(place, &mut out[at], segment) {
+                    if from == to {
+                        chunks.next();
+                        (from, to) = (0, 1);
+                    }
                     ahead[from] = rest;
                     from += usize::from(rest.length == 0);
                 }
                 at += 1;
+                continue;
             }
+            if from == to {
+                let short = chunks.short(self.cut.uncut()).min(bulk);
+                if short > 0 {
+                    at += self.write_run(&mut chunks, place, &mut out[at..at + short]);
+                    continue;
+                }
+                (from, to) = (0, chunks.read(&mut ahead[..AHEAD.min(out.len() - at)]));
+                if from == to {
+                    break;
+                }
+            }
+            let out = &mut out[at..at + bulk];
+            let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[from..to]);
+            let position = place.position;
+            let (taken, records);
+            (taken, records, place.position) =
+                wide::run(Encode { layout, cut, chunks, out, position });
+            from += taken;
+            place.record += records as u64;
+            at += records;
         }
         at
     }

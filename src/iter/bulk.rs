@@ -121,6 +121,19 @@ impl<'a> Chunks<'a> {
         1
     }
 
+    /// How many of the next chunks are known to be no longer than `most` bytes together, untrimmed
+    /// and of one word each: all that is left of a node, or 0.
+    pub(crate) fn short(&mut self, most: u64) -> usize {
+        if self.skip > 0 || self.start == self.end {
+            return 0;
+        }
+        self.front.enter(self.chain);
+        let node = &self.front.node;
+        let bytes = node.end_page().map(|end| self.granule.to_bytes(end - node.first_page));
+        let is_short = node.is_plain() && bytes.is_some_and(|bytes| bytes <= most);
+        if is_short { node.words.len() - self.front.word } else { 0 }
+    }
+
     /// Writes the addresses of the next chunks to `out`, if each of them is one whole granule, and
     /// returns how many. 0 does not mean that none are left, but that [`Self::read`] goes on; what
     /// `out` holds then is of no use.
