@@ -240,7 +240,7 @@ const FEW: usize = 8;
 const MANY: usize = 256;
 
 impl<L: Layout> Table<L> {
-    /// How many of the next records have segments for sure, where there is room for `room`.
+    /// How many of the next records are no links, where there is room for `room`.
     fn bulk(&self, place: &Place, room: usize) -> usize {
         usize::try_from(self.until_link(place.record)).unwrap_or(room).min(room)
     }
