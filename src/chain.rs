@@ -212,21 +212,20 @@ impl Node<'_> {
         self.after.first().map(|slot| slot.first_page)
     }
 
-    /// The chunk that holds page `target`, where the words from `start`, which [`Quarters::find`] found,
-    /// to the end of that quarter are known to be as many pages: then each is one page.
-    fn single(&self, start: Found, target: u64) -> Option<Found> {
-        let (pages, words) = if let Some(&more) = self.quarters.0.get(start.word / QUARTER) {
-            (u64::from(more) + 1, QUARTER)
+    /// The chunk `more` chunks behind `start`, which [`Quarters::find`] found, where the words from
+    /// there to the end of that quarter are known to be as many pages: then each is one page.
+    fn single(&self, start: Found, more: u64) -> Option<Found> {
+        let (pages, words) = if let Some(&known) = self.quarters.0.get(start.word / QUARTER) {
+            (u64::from(known) + 1, QUARTER)
         } else {
             // The last quarter ends where the next node starts.
             let end = self.end_page()? - self.first_page;
             (end - start.pages, self.words.len() - start.word)
         };
         // An entry of two words has more than two pages.
-        let more = target - start.pages;
         (pages == words as u64).then(|| {
             let word = start.word + usize::try_from(more).unwrap_or_default();
-            Found { word, chunks: start.chunks + more, pages: target }
+            Found { word, chunks: start.chunks + more, pages: start.pages + more }
         })
     }
 }
@@ -293,7 +292,7 @@ impl Chain {
             return Self::place(node, Found::default());
         }
         let start = node.quarters.find(|pages, _| pages <= target);
-        let found = node.single(start, target);
+        let found = node.single(start, target - start.pages);
         let find = || words::find(node.words, start, |pages, _| pages > target);
         Self::place(node, found.unwrap_or_else(find))
     }
@@ -303,7 +302,9 @@ impl Chain {
         let node = self.node(|_, first_chunk| first_chunk <= target);
         let target = target - node.first_chunk;
         let start = node.quarters.find(|_, chunks| chunks <= target);
-        Self::place(node, words::find(node.words, start, |_, chunks| chunks > target))
+        let found = node.single(start, target - start.chunks);
+        let find = || words::find(node.words, start, |_, chunks| chunks > target);
+        Self::place(node, found.unwrap_or_else(find))
     }
 
     fn place(node: Node<'_>, found: Found) -> Place<'_> {
@@ -339,6 +340,14 @@ impl Chain {
         match self {
             Self::Tree(tree) => tree.nr_pages,
             _ => words::find(self.node(|_, _| true).words, Found::default(), |_, _| false).pages,
+        }
+    }
+
+    /// Pages and chunks of all nodes, where there are many.
+    pub(crate) fn totals(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Tree(tree) => Some((tree.nr_pages, tree.nr_chunks)),
+            _ => None,
         }
     }
 

@@ -168,6 +168,12 @@ impl Phyr {
 
     /// The chain's number of the first chunk, and how many chunks there are. O(log n).
     pub(crate) fn numbers(&self) -> (u64, u64) {
+        // A whole list need not be searched.
+        if let Some((nr_pages, nr_chunks)) = self.chain.totals()
+            && self.granules() == (0, nr_pages)
+        {
+            return (0, nr_chunks);
+        }
         self.ends().map_or((0, 0), |(first, last)| (first.number, last.number - first.number + 1))
     }
 
