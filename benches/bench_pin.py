@@ -14,13 +14,14 @@ from collections.abc import Callable
 from time import perf_counter
 
 import phyr
-from phyr import _pinners, pagemap
+from phyr import pagemap
 from phyr.allocating import Huge
+from phyr.pinning import methods
 
 KINDS: tuple[Huge, ...] = (None, "thp", "2M")
-WAYS: dict[str, Callable[[], _pinners.Pinner]] = {
-    "io_uring": _pinners.Registered,
-    "mlock": _pinners.Locked,
+WAYS: dict[str, Callable[[], methods.Pinner]] = {
+    "io_uring": methods.Registered,
+    "mlock": methods.Locked,
 }
 
 

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use common::harness::{Race, Settings, Table};
 use common::lists::from_pages;
 use common::workloads::{PAGE, Workload};
-use phyr::sim::{DomainOptions, Layout, Memory, SimDomain, dma_read_with, span};
+use phyr::sim::{DomainOptions, Memory, ScatterOptions, SimDomain, dma_read_with, span};
 use phyr::{Phyr, Plan, Prot};
 
 /// Where the window is: a multiple of 1 GiB.
@@ -61,7 +61,7 @@ fn bytes(settings: Settings) -> Table {
     let mut memory = Memory::new((8 * length).max(1 << 30)).expect("a size of memory");
     let mut data = vec![1; nr_pages * 4096];
     for (name, order) in [("4 KiB pages", 0), ("2 MiB pages", 9)] {
-        let layout = Layout { orders: &[order], ..Layout::default() };
+        let layout = ScatterOptions { orders: &[order], ..ScatterOptions::default() };
         let phyr = memory.scatter(length, &layout).expect("eight times as much memory");
         memory.write(&phyr, &data).expect("inside the memory");
         let mut domain = SimDomain::new(&mut memory, &DomainOptions::default()).expect("room");

@@ -12,16 +12,46 @@
 //! The crate needs `alloc` alone. The feature `std`, on by default, lets long loops use the wide
 //! instructions that the machine turns out to have; `python` adds the extension module.
 //!
-//! ```text
-//! addr, digest, error, kind, wide   numbers, errors, machine
-//! entry, words, records, pgsize     the packed word, slices of them, records, page sizes
-//! chain, writer                     storage
-//! phyr, iter, pages                 the view and its walks
-//! builder, join, stats, serial, validate, pagemap
-//! desc                              what devices and kernels read, and back
-//! plan, shift, window, map           mapping for a device
-//! sim                               a simulated memory, IOMMU and device
-//! python                            the extension module
+//! | wing | holds |
+//! | --- | --- |
+//! | `error`, `kind`, `wide`, `granule`, `pgsize` | errors, numbers, and what the machine can do |
+//! | `storage` | the packed word, and the chain of nodes that keeps the words |
+//! | `list` | [`Phyr`], and all that is done with one: walk, build, join, slice, validate, serialise |
+//! | [`pagemap`] | lists from the records of `/proc/PID/pagemap` |
+//! | `dma` | mapping a list for a device: backends, plans, where to put a window |
+//! | [`desc`] | descriptors that devices and kernels read, and lists from those |
+//! | `sim` | a simulated memory, IOMMU and device (feature `sim`) |
+//! | `python` | the extension module of the Python package (feature `python`) |
+//!
+//! A wing uses those above it, never one below.
+//!
+//! # Examples
+//!
+//! From page numbers to the window that a device sees, and to what an NVMe command points to:
+//!
+//! ```
+//! use phyr::{Builder, BusOffset, Chunk, DmaBackend, Phyr, Prot, desc};
+//!
+//! let mut builder = Builder::new();
+//! builder.extend_pfns(&[7, 8, 9, 0x200])?;
+//! let phyr = builder.finish();
+//!
+//! // Bytes 0x800 to 0x3800 of the buffer: only the first and the last chunk are trimmed.
+//! let part = phyr.slice(0x800, 0x3800)?;
+//! assert!(part.chunks().eq([
+//!     Chunk { paddr: 0x7800, length: 0x2800 },
+//!     Chunk { paddr: 0x20_0000, length: 0x800 },
+//! ]));
+//! assert_eq!(part.translate(0x2800)?, 0x20_0000);
+//!
+//! // The bus of the device adds a constant: mapping gives a list again.
+//! let dma = BusOffset { offset: 0x1_0000_0000 }.map(&part, Prot::READ)?;
+//! assert_eq!(dma.translate(0)?, 0x1_0000_7800);
+//!
+//! // An NVMe command that moves the first 4 KiB of it points to two pages.
+//! let prp = desc::Prp::new(&dma.slice(0, 0x1000)?, &Phyr::default(), 4096)?;
+//! assert_eq!((prp.prp1, prp.prp2), (0x1_0000_7800, 0x1_0000_8000));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
 #![no_std]
@@ -31,53 +61,37 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-mod addr;
-mod bounds;
-mod builder;
-mod chain;
 pub mod desc;
-mod digest;
-mod entry;
+mod dma;
 mod error;
-mod iter;
-mod join;
+mod granule;
 mod kind;
-mod map;
-mod pagemap;
-mod pages;
+mod list;
+pub mod pagemap;
 mod pgsize;
-mod phyr;
-mod plan;
-mod records;
-mod serial;
-mod shift;
+#[cfg(feature = "sim")]
 pub mod sim;
-mod stats;
-mod validate;
+mod storage;
 mod wide;
-mod window;
-mod words;
-mod writer;
 
 #[cfg(feature = "python")]
 #[allow(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "docstrings are Python's")]
 mod python;
 
-pub use addr::Granule;
-pub use builder::Builder;
-pub use entry::Entry;
+pub use dma::alignment::Alignment;
+pub use dma::backend::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
+pub use dma::plan::{MapCall, Plan, UnmapCall, Unmaps};
 pub use error::{Error, FormatError};
-pub use iter::{Chunk, Chunks};
+pub use granule::Granule;
 pub use kind::Kind;
-pub use map::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
-pub use pagemap::{Extent, Hidden, PagemapDecoder, State};
-pub use pages::Pages;
+pub use list::builder::Builder;
+pub use list::chunks::{Chunk, Chunks};
+pub use list::pages::Pages;
+pub use list::phyr::Phyr;
+pub use list::stats::Stats;
+pub use list::validate::Invalid;
 pub use pgsize::PageSizes;
-pub use phyr::Phyr;
-pub use plan::{MapCall, Plan, UnmapCall, Unmaps};
-pub use stats::Stats;
-pub use validate::Invalid;
-pub use window::Alignment;
+pub use storage::entry::Entry;
 
 /// The programs of the README.
 #[cfg(doctest)]

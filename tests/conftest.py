@@ -5,8 +5,8 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# Checked by mypy, not run: see test_typing.py; and run in a guest: see test_guest.py.
-collect_ignore = ["typing", "vm"]
+# Checked by mypy, not run: see house/test_typing.py; and run in a guest: see devices/test_guest.py.
+collect_ignore = ["house/typing", "vm"]
 
 # A job in the background starts with the signal ignored, which its children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

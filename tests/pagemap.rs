@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
-use phyr::{Builder, Extent, Granule, Hidden, Kind, PagemapDecoder, State};
+use phyr::pagemap::{Extent, Hidden, PagemapDecoder, State};
+use phyr::{Builder, Granule, Kind};
 use proptest::prelude::*;
 
 const PRESENT: u64 = 1 << 63;

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use phyr::sim::{
-    Attached, Columns, DomainError, DomainOptions, Fault, Layout, Memory, MemoryError, OffsetBus,
-    Reason, SimDomain, calls, dma_read, dma_write, scatter, span,
+    Attached, Columns, DomainError, DomainOptions, Fault, Memory, MemoryError, OffsetBus, Reason,
+    ScatterOptions, SimDomain, calls, dma_read, dma_write, scatter, span,
 };
 use phyr::{Builder, IommuDomain, MapCall, PageSizes, Phyr, Plan, Prot};
 use proptest::prelude::*;
@@ -157,8 +157,8 @@ proptest! {
     ) {
         let mut memory = Memory::new(1 << 24).unwrap();
         let mut domain = domain(&mut memory);
-        let layout = Layout { seed, orders: &[order, 0], offset, ..Layout::default() };
-        let buffer = memory.scatter(length, &layout).unwrap();
+        let options = ScatterOptions { seed, orders: &[order, 0], offset, ..ScatterOptions::default() };
+        let buffer = memory.scatter(length, &options).unwrap();
         let mut content = vec![0; usize::try_from(length).unwrap()];
         for (byte, number) in content.iter_mut().zip(seed..) {
             *byte = number.to_le_bytes()[0];
@@ -286,7 +286,7 @@ fn every_error_says_its_numbers() {
     let full = memory.alloc(1 << 20, None, K4).unwrap_err();
     assert_eq!(full, MemoryError::Full { length: 1 << 20, free: (1 << 20) - K4 });
     assert_eq!(
-        scatter(1, &Layout { orders: &[], ..Layout::default() }),
+        scatter(1, &ScatterOptions { orders: &[], ..ScatterOptions::default() }),
         Err(MemoryError::NoOrders)
     );
     let mut domain = domain(&mut memory);
@@ -309,8 +309,8 @@ fn a_full_memory_scatters_to_the_last_page() {
     let mut memory = Memory::new(1 << 20).unwrap();
     let mut lists: Vec<Phyr> = Vec::new();
     while memory.free_bytes() > 4 * K4 {
-        let layout = Layout { seed: lists.len() as u64, ..Layout::default() };
-        lists.push(memory.scatter(2 * K4, &layout).unwrap());
+        let options = ScatterOptions { seed: lists.len() as u64, ..ScatterOptions::default() };
+        lists.push(memory.scatter(2 * K4, &options).unwrap());
     }
     let mut all = Builder::new();
     lists.iter().flat_map(Phyr::chunks).for_each(|chunk| {

@@ -1,17 +1,21 @@
 """The physical memory under a buffer, in eight bytes a chunk.
 
-`Phyr` is the list, `Builder` makes one, `pin` makes that of a buffer and keeps its pages in place,
-`alloc` gives buffers for it, `phyr.pagemap` reads lists off a live process, and `phyr.desc` writes
-what devices and kernels read.
+`Phyr` is the list, `Builder` makes one, `pin` makes the list of a buffer and keeps its pages in
+place, `alloc` gives buffers for it.
+
+Modules, loaded when they are first used: `phyr.pagemap` reads lists off a live process, `phyr.desc`
+writes descriptors for devices and kernels, `phyr.iommu` maps a list for a device, `phyr.vfio`,
+`phyr.iommufd` and `phyr.pci` drive real ones, `phyr.sim` is a simulated machine, `phyr.testing`
+checks a backend of your own.
 """
 
 import typing as _typing
 from collections.abc import Sequence as _Sequence
 from importlib import import_module as _import_module
 
-from phyr._chunk import Chunk, Stats
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, Phyr, __version__
+from phyr._records import Chunk, Stats
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -36,6 +40,16 @@ from phyr.errors import (
 )
 
 if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+    from phyr import (  # noqa: F401 - see `_WINGS`
+        desc,
+        iommu,
+        iommufd,
+        pagemap,
+        pci,
+        sim,
+        testing,
+        vfio,
+    )
     from phyr.allocating import Allocation, alloc
     from phyr.pinning import Pinned, pin
 
@@ -76,7 +90,8 @@ __all__ = [
 _Sequence.register(Chunks)
 _Sequence.register(Column)
 
-# What not everybody needs, and would make up most of the time that importing takes.
+# Loaded when they are first asked for: importing them takes longer than all the rest.
+_WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}
 _LATE = {
     "Allocation": "phyr.allocating",
     "Pinned": "phyr.pinning",
@@ -87,15 +102,17 @@ _LATE = {
 if not _typing.TYPE_CHECKING:  # who checks types knows the names
 
     def __getattr__(name: str) -> object:
-        """Import a name of `_LATE` when it is first asked for."""
+        """Import a wing, or a name of `_LATE`, when it is first asked for."""
+        if name in _WINGS:
+            return _import_module(f"phyr.{name}")
         if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(_import_module(_LATE[name]), name)
         return value
 
     def __dir__() -> list[str]:
-        """Return all names, those of `_LATE` as well."""
-        return sorted({*globals(), *_LATE})
+        """Return all names, those that are loaded later as well."""
+        return sorted({*globals(), *_LATE, *_WINGS})
 
 
 if _DEBUG:  # pragma: no cover - the tests run the optimised build

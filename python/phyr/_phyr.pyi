@@ -3,9 +3,7 @@ from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, o
 
 from typing_extensions import Buffer, disjoint_base
 
-from phyr._chunk import Chunk, Stats
-from phyr._desc import Prp, Sgl
-from phyr._sim import Columns, Counters, Leaf
+from phyr._records import Chunk, Columns, Counters, Leaf, Prp, Sgl, Stats
 from phyr.iommu.protocols import Direction, DmaBackend, Owner
 
 _Ints: TypeAlias = Buffer | Iterable[int]

@@ -18,7 +18,7 @@ import sys
 import warnings
 from typing import Literal, TypeAlias
 
-from phyr._mapping import UnavailableError, map_huge, map_ordinary, map_transparent
+from phyr._mmap import UnavailableError, map_huge, map_ordinary, map_transparent
 from phyr._phyr import Area
 from phyr.errors import NoMemoryError, PhyrError, RangeError
 

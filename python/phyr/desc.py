@@ -17,7 +17,6 @@ Examples:
 import re
 from collections.abc import Iterable
 
-from phyr._desc import Prp, Sgl
 from phyr._phyr import (
     Descriptors,
     Phyr,
@@ -41,6 +40,7 @@ from phyr._phyr import (
     split,
     vfio_maps,
 )
+from phyr._records import Prp, Sgl
 from phyr.errors import FormatError, HiddenPagesError, RangeError
 
 __all__ = [

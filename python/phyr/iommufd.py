@@ -13,13 +13,13 @@ from mmap import PAGESIZE
 from struct import Struct
 from typing import ClassVar
 
-from phyr import _uapi
-from phyr._uapi import Request, ask, refused
+from phyr._devices import uapi
+from phyr._devices.address_space import AddressSpace
+from phyr._devices.uapi import Request, ask, refused
 from phyr.iommu.protocols import Prot
 from phyr.pci.device import Device
 from phyr.pci.function import Function
 from phyr.vfio.device import open_device
-from phyr.vfio.space import AddressSpace
 
 __all__ = ["Ioas"]
 
@@ -64,8 +64,8 @@ class Ioas(AddressSpace):
         """Open one."""
         super().__init__(dma_mask)
         with ExitStack() as stack:
-            self._fd = _uapi.open_file(_uapi.DEV / "iommu")
-            stack.callback(_uapi.close, self._fd)
+            self._fd = uapi.open_file(uapi.DEV / "iommu")
+            stack.callback(uapi.close, self._fd)
             _, self.number = ask(self._fd, _IOAS_ALLOC, 0, 0)
             """The kernel's number of it."""
             self._renew()
@@ -78,7 +78,7 @@ class Ioas(AddressSpace):
             pairs = array("Q", bytes(16 * room))
             argument = _IOVA_RANGES.pack(self.number, room, 0, pairs.buffer_info()[0], 0)
             try:
-                _uapi.ioctl(self._fd, _IOVA_RANGES.number, argument)
+                uapi.ioctl(self._fd, _IOVA_RANGES.number, argument)
             except OSError as failure:
                 _, count, *_ = _IOVA_RANGES.fields.unpack_from(argument, 4)
                 if failure.errno != errno.EMSGSIZE or count <= room:
@@ -97,10 +97,10 @@ class Ioas(AddressSpace):
         if not names:
             failure = OSError(errno.ENODEV, "")
             raise refused(failure, "find cdev", address=function.address, driver=function.driver)
-        path = _uapi.DEV / "vfio" / "devices" / names[0].name
+        path = uapi.DEV / "vfio" / "devices" / names[0].name
         with ExitStack() as stack:
-            fd = _uapi.open_file(path, address=function.address)
-            stack.callback(_uapi.close, fd)
+            fd = uapi.open_file(path, address=function.address)
+            stack.callback(uapi.close, fd)
             ask(fd, _BIND, 0, self._fd, 0, address=function.address)
             ask(fd, _ATTACH, 0, self.number, address=function.address)
             stack.pop_all()
@@ -117,4 +117,4 @@ class Ioas(AddressSpace):
         return _IOAS_UNMAP.pack(self.number, iova, length)
 
     def _undo(self, request: bytearray) -> None:
-        _uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)
+        uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)

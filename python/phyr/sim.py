@@ -27,7 +27,7 @@ from errno import EFAULT
 from typing import TYPE_CHECKING, Protocol
 
 from phyr._phyr import Memory, Phyr, SimDomain, dma_read, dma_write, scatter
-from phyr._sim import Columns, Counters, FaultReason, Leaf
+from phyr._records import Columns, Counters, FaultReason, Leaf
 from phyr.errors import FaultError, RangeError
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@
 //! phys_vec    | paddr         | len                   |
 //! ```
 
-use super::limits::{Cut, check_boundaries};
-use super::table::{Layout, Table};
-use super::{DescError, Limits};
-use crate::iter::Chunk;
+use super::error::DescError;
+use super::layout::Layout;
+use super::limits::{Cut, Limits, check_boundaries};
+use super::table::Table;
 use crate::kind::Kind;
-use crate::phyr::Phyr;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// Where a kernel keeps its array of `struct page`, which its descriptors point into.
 ///

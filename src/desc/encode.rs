@@ -1,11 +1,9 @@
 //! The inner loops of tables whose chunks are cut: chunks to segments to bytes.
 
-use core::array;
-
+use super::layout::{Layout, ROUND};
 use super::limits::Cut;
 use super::segments::take;
-use super::table::Layout;
-use crate::iter::Chunk;
+use crate::list::chunks::Chunk;
 use crate::wide::Wide;
 
 /// Writes records until the chunks or the slots are used up.
@@ -74,35 +72,5 @@ impl<L: Layout> Wide for Encode<'_, L> {
             }
             taken += 1;
         }
-    }
-}
-
-/// Records of a run made at a time.
-const ROUND: usize = 4;
-
-/// Fills `out` with what `make` makes of segments that follow each other, each as long as `first`.
-#[inline(always)]
-pub(super) fn write_run<B>(
-    first: Chunk,
-    mut position: u64,
-    out: &mut [B],
-    make: impl Fn(Chunk, u64) -> B,
-) {
-    let Chunk { mut paddr, length } = first;
-    // Sums wrap only where nothing of the list is left.
-    let (rounds, rest) = out.as_chunks_mut::<ROUND>();
-    for round in rounds {
-        *round = array::from_fn(|number| {
-            let past = length.wrapping_mul(number as u64);
-            let segment = Chunk { paddr: paddr.wrapping_add(past), length };
-            make(segment, position.wrapping_add(past))
-        });
-        paddr = paddr.wrapping_add(length.wrapping_mul(ROUND as u64));
-        position = position.wrapping_add(length.wrapping_mul(ROUND as u64));
-    }
-    for slot in rest {
-        *slot = make(Chunk { paddr, length }, position);
-        paddr = paddr.wrapping_add(length);
-        position = position.wrapping_add(length);
     }
 }

@@ -2,9 +2,9 @@
 
 use core::num::NonZeroU64;
 
-use super::DescError;
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::error::DescError;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// What a device asks of each segment. The default asks for nothing.
 ///

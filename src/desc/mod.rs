@@ -27,6 +27,7 @@
 mod bvec;
 mod encode;
 mod error;
+mod layout;
 mod limits;
 mod parse;
 mod parse_nvme;
@@ -42,6 +43,7 @@ mod table;
 
 pub use bvec::{BioVec, BioVecLayout, IoVec, IoVecLayout, PageStructs, PhysVec, PhysVecLayout};
 pub use error::DescError;
+pub use layout::{Layout, RecordBytes};
 pub use limits::Limits;
 pub use parse::{from_bio_vecs, from_iovecs, from_phys_vecs, from_scatterlist};
 pub use parse_nvme::{ReadError, from_prp, from_sgl};
@@ -55,4 +57,4 @@ pub use segments::Segments;
 pub use sg::{SgEntry, SgLayout};
 pub use sgl::{SegmentList, SglDescriptor, SglLayout};
 pub use split::{Split, split};
-pub use table::{Count, Fill, Layout, Place, RecordBytes, Records, Table};
+pub use table::{Count, Fill, Place, Records, Table};

@@ -2,14 +2,14 @@
 //!
 //! The bytes may come from anywhere; what is wrong with them is said by record and field.
 
-use super::DescError;
 use super::bvec::PageStructs;
+use super::error::DescError;
 use super::sg::SgEntry;
-use crate::addr::Granule;
-use crate::builder::Builder;
 use crate::error::Error;
+use crate::granule::Granule;
 use crate::kind::Kind;
-use crate::phyr::Phyr;
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
 
 /// The little-endian `u64` at byte `at`, which must be there.
 pub(crate) fn word(record: &[u8], at: usize) -> u64 {

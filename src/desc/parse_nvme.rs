@@ -2,14 +2,14 @@
 
 use core::fmt;
 
-use super::DescError;
 use super::bvec::check_size;
+use super::error::DescError;
 use super::parse::{half, word};
 use super::sgl::SglDescriptor;
-use crate::addr::Granule;
-use crate::builder::Builder;
+use crate::granule::Granule;
 use crate::kind::Kind;
-use crate::phyr::Phyr;
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
 
 /// Why a chain could not be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,13 @@
 //!
 //! Source: NVM Express Base Specification 2.0, section 4.1.1, "Physical Region Page Entry and List".
 
-use super::DescError;
 use super::bvec::check_size;
+use super::error::DescError;
+use super::layout::Layout;
 use super::limits::{Cut, check_boundaries};
-use super::table::{Layout, Table};
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::table::Table;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// The list pages of a transfer: where they are, and what is to be written there.
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! RDMA page lists: blocks of one size, and the best size.
 
-use super::DescError;
 use super::bvec::check_size;
-use super::encode::write_run;
+use super::error::DescError;
+use super::layout::Layout;
+use super::layout::write_run;
 use super::limits::{Cut, check_boundaries};
-use super::table::{Layout, Table};
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::table::Table;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// The best size for a page list of one size: the largest that fits, but none larger than the
 /// smallest that holds the whole list in one block.

@@ -6,12 +6,13 @@
 //! ioas_map        | size  | flags | ioas_id | 0      | user_va | length | iova  |
 //! ```
 
-use super::DescError;
 use super::bvec::{check_size, check_sum};
+use super::error::DescError;
+use super::layout::Layout;
 use super::limits::{Cut, check_boundaries};
-use super::table::{Layout, Table};
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::table::Table;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// Mappings that a VFIO container takes by default.
 ///

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::iter::{self, FusedIterator};
 
-use super::limits::{Cut, check_boundaries};
-use super::{DescError, Limits};
-use crate::iter::{Chunk, Chunks};
-use crate::phyr::Phyr;
+use super::error::DescError;
+use super::limits::{Cut, Limits, check_boundaries};
+use crate::list::chunks::{Chunk, Chunks};
+use crate::list::phyr::Phyr;
 
 /// The segments of a list under a device's limits, in order: the largest that fit, greedily.
 ///

@@ -13,12 +13,13 @@
 //! `sg_alloc_table_from_pages_segment()`, both `lib/scatterlist.c`.
 
 use super::bvec::{PageStructs, check_last, check_sum, low};
-use super::limits::{Cut, check_boundaries};
+use super::error::DescError;
+use super::layout::Layout;
+use super::limits::{Cut, Limits, check_boundaries};
 use super::shape::Shape;
-use super::table::{Layout, Table};
-use super::{DescError, Limits};
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::table::Table;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// Linux's `struct scatterlist`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -12,13 +12,14 @@
 //! Source: NVM Express Base Specification 2.0, section 4.1.2, "Scatter Gather List (SGL)".
 
 use super::bvec::{check_size, low, words};
-use super::limits::{Cut, check_boundaries};
+use super::error::DescError;
+use super::layout::Layout;
+use super::limits::{Cut, Limits, check_boundaries};
 use super::prp::check_blocks;
 use super::shape::Shape;
-use super::table::{Layout, Table};
-use super::{DescError, Limits};
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use super::table::Table;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// One descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

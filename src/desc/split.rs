@@ -3,7 +3,7 @@
 use core::iter::FusedIterator;
 
 use crate::error::Error;
-use crate::phyr::Phyr;
+use crate::list::phyr::Phyr;
 
 /// The consecutive parts of a list with the given lengths, from byte `start` on.
 ///

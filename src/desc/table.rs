@@ -1,69 +1,15 @@
 //! Records made of segments, with links between blocks, written from any place on.
 
-use core::fmt;
 use core::iter::Peekable;
 
-use super::encode::{Encode, write_run};
+use super::encode::Encode;
+use super::layout::{Layout, RecordBytes};
 use super::limits::Cut;
 use super::segments::{NOTHING, Segments, cut_one};
 use super::shape::Shape;
-use crate::iter::{Chunk, Chunks};
-use crate::phyr::Phyr;
+use crate::list::chunks::{Chunk, Chunks};
+use crate::list::phyr::Phyr;
 use crate::wide;
-
-/// How segments become records of one fixed size.
-pub trait Layout {
-    /// A record, field by field.
-    type Record: Copy + fmt::Debug + PartialEq;
-    /// A record as bytes: an array of the record's size.
-    type Bytes: RecordBytes;
-
-    /// The record of a segment that starts at byte `position` of the list.
-    fn data(&self, segment: Chunk, position: u64) -> Self::Record;
-
-    /// The bytes of a record.
-    fn bytes(&self, record: Self::Record) -> Self::Bytes;
-
-    /// Fills `out` with the bytes of segments that follow each other, each as long as `first`, which
-    /// starts at byte `position` of the list.
-    #[inline(always)]
-    fn run(&self, first: Chunk, position: u64, out: &mut [Self::Bytes]) {
-        write_run(first, position, out, |segment, position| {
-            self.bytes(self.data(segment, position))
-        });
-    }
-
-    /// Records of a block, if blocks are chained.
-    fn slots(&self) -> Option<u64> {
-        None
-    }
-
-    /// The record that leads to block `block`, which the table has.
-    fn link(&self, _block: u64) -> Option<Self::Record> {
-        None
-    }
-
-    /// What the last record of the table is to be.
-    fn close(&self, record: Self::Record) -> Self::Record {
-        record
-    }
-
-    /// The same of its bytes.
-    fn close_bytes(&self, _bytes: &mut Self::Bytes) {}
-}
-
-/// The bytes of a record: an array of any size.
-pub trait RecordBytes: Copy {
-    /// The memory of as many whole records as fit. Their size is known to the compiler, so a loop over
-    /// them may use wide registers.
-    fn slots(out: &mut [u8]) -> &mut [Self];
-}
-
-impl<const N: usize> RecordBytes for [u8; N] {
-    fn slots(out: &mut [u8]) -> &mut [Self] {
-        out.as_chunks_mut().0
-    }
-}
 
 /// How far a table has been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

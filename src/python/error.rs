@@ -9,20 +9,20 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};
-use crate::pagemap::Hidden;
+use crate::list::validate::Invalid;
+use crate::pagemap::decoder::Hidden;
 use crate::sim::{Access, DomainError, Fault, MemoryError};
-use crate::validate::Invalid;
 
 /// Linux's `EPERM`, the `errno` of a page number that is hidden.
 const EPERM: u64 = 1;
 
 /// For exceptions without numbers.
-pub(super) const NO_NUMBERS: [(&str, u64); 0] = [];
+pub(crate) const NO_NUMBERS: [(&str, u64); 0] = [];
 /// Linux's `EFAULT`, the `errno` of an access that a device could not do.
 const EFAULT: u64 = 14;
 
 /// An exception of `phyr.errors`, with its numbers as attributes.
-pub(super) fn new<N>(
+pub(crate) fn new<N>(
     class: &str,
     message: String,
     numbers: impl IntoIterator<Item = (&'static str, N)>,
@@ -49,7 +49,7 @@ fn make<'py>(
 }
 
 /// An exception about a part of a list, which comes after `length` bytes of it.
-pub(super) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
+pub(crate) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
     if length > 0 && failure.value(py).hasattr("position").unwrap_or(false) {
         // The position counts from the start of the part.
         let note = format!("the builder held {length:#x} bytes before");
@@ -66,7 +66,7 @@ pub(super) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
 /// A failure, and what came of cleaning up after it: a note on the first.
 ///
 /// An interrupt (an exception that is no `Exception`) is not to be lost: it comes first then.
-pub(super) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
+pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
     let Err(second) = second else { return first };
     let (main, other) = if is_interrupt(py, &second) && !is_interrupt(py, &first) {
         (second, first)
@@ -91,12 +91,12 @@ fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
 
 /// Whether it may come at any moment, and so says nothing about what was done. A subclass of
 /// `MemoryError` is somebody's choice.
-pub(super) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
+pub(crate) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
     failure.get_type(py).is(py.get_type::<PyMemoryError>()) || is_interrupt(py, failure)
 }
 
 /// Whether it is a `RangeError` of phyr's.
-pub(super) fn is_range(py: Python<'_>, failure: &PyErr) -> bool {
+pub(crate) fn is_range(py: Python<'_>, failure: &PyErr) -> bool {
     let class = py.import("phyr.errors").and_then(|errors| errors.getattr("RangeError"));
     class.is_ok_and(|class| failure.is_instance(py, &class))
 }

@@ -1,31 +1,12 @@
 //! The extension module `phyr._phyr`: registration only.
 
-mod area;
-mod buffer;
-mod builder;
-mod chunks;
-mod column;
+mod convert;
 mod desc;
-mod desc_parse;
-mod desc_requests;
+mod dma;
 mod error;
-mod fill;
-mod held;
-mod kind;
-mod loan;
-mod map;
-mod mapping;
-mod numbers;
-mod owed;
-mod pagemap;
-mod phyr;
-mod plan;
+mod list;
+mod os;
 mod sim;
-mod sim_domain;
-mod tuple;
-mod unmapping;
-#[cfg(target_os = "linux")]
-mod uring;
 
 use pyo3::prelude::*;
 
@@ -33,51 +14,51 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _phyr {
     #[pymodule_export]
-    use super::area::PyArea;
+    use super::desc::parse::{
+        from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
+    };
     #[pymodule_export]
-    use super::builder::PyBuilder;
+    use super::desc::requests::{ioas_maps, map_requests, vfio_maps};
     #[pymodule_export]
-    use super::chunks::PyChunks;
-    #[pymodule_export]
-    use super::column::PyColumn;
-    #[pymodule_export]
-    use super::desc::{
+    use super::desc::tables::{
         PyDescriptors, best_pgsize, bio_vecs, iovecs, page_list, phys_vecs, prp, scatterlist, sgl,
         split,
     };
     #[pymodule_export]
-    use super::desc_parse::{
-        from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
-    };
+    use super::list::builder::PyBuilder;
     #[pymodule_export]
-    use super::desc_requests::{ioas_maps, map_requests, vfio_maps};
+    use super::list::chunks::PyChunks;
     #[pymodule_export]
-    use super::held::held;
+    use super::list::column::PyColumn;
     #[pymodule_export]
-    use super::loan::PyLoan;
+    use super::list::object::PyPhyr;
     #[pymodule_export]
-    use super::pagemap::PyPagemapDecoder;
+    use super::list::object::held;
     #[pymodule_export]
-    use super::phyr::PyPhyr;
+    use super::os::area::PyArea;
     #[pymodule_export]
-    use super::sim::{PyMemory, scatter};
+    use super::os::loan::PyLoan;
     #[pymodule_export]
-    use super::sim_domain::{PySimDomain, dma_read, dma_write};
+    use super::os::pagemap::PyPagemapDecoder;
+    #[pymodule_export]
+    use super::sim::domain::{PySimDomain, dma_read, dma_write};
+    #[pymodule_export]
+    use super::sim::memory::{PyMemory, scatter};
 
     #[cfg(target_os = "linux")]
     #[pymodule_export]
-    use super::uring::PyRing;
+    use super::os::uring::PyRing;
 
     #[pymodule_export]
-    use super::map::{alignment, first_beyond, shift};
+    use super::dma::mapping::{PyMapping, dma_map, dma_unmap};
     #[pymodule_export]
-    use super::mapping::{PyMapping, dma_map, dma_unmap};
+    use super::dma::owed::PyOwed;
     #[pymodule_export]
-    use super::owed::PyOwed;
+    use super::dma::plan::{PyPlan, plan_map};
     #[pymodule_export]
-    use super::plan::{PyPlan, plan_map};
+    use super::dma::shift::{alignment, first_beyond, shift};
     #[pymodule_export]
-    use super::unmapping::PyUnmapping;
+    use super::dma::unmapping::PyUnmapping;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

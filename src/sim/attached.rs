@@ -3,7 +3,7 @@
 use super::domain::SimDomain;
 use super::error::DomainError;
 use super::memory::Memory;
-use crate::map::{IommuDomain, Prot};
+use crate::dma::backend::{IommuDomain, Prot};
 use crate::pgsize::PageSizes;
 
 /// A domain together with the memory its tables are in: an [`IommuDomain`].

@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::memory::Memory;
-use crate::builder::Builder;
 use crate::error::Error;
-use crate::iter::Chunk;
-use crate::phyr::Phyr;
+use crate::list::builder::Builder;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// What a device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

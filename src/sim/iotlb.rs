@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::error::DomainError;
-use super::small;
+use super::small::small;
 use super::vtd::shift;
 
 /// Most entries for pages of one size.

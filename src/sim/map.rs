@@ -6,11 +6,11 @@ use super::domain::SimDomain;
 use super::error::DomainError;
 use super::memory::Memory;
 use super::plan::{Columns, Runs};
-use super::small;
+use super::small::small;
 use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
-use crate::map::Prot;
-use crate::plan::{MapCall, Part, Plan};
+use crate::dma::backend::Prot;
+use crate::dma::plan::{MapCall, Part, Plan};
 use crate::wide::{self, Wide};
 
 impl SimDomain {

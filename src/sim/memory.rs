@@ -4,13 +4,13 @@ use core::fmt;
 
 use super::error::MemoryError;
 use super::frames::Frames;
-use super::scatter::{Layout, scatter_in};
-use super::small;
+use super::scatter::{ScatterOptions, scatter_in};
+use super::small::small;
 use super::store::{PAGE, Page, Store};
-use crate::builder::Builder;
-use crate::iter::Chunk;
 use crate::kind::Kind;
-use crate::phyr::Phyr;
+use crate::list::builder::Builder;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
 
 /// Bytes in a page, as addresses count them.
 const PAGE_SIZE: u64 = PAGE as u64;
@@ -220,13 +220,17 @@ impl Memory {
         Ok(builder.finish())
     }
 
-    /// Allocates `length` bytes in scattered pages; see [`Layout`].
+    /// Allocates `length` bytes in scattered pages; see [`ScatterOptions`].
     ///
     /// # Errors
     ///
     /// As [`scatter`](super::scatter()); the memory is then as it was.
-    pub fn scatter(&mut self, length: u64, layout: &Layout<'_>) -> Result<Phyr, MemoryError> {
-        scatter_in(&mut self.frames, self.size / PAGE_SIZE, length, layout)
+    pub fn scatter(
+        &mut self,
+        length: u64,
+        options: &ScatterOptions<'_>,
+    ) -> Result<Phyr, MemoryError> {
+        scatter_in(&mut self.frames, self.size / PAGE_SIZE, length, options)
     }
 
     /// Allocates every page that a list touches, wherever it came from.

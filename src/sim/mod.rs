@@ -17,11 +17,11 @@
 //!
 //! ```
 //! use phyr::Prot;
-//! use phyr::sim::{DomainOptions, Layout, Memory, SimDomain, dma_read};
+//! use phyr::sim::{DomainOptions, ScatterOptions, Memory, SimDomain, dma_read};
 //!
 //! let mut memory = Memory::new(1 << 30)?;
 //! let mut domain = SimDomain::new(&mut memory, &DomainOptions::default())?;
-//! let buffer = memory.scatter(0x3000, &Layout::default())?;
+//! let buffer = memory.scatter(0x3000, &ScatterOptions::default())?;
 //! memory.write(&buffer, &[7; 0x3000])?;
 //!
 //! for (iova, chunk) in (0x10_0000..).step_by(0x1000).zip(buffer.chunks()) {
@@ -45,6 +45,7 @@ mod map;
 mod memory;
 mod plan;
 mod scatter;
+mod small;
 mod store;
 mod table;
 mod vtd;
@@ -58,10 +59,4 @@ pub use domain::{DomainOptions, Leaf, SimDomain};
 pub use error::{DomainError, MemoryError};
 pub use memory::Memory;
 pub use plan::{Columns, calls};
-pub use scatter::{Layout, scatter};
-
-/// A number that is known to be small as an index.
-#[expect(clippy::cast_possible_truncation, reason = "callers say why it is small")]
-const fn small(number: u64) -> usize {
-    number as usize
-}
+pub use scatter::{ScatterOptions, scatter};

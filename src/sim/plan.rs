@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::error::DomainError;
-use crate::plan::MapCall;
+use crate::dma::plan::MapCall;
 use crate::wide::{self, Wide};
 
 /// Calls looked at together: as many as a table has entries.

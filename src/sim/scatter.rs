@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use super::error::MemoryError;
 use super::frames::Frames;
-use super::small;
-use crate::builder::Builder;
-use crate::phyr::Phyr;
+use super::small::small;
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
 
 /// Largest order of a block: half of a memory of 2^52 bytes.
 const MOST_ORDER: u32 = 39;
@@ -24,17 +24,17 @@ const DRAWS: u32 = 32;
 /// # Examples
 ///
 /// ```
-/// use phyr::sim::{scatter, Layout};
+/// use phyr::sim::{scatter, ScatterOptions};
 ///
-/// let phyr = scatter(1 << 20, &Layout { seed: 7, ..Layout::default() })?;
+/// let phyr = scatter(1 << 20, &ScatterOptions { seed: 7, ..ScatterOptions::default() })?;
 /// assert_eq!((phyr.length(), phyr.nr_chunks()), (1 << 20, 256));
-/// let huge = scatter(1 << 30, &Layout { orders: &[9], ..Layout::default() })?;
+/// let huge = scatter(1 << 30, &ScatterOptions { orders: &[9], ..ScatterOptions::default() })?;
 /// assert!(huge.chunks().all(|chunk| chunk.length == 2 << 20 && chunk.paddr % (2 << 20) == 0));
 /// # Ok::<(), phyr::sim::MemoryError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Layout<'a> {
-    /// Same seed, same layout.
+pub struct ScatterOptions<'a> {
+    /// Same seed, same options.
     pub seed: u64,
     /// Orders of the blocks, each as likely as the others: 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
     pub orders: &'a [u32],
@@ -44,7 +44,7 @@ pub struct Layout<'a> {
     pub below: Option<u64>,
 }
 
-impl Default for Layout<'_> {
+impl Default for ScatterOptions<'_> {
     /// Single pages anywhere, seed 0, from the start of a page.
     fn default() -> Self {
         Self { seed: 0, orders: &[0], offset: 0, below: None }
@@ -53,16 +53,16 @@ impl Default for Layout<'_> {
 
 /// A scattered list of `length` bytes by itself, without a memory to take the pages from.
 ///
-/// Its blocks lie below `layout.below`; by default below 2^36, or as far as four times the length
+/// Its blocks lie below `options.below`; by default below 2^36, or as far as four times the length
 /// asks for. Page 0 is left out, and no page is listed twice.
 ///
 /// # Errors
 ///
 /// [`MemoryError::Order`], [`MemoryError::NoOrders`], [`MemoryError::Offset`]; [`MemoryError::Full`] if there is no room.
-pub fn scatter(length: u64, layout: &Layout<'_>) -> Result<Phyr, MemoryError> {
+pub fn scatter(length: u64, options: &ScatterOptions<'_>) -> Result<Phyr, MemoryError> {
     let room = || length.saturating_mul(4).clamp(1 << 36, 1 << 52);
-    let nr_pages = layout.below.unwrap_or_else(room).min(1 << 52) / 4096;
-    scatter_in(&mut Frames::new(1, nr_pages.max(1)), nr_pages, length, layout)
+    let nr_pages = options.below.unwrap_or_else(room).min(1 << 52) / 4096;
+    scatter_in(&mut Frames::new(1, nr_pages.max(1)), nr_pages, length, options)
 }
 
 /// Takes scattered blocks below frame `nr_pages` from free frames; none if it fails.
@@ -70,15 +70,15 @@ pub(super) fn scatter_in(
     frames: &mut Frames,
     nr_pages: u64,
     length: u64,
-    layout: &Layout<'_>,
+    options: &ScatterOptions<'_>,
 ) -> Result<Phyr, MemoryError> {
-    if let Some(&order) = layout.orders.iter().find(|&&order| order > MOST_ORDER) {
+    if let Some(&order) = options.orders.iter().find(|&&order| order > MOST_ORDER) {
         return Err(MemoryError::Order { order });
     }
-    if layout.orders.is_empty() {
+    if options.orders.is_empty() {
         return Err(MemoryError::NoOrders);
     }
-    let offset = layout.offset;
+    let offset = options.offset;
     if offset >= 4096 {
         return Err(MemoryError::Offset { offset });
     }
@@ -92,13 +92,13 @@ pub(super) fn scatter_in(
     if left > frames.nr_free() {
         return Err(full(frames));
     }
-    let end = nr_pages.min(layout.below.map_or(u64::MAX, |below| below / 4096));
-    let mut random = SplitMix(layout.seed);
+    let end = nr_pages.min(options.below.map_or(u64::MAX, |below| below / 4096));
+    let mut random = SplitMix(options.seed);
     let mut taken: Vec<(u64, u64)> = Vec::new();
     let mut builder = Builder::new();
     let mut previous_end = 0;
     while left > 0 {
-        let count = draw_count(&mut random, layout.orders, left);
+        let count = draw_count(&mut random, options.orders, left);
         let Some(pfn) = place(frames, &mut random, count, end, previous_end) else {
             for (pfn, count) in taken {
                 frames.put(pfn, count);

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::small;
+use super::small::small;
 
 /// Bytes in a page.
 pub(super) const PAGE: usize = 4096;

@@ -7,7 +7,7 @@
 use super::counters::Counters;
 use super::error::DomainError;
 use super::memory::Memory;
-use super::small;
+use super::small::small;
 use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, shift};
 

@@ -15,8 +15,8 @@
 //! Source: Intel Virtualization Technology for Directed I/O, Architecture Specification, chapter on
 //! second-stage translation ("Second-Stage Paging Entries"); fault reasons in its appendix.
 
-use super::small;
-use crate::map::Prot;
+use super::small::small;
+use crate::dma::backend::Prot;
 
 /// Bits of an index into a table, and so between one level and the next.
 pub(super) const INDEX_BITS: u32 = 9;

@@ -33,7 +33,8 @@ from harness import (
     traced,
     uaddr_of,
 )
-from phyr import LimitError, PinError, VfioError, _uapi, pci
+from phyr import LimitError, PinError, VfioError, pci
+from phyr._devices import uapi
 from phyr.iommu import Direction, Prot, dma_map
 from phyr.iommufd import Ioas
 from phyr.vfio import NoIommu, Type1
@@ -83,7 +84,7 @@ def driver_is_told_the_list(backend: Type1 | Ioas, buffer: mmap.mmap) -> dict[st
     with edu_of(backend), phyr.pin(buffer) as pinned:
         runs = runs_of(pages_of(pinned.uaddr, len(buffer)))
         assert [tuple(chunk) for chunk in pinned.phyr.chunks] == runs
-        real, _uapi.ioctl = _uapi.ioctl, ioctl
+        real, uapi.ioctl = uapi.ioctl, ioctl
         try:
             with traced() as trace:
                 began = time.perf_counter()
@@ -96,7 +97,7 @@ def driver_is_told_the_list(backend: Type1 | Ioas, buffer: mmap.mmap) -> dict[st
                 assert got.unmapped == 0
                 assert trace().unmapped == len(buffer), trace()
         finally:
-            _uapi.ioctl = real
+            uapi.ioctl = real
         assert len(asked) == 2, "one request to map, one to unmap"
         assert pinned.moved() is None
     return {"chunks": len(runs), "bytes": len(buffer), "map_ms": round(seconds * 1e3, 1)}

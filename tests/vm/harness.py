@@ -1,8 +1,8 @@
 """What checks in the guest share: running them, the edu device, the kernel's traces and log.
 
 A check is a function that a script (`guest_*.py`) adds to its `Checks`. It is run in a guest by
-`guest.py`, which prints a line of JSON for each; `tests/test_guest.py` makes a test of each line.
-phyr and the standard library alone: starting Python in the guest is slow.
+`guest.py`, which prints a line of JSON for each; `tests/devices/test_guest.py` makes a test of each
+line. phyr and the standard library alone: starting Python in the guest is slow.
 """
 
 import ctypes

@@ -4,8 +4,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phyr._chunk import Chunk
 from phyr._phyr import Descriptors, Phyr, first_beyond, phys_vecs
+from phyr._records import Chunk
 from phyr.errors import AlignmentError, LimitError, RangeError
 
 __all__ = ["DeviceLimits"]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from phyr._closing import Closing
-from phyr._uapi import refused
+from phyr._devices.closing import Closing
+from phyr._devices.uapi import refused
 from phyr.errors import RangeError, VfioError
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from phyr import _uapi
+from phyr._devices import uapi
 from phyr.errors import RangeError
 from phyr.pci.device import OPEN, Config, Device, Window, no_region, refuse_twice
 
@@ -41,9 +41,9 @@ class Function:
         self.address = address
         # The ``driver_override`` from before ours, until it is written back.
         self._override: str | None = None
-        self.path = _uapi.SYSFS / "devices" / address
+        self.path = uapi.SYSFS / "devices" / address
         if not self.path.exists():
-            raise _uapi.refused(OSError(errno.ENODEV, ""), "find", address=address)
+            raise uapi.refused(OSError(errno.ENODEV, ""), "find", address=address)
 
     def __repr__(self) -> str:
         """Say which one it is."""
@@ -78,8 +78,8 @@ class Function:
             VfioError: There is no such driver, or it does not want the function, which then has
                 none; or rights are missing.
         """
-        if driver is not None and not (_uapi.SYSFS / "drivers" / driver).exists():
-            raise _uapi.refused(OSError(errno.ENOENT, ""), "bind", driver=driver, to=self.address)
+        if driver is not None and not (uapi.SYSFS / "drivers" / driver).exists():
+            raise uapi.refused(OSError(errno.ENOENT, ""), "bind", driver=driver, to=self.address)
         if driver is not None and self.driver == driver:
             return
         self._unbind()
@@ -89,7 +89,7 @@ class Function:
                 self._override = self._read(override).strip()
             self._write(override, driver)
             try:
-                self._write(_uapi.SYSFS / "drivers_probe", self.address)
+                self._write(uapi.SYSFS / "drivers_probe", self.address)
             finally:
                 # Ours is for this moment only: nothing is left behind but the driver.
                 before = self._override
@@ -97,12 +97,12 @@ class Function:
                 self._override = None
             if self.driver != driver:
                 failure = OSError(errno.ENODEV, "")
-                raise _uapi.refused(failure, "bind", driver=driver, to=self.address)
+                raise uapi.refused(failure, "bind", driver=driver, to=self.address)
 
     def restore(self) -> None:
         """Give it to the driver that the kernel itself would choose."""
         self._unbind()
-        self._write(_uapi.SYSFS / "drivers_probe", self.address)
+        self._write(uapi.SYSFS / "drivers_probe", self.address)
 
     def _unbind(self) -> None:
         device = OPEN.get(self.address)
@@ -116,13 +116,13 @@ class Function:
         try:
             return path.read_text()
         except OSError as failure:
-            raise _uapi.refused(failure, "read", path=str(path)) from None
+            raise uapi.refused(failure, "read", path=str(path)) from None
 
     def _write(self, path: Path, text: str) -> None:
         try:
-            _uapi.write_file(path, text)
+            uapi.write_file(path, text)
         except OSError as failure:
-            raise _uapi.refused(failure, "write", path=str(path), text=text.strip()) from None
+            raise uapi.refused(failure, "write", path=str(path), text=text.strip()) from None
 
     def open(self) -> Device:
         """Open it through sysfs, without VFIO: for a function that no driver has.
@@ -135,11 +135,11 @@ class Function:
         """
         if self.driver is not None:
             failure = OSError(errno.EBUSY, "")
-            raise _uapi.refused(failure, "open", address=self.address, driver=self.driver)
+            raise uapi.refused(failure, "open", address=self.address, driver=self.driver)
         refuse_twice(self.address)
         with ExitStack() as stack:
-            fd = _uapi.open_file(self.path / "config")
-            stack.callback(_uapi.close, fd)
+            fd = uapi.open_file(self.path / "config")
+            stack.callback(uapi.close, fd)
             # A driver would have switched its memory on.
             self._write(self.path / "enable", "1")
             stack.callback(self._disable, os.getpid())
@@ -158,14 +158,14 @@ class Function:
         # What lies within a page cannot be mapped by itself: it would be the page's start.
         if not last or flags & _IS_IO or first % mmap.PAGESIZE:
             raise no_region(self.address, index)
-        fd = _uapi.open_file(self.path / f"resource{index}")
-        stack.callback(_uapi.close, fd)
+        fd = uapi.open_file(self.path / f"resource{index}")
+        stack.callback(uapi.close, fd)
         return Window(fd, 0, last - first + 1)
 
     def _reset(self) -> None:
         path = self.path / "reset"
         if not path.exists():
-            raise _uapi.refused(OSError(errno.ENOTTY, ""), "reset", address=self.address)
+            raise uapi.refused(OSError(errno.ENOTTY, ""), "reset", address=self.address)
         self._write(path, "1")
 
 

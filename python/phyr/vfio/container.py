@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from enum import IntEnum
 from struct import Struct
 
-from phyr import _uapi
-from phyr._uapi import Request, ask, refused, tell
+from phyr._devices import uapi
+from phyr._devices.uapi import Request, ask, refused, tell
 from phyr.pci.device import Device
 from phyr.pci.function import Function
 from phyr.vfio.device import open_device
@@ -49,8 +49,8 @@ class Container:
         self._stack = stack
         self._groups: dict[int, int] = {}
         with ExitStack() as opening:
-            self.fd = _uapi.open_file(_uapi.DEV / "vfio" / "vfio")
-            opening.callback(_uapi.close, self.fd)
+            self.fd = uapi.open_file(uapi.DEV / "vfio" / "vfio")
+            opening.callback(uapi.close, self.fd)
             if not tell(self.fd, _CHECK_EXTENSION, model):
                 failure = OSError(errno.EOPNOTSUPP, "")
                 raise refused(failure, "VFIO_CHECK_EXTENSION", model=model.name)
@@ -80,9 +80,9 @@ class Container:
     def _join(self, group: int, function: Function) -> None:
         prefix = "noiommu-" if self._model is Model.NOIOMMU else ""
         with ExitStack() as stack:
-            path = _uapi.DEV / "vfio" / f"{prefix}{group}"
-            fd = _uapi.open_file(path, address=function.address, driver=function.driver)
-            stack.callback(_uapi.close, fd)
+            path = uapi.DEV / "vfio" / f"{prefix}{group}"
+            fd = uapi.open_file(path, address=function.address, driver=function.driver)
+            stack.callback(uapi.close, fd)
             (flags,) = ask(fd, _GET_STATUS, 0, group=group)
             if not flags & _VIABLE:
                 others = {each.address: each.driver for each in function.neighbours}

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from struct import Struct
 
-from phyr._uapi import Request, ask, close, tell
+from phyr._devices.uapi import Request, ask, close, tell
 from phyr.pci.device import Config, Device, Window, no_region
 
 __all__ = ["open_device"]

@@ -4,10 +4,10 @@ import errno
 import os
 from contextlib import ExitStack
 
-from phyr._closing import Closing
-from phyr._owners import HOLDING
+from phyr._devices.closing import Closing
+from phyr._devices.uapi import refused
+from phyr._ownership import HOLDING
 from phyr._phyr import Phyr
-from phyr._uapi import refused
 from phyr.errors import PinError
 from phyr.iommu.protocols import Direction
 from phyr.pci.device import Device, is_open, refuse_twice

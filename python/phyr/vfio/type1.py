@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import ClassVar
 
-from phyr import _uapi
-from phyr._uapi import Request, ask, ask_long
+from phyr._devices import uapi
+from phyr._devices.address_space import AddressSpace
+from phyr._devices.uapi import Request, ask, ask_long
 from phyr.errors import LimitError, VfioError
 from phyr.iommu.protocols import Prot
 from phyr.pci.device import Device
 from phyr.pci.function import Function
 from phyr.vfio.container import Container, Model
-from phyr.vfio.space import AddressSpace
 
 __all__ = ["Type1"]
 
@@ -109,7 +109,7 @@ class Type1(AddressSpace):
 
     def _undo(self, request: bytearray) -> None:
         try:
-            _uapi.ioctl(self._container.fd, _UNMAP_DMA.number, request)
+            uapi.ioctl(self._container.fd, _UNMAP_DMA.number, request)
         except OSError:
             try:
                 self._info()

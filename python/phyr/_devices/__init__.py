@@ -1,0 +1,1 @@
+"""What the backends of `phyr.vfio` and `phyr.iommufd` share: requests, closing, I/O addresses."""

@@ -1,0 +1,333 @@
+"""An I/O address space that the kernel keeps: what VFIO type1 and iommufd have in common.
+
+```text
+buffer      |---page---|---page---|---page---|     user virtual addresses (uaddr)
+               ^ first byte of the list
+window      |---page---|---page---|---page---|     one request, at an address from the allocator
+               ^ the mapping's only entry
+```
+
+Both take stretches of user memory, not physical pages: the kernel pins what is there and finds the
+pages itself. A list is one stretch, so a mapping is one request.
+"""
+
+import errno
+import os
+from abc import abstractmethod
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from threading import RLock
+from typing import NamedTuple
+
+from phyr._devices.closing import Closing
+from phyr._devices.uapi import refused
+from phyr._phyr import Builder, Phyr, alignment
+from phyr.errors import AlignmentError, MismatchError, RangeError, VfioError
+from phyr.iommu.iova import IovaAllocator
+from phyr.iommu.protocols import Direction, Prot
+from phyr.pci.device import Device, is_open, refuse_twice
+from phyr.pci.function import Function
+
+__all__ = ["AddressSpace"]
+
+_TOP = 2**64 - 1
+
+
+class _Window(NamedTuple):
+    """One request that the kernel granted."""
+
+    length: int
+    undo: bytearray
+    """The request that takes it back, made beforehand, so that taking back needs no memory."""
+
+
+class AddressSpace(Closing):
+    """What `phyr.vfio.Type1` and `phyr.iommufd.Ioas` share; not for itself.
+
+    Args:
+        dma_mask: Highest address that the devices can put out.
+    """
+
+    def __init__(self, dma_mask: int = _TOP) -> None:
+        """Start without windows."""
+        self.dma_mask = dma_mask
+        self.requests = 0
+        """Map requests that the kernel granted so far."""
+        self._stack = ExitStack()
+        self._devices: list[Device] = []
+        self._pgsize_bitmap = 0
+        self._iovas = IovaAllocator()
+        self._windows: dict[int, _Window] = {}
+        # By identity of the list handed out, which is kept so that the number stays its own.
+        self._mapped: dict[int, tuple[Phyr, int, _Window]] = {}
+        # Whoever unmaps may be the garbage collector, which drops a mapping in the midst of this
+        # thread's own dealings here: it never touches another window than its own.
+        self._lock = RLock()
+        self._process = os.getpid()
+
+    @property
+    def pgsize_bitmap(self) -> int:
+        """Page sizes of the IOMMU; bit *n* set means ``1 << n`` bytes, the lowest is the granule.
+
+        0 as long as they are not known.
+        """
+        return self._pgsize_bitmap
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last address of each range that the kernel lets be mapped, in order."""
+        return self._info()[1]
+
+    @abstractmethod
+    def _info(self) -> tuple[int, list[tuple[int, int]]]:
+        """Ask for the page sizes, and the ranges that can be mapped."""
+
+    @abstractmethod
+    def _attach(self, function: Function) -> Device:
+        """Open a device that lives in this address space."""
+
+    @abstractmethod
+    def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
+        """Make the request that maps."""
+
+    @abstractmethod
+    def _undoing(self, iova: int, length: int) -> bytearray:
+        """Return the request that unmaps."""
+
+    @abstractmethod
+    def _undo(self, request: bytearray) -> None:
+        """Make the request that unmaps."""
+
+    def open(self, function: Function | str) -> Device:
+        """Open a device that finds memory where this backend maps it.
+
+        Args:
+            function: One that ``vfio-pci`` has, or its address.
+
+        Raises:
+            VfioError: It cannot be opened, or this process has it open.
+        """
+        if isinstance(function, str):
+            function = Function(function)
+        self._check(self._is_ours, errno.ECHILD, "open", address=function.address)
+        with self._lock:
+            self._check(not self.closed, errno.EBADF, "open", address=function.address)
+            refuse_twice(function.address)
+            with ExitStack() as stack:
+                device = stack.enter_context(self._attach(function))
+                self._renew()
+                self._devices = [*filter(is_open, self._devices), device]
+                stack.pop_all()
+            return device
+
+    def _renew(self) -> None:
+        """Ask what may be used: with each device it can become less."""
+        bitmap, ranges = self._info()
+        # Between two there is always a gap.
+        gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
+        iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
+        for iova, window in list(self._windows.items()):
+            iovas.alloc(window.length, align=1 << 64, residue=iova)
+        self._iovas = iovas
+        self._pgsize_bitmap = bitmap
+
+    def map(self, phyr: Phyr, direction: Direction) -> Phyr:
+        """Return the one stretch of I/O virtual addresses at which devices find `phyr`.
+
+        One request, for the whole pages that the list is in: those are what devices can reach.
+
+        Args:
+            phyr: What a pin returned, or a slice of it.
+            direction: Which way the data goes: a device may only read what is sent to it, and only
+                write what comes from it.
+
+        Raises:
+            MismatchError: The list does not know its user addresses.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
+        """
+        if not phyr:
+            return phyr
+        uaddr = phyr.uaddr
+        if uaddr is None:
+            raise MismatchError(
+                f"{phyr!r} does not know its user addresses, which is what the kernel maps by: "
+                "pin the buffer first, and map the pin's list"
+            )
+        self._check(self._is_ours, errno.ECHILD, "map")
+        with self._lock:
+            granule = self._granule()
+            head = uaddr & (granule - 1)
+            length = (head + phyr.length + granule - 1) & -granule
+            align, residue = alignment(phyr, self._pgsize_bitmap)
+            last = phyr.granule * 2**52 - 1
+            with ExitStack() as undo:
+                iova = self._place(length, align, residue - head, last, undo)
+                builder = Builder(phyr.granule, phyr.kind)
+                builder.append(iova + head, phyr.length)
+                dma = builder.finish()
+                window = _Window(length, self._undoing(iova, length))
+                self._mapped[id(dma)] = (dma, iova, window)
+                undo.callback(self._mapped.pop, id(dma))
+                self._grant(uaddr - head, window, iova, Prot.of(direction, "ram"), undo)
+            return dma
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        """Take the stretch away again; nothing if the backend is closed, which took it away.
+
+        In a forked child it does nothing: the mapping is the parent's.
+
+        Raises:
+            RangeError: `dma` is not a list that `map` returned and that is still mapped.
+            VfioError: As of `unmap_user`.
+        """
+        del direction
+        if not dma or not self._is_ours:
+            return
+        with self._lock:
+            if self.closed:
+                return
+            found = self._mapped.get(id(dma))
+            if found is None:
+                raise RangeError(f"{dma!r} is not mapped here")
+            _, iova, window = found
+            # Forgotten last: whoever was interrupted calls this again, and finds it. The address
+            # may be another's by then.
+            try:
+                if self._windows.get(iova) is window:
+                    self.unmap_user(iova)
+            except VfioError:
+                self._mapped.pop(id(dma), None)
+                raise
+            self._mapped.pop(id(dma), None)
+
+    def map_user(self, uaddr: int, length: int, prot: int) -> int:
+        """Map a stretch of this process's memory by one request, and return its I/O address.
+
+        The kernel pins the memory for as long as it is mapped.
+
+        Args:
+            uaddr: User virtual address of its first byte.
+            length: Bytes. Both are multiples of the IOMMU's granule.
+            prot: What devices may do, as a `phyr.iommu.Prot`.
+
+        Raises:
+            AlignmentError: The memory is no whole granules.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
+        """
+        self._check(self._is_ours, errno.ECHILD, "map")
+        with self._lock:
+            granule = self._granule()
+            if length < 1 or (uaddr | length) & (granule - 1):
+                raise AlignmentError(
+                    f"{uaddr:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
+                    uaddr=uaddr,
+                    length=length,
+                    granule=granule,
+                )
+            # Large pages lie at the same place modulo their size in both kinds of address.
+            fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
+            with ExitStack() as undo:
+                iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
+                window = _Window(length, self._undoing(iova, length))
+                self._grant(uaddr, window, iova, prot, undo)
+            return iova
+
+    def unmap_user(self, iova: int) -> None:
+        """Take back a `map_user`; nothing if the backend is closed, which took it back.
+
+        In a forked child it does nothing: the mapping is the parent's.
+
+        Raises:
+            RangeError: Nothing is mapped there by itself.
+            VfioError: The kernel refused, against the rules. The address is not used again then,
+                as devices may still reach the memory.
+        """
+        if not self._is_ours:
+            return
+        with self._lock:
+            if self.closed:
+                return
+            window = self._windows.get(iova)
+            if window is None:
+                raise RangeError(f"nothing is mapped at {iova:#x}", iova=iova)
+            try:
+                self._undo(window.undo)
+            except OSError as failure:
+                # Nothing is there the second time, after an interrupt.
+                if failure.errno != errno.ENOENT:
+                    self._windows.pop(iova, None)
+                    raise refused(failure, "unmap", iova=iova, length=window.length) from None
+            # Only now: what an interrupt keeps in here is not handed out again.
+            self._windows.pop(iova, None)
+            self._iovas.free(iova)
+
+    def _granule(self) -> int:
+        """Return the smallest page size, or raise where nothing can be mapped."""
+        self._check(not self.closed, errno.EBADF, "map")
+        self._check(self._pgsize_bitmap != 0, errno.ENODEV, "map")
+        return self._pgsize_bitmap & -self._pgsize_bitmap
+
+    @staticmethod
+    def _check(right: bool, number: int, name: str, **numbers: object) -> None:  # noqa: FBT001
+        if not right:
+            raise refused(OSError(number, ""), name, **numbers)
+
+    def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
+        """Return a free window, less well aligned than asked for if need be."""
+        iova = self._iovas.alloc_for_pages(
+            length,
+            self._pgsize_bitmap,
+            align=align,
+            least=self._granule(),
+            residue=residue,
+            last=min(last, self.dma_mask),
+        )
+        undo.callback(self._iovas.free, iova)
+        return iova
+
+    def _grant(self, uaddr: int, window: _Window, iova: int, prot: int, undo: ExitStack) -> None:
+        """Ask for a window that is placed; if that succeeds, nothing is undone."""
+        self._windows[iova] = window
+        undo.callback(self._windows.pop, iova)
+        try:
+            self._ask(uaddr, window.length, iova, prot)
+            self.requests += 1
+        except BaseException:
+            # An interrupt may have come after the kernel was done.
+            with suppress(OSError):
+                self._undo(window.undo)
+            raise
+        undo.pop_all()
+
+    def close(self) -> None:
+        """Close the devices, take all mappings away, close all of it.
+
+        Again does nothing, or what an interrupt or a region in use kept it from doing. Mappings
+        that are about do no harm: unmapping them does nothing then. In a forked child it closes
+        the child's copies of the files, and what the parent has stays as it is.
+
+        Raises:
+            BufferError: A part of a device region's view is still about; all else is closed.
+        """
+        if not self._is_ours:
+            # Its lock may be that of a thread which is not here.
+            self._lock = RLock()
+        with self._lock:
+            self.closed = True
+            with self._stack:
+                # Whatever becomes of it: once the files are closed, their numbers may be others'.
+                self._stack.callback(self._windows.clear)
+                self._stack.callback(self._unmap_all)
+                for device in self._devices:
+                    self._stack.callback(device.close)
+
+    def _unmap_all(self) -> None:
+        for window in list(self._windows.values()) if self._is_ours else ():
+            # What is not taken back here is, when the files are closed.
+            with suppress(OSError):
+                self._undo(window.undo)
+        self._mapped.clear()

@@ -1,0 +1,158 @@
+"""Named tuples and the like that compiled code hands out: chunks, descriptors, the simulation."""
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from phyr._phyr import Descriptors
+
+__all__ = ["Chunk", "Columns", "Counters", "FaultReason", "Leaf", "Prp", "Sgl", "Stats"]
+
+
+class Chunk(NamedTuple):
+    """One maximal run of physical memory.
+
+    Examples:
+        >>> paddr, length = Chunk(0x20_0000, 2 << 20)
+        >>> hex(paddr), length
+        ('0x200000', 2097152)
+    """
+
+    paddr: int
+    """Physical address of the first byte."""
+    length: int
+    """Bytes, at least one."""
+
+
+class Stats(NamedTuple):
+    """What a list holds and what it costs; see `Phyr.stats`."""
+
+    length: int
+    """Bytes described."""
+    nr_chunks: int
+    """Chunks, trimmed ones included."""
+    nr_entries: int
+    """Packed words, the second word of a long odd run included."""
+    nr_nodes: int
+    """Nodes of storage; 0 for a list that needs no heap."""
+    largest: int
+    """Bytes of the largest chunk."""
+    storage: int
+    """Bytes of heap that the list keeps alive, of which other views may share every one."""
+
+
+class Prp(NamedTuple):
+    """The pointers of an NVMe command, and its PRP lists; see `phyr.desc.prp`."""
+
+    prp1: int
+    """The first pointer: the first byte of the transfer."""
+    prp2: int
+    """The second: 0, the second page, or the first list page."""
+    lists: "Descriptors"
+    """What to write to the list pages, one after the other."""
+
+
+class Sgl(NamedTuple):
+    """The descriptor of an NVMe command, and its segments; see `phyr.desc.sgl`."""
+
+    sgl1: bytes
+    """The 16 bytes of the command's descriptor."""
+    segments: "Descriptors"
+    """What to write to the blocks of memory for segments, one after the other."""
+
+
+class Columns(Protocol):
+    """A plan as columns: call *i* maps ``pgcounts[i]`` pages of ``pgsizes[i]`` bytes.
+
+    `phyr.iommu.Plan` is one, and so is any object with these four arrays or iterables of int.
+    """
+
+    @property
+    def iovas(self) -> "Buffer | Iterable[int]":
+        """I/O virtual address of the first page of each call."""
+        ...
+
+    @property
+    def paddrs(self) -> "Buffer | Iterable[int]":
+        """Physical address of the first page of each call."""
+        ...
+
+    @property
+    def pgsizes(self) -> "Buffer | Iterable[int]":
+        """Bytes in a page of each call."""
+        ...
+
+    @property
+    def pgcounts(self) -> "Buffer | Iterable[int]":
+        """Pages of each call."""
+        ...
+
+
+class Counters(NamedTuple):
+    """What a `SimDomain` was asked and did; a call that failed counts as a call, nothing else."""
+
+    map_calls: int
+    """Calls of `map_pages`."""
+    batch_calls: int
+    """Calls of `map_batch`."""
+    unmap_calls: int
+    """Calls of `unmap_pages`."""
+    ptes_written: int
+    """Table entries filled: leaves, and entries that point to a table."""
+    ptes_cleared: int
+    """Table entries emptied."""
+    table_pages: int
+    """Pages that hold tables now, the root's included."""
+    iotlb_hits: int
+    """Translations that the IOTLB knew."""
+    iotlb_misses: int
+    """Translations that took a walk of the tables."""
+    faults: int
+    """Accesses that faulted."""
+
+
+class Leaf(NamedTuple):
+    """What the tables of a `SimDomain` say of one address."""
+
+    iova: int
+    """First address of the page."""
+    paddr: int
+    """Physical address of its first byte."""
+    pgsize: int
+    """Its size in bytes."""
+    reads: bool
+    """Whether devices may read."""
+    writes: bool
+    """Whether devices may write."""
+    snoops: bool
+    """Whether accesses snoop the processor's caches."""
+    accessed: bool
+    """Whether a device accessed it."""
+    dirty: bool
+    """Whether a device wrote to it."""
+
+
+class FaultReason(IntEnum):
+    """Why an access was not done.
+
+    Source:
+        Fault reasons of Intel VT-d for requests without PASID, Architecture Specification, appendix
+        on fault reason encodings; 0 is none of them.
+    """
+
+    NO_MEMORY = 0
+    """The address is translated, but no memory answers there."""
+    BEYOND_WIDTH = 4
+    """The address is wider than the tables."""
+    NO_WRITE = 5
+    """A write, and an entry on the way does not permit it, or is not present."""
+    NO_READ = 6
+    """A read, and an entry on the way does not permit it, or is not present."""
+    TABLE_POINTER = 7
+    """An entry points to a table where there is no memory."""
+    RESERVED_BITS = 12
+    """An entry that is present has a reserved bit set."""

@@ -1,0 +1,154 @@
+"""The pages of a live process: what lies under its virtual addresses, read from the kernel.
+
+Linux tells a privileged reader which physical page is behind each virtual one
+(``/proc/PID/pagemap``). This reads it in large pieces straight into a list, and tells RAM from what
+merely looks like it:
+
+======== ===========================================================================================
+state    the memory is
+======== ===========================================================================================
+`ram`    present: it has physical pages of its own, or shares them with others
+`device` present, but no RAM: a device's memory, mapped into the process
+`zero`   read but never written: the kernel's page of zeros stands in for it
+`swap`   in swap, or just being moved
+`hole`   not there: never touched, given back, or not mapped at all
+======== ===========================================================================================
+
+Page numbers are shown to those with CAP_SYS_ADMIN in the initial user namespace (root, usually).
+Without it everything here but `vmas` raises `HiddenPagesError` as soon as it meets a present page;
+nothing takes a hidden number for page 0.
+
+**Nothing is pinned.** What is read was true when it was read. The kernel moves pages when it
+compacts memory or makes huge pages, ``mlock`` or not, and swaps them out or gives them back. For
+DMA, pin first. A region that is mapped or unmapped while it is read shows up as it was when its
+piece was read; a process that ends raises `ProcessGoneError`.
+
+Device memory is told from RAM by ``/proc/iomem``. Where that is missing or shows no addresses,
+device pages count as RAM, and `Pagemap.ram` is None. What a driver maps by bare page numbers
+(``VM_PFNMAP``: a PCI BAR through sysfs or VFIO, ``[vvar]``) is left out of the kernel's page map
+and reads as a hole.
+
+Source:
+    Documentation/admin-guide/mm/pagemap.rst; ``pagemap_read()``, fs/proc/task_mmu.c, Linux.
+"""
+
+import os
+
+from phyr._phyr import Phyr
+from phyr.pagemap.proc import Pid, Vma, open_process, read_vmas
+from phyr.pagemap.process import Extent, Pagemap, Progress, Resident, State
+
+__all__ = [
+    "Extent",
+    "Pagemap",
+    "Pid",
+    "Progress",
+    "Resident",
+    "State",
+    "Vma",
+    "of",
+    "present",
+    "read",
+    "resident",
+    "vmas",
+]
+
+
+def read(pid: Pid, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:
+    """Read what lies under a range of a process's virtual addresses.
+
+    Args:
+        pid: Number of the process, or ``"self"``.
+        start: User virtual address of the first byte; need not be page aligned.
+        length: Bytes.
+        progress: Called now and then with bytes done and bytes in all.
+
+    Returns:
+        Extents that cover the range without gaps, in address order, neighbours in different states.
+
+    Raises:
+        RangeError: The range leaves 64 bits, or `pid` is no process number.
+        HiddenPagesError: The kernel hides page numbers, or the process as a whole.
+        ProcessGoneError: There is no such process, or it ended meanwhile.
+        PhyrError: This system has no page maps.
+
+    Examples:
+        .. code-block:: python
+
+            for uaddr, length, state, phyr in read("self", start, length):
+                print(f"{uaddr:#x}+{length:#x} {state}", phyr)
+    """
+    with Pagemap(pid) as pagemap:
+        return pagemap.read(start, length, progress=progress)
+
+
+def present(
+    pid: Pid, start: int, length: int, *, progress: Progress | None = None
+) -> list[tuple[int, Phyr]]:
+    """Read what is present in RAM: virtual start and list of each stretch.
+
+    Arguments and exceptions as for `read`. Left out is all that is not RAM: device memory, zero
+    pages, what is swapped, holes.
+    """
+    with Pagemap(pid) as pagemap:
+        return pagemap.present(start, length, progress=progress)
+
+
+def resident(pid: Pid, start: int, length: int, *, progress: Progress | None = None) -> Resident:
+    """Read all RAM under a range as one list, and count the bytes in each state.
+
+    Arguments and exceptions as for `read`. Cheaper than `read` where holes are many.
+    """
+    with Pagemap(pid) as pagemap:
+        return pagemap.resident(start, length, progress=progress)
+
+
+def of(buffer: object) -> Phyr:
+    """Give the physical memory of one of this process's own buffers.
+
+    The list stands for the buffer byte by byte: ``of(b)[i]`` is the physical address of byte ``i``.
+    It is a snapshot, **not a pin**: the kernel may move the pages at any time, so this alone is not
+    fit for DMA.
+
+    Args:
+        buffer: Anything with the buffer protocol and contiguous memory: bytes, bytearray, mmap,
+            memoryview, array, a NumPy array.
+
+    Raises:
+        RangeError: Not all of it is in RAM; the attributes `uaddr`, `length` and `state` say where.
+            Memory that was never written has no pages yet.
+        ArrayTypeError: It has no buffer.
+        ArrayError: Its memory is not contiguous.
+        HiddenPagesError: The kernel hides page numbers.
+        PhyrError: This system has no page maps.
+
+    Examples:
+        .. code-block:: python
+
+            ring = numpy.zeros(4096, dtype=numpy.uint64)
+            ring[:] = 0
+            hex(of(ring)[8])
+    """
+    with Pagemap() as pagemap:
+        return pagemap.of(buffer)
+
+
+def vmas(pid: Pid = "self") -> list[Vma]:
+    """List the virtual memory areas of a process, with their names, in address order.
+
+    A kernel thread and a process that has ended but is not yet waited for have none.
+
+    Args:
+        pid: Number of the process, or ``"self"``.
+
+    Raises:
+        RangeError: `pid` is neither ``"self"`` nor a number above 0.
+        HiddenPagesError: The process may not be looked into.
+        ProcessGoneError: There is no such process.
+        PhyrError: This system has no /proc.
+    """
+    process = open_process(pid)
+    try:
+        return read_vmas(process, pid)
+    finally:
+        os.close(process)

@@ -1,0 +1,237 @@
+"""An open page map, and what it gives: extents of virtual memory and their physical pages."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from itertools import pairwise
+from types import TracebackType
+from typing import NamedTuple, Self, TypeAlias
+
+from phyr._phyr import Builder, Loan, Phyr
+from phyr.errors import MismatchError, RangeError
+from phyr.pagemap.proc import Pid, Vma, read_vmas
+from phyr.pagemap.reader import Reader
+
+__all__ = ["Extent", "Pagemap", "Progress", "Resident", "State"]
+
+
+class State(StrEnum):
+    """What memory can be; see `phyr.pagemap`. Members are equal to their names as strings."""
+
+    RAM = "ram"
+    DEVICE = "device"
+    ZERO = "zero"
+    SWAP = "swap"
+    HOLE = "hole"
+
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""Told bytes done and bytes in all."""
+
+
+class Extent(NamedTuple):
+    """A stretch of virtual addresses in one state."""
+
+    uaddr: int
+    """User virtual address of the first byte."""
+    length: int
+    """Bytes."""
+    state: State
+    """``ram``, ``device``, ``zero``, ``swap`` or ``hole``."""
+    phyr: Phyr | None
+    """Its physical pages, of `length` bytes; None unless `state` is ``ram`` or ``device``."""
+
+
+class Resident(NamedTuple):
+    """What is present of a range, as one list, and the bytes of it in each state."""
+
+    phyr: Phyr
+    """All its RAM, in the order of the virtual addresses, holes left out."""
+    ram: int
+    """Bytes of RAM: the length of `phyr`."""
+    device: int
+    """Bytes of device memory."""
+    zero: int
+    """Bytes for which a zero page stands in."""
+    swap: int
+    """Bytes in swap."""
+    hole: int
+    """Bytes that are not there."""
+
+
+class Pagemap:
+    """The page map of one process, held open.
+
+    For more than one look: opening asks the kernel for the machine's RAM and its zero pages, which
+    takes longer than reading the map of some megabytes. To be closed, best by ``with``; all but
+    `granule` and `ram` raise `ClosedError` then. One thread at a time.
+
+    Args:
+        pid: Number of the process, or ``"self"``.
+
+    Raises:
+        RangeError: `pid` is neither ``"self"`` nor a number above 0.
+        PhyrError: This system has no page maps: it is not Linux, or has no /proc.
+        ProcessGoneError: There is no such process, or it has no memory.
+        HiddenPagesError: It may not be looked into.
+
+    Examples:
+        .. code-block:: python
+
+            with Pagemap(pid) as pagemap:
+                for vma in pagemap.vmas():
+                    print(vma.name, pagemap.resident(vma.start, vma.length).ram)
+    """
+
+    def __init__(self, pid: Pid = "self") -> None:
+        """Open it."""
+        self._reader = Reader(pid)
+        # Descriptors survive fork(), and go on to show the parent's memory.
+        self._owner = os.getpid() if pid == "self" else pid
+
+    def __enter__(self) -> Self:
+        """Give the map itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is held open; a second call does nothing."""
+        self._reader.close()
+
+    @property
+    def granule(self) -> int:
+        """The system's page size in bytes, and the granule of every list read."""
+        return self._reader.granule
+
+    @property
+    def ram(self) -> Sequence[tuple[int, int]] | None:
+        """Physical ``(first, last)`` of the machine's RAM, or None if the kernel hides it."""
+        return self._reader.ram
+
+    def vmas(self) -> list[Vma]:
+        """Like `phyr.pagemap.vmas`."""
+        self._reader.check_open()
+        return read_vmas(self._reader.process, self._reader.pid)
+
+    def read(self, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:
+        """Like `phyr.pagemap.read`."""
+        extents: list[Extent] = []
+        for extent in self._extents(start, length, progress, join=False):
+            # Only holes can meet here: one that was read, and one that was leapt over.
+            if extents and extent.state == extents[-1].state == "hole":
+                uaddr, before, state, _ = extents[-1]
+                extents[-1] = Extent(uaddr, before + extent.length, state, None)
+            else:
+                extents.append(extent)
+        return extents
+
+    def present(
+        self, start: int, length: int, *, progress: Progress | None = None
+    ) -> list[tuple[int, Phyr]]:
+        """Like `phyr.pagemap.present`."""
+        extents = self._extents(start, length, progress, join=False)
+        return [
+            (uaddr, phyr)
+            for uaddr, _, state, phyr in extents
+            if state == "ram" and phyr is not None
+        ]
+
+    def resident(self, start: int, length: int, *, progress: Progress | None = None) -> Resident:
+        """Like `phyr.pagemap.resident`."""
+        sizes = dict.fromkeys(("ram", "device", "zero", "swap", "hole"), 0)
+        lists = []
+        for extent in self._extents(start, length, progress, join=True):
+            sizes[extent.state] += extent.length
+            if extent.state == "ram" and extent.phyr is not None:
+                lists.append(extent.phyr)
+        return Resident(self._joined(lists), **sizes)
+
+    def of(self, buffer: object) -> Phyr:
+        """Like `phyr.pagemap.of`; this must be the map of the calling process."""
+        with Loan(buffer) as (uaddr, length):
+            return self.of_range(uaddr, length)
+
+    def of_range(self, uaddr: int, length: int) -> Phyr:
+        """Like `of`, of memory that is given by its address."""
+        if self._owner != os.getpid():
+            raise MismatchError(
+                f"the page map of process {self._owner} does not show the buffers of {os.getpid()}",
+                pid=self._owner,
+            )
+        extents = self.read(uaddr, length)
+        for extent in extents:
+            if extent.state != "ram":
+                raise RangeError(
+                    f"buffer {uaddr:#x}+{length:#x} is not all in RAM: "
+                    f"{extent.uaddr:#x}+{extent.length:#x} is {_IS[extent.state]}",
+                    uaddr=extent.uaddr,
+                    length=extent.length,
+                    state=extent.state,
+                )
+        return self._joined([extent.phyr for extent in extents if extent.phyr is not None])
+
+    def _joined(self, lists: list[Phyr]) -> Phyr:
+        if len(lists) == 1:
+            return lists[0]
+        builder = Builder(self.granule)
+        for phyr in lists:
+            builder.extend(phyr)
+        return builder.finish()
+
+    def _extents(
+        self, start: int, length: int, progress: Progress | None, *, join: bool
+    ) -> Iterator[Extent]:
+        """Read a range of bytes: whole pages, and the ends cut to what was asked for."""
+        if start < 0 or length < 0 or start + length > 1 << 64:
+            raise RangeError(
+                f"range {start:#x}+{length:#x} is outside 64 bits", start=start, length=length
+            )
+        end = start + length
+        for first, after in _stretches(start, end, self.granule, join=join):
+            runs = self._reader.runs(first, after, join=join, progress=_bytes(start, end, progress))
+            for run in runs:
+                for uaddr, size, state, phyr in run:
+                    front = max(start - uaddr, 0)
+                    back = min(size, end - uaddr)
+                    yield Extent(
+                        uaddr + front,
+                        back - front,
+                        State(state),
+                        phyr if phyr is None or back - front == size else phyr[front:back],
+                    )
+
+
+_IS = {
+    "device": "device memory",
+    "zero": "a zero page that stands in for memory never written: write to it first",
+    "swap": "swapped out: touch it first",
+    "hole": "not there: write to it first",
+}
+
+
+def _stretches(start: int, end: int, granule: int, *, join: bool) -> list[tuple[int, int]]:
+    """Round a range of bytes out to pages.
+
+    Joined, a page that is only partly asked for is a stretch of its own, or its bytes could not be
+    told from the rest.
+    """
+    marks = [start - start % granule, end + -end % granule]
+    if join:
+        marks += [start + -start % granule, end - end % granule]
+    marks = sorted(set(marks))
+    return list(pairwise(marks)) if start < end else []
+
+
+def _bytes(start: int, end: int, progress: Progress | None) -> Callable[[int], object]:
+    """Turn the address reached into bytes done, of all."""
+    if progress is None:
+        return lambda _: None
+    return lambda uaddr: progress(min(uaddr, end) - start, end - start)

@@ -1,0 +1,204 @@
+"""The page map of a process, read in large pieces into the decoder."""
+
+import errno
+import os
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeAlias
+
+from phyr._phyr import PagemapDecoder, Phyr
+from phyr.errors import ClosedError, HiddenPagesError
+from phyr.pagemap.proc import Pid, gone, open_process, plain_errors, ram_ranges, spelt
+from phyr.pagemap.zero import PRESENT, probe
+
+__all__ = ["Reader", "Run"]
+
+Run: TypeAlias = tuple[int, int, str, Phyr | None]
+"""What the decoder gives: uaddr, length in bytes, state, list."""
+
+PIECE = 1 << 20
+"""Bytes of page map per read: 512 MiB of memory in 4 KiB pages, some 9 ms at worst."""
+
+RECORD = 8
+SWAPPED = 1 << 62
+
+# The ioctl PAGEMAP_SCAN of Linux 6.7 and its argument (include/uapi/linux/fs.h).
+_SCAN = 0xC060_6610
+_SCAN_ARGUMENT = struct.Struct("=12Q")
+_PAGE_IS_PRESENT_OR_SWAPPED = 1 << 3 | 1 << 4
+
+
+class Reader:
+    """An open page map: the raw side of `phyr.pagemap.Pagemap`.
+
+    Holds the process's directory and its page map open, and the mappings that keep the huge zero
+    page what it is.
+    """
+
+    def __init__(self, pid: Pid) -> None:
+        """Open the page map of a process; see `open_process` for what this raises."""
+        self.pid = pid
+        self.granule = os.sysconf("SC_PAGE_SIZE")
+        with ExitStack() as stack:
+            self.process = open_process(pid)
+            stack.callback(os.close, self.process)
+            with plain_errors(pid):
+                self.pagemap = os.open("pagemap", os.O_RDONLY, dir_fd=self.process)
+            stack.callback(os.close, self.pagemap)
+            self.zero, kept = probe(self.granule)
+            for area in kept:
+                stack.callback(area.close)
+            self.ram = ram_ranges()
+            self._held = stack.pop_all()
+        self._buffer = bytearray(PIECE)
+        self._reached = 0
+        self._can_scan = True
+
+    def close(self) -> None:
+        """Let go of the descriptors and of the probed mapping; a second call does nothing."""
+        # The numbers may soon be those of other files: -1 is no file's.
+        self.process = self.pagemap = -1
+        self._held.close()
+
+    def check_open(self) -> None:
+        """Raise unless it is open.
+
+        Raises:
+            ClosedError: It is closed.
+        """
+        if self.pagemap < 0:
+            raise ClosedError(f"the page map of {spelt(self.pid)} is closed")
+
+    def runs(
+        self, start: int, end: int, *, join: bool, progress: Callable[[int], object]
+    ) -> Iterator[list[Run]]:
+        """Decode a range of whole pages, in one or more stretches that follow each other.
+
+        Where a whole piece is a hole, the kernel is asked for the next page that is none, since a
+        reservation of terabytes would take minutes to read. The next stretch starts there.
+
+        Args:
+            start: User virtual address, page aligned.
+            end: The same, exclusive; 2^64 at most.
+            join: Passed to the decoder.
+            progress: Called after each piece with the user virtual address reached.
+
+        Raises:
+            ClosedError: It is closed.
+            HiddenPagesError: The kernel hides page numbers.
+            ProcessGoneError: The process ended, or replaced its memory by execve().
+        """
+        self.check_open()
+        stop = self._reach(start, end)
+        piece = memoryview(self._buffer)
+        decoder = self._decoder(start, join=join)
+        at = start
+        while at < stop:
+            want = min(PIECE, (stop - at) // self.granule * RECORD)
+            got = self._read(piece[:want], at)
+            self._feed(decoder, piece[:got])
+            at += got // RECORD * self.granule
+            progress(at)
+            self.check_open()
+            if at < stop and self._is_hole():
+                populated = self._next_populated(at, stop)
+                if populated > at:
+                    yield decoder.finish()
+                    yield [(at, populated - at, "hole", None)]
+                    decoder = self._decoder(populated, join=join)
+                    at = populated
+                    progress(at)
+        yield decoder.finish()
+        if stop < end:
+            yield [(stop, end - stop, "hole", None)]
+
+    def _read(self, piece: memoryview, uaddr: int) -> int:
+        """Read records from a page on; give how many bytes came."""
+        with plain_errors(self.pid):
+            got = os.preadv(self.pagemap, [piece], uaddr // self.granule * RECORD)
+        if not got:
+            raise gone(self.pid)
+        return got
+
+    def _decoder(self, uaddr: int, *, join: bool) -> PagemapDecoder:
+        return PagemapDecoder(uaddr, self.granule, ram=self.ram, zero=self.zero, join=join)
+
+    def _feed(self, decoder: PagemapDecoder, records: memoryview) -> None:
+        """Feed, and name the process and the right it takes if page numbers are hidden."""
+        try:
+            decoder.feed(records)
+        except HiddenPagesError as error:
+            text = (
+                f"the page numbers of {spelt(self.pid)} are hidden: reading them takes "
+                "CAP_SYS_ADMIN in the initial user namespace (run as root)"
+            )
+            raise HiddenPagesError(errno.EPERM, text, pid=self.pid) from error
+
+    def _reach(self, start: int, end: int) -> int:
+        """Give the end of the range, or of the user's address space if that comes first.
+
+        Beyond it the kernel reads 0 bytes, as it does when the process has ended; asking up front
+        keeps the two apart. The vsyscall page lies there, too.
+        """
+        if end <= self._reached:
+            return end
+        if self._covers(end - self.granule):
+            self._reached = end
+            return end
+        low, high = start // self.granule, end // self.granule - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._covers(middle * self.granule):
+                low = middle + 1
+            else:
+                high = middle
+        if not self._covers(0):
+            raise gone(self.pid)
+        return low * self.granule
+
+    def _covers(self, uaddr: int) -> bool:
+        """Tell whether the page map has a record for a page, whatever it says."""
+        with plain_errors(self.pid):
+            return bool(os.pread(self.pagemap, RECORD, uaddr // self.granule * RECORD))
+
+    def _is_hole(self) -> bool:
+        """Tell whether the whole buffer holds one record over and over, of a page that is absent.
+
+        Not "is all zero": where the kernel tracks soft-dirty pages a hole has that bit set.
+        """
+        record = bytes(self._buffer[:RECORD])
+        return not struct.unpack("=Q", record)[0] & (PRESENT | SWAPPED) and (
+            self._buffer == record * (PIECE // RECORD)
+        )
+
+    def _next_populated(self, start: int, end: int) -> int:
+        """Find the next page that is present or swapped, `end` if none is.
+
+        Where the kernel cannot tell (it is older than Linux 6.7) that is taken to be `start`.
+
+        Source:
+            ``do_pagemap_scan()``, fs/proc/task_mmu.c, Linux.
+        """
+        if not self._can_scan:
+            return start
+        # Imported here, since not every system has it.
+        import fcntl  # noqa: PLC0415
+
+        region = array("Q", [0, 0, 0])
+        wanted = _PAGE_IS_PRESENT_OR_SWAPPED
+        address, _ = region.buffer_info()
+        # size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, any of, return
+        argument = bytearray(
+            _SCAN_ARGUMENT.pack(
+                _SCAN_ARGUMENT.size, 0, start, end, 0, address, 1, 1, 0, 0, wanted, wanted
+            )
+        )
+        try:
+            found = fcntl.ioctl(self.pagemap, _SCAN, argument)
+        except OSError:
+            # Whatever is wrong shows itself in plain reading.
+            self._can_scan = False
+            return start
+        return region[0] if found else end

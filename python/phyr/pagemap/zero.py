@@ -1,0 +1,96 @@
+"""The zero pages of the running kernel, found by asking it for them.
+
+Memory that was read but never written is no memory: the kernel maps one page of zeros wherever it
+is read, one huge page of zeros where huge pages are wanted. Their page numbers are nowhere to be
+read, so this maps such memory itself and looks it up.
+"""
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from phyr._phyr import Loan
+from phyr.pagemap.proc import PROC
+
+__all__ = ["probe"]
+
+PFN_MASK = (1 << 55) - 1
+PRESENT = 1 << 63
+THP = Path("/sys/kernel/mm/transparent_hugepage")
+
+
+def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
+    """Find the zero page and the huge zero page.
+
+    Args:
+        granule: The system's page size in bytes.
+
+    Returns:
+        Physical ``(first, last)`` of each zero page, last one inclusive, none for what is hidden or
+        not there; and the mappings that show them. While those are alive the huge zero page, which
+        is made on demand, stays what it is.
+
+    Source:
+        ``do_huge_pmd_anonymous_page()``, mm/huge_memory.c, Linux.
+    """
+    found = []
+    kept = []
+    pagemap = os.open(PROC / "self" / "pagemap", os.O_RDONLY)
+    try:
+        for size in [granule, *_huge_size()]:
+            # Read-only, so that no write can ever put a page of our own there.
+            area = mmap.mmap(-1, 3 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+            with Loan(area) as (base, _):
+                number = _shared_page(pagemap, area, base, size, granule)
+            if number:
+                found.append((number * granule, number * granule + size - 1))
+                kept.append(area)
+            else:
+                area.close()
+    finally:
+        os.close(pagemap)
+    return found, kept
+
+
+def _huge_size() -> list[int]:
+    """Give the size of the huge zero page in bytes, or nothing where the kernel uses none.
+
+    Asking matters: where it is switched off, a read fault would take real huge pages.
+    """
+    try:
+        if int((THP / "use_zero_page").read_text()):
+            return [int((THP / "hpage_pmd_size").read_text())]
+    except OSError:
+        pass
+    return []
+
+
+def _shared_page(pagemap: int, area: mmap.mmap, base: int, size: int, granule: int) -> int:
+    """Read two neighbouring pages of `size` bytes; give the page number if they are the same one.
+
+    Private memory that is the same page twice can only be a zero page. 0 stands for none.
+    """
+    advice: Any = mmap.MADV_NOHUGEPAGE if size == granule else mmap.MADV_HUGEPAGE
+    inside = -base % size
+    with suppress(OSError):  # a kernel without huge pages knows neither advice, nor needs it
+        area.madvise(advice, inside, 2 * size)
+    numbers = []
+    for first in (inside, inside + size):
+        _ = area[first]
+        ends = [
+            _page_number(pagemap, (base + first + offset) // granule)
+            for offset in (0, size - granule)
+        ]
+        if not all(ends) or (ends[1] - ends[0] + 1) * granule != size:
+            return 0
+        numbers.append(ends[0])
+    return numbers[0] if numbers[0] == numbers[1] else 0
+
+
+def _page_number(pagemap: int, page: int) -> int:
+    """Look one page of this process up; 0 where it is not present, or hidden."""
+    (record,) = struct.unpack("=Q", os.pread(pagemap, 8, page * 8))
+    return record & PFN_MASK if record & PRESENT else 0

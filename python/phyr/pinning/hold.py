@@ -1,0 +1,147 @@
+"""What keeps pinned memory in place: the owner that every list of it knows."""
+
+import errno
+import os
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
+
+from phyr._phyr import Loan
+from phyr.errors import PinError
+from phyr.pinning.methods import Nothing, Pinner
+
+__all__ = ["Hold"]
+
+
+class Hold:
+    """A pin, alive until it is ended or nothing refers to it any more. Safe to share by threads.
+
+    The lists of the memory refer to it, it to none of them. A `phyr.iommu.Owner`.
+
+    Args:
+        pinner: How the memory is pinned, which it is.
+        loan: The buffer, held in place; None for memory that was given by its address.
+        uaddr: User virtual address of the first byte.
+        length: Bytes.
+    """
+
+    # What `__del__` finds where an interrupt ended `__init__`.
+    _is_pinned = False
+    _process = 0
+    _loan: Loan | None = None
+    _pinner: Pinner = Nothing("")
+    _ending: AbstractContextManager[object] = nullcontext()
+
+    def __init__(self, pinner: Pinner, loan: Loan | None, uaddr: int, length: int) -> None:
+        """Take over the pin."""
+        self.method = pinner.method
+        self.uaddr = uaddr
+        self.length = length
+        self._mappings = 0
+        # Whoever calls `release` may be the garbage collector, which dropped a mapping in the midst
+        # of this thread's own dealings here; it never comes between reading and writing a count.
+        self._lock = RLock()
+        # Not the same: whoever unpins waits for the backend's lock, under which a mapping may be
+        # dropped that is released here.
+        self._ending = RLock()
+        self._process = os.getpid()
+        self._loan = loan
+        self._pinner = pinner
+        self._is_pinned = True
+        _ALIVE.add(self)
+
+    @property
+    def mappings(self) -> int:
+        """How many mappings hold it."""
+        return self._mappings
+
+    def check(self) -> None:
+        """Raise PinError unless the memory is pinned, by this process."""
+        if self._process != os.getpid():
+            text = f"{self._spelt()} is pinned by process {self._process}, of which this is a fork"
+            raise PinError(errno.ECHILD, text, pid=self._process)
+        if not self._is_pinned:
+            text = f"{self._spelt()} is no longer pinned"
+            raise PinError(errno.EINVAL, text, uaddr=self.uaddr, length=self.length)
+
+    def hold(self) -> None:
+        """Promise to keep the memory in place until `release`.
+
+        Raises:
+            PinError: It is not pinned any more.
+        """
+        with self._lock:
+            self.check()
+            self._mappings += 1
+
+    def release(self) -> None:
+        """Take back one `hold`."""
+        with self._lock:
+            self._mappings -= 1
+
+    def end(self) -> None:
+        """Unpin; again, it does nothing.
+
+        Raises:
+            PinError: Mappings hold it: `mappings` counts them. It stays pinned.
+        """
+        with self._lock:
+            count = self._mappings
+            if count and self._is_pinned and self._process == os.getpid():
+                text = f"{self._spelt()} stays pinned: {count} mapping{'s'[: count > 1]} of it live"
+                raise PinError(errno.EBUSY, text, mappings=count)
+            self._is_pinned = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Undo the pin; again, it does what an interrupt kept it from doing, or nothing.
+
+        Whoever comes second waits: the buffer may be freed when this returns.
+        """
+        with self._ending:
+            if self._process == os.getpid():
+                self._pinner.unpin()
+            else:
+                self._pinner.abandon()
+            if self._loan is not None:
+                self._loan.__exit__()
+
+    def forked(self) -> None:
+        """In a forked child: let go of what it inherited. The memory stays the parent's."""
+        # Another thread may have held the locks when it forked, and there is none here.
+        self._lock = RLock()
+        self._ending = RLock()
+        self._is_pinned = False
+        self._pinner.abandon()
+        self._let_go()
+
+    def _spelt(self) -> str:
+        return f"{self.uaddr:#x}+{self.length:#x} ({self.method})"
+
+    def __repr__(self) -> str:
+        """Tell how, where, and for how many."""
+        what = f"{self._mappings} mappings" if self._is_pinned else "not pinned"
+        return f"Hold({self._spelt()}, {what})"
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Unpin what nobody did, and say so."""
+        try:
+            if self._is_pinned and self._process == os.getpid():
+                text = f"never unpinned: {self._spelt()}"
+                warn(text, ResourceWarning, source=self, stacklevel=2)
+        finally:
+            self._let_go()
+
+
+_ALIVE: weakref.WeakSet[Hold] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for hold in list(_ALIVE):
+        hold.forked()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,227 @@
+"""The ways to pin memory: each pins one stretch of whole pages, once, and lets go of it, once.
+
+An interrupt may come between any two steps. So whoever pins has `unpin` called afterwards in any
+case, which may be called again, and which is called at the latest when the object goes.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import RLock
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+
+from phyr.errors import PinError
+from phyr.pinning.reasons import refused, ring_refused
+
+if TYPE_CHECKING:
+    from phyr._phyr import Ring
+
+__all__ = ["Locked", "Mapped", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
+
+PIECE = 1 << 30
+"""Bytes of a piece: the most that io_uring takes as one buffer. Signals are seen to in between."""
+
+PIECES = 1 << 14
+"""Buffers that one ring can hold (``IORING_MAX_REG_BUFFERS``)."""
+
+Reached: TypeAlias = Callable[[int], object]
+"""Told the user virtual address up to which memory is pinned."""
+
+
+class Pinner(Protocol):
+    """A way to pin."""
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+        ...
+
+    def pin(self, start: int, end: int, reached: Reached) -> None:
+        """Pin whole pages, and make them present. Whoever calls this calls `unpin` in any case."""
+        ...
+
+    def unpin(self) -> None:
+        """Let go of what was pinned. Does not fail; again, it does nothing."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of what a forked child inherited, which leaves the parent's pin alone."""
+        ...
+
+
+class UserMapper(Protocol):
+    """A backend that pins what it maps: VFIO or iommufd."""
+
+    def map_user(self, uaddr: int, length: int, prot: int) -> int:
+        """Map memory of this process for the device; return its I/O virtual address."""
+        ...
+
+    def unmap_user(self, iova: int) -> None:
+        """Undo the `map_user` that returned `iova`. Does not fail."""
+        ...
+
+
+def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a stretch: start and length of each piece."""
+    return ((at, min(PIECE, end - at)) for at in range(start, end, PIECE))
+
+
+class Registered:
+    """Fixed buffers of an io_uring that does no I/O: a long-term pin without a device.
+
+    Source:
+        ``io_sqe_buffer_register()``, io_uring/rsrc.c; ``FOLL_LONGTERM``, mm/gup.c, Linux.
+    """
+
+    method: ClassVar[str] = "io_uring"
+
+    _ring: "Ring | None" = None
+
+    def pin(self, start: int, end: int, reached: Reached) -> None:
+        """Register piece by piece."""
+        pieces = -(-(end - start) // PIECE)
+        if pieces > PIECES:
+            length, most = end - start, PIECES * PIECE
+            text = f"{length:#x} bytes are more than the {most:#x} that io_uring takes"
+            raise PinError(errno.E2BIG, text, length=length, limit=most)
+        if sys.platform != "linux":  # pragma: no cover - another system
+            raise PinError(errno.ENOSYS, "io_uring needs Linux; nothing else pins memory here")
+        from phyr._phyr import Ring  # noqa: PLC0415 - there is none elsewhere
+
+        try:
+            self._ring = ring = Ring()
+            ring.reserve(pieces)
+        except OSError as error:
+            raise ring_refused(error) from error
+        for index, (at, length) in enumerate(_pieces(start, end)):
+            try:
+                ring.register(index, at, length)
+            except OSError as error:
+                raise refused(error, self.method, at, length, end - start) from error
+            reached(at + length)
+
+    def unpin(self) -> None:
+        """Unregister everything at once, which the end of the ring does as well."""
+        if self._ring is not None:
+            self._ring.unregister()
+
+    def abandon(self) -> None:
+        """Close the child's copy of the ring."""
+        if self._ring is not None:
+            self._ring.abandon()
+
+
+class Locked:
+    """Locked memory: present, and not swapped, but **not pinned**: pages may still move.
+
+    The kernel does not count locks. Where two of these overlap, the memory stays locked until both
+    are gone; a lock that the program took by itself is not known here and goes with them.
+    """
+
+    method: ClassVar[str] = "mlock"
+
+    _spans: ClassVar[dict[int, tuple[int, int]]] = {}
+    # Whoever lets go of a lock may be the garbage collector, in the midst of this thread's own
+    # dealings here: what it finds is in order after every step.
+    _lock: ClassVar[RLock] = RLock()
+
+    _span: tuple[int, int] | None = None
+
+    def __init__(self) -> None:
+        """Find the calls."""
+        from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
+
+        self._call = call
+
+    @classmethod
+    def forked(cls) -> None:
+        """In a forked child: start over. It inherits no locks, and no thread that holds `_lock`."""
+        cls._spans.clear()
+        cls._lock = RLock()
+
+    def pin(self, start: int, end: int, reached: Reached) -> None:
+        """Lock piece by piece."""
+        with self._lock:
+            self._span = self._spans[id(self)] = (start, end)
+        for at, length in _pieces(start, end):
+            with self._lock:
+                try:
+                    self._call("mlock", at, length)
+                except OSError as error:
+                    raise refused(error, self.method, at, length, end - start) from error
+            reached(at + length)
+
+    def unpin(self) -> None:
+        """Unlock what no other lock covers."""
+        with self._lock:
+            if self._span is None:
+                return
+            self._spans.pop(id(self), None)
+            start, end = self._span
+            for first, after in sorted([*self._spans.values(), (end, end)]):
+                if start < min(first, end):
+                    with suppress(OSError):  # memory that is not there needs no unlocking
+                        self._call("munlock", start, min(first, end) - start)
+                start = max(start, after)
+            self._span = None
+
+    __del__ = unpin
+
+    def abandon(self) -> None:
+        """Forget it: a child inherits no locks."""
+        self._span = None
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=Locked.forked)
+
+
+class Mapped:
+    """Pinned by being mapped for a device."""
+
+    _iova: int | None = None
+
+    def __init__(self, backend: UserMapper, method: str) -> None:
+        """Pin by way of `backend`."""
+        self.method = method
+        self._backend = backend
+
+    def pin(self, start: int, end: int, reached: Reached) -> None:
+        """Map all of it by one request."""
+        from phyr.iommu.protocols import Prot  # noqa: PLC0415 - who has a backend has it, too
+
+        self._iova = self._backend.map_user(start, end - start, Prot.READ | Prot.WRITE)
+        reached(end)
+
+    def unpin(self) -> None:
+        """Unmap it; never twice, since the address may soon be another's.
+
+        What an interrupt keeps from being unmapped here stays until the backend is closed.
+        """
+        iova, self._iova = self._iova, None
+        if iova is not None:
+            self._backend.unmap_user(iova)
+
+    __del__ = unpin
+
+    def abandon(self) -> None:
+        """Leave it: the mapping is the parent's."""
+        self._iova = None
+
+
+class Nothing:
+    """No memory, pinned in whatever way: what becomes of an empty buffer."""
+
+    def __init__(self, method: str) -> None:
+        """Bear the name of a way."""
+        self.method = method
+
+    def pin(self, start: int, end: int, reached: Reached) -> None:
+        """Do nothing."""
+
+    def unpin(self) -> None:
+        """Do nothing."""
+
+    abandon = unpin

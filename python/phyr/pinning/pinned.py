@@ -1,0 +1,248 @@
+"""Pinned memory: buffers whose pages are present and stay where they are.
+
+A list of a buffer's pages is worth nothing to a device if the kernel moves them meanwhile. A pin
+keeps them. There are several ways to get one, and `Pinned.method` says which it is:
+
+============ =======================================================================================
+method       the pages
+============ =======================================================================================
+`io_uring`   stay, as fixed buffers of a ring that does no I/O; the default; no device needed
+`vfio`       stay, by being mapped through a VFIO container (``backend=``)
+`iommufd`    stay, by being mapped through iommufd (``backend=``)
+`mlock`      are present and not swapped, but **may move**: memory compaction and the making of huge
+             pages do move them. Only when asked for
+============ =======================================================================================
+
+None is chosen silently: where `io_uring` is not allowed, that is an error which says so.
+
+Page numbers are read after the pin, which takes CAP_SYS_ADMIN, as `phyr.pagemap` does.
+"""
+
+import os
+from contextlib import ExitStack
+from operator import index
+from types import TracebackType
+from typing import Self
+
+from phyr._phyr import Loan, Phyr, held
+from phyr.errors import ArrayError, ArrayTypeError, MismatchError, RangeError
+from phyr.pagemap.process import Pagemap, Progress
+from phyr.pinning.hold import Hold
+from phyr.pinning.methods import Locked, Mapped, Nothing, Pinner, Registered, UserMapper
+
+__all__ = ["Pinned", "UserMapper", "pin"]
+
+_BY_BACKEND = ("vfio", "iommufd")
+
+
+class Pinned:
+    """Memory that is pinned, until it is unpinned; what `pin` returns.
+
+    A context manager, which unpins at its end. Its lists, their slices and their mappings keep the
+    pin alive even where this object is gone; when the last of them goes, the memory is unpinned
+    with a `ResourceWarning`, as a file is closed. Threads may share it.
+
+    A forked child has no pin: its memory is a copy, and the parent's stays pinned where it was.
+    """
+
+    def __init__(self, phyr: Phyr, hold: Hold) -> None:
+        """Only `pin` makes one."""
+        self._phyr = phyr
+        self._hold = hold
+
+    @property
+    def phyr(self) -> Phyr:
+        """The memory, byte for byte; `owner` and `uaddr` of the list tell of the pin.
+
+        Raises:
+            PinError: It is no longer pinned.
+        """
+        self._hold.check()
+        return self._phyr
+
+    @property
+    def method(self) -> str:
+        """How it is pinned: ``io_uring``, ``vfio``, ``iommufd``; ``mlock`` does not pin."""
+        return self._hold.method
+
+    @property
+    def uaddr(self) -> int:
+        """User virtual address of the first byte."""
+        return self._hold.uaddr
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self._hold.length
+
+    def unpin(self) -> None:
+        """Let the kernel move the pages again; a second call does nothing.
+
+        The buffer may be resized and freed again. Lists of it tell where it was.
+
+        Raises:
+            PinError: The list or a slice of it is mapped for a device; `mappings` tells how often.
+                It stays pinned.
+        """
+        self._hold.end()
+
+    def moved(self) -> int | None:
+        """Read the page map again: the position of the first byte that moved, or None.
+
+        Bytes that are no longer present have moved, too.
+
+        Raises:
+            PinError: It is no longer pinned.
+            HiddenPagesError: The kernel hides page numbers.
+        """
+        phyr = self.phyr
+        position = 0
+        with Pagemap() as pagemap:
+            for extent in pagemap.read(self.uaddr, self.length):
+                if extent.state != "ram" or extent.phyr is None:
+                    return position
+                part = phyr[position : position + extent.length]
+                if part != extent.phyr:
+                    return position + _first_difference(part, extent.phyr)
+                position += extent.length
+        return None
+
+    def __enter__(self) -> Self:
+        """Give the pin itself."""
+        self._hold.check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Unpin."""
+        self.unpin()
+
+    def __repr__(self) -> str:
+        """Tell how and where; bounded, however long the list."""
+        doubt = ", which may move" if self.method == "mlock" else ""
+        return f"Pinned({self._hold!r}{doubt})"
+
+
+def pin(
+    buffer: object,
+    *,
+    method: str | None = None,
+    backend: UserMapper | None = None,
+    progress: Progress | None = None,
+) -> Pinned:
+    """Pin a buffer: its pages become present, and stay where they are until it is unpinned.
+
+    The kernel pins whole pages; the list is of the buffer's own bytes. What else lies on the first
+    and last page is pinned along. While it is pinned a buffer can be neither resized nor freed. An
+    empty buffer is pinned by doing nothing.
+
+    Memory is pinned in pieces of 1 GiB, and a signal is answered between two of them; a `backend`
+    maps all of it by one request. Whatever is raised meanwhile, or by `progress`, leaves nothing
+    pinned.
+
+    Args:
+        buffer: Anything writable with the buffer protocol and contiguous memory: mmap, bytearray,
+            a NumPy array, shared memory, what `alloc` gives; or (uaddr, length), and then it is the
+            caller's to keep that memory mapped.
+        method: ``"io_uring"``, the default; ``"mlock"``, which does not keep pages from moving;
+            ``"vfio"`` or ``"iommufd"`` with a `backend`, whose own `method` is the default.
+        backend: Maps the memory for its device, and so pins it (``map_user``, ``unmap_user``).
+        progress: Called now and then with bytes done and bytes in all.
+
+    Raises:
+        PinError: The kernel does not pin it; nothing is. The message names the limit or the
+            address, and `errno` is the kernel's: ``ENOMEM`` for RLIMIT_MEMLOCK, ``EPERM`` or
+            ``ENOSYS`` where io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
+            file, or not there.
+        HiddenPagesError: The kernel hides page numbers: that takes CAP_SYS_ADMIN.
+        ArrayTypeError: There is no buffer.
+        ArrayError: Its memory is not contiguous, or read-only.
+        Exception: The buffer's own, such as `ValueError` if it is closed.
+        RangeError: There is no such method, or the range leaves 64 bits.
+        MismatchError: `method` and `backend` do not go together.
+        VfioError: The kernel does not map it through `backend`; nothing is pinned then.
+        IovaSpaceError: `backend` has no I/O virtual addresses left for it.
+        LimitError: The kernel takes no more mappings through `backend`.
+
+    Examples:
+        .. code-block:: python
+
+            with pin(bytearray(1 << 20)) as pinned:
+                print(pinned.method, pinned.phyr)
+
+        >>> pin(b"constant")
+        Traceback (most recent call last):
+        ...
+        phyr.errors.ArrayError: <class 'bytes'> is read-only: a device cannot write to it
+    """
+    pinner = _pinner(method, backend)
+    loan, uaddr, length = _memory(buffer)
+    page = os.sysconf("SC_PAGE_SIZE")
+    start, end = uaddr - uaddr % page, uaddr + length + -(uaddr + length) % page
+
+    def reached(at: int) -> None:
+        if progress is not None:
+            progress(min(at, uaddr + length) - uaddr, length)
+
+    with ExitStack() as undo:
+        if loan is not None:
+            undo.push(loan)
+        if not length:
+            pinner = Nothing(pinner.method)
+        undo.callback(pinner.unpin)
+        pinner.pin(start, end, reached)
+        if length:
+            with Pagemap() as pagemap:
+                phyr = pagemap.of_range(uaddr, length)
+        else:
+            phyr = Phyr.from_pfns([], granule=page)
+        hold = Hold(pinner, loan, uaddr, length)
+        undo.pop_all()
+    return Pinned(held(phyr, hold, uaddr), hold)
+
+
+def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
+    """Choose the way."""
+    if backend is not None:
+        own = getattr(backend, "method", None)
+        name = method or own or _BY_BACKEND[0]
+        if name not in _BY_BACKEND or own not in (None, name):
+            text = f"method {name!r} does not go with a backend of method {own!r}"
+            raise MismatchError(text, method=name, backend=own)
+        return Mapped(backend, name)
+    if method in _BY_BACKEND:
+        text = f"method {method!r} pins by mapping: it needs a backend"
+        raise MismatchError(text, method=method, backend=None)
+    if method == "mlock":
+        return Locked()
+    if method in (None, "io_uring"):
+        return Registered()
+    raise RangeError(f"method {method!r} is none of io_uring, vfio, iommufd, mlock", method=method)
+
+
+def _memory(buffer: object) -> tuple[Loan | None, int, int]:
+    """Take a buffer, or memory by its address; give where it lies."""
+    if not isinstance(buffer, tuple):
+        loan = Loan(buffer)
+        if loan.readonly:
+            raise ArrayError(f"{type(buffer)} is read-only: a device cannot write to it")
+        return (loan, *loan.__enter__())
+    if len(buffer) != len(("uaddr", "length")):
+        raise ArrayTypeError(f"a tuple of {len(buffer)} is not (uaddr, length)")
+    uaddr, length = map(index, buffer)
+    if min(uaddr, length) < 0 or uaddr + length > 1 << 64:
+        text = f"memory {uaddr:#x}+{length:#x} is outside 64 bits"
+        raise RangeError(text, uaddr=uaddr, length=length)
+    return None, uaddr, length
+
+
+def _first_difference(was: Phyr, now: Phyr) -> int:
+    """Find the first byte at which two different lists of equal length differ."""
+    pairs = enumerate(zip(was.chunks, now.chunks, strict=False))
+    number, old, new = next((at, old, new) for at, (old, new) in pairs if old != new)
+    common = min(old.length, new.length) if old.paddr == new.paddr else 0
+    return was.chunks.position(number) + common

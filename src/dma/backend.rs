@@ -1,0 +1,446 @@
+//! Mapping a list for a device: the same list, one entry, or a full new list.
+//!
+//! ```text
+//! backend      what the device's bus sees            the list of bus addresses
+//! Direct       physical addresses                    the same one, shared
+//! Linear       a window of an I/O address space      one entry, whatever is underneath
+//! BusOffset    physical addresses and a constant     as many chunks, all new
+//! ```
+
+use core::convert::Infallible;
+use core::fmt;
+use core::ops::BitOr;
+
+use crate::dma::plan::{MapCall, Plan, UnmapCall};
+use crate::error::Error;
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
+use crate::pgsize::PageSizes;
+
+/// What a device may do with mapped pages, and what they are: a set of flags.
+///
+/// The bits are those of `IOMMU_READ` and so on, include/linux/iommu.h, Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prot(u32);
+
+impl Prot {
+    /// The device may read.
+    pub const READ: Self = Self(1 << 0);
+    /// The device may write.
+    pub const WRITE: Self = Self(1 << 1);
+    /// Accesses are coherent with the CPU's caches.
+    pub const CACHE: Self = Self(1 << 2);
+    /// The device must not execute.
+    pub const NOEXEC: Self = Self(1 << 3);
+    /// The pages are a device's own, not RAM.
+    pub const MMIO: Self = Self(1 << 4);
+
+    /// The flags as bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Flags of bits, whatever they mean.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Whether all of `flags` are set.
+    #[must_use]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+impl BitOr for Prot {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// An I/O address space: a page table that somebody keeps.
+pub trait IommuDomain {
+    /// Why pages could not be mapped or unmapped.
+    type Error;
+
+    /// The page sizes of the table.
+    fn page_sizes(&self) -> PageSizes;
+
+    /// Maps `pgcount` pages of `pgsize` bytes at `iova` to those at `paddr`.
+    ///
+    /// # Errors
+    ///
+    /// The domain's own; none of the pages is then mapped.
+    fn map_pages(
+        &mut self,
+        iova: u64,
+        paddr: u64,
+        pgsize: u64,
+        pgcount: u64,
+        prot: Prot,
+    ) -> Result<(), Self::Error>;
+
+    /// Unmaps `pgcount` pages of `pgsize` bytes at `iova`. Must not allocate.
+    ///
+    /// # Errors
+    ///
+    /// The domain's own, if pages of that size are not mapped there, and then it removes nothing.
+    /// What was mapped at this size, by one call or by several next to each other, can be unmapped.
+    fn unmap_pages(&mut self, iova: u64, pgsize: u64, pgcount: u64) -> Result<(), Self::Error>;
+
+    /// The physical address that `iova` is mapped to.
+    fn iova_to_phys(&self, iova: u64) -> Option<u64>;
+}
+
+/// How one device's bus sees physical memory.
+pub trait DmaBackend {
+    /// Why a list could not be mapped.
+    type Error;
+
+    /// Bus addresses of `phyr`, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// The backend's own; nothing is then mapped.
+    fn map(&mut self, phyr: &Phyr, prot: Prot) -> Result<Phyr, Self::Error>;
+
+    /// Undoes the [`Self::map`] that made `dma` of `phyr`. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Only if the two do not belong together.
+    fn unmap(&mut self, phyr: &Phyr, dma: &Phyr) -> Result<(), Self::Error>;
+}
+
+/// The bus sees physical addresses: the list is its own mapping. O(1), no allocation.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::{Builder, Direct, DmaBackend, Prot};
+///
+/// let mut builder = Builder::new();
+/// builder.append(0x7000, 0x1000)?;
+/// let phyr = builder.finish();
+/// assert_eq!(Direct.map(&phyr, Prot::READ), Ok(phyr));
+/// # Ok::<(), phyr::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direct;
+
+impl DmaBackend for Direct {
+    type Error = Infallible;
+
+    fn map(&mut self, phyr: &Phyr, _prot: Prot) -> Result<Phyr, Infallible> {
+        Ok(phyr.clone())
+    }
+
+    fn unmap(&mut self, _phyr: &Phyr, _dma: &Phyr) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// The bus sees physical addresses and a constant: a full new list of the same shape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BusOffset {
+    /// Bytes to add, or to take away.
+    pub offset: i128,
+}
+
+impl DmaBackend for BusOffset {
+    type Error = Error;
+
+    fn map(&mut self, phyr: &Phyr, _prot: Prot) -> Result<Phyr, Error> {
+        phyr.shift(self.offset)
+    }
+
+    fn unmap(&mut self, _phyr: &Phyr, _dma: &Phyr) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The bus sees a window of an I/O address space: one entry, whatever memory is underneath.
+///
+/// Byte `i` of the list appears at `iova + i`. Whoever owns the address space says where the window
+/// is; [`Phyr::alignment`] says where it would be of most use.
+#[derive(Debug)]
+pub struct Linear<'d, D> {
+    domain: &'d mut D,
+    iova: u64,
+}
+
+impl<'d, D: IommuDomain> Linear<'d, D> {
+    /// A window of `domain` whose first byte is at `iova`.
+    pub fn new(domain: &'d mut D, iova: u64) -> Self {
+        Self { domain, iova }
+    }
+
+    /// Unmaps all that `plan` maps, whatever fails, and returns the first failure.
+    fn unmap_all(&mut self, plan: Plan<'_>) -> Result<(), (UnmapCall, D::Error)> {
+        let mut result = Ok(());
+        plan.unmaps().for_each(|call| {
+            let UnmapCall { iova, pgsize, pgcount } = call;
+            if let Err(error) = self.domain.unmap_pages(iova, pgsize, pgcount)
+                && result.is_ok()
+            {
+                result = Err((call, error));
+            }
+        });
+        result
+    }
+}
+
+impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
+    type Error = MapError<D::Error>;
+
+    fn map(&mut self, phyr: &Phyr, prot: Prot) -> Result<Phyr, Self::Error> {
+        let sizes = self.domain.page_sizes();
+        let dma = phyr.window_at(self.iova).map_err(MapError::List)?;
+        let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
+        // Whole nodes at a time; what follows a failure is walked in vain.
+        let domain = &mut *self.domain;
+        let failed = plan.fold(None, |failed, call| {
+            if failed.is_some() {
+                return failed;
+            }
+            let MapCall { iova, paddr, pgsize, pgcount } = call;
+            domain.map_pages(iova, paddr, pgsize, pgcount, prot).err().map(|error| (call, error))
+        });
+        if let Some((call, error)) = failed {
+            // What the calls before have mapped: up to this one, if it is not the first.
+            let done = call.iova.saturating_sub(self.iova).min(phyr.length());
+            let mapped = phyr.slice(0, done).map_err(MapError::List)?;
+            let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
+            return Err(MapError::Map { call, error, undo });
+        }
+        Ok(dma)
+    }
+
+    fn unmap(&mut self, phyr: &Phyr, _dma: &Phyr) -> Result<(), Self::Error> {
+        let sizes = self.domain.page_sizes();
+        let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
+        self.unmap_all(plan).map_err(|(call, error)| MapError::Unmap { call, error })
+    }
+}
+
+impl Phyr {
+    /// The one-entry list of a window at `iova` for this list: as long, with the same offset inside
+    /// the granule, of the same kind. No allocation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
+    /// granule; [`Error::Wraps`] or [`Error::Reach`] if there is no such window.
+    pub fn window_at(&self, iova: u64) -> Result<Self, Error> {
+        let granule = self.granule();
+        let mut builder = Builder::with(granule, self.kind());
+        if let Ok(paddr) = self.translate(0) {
+            if (iova ^ paddr) & granule.mask() != 0 {
+                return Err(Error::Skew { iova, paddr, granule: granule.bytes() });
+            }
+            builder.append(iova, self.length())?;
+        }
+        Ok(builder.finish())
+    }
+}
+
+/// Why a list could not be mapped linearly, or not be unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MapError<E> {
+    /// There is no linear window for the list: nothing was done.
+    List(Error),
+    /// The domain refused a call. The calls before it are undone.
+    Map {
+        /// The call.
+        call: MapCall,
+        /// Why.
+        error: E,
+        /// A call that was to undo another and failed, against the rules for domains; what it was
+        /// to unmap may still be mapped.
+        undo: Option<(UnmapCall, E)>,
+    },
+    /// The domain refused to unmap, against the rules. All other calls were made.
+    Unmap {
+        /// The first such call.
+        call: UnmapCall,
+        /// Why.
+        error: E,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for MapError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List(error) => error.fmt(f),
+            Self::Map { call, error, undo: None } => write!(f, "mapping {call:?}: {error}"),
+            Self::Map { call, error, undo: Some((undo, why)) } => {
+                write!(f, "mapping {call:?}: {error}; undoing {undo:?}: {why}")
+            }
+            Self::Unmap { call, error } => write!(f, "unmapping {call:?}: {error}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for MapError<E> {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::granule::Granule;
+    use crate::kind::Kind;
+
+    /// A page table as a map from small page to small page.
+    #[derive(Default)]
+    struct Table {
+        pages: BTreeMap<u64, u64>,
+        /// Calls until one fails.
+        budget: Option<usize>,
+        stuck: bool,
+    }
+
+    impl IommuDomain for Table {
+        type Error = &'static str;
+
+        fn page_sizes(&self) -> PageSizes {
+            PageSizes::new(1 << 12 | 1 << 14).unwrap()
+        }
+
+        fn map_pages(
+            &mut self,
+            iova: u64,
+            paddr: u64,
+            pgsize: u64,
+            pgcount: u64,
+            _prot: Prot,
+        ) -> Result<(), &'static str> {
+            match &mut self.budget {
+                Some(0) => return Err("no table page"),
+                Some(budget) => *budget -= 1,
+                None => (),
+            }
+            for at in (0..pgsize * pgcount).step_by(4096) {
+                assert_eq!(self.pages.insert(iova + at, paddr + at), None);
+            }
+            Ok(())
+        }
+
+        fn unmap_pages(
+            &mut self,
+            iova: u64,
+            pgsize: u64,
+            pgcount: u64,
+        ) -> Result<(), &'static str> {
+            if self.stuck {
+                return Err("stuck");
+            }
+            for at in (0..pgsize * pgcount).step_by(4096) {
+                self.pages.remove(&(iova + at)).ok_or("not mapped")?;
+            }
+            Ok(())
+        }
+
+        fn iova_to_phys(&self, iova: u64) -> Option<u64> {
+            self.pages.get(&(iova & !4095)).map(|paddr| paddr | iova & 4095)
+        }
+    }
+
+    fn list() -> Phyr {
+        let mut builder = Builder::new();
+        for (paddr, length) in
+            [(0x7800, 0x800), (0x1_1000, 0x9000), (0x5000, 0x1000), (0x3000, 0x123)]
+        {
+            builder.append(paddr, length).unwrap();
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn direct_is_the_same_chain() {
+        let phyr = list();
+        let dma = Direct.map(&phyr, Prot::READ).unwrap();
+        assert!(dma.chain().is_same(phyr.chain()));
+        assert_eq!(Direct.unmap(&phyr, &dma), Ok(()));
+    }
+
+    #[test]
+    fn bus_offset_is_a_new_list_of_the_same_shape() {
+        let phyr = list();
+        let mut backend = BusOffset { offset: 0x8000_0000 };
+        let dma = backend.map(&phyr, Prot::READ).unwrap();
+        assert_eq!(dma.nr_chunks(), phyr.nr_chunks());
+        assert_eq!(dma.translate(0x1000), Ok(0x8001_1800));
+        assert_eq!(backend.unmap(&phyr, &dma), Ok(()));
+        assert!(BusOffset { offset: -0x8000 }.map(&phyr, Prot::READ).is_err());
+    }
+
+    #[test]
+    fn linear_is_one_entry_and_every_byte_is_where_it_should_be() {
+        let (phyr, mut table) = (list(), Table::default());
+        let dma = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ | Prot::WRITE).unwrap();
+        assert_eq!((dma.nr_chunks(), dma.length()), (1, phyr.length()));
+        for position in 0..phyr.length() {
+            let iova = dma.translate(position).unwrap();
+            assert_eq!(table.iova_to_phys(iova), phyr.translate(position).ok());
+        }
+        Linear::new(&mut table, 0x10_0800).unmap(&phyr, &dma).unwrap();
+        assert!(table.pages.is_empty());
+    }
+
+    #[test]
+    fn whichever_call_fails_nothing_stays_mapped() {
+        let phyr = list();
+        let calls =
+            Plan::new(&phyr, 0x10_0800, Table::default().page_sizes()).unwrap().collect::<Vec<_>>();
+        assert!(calls.len() > 3);
+        for (k, &call) in calls.iter().enumerate() {
+            let mut table = Table { budget: Some(k), ..Table::default() };
+            let error = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ).unwrap_err();
+            assert_eq!(error, MapError::Map { call, error: "no table page", undo: None });
+            assert!(table.pages.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_domain_that_breaks_the_rules_is_reported() {
+        let phyr = list();
+        let mut table = Table { budget: Some(2), stuck: true, ..Table::default() };
+        let error = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ).unwrap_err();
+        assert!(matches!(error, MapError::Map { undo: Some((_, "stuck")), .. }));
+        assert!(format!("{error}").contains("undoing"));
+        let error = Linear::new(&mut table, 0x10_0800).unmap(&phyr, &phyr).unwrap_err();
+        assert!(matches!(error, MapError::Unmap { error: "stuck", .. }));
+        assert!(format!("{error}").contains("unmapping"));
+    }
+
+    #[test]
+    fn a_window_keeps_the_place_inside_the_granule_of_the_list() {
+        let mut builder = Builder::with(Granule::new(1 << 16).unwrap(), Kind::Mmio { provider: 2 });
+        builder.append(0x1_2345, 0x10).unwrap();
+        let phyr = builder.finish();
+        let dma = phyr.window_at(0x7_2345).unwrap();
+        assert_eq!((dma.kind(), dma.granule()), (phyr.kind(), phyr.granule()));
+        assert_eq!(
+            phyr.window_at(0x7_3345),
+            Err(Error::Skew { iova: 0x7_3345, paddr: 0x1_2345, granule: 1 << 16 })
+        );
+        assert!(phyr.window_at(!0xffff | 0x2345).is_ok());
+        assert_eq!(Phyr::default().window_at(77), Ok(Phyr::default()));
+    }
+
+    #[test]
+    fn flags_are_those_of_the_kernel() {
+        let prot = Prot::READ | Prot::WRITE | Prot::MMIO;
+        assert_eq!((prot.bits(), Prot::CACHE.bits(), Prot::NOEXEC.bits()), (19, 4, 8));
+        assert!(prot.contains(Prot::MMIO) && !prot.contains(Prot::CACHE));
+        assert_eq!(Prot::from_bits(19), prot);
+    }
+}

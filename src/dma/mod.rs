@@ -1,0 +1,11 @@
+//! Mapping a list for a device.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `plan` | the calls of `map_pages` and `unmap_pages` that a linear window takes |
+//! | `backend` | backends (`Direct`, `BusOffset`, `Linear`) and the traits of DMA and IOMMU |
+//! | `alignment` | where to put a window, so that large pages fit |
+
+pub(crate) mod alignment;
+pub(crate) mod backend;
+pub(crate) mod plan;

@@ -1,0 +1,574 @@
+//! The plan of a linear mapping: which pages of an I/O page table map a list, in the fewest calls.
+//!
+//! ```text
+//! list    |   chunk 0   |          chunk 1           | chunk 2 |     position
+//! iova    |<----------------- one linear window ---------------->|   iova + position
+//! calls   | 4 KiB x 3   | 4 KiB x 2 | 2 MiB x 3 | 4 KiB x 1 | ... |   a chunk is cut where
+//!                                                                   a larger page becomes usable
+//! ```
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use crate::error::Error;
+use crate::list::chunks::{Chunk, Chunks};
+use crate::list::phyr::Phyr;
+use crate::pgsize::PageSizes;
+use crate::wide::{self, Wide};
+
+/// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MapCall {
+    /// I/O virtual address of the first page.
+    pub iova: u64,
+    /// Physical address of the first page.
+    pub paddr: u64,
+    /// Bytes in a page.
+    pub pgsize: u64,
+    /// Pages, at least one.
+    pub pgcount: u64,
+}
+
+impl MapCall {
+    /// Bytes that the call maps.
+    #[must_use]
+    pub const fn length(self) -> u64 {
+        // At most what is mapped in all, which fits.
+        self.pgsize * self.pgcount
+    }
+}
+
+impl fmt::Debug for MapCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iova, paddr, pgsize, pgcount } = self;
+        write!(f, "{iova:#x} -> {paddr:#x}, {pgcount} of {pgsize:#x}")
+    }
+}
+
+/// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` are to be unmapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UnmapCall {
+    /// I/O virtual address of the first page.
+    pub iova: u64,
+    /// Bytes in a page.
+    pub pgsize: u64,
+    /// Pages, at least one.
+    pub pgcount: u64,
+}
+
+impl fmt::Debug for UnmapCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iova, pgsize, pgcount } = self;
+        write!(f, "{iova:#x}, {pgcount} of {pgsize:#x}")
+    }
+}
+
+/// The calls that map a list linearly from some I/O virtual address on, in order.
+///
+/// Byte `i` of the list appears at `iova + i`. Whole pages are mapped: what the first and last page
+/// hold outside the list can be reached as well. Each chunk is mapped by the rule of
+/// [`PageSizes::fit`], so with the fewest page-table entries, and for those in the fewest calls.
+///
+/// `next` is made for short walks; `fold`, and what builds on it, walks whole nodes of the list at a
+/// time. The plan of the list's first bytes, up to where a call begins, is the calls before it.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::{Builder, MapCall, PageSizes, Plan};
+///
+/// let mut builder = Builder::new();
+/// builder.append(0x7000, 0x1000)?;
+/// builder.append(0x20_0000, 0x40_0000)?;
+/// let phyr = builder.finish();
+/// let sizes = PageSizes::new(1 << 12 | 1 << 21)?;
+/// assert!(Plan::new(&phyr, 0x3f_f000, sizes)?.eq([
+///     MapCall { iova: 0x3f_f000, paddr: 0x7000, pgsize: 0x1000, pgcount: 1 },
+///     MapCall { iova: 0x40_0000, paddr: 0x20_0000, pgsize: 0x20_0000, pgcount: 2 },
+/// ]));
+/// # Ok::<(), phyr::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Plan<'a> {
+    chunks: Chunks<'a>,
+    sizes: PageSizes,
+    rest: Rest,
+}
+
+/// Chunks decoded at a time by `fold`.
+const BLOCK: usize = 128;
+
+/// What is left of a chunk, in whole pages of the table.
+#[derive(Clone, Copy)]
+struct Rest {
+    iova: u64,
+    paddr: u64,
+    left: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan for `phyr` from `iova`, the address of its first byte, on.
+    ///
+    /// O(1), or one walk to check the list where the smallest page is larger than its granule.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
+    /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list in the midst of
+    /// one; [`Error::Wraps`] if the window passes 2^64, or would be all of it.
+    pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
+        let low = sizes.granule() - 1;
+        let chunks = phyr.chunks();
+        if let Some(more) = phyr.length().checked_sub(1) {
+            let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
+            if (iova ^ paddr) & low != 0 {
+                return Err(Error::Skew { iova, paddr, granule: sizes.granule() });
+            }
+            let wraps = Error::Wraps { paddr: iova, length: phyr.length() };
+            let last = iova.checked_add(more).ok_or(wraps)?;
+            if (last | low) - (iova & !low) == u64::MAX {
+                return Err(wraps);
+            }
+            if low > phyr.granule().mask() {
+                phyr.pages(sizes.granule())?;
+            }
+        }
+        Ok(Self { chunks, sizes, rest: Rest { iova: iova & !low, paddr: 0, left: 0 } })
+    }
+
+    /// A plan that [`Self::new`] has made before, or what remains of one where a call begins.
+    pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
+        let iova = iova & !(sizes.granule() - 1);
+        Self { chunks: phyr.chunks(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
+    }
+
+    /// The page sizes that the plan draws on.
+    #[must_use]
+    pub fn sizes(&self) -> PageSizes {
+        self.sizes
+    }
+
+    /// The calls that unmap what the calls still to come map, in order.
+    ///
+    /// Neighbours of one page size are one call, whatever memory is under them.
+    #[must_use]
+    pub fn unmaps(self) -> Unmaps<'a> {
+        Unmaps { plan: self, held: None }
+    }
+
+    /// As `fold`, with single pages by the block.
+    #[inline(always)]
+    pub(crate) fn fold_parts<A>(self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
+        let Self { mut chunks, sizes, mut rest } = self;
+        let granule = sizes.granule();
+        let (low, lg2) = (granule - 1, granule.trailing_zeros());
+        // Below the second smallest size, or out of step with it, a rest is a single call.
+        let second = sizes.above(granule).unwrap_or(u64::MAX);
+        let second_low = second - 1;
+        let mut acc = start;
+        // By the block, so that `f` is called in few places and can become part of the loops. What
+        // is left of a chunk is the first block.
+        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
+        let mut pages = [0; BLOCK];
+        let mut count = usize::from(rest.left > 0);
+        loop {
+            // Single pages throughout, as memory in pieces has them.
+            let mut nr_pages = 0;
+            if count == 0 {
+                if chunks.granule() == granule {
+                    nr_pages = chunks.read_granules(&mut pages);
+                }
+                if nr_pages == 0 {
+                    count = chunks.read(&mut block);
+                    if count == 0 {
+                        return acc;
+                    }
+                }
+            }
+            let ready = &block[..count];
+            if nr_pages == 0 && wide::run(PagesOf { chunks: ready, granule, pages: &mut pages }) {
+                nr_pages = count;
+            }
+            if nr_pages > 0 {
+                acc = f(acc, Part::Pages(rest.iova, &pages[..nr_pages]));
+                rest.iova = rest.iova.wrapping_add(granule * nr_pages as u64);
+            } else {
+                for &chunk in ready {
+                    rest.begin(chunk, low);
+                    while rest.left > 0 {
+                        let Rest { iova, paddr, left } = rest;
+                        let fit = if left < second || (iova ^ paddr) & second_low != 0 {
+                            (granule, left >> lg2)
+                        } else {
+                            fit_of_many(sizes, iova, paddr, left)
+                        };
+                        acc = f(acc, Part::Call(rest.call(fit)));
+                    }
+                }
+            }
+            count = 0;
+        }
+    }
+}
+
+/// The addresses of chunks, as far as each is one whole page: whether all are.
+struct PagesOf<'a> {
+    chunks: &'a [Chunk],
+    granule: u64,
+    pages: &'a mut [u64],
+}
+
+impl Wide for PagesOf<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { chunks, granule, pages } = self;
+        if chunks.first().is_some_and(|chunk| chunk.length != granule) {
+            return false;
+        }
+        let mut odd = 0;
+        for (page, chunk) in pages.iter_mut().zip(chunks) {
+            odd |= (chunk.length ^ granule) | (chunk.paddr & (granule - 1));
+            *page = chunk.paddr;
+        }
+        odd == 0
+    }
+}
+
+/// What a walk of a plan comes upon.
+pub(crate) enum Part<'a> {
+    /// A call.
+    Call(MapCall),
+    /// From this I/O virtual address on, smallest pages at these addresses: a call for each.
+    Pages(u64, &'a [u64]),
+}
+
+impl Rest {
+    /// The whole of a chunk, in pages of which `low` are the lower bits.
+    #[inline(always)]
+    fn begin(&mut self, chunk: Chunk, low: u64) {
+        // Pages inside the list are whole, so only the ends of the list grow. No chunk is longer
+        // than the window, which is shorter than 2^64.
+        self.paddr = chunk.paddr & !low;
+        self.left = (chunk.last() | low) - self.paddr + 1;
+    }
+
+    /// The next call, while bytes are left: as many pages as fit.
+    #[inline(always)]
+    fn call(&mut self, (pgsize, pgcount): (u64, u64)) -> MapCall {
+        let Self { iova, paddr, left } = *self;
+        let length = pgsize * pgcount;
+        // Wraps only behind the last page of the 64-bit space, where nothing follows.
+        self.iova = iova.wrapping_add(length);
+        self.paddr = paddr.wrapping_add(length);
+        self.left = left - length;
+        MapCall { iova, paddr, pgsize, pgcount }
+    }
+}
+
+/// Page size and count of the call that maps the start of a rest.
+fn fit(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {
+    // A rest is whole pages at whole pages, so the smallest page always fits.
+    sizes.fit(iova, paddr, left).unwrap_or((sizes.granule(), 1))
+}
+
+/// As [`fit`], out of line: what is rare is not to slow down what is not.
+#[cold]
+#[inline(never)]
+fn fit_of_many(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {
+    fit(sizes, iova, paddr, left)
+}
+
+impl fmt::Debug for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("iova", &format_args!("{:#x}", self.rest.iova))
+            .field("sizes", &self.sizes)
+            .field("chunks", &self.chunks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Plan<'_> {
+    type Item = MapCall;
+
+    #[inline]
+    fn next(&mut self) -> Option<MapCall> {
+        if self.rest.left == 0 {
+            self.rest.begin(self.chunks.next()?, self.sizes.granule() - 1);
+        }
+        let Rest { iova, paddr, left } = self.rest;
+        Some(self.rest.call(fit(self.sizes, iova, paddr, left)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.chunks.len(), None)
+    }
+
+    fn fold<A, F: FnMut(A, MapCall) -> A>(self, start: A, mut f: F) -> A {
+        let pgsize = self.sizes.granule();
+        self.fold_parts(start, |mut acc, part| match part {
+            Part::Call(call) => f(acc, call),
+            Part::Pages(mut iova, pages) => {
+                for &paddr in pages {
+                    acc = f(acc, MapCall { iova, paddr, pgsize, pgcount: 1 });
+                    iova = iova.wrapping_add(pgsize);
+                }
+                acc
+            }
+        })
+    }
+}
+
+impl FusedIterator for Plan<'_> {}
+
+/// The calls that undo a plan; from [`Plan::unmaps`].
+#[derive(Clone, Debug)]
+pub struct Unmaps<'a> {
+    plan: Plan<'a>,
+    /// A call of the plan that belongs to the next run.
+    held: Option<MapCall>,
+}
+
+impl Iterator for Unmaps<'_> {
+    type Item = UnmapCall;
+
+    fn next(&mut self) -> Option<UnmapCall> {
+        let first = self.held.take().or_else(|| self.plan.next())?;
+        let mut run = UnmapCall { iova: first.iova, pgsize: first.pgsize, pgcount: first.pgcount };
+        for call in self.plan.by_ref() {
+            if call.pgsize != run.pgsize {
+                self.held = Some(call);
+                break;
+            }
+            run.pgcount += call.pgcount;
+        }
+        Some(run)
+    }
+
+    fn fold<A, F: FnMut(A, UnmapCall) -> A>(self, start: A, mut f: F) -> A {
+        let Self { plan, held } = self;
+        let run = |call: MapCall| UnmapCall {
+            iova: call.iova,
+            pgsize: call.pgsize,
+            pgcount: call.pgcount,
+        };
+        let (mut acc, last) = plan.fold((start, held.map(run)), |(acc, held), call| match held {
+            Some(mut held) if held.pgsize == call.pgsize => {
+                held.pgcount += call.pgcount;
+                (acc, Some(held))
+            }
+            Some(held) => (f(acc, held), Some(run(call))),
+            None => (acc, Some(run(call))),
+        });
+        if let Some(last) = last {
+            acc = f(acc, last);
+        }
+        acc
+    }
+}
+
+impl FusedIterator for Unmaps<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::granule::Granule;
+    use crate::kind::Kind;
+    use crate::list::builder::Builder;
+
+    fn list(granule: u64, chunks: &[(u64, u64)]) -> Phyr {
+        let mut builder = Builder::with(Granule::new(granule).unwrap(), Kind::Ram);
+        for &(paddr, length) in chunks {
+            builder.append(paddr, length).unwrap();
+        }
+        builder.finish()
+    }
+
+    fn sizes(bitmap: u64) -> PageSizes {
+        PageSizes::new(bitmap).unwrap()
+    }
+
+    /// The fewest (entries, calls) that map one chunk, by trying every page at every place.
+    fn fewest(bitmap: u64, iova: u64, paddr: u64, length: u64) -> (u64, u64) {
+        // Best way to map what comes before each place, for each size of the last page.
+        let length = usize::try_from(length).unwrap();
+        let mut best = vec![[None; 64]; length + 1];
+        best[0][63] = Some((0, 0));
+        for (at, place) in (0..length).zip(0..) {
+            for last in 0..64 {
+                let Some((entries, calls)) = best[at][last] else { continue };
+                for lg2 in (0..63).filter(|lg2| bitmap >> lg2 & 1 == 1) {
+                    let aligned = ((iova + place) | (paddr + place)).is_multiple_of(1 << lg2);
+                    if aligned && at + (1 << lg2) <= length {
+                        let found = (entries + 1, calls + u64::from(last != lg2));
+                        let slot = &mut best[at + (1 << lg2)][lg2];
+                        *slot = Some(slot.map_or(found, |known: (u64, u64)| known.min(found)));
+                    }
+                }
+            }
+        }
+        best[length].iter().flatten().min().copied().unwrap()
+    }
+
+    #[test]
+    fn an_empty_list_needs_no_calls_wherever_it_would_be() {
+        for iova in [0, 1, u64::MAX] {
+            assert_eq!(Plan::new(&Phyr::default(), iova, sizes(1 << 12)).unwrap().next(), None);
+        }
+    }
+
+    #[test]
+    fn whole_pages_are_mapped_at_both_ends() {
+        let phyr = list(4096, &[(0x7ff0, 0x10), (0x3000, 0x1)]);
+        let calls: Vec<_> = Plan::new(&phyr, 0xff0, sizes(1 << 12)).unwrap().collect();
+        assert_eq!(
+            calls,
+            [
+                MapCall { iova: 0, paddr: 0x7000, pgsize: 4096, pgcount: 1 },
+                MapCall { iova: 0x1000, paddr: 0x3000, pgsize: 4096, pgcount: 1 },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_page_of_either_space_can_be_mapped() {
+        let top = u64::MAX - 0xfff;
+        let phyr = list(4096, &[(0x1000, 0x1000), (top, 0x1000)]);
+        let calls: Vec<_> = Plan::new(&phyr, top - 0x1000, sizes(1 << 12)).unwrap().collect();
+        assert_eq!(calls[1], MapCall { iova: top, paddr: top, pgsize: 4096, pgcount: 1 });
+        assert_eq!(
+            Plan::new(&phyr, top, sizes(1 << 12)).err(),
+            Some(Error::Wraps { paddr: top, length: 0x2000 })
+        );
+    }
+
+    #[test]
+    fn a_window_of_all_addresses_is_refused() {
+        let phyr = list(4096, &[(0, u64::MAX - 0xfff)]);
+        assert!(Plan::new(&phyr, 0, sizes(1 << 12)).is_ok());
+        let refused = Plan::new(&phyr, 0, sizes(1 << 20)).err();
+        assert_eq!(refused, Some(Error::Wraps { paddr: 0, length: u64::MAX - 0xfff }));
+    }
+
+    #[test]
+    fn addresses_out_of_step_inside_the_smallest_page_are_refused() {
+        let phyr = list(4096, &[(0x7010, 0x10)]);
+        assert_eq!(
+            Plan::new(&phyr, 0x1000, sizes(1 << 12)).err(),
+            Some(Error::Skew { iova: 0x1000, paddr: 0x7010, granule: 4096 })
+        );
+        assert!(Plan::new(&phyr, 0x1000, sizes(1 << 4)).is_ok());
+    }
+
+    #[test]
+    fn chunks_that_end_inside_a_larger_page_cannot_be_mapped_linearly() {
+        let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000), (0x5_0000, 0x1000)]);
+        assert_eq!(
+            Plan::new(&phyr, 0xf000, sizes(1 << 16)).err(),
+            Some(Error::Block { paddr: 0x3_0000, length: 0x1000, page_size: 0x1_0000 })
+        );
+        let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000)]);
+        assert_eq!(Plan::new(&phyr, 0xf000, sizes(1 << 16)).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn fold_goes_on_where_next_stopped() {
+        let phyr = list(4096, &[(0x1f_d000, 0x100_0000), (0x9000, 0x1000)]);
+        let plan = Plan::new(&phyr, 0x1f_d000, sizes(1 << 12 | 1 << 21)).unwrap();
+        let calls: Vec<_> = plan.clone().fold(Vec::new(), |mut calls, call| {
+            calls.push(call);
+            calls
+        });
+        assert_eq!(calls.len(), 4);
+        for taken in 0..4 {
+            let mut rest = plan.clone();
+            let mut found: Vec<_> = rest.by_ref().take(taken).collect();
+            rest.for_each(|call| found.push(call));
+            assert_eq!(found, calls);
+        }
+    }
+
+    prop_compose! {
+        /// Chunks of a list of granule 1, small enough to be tried byte by byte.
+        fn layouts()(pieces in proptest::collection::vec((0_u64..512, 1_u64..90), 1..6))
+            -> Vec<(u64, u64)> { pieces }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_maps_every_byte_with_the_fewest_entries_and_calls(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, step in 0_u64..4, near in any::<bool>(),
+        ) {
+            let bitmap = bitmap | 1;
+            let phyr = list(1, &pieces);
+            let iova = if near { pieces[0].0 + (step << 6) } else { step * 33 };
+            let plan = Plan::new(&phyr, iova, sizes(bitmap)).unwrap();
+            let mut at = 0;
+            let mut found = (0, 0);
+            for call in plan.clone() {
+                prop_assert_eq!(call.iova, iova + at);
+                prop_assert!(bitmap & call.pgsize != 0 && call.pgcount > 0);
+                prop_assert_eq!((call.iova | call.paddr) % call.pgsize, 0);
+                for byte in 0..call.length() {
+                    prop_assert_eq!(phyr.translate(at + byte), Ok(call.paddr + byte));
+                }
+                at += call.length();
+                found = (found.0 + call.pgcount, found.1 + 1);
+            }
+            prop_assert_eq!(at, phyr.length());
+            let mut position = 0;
+            let fewest = phyr.chunks().fold((0, 0), |(entries, calls), chunk| {
+                let (e, c) = fewest(bitmap, iova + position, chunk.paddr, chunk.length);
+                position += chunk.length;
+                (entries + e, calls + c)
+            });
+            prop_assert_eq!(found, fewest);
+        }
+
+        #[test]
+        fn both_walks_agree_and_undoing_covers_the_same_pages(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, iova in 0_u64..300,
+        ) {
+            let phyr = list(1, &pieces);
+            let plan = Plan::new(&phyr, iova, sizes(bitmap | 1)).unwrap();
+            let mut calls = Vec::new();
+            plan.clone().for_each(|call| calls.push(call));
+            prop_assert!(plan.clone().eq(calls.iter().copied()));
+
+            let mut unmaps = Vec::new();
+            plan.clone().unmaps().for_each(|call| unmaps.push(call));
+            prop_assert!(plan.unmaps().eq(unmaps.iter().copied()));
+            prop_assert!(unmaps.windows(2).all(|pair| pair[0].pgsize != pair[1].pgsize));
+            let mapped = calls.iter().flat_map(|call| {
+                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
+            });
+            let unmapped = unmaps.iter().flat_map(|call| {
+                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
+            });
+            prop_assert!(mapped.eq(unmapped));
+        }
+
+        #[test]
+        fn the_plan_of_the_first_bytes_is_the_first_calls(
+            pieces in layouts(), bitmap in 0_u64..1 << 8, iova in 0_u64..300,
+        ) {
+            let (phyr, sizes) = (list(1, &pieces), sizes(bitmap | 1));
+            let calls: Vec<_> = Plan::new(&phyr, iova, sizes).unwrap().collect();
+            for (number, call) in calls.iter().enumerate() {
+                let done = call.iova - iova;
+                let (before, after) = phyr.split_at(done).unwrap();
+                prop_assert!(Plan::checked(&before, iova, sizes).eq(calls[..number].to_vec()));
+                prop_assert!(
+                    Plan::checked(&after, iova + done, sizes).eq(calls[number..].to_vec())
+                );
+            }
+        }
+    }
+}

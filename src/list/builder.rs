@@ -1,0 +1,279 @@
+//! Making lists: append chunks, page numbers, page addresses or other lists; neighbours merge.
+
+use crate::error::Error;
+use crate::granule::{Granule, Span};
+use crate::kind::Kind;
+use crate::list::phyr::Phyr;
+use crate::storage::entry::Run;
+use crate::storage::words;
+use crate::storage::writer::Writer;
+
+/// Builds a list, front to back.
+///
+/// However the same bytes are cut into calls, the list is the same: a chunk that starts where the
+/// one before ends is merged with it. A call that fails leaves the builder as it was. No allocation
+/// is larger than 4096 bytes, however long the list grows.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::{Builder, Chunk};
+///
+/// let mut builder = Builder::new();
+/// builder.extend_pfns(&[7, 8, 9, 0x200])?;
+/// builder.append(0x20_1000, 0x1000)?;
+/// let phyr = builder.finish();
+/// assert!(phyr.chunks().eq([
+///     Chunk { paddr: 0x7000, length: 0x3000 },
+///     Chunk { paddr: 0x20_0000, length: 0x2000 },
+/// ]));
+/// # Ok::<(), phyr::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Builder {
+    granule: Granule,
+    kind: Kind,
+    /// Everything but the last run, which may still grow.
+    writer: Writer,
+    /// The last run; no pages while the list is empty.
+    run: Run,
+    /// Pages so far, the last run included.
+    nr_pages: u64,
+    /// Bytes of the first page before the list, and of the last page after it.
+    head: u64,
+    tail: u64,
+}
+
+impl Builder {
+    /// A builder for RAM in granules of 4096 bytes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A builder for another granule or kind.
+    #[must_use]
+    pub fn with(granule: Granule, kind: Kind) -> Self {
+        Self { granule, kind, ..Self::default() }
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.granule.to_bytes(self.nr_pages) - self.head - self.tail
+    }
+
+    /// The granule of the list.
+    #[must_use]
+    pub fn granule(&self) -> Granule {
+        self.granule
+    }
+
+    /// The kind of the list.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Bytes of heap in use. O(nodes).
+    #[must_use]
+    pub fn storage(&self) -> usize {
+        self.writer.storage()
+    }
+
+    /// Appends `length` bytes at `paddr`.
+    ///
+    /// The first chunk may start inside a granule and the last may end inside one. A chunk that
+    /// starts at the very byte after the last one continues it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroLength`], [`Error::Wraps`] or [`Error::Reach`] if there is no such chunk;
+    /// [`Error::Unaligned`] if it would put a boundary inside a granule; [`Error::TooLong`] if the
+    /// list's length would pass 2^64 - 1.
+    pub fn append(&mut self, paddr: u64, length: u64) -> Result<(), Error> {
+        let span = Span::new(self.granule, paddr, length)?;
+        let run = Run { pfn: span.pfn, nr_pages: span.nr_pages };
+        if self.nr_pages == 0 {
+            self.check_room(run.nr_pages)?;
+            self.head = span.head;
+            self.push(run);
+        } else if self.tail == 0 && span.head == 0 {
+            self.check_room(run.nr_pages)?;
+            self.push(run);
+        } else if self.continues_inside(span) {
+            // The first page of the chunk is our last one.
+            self.check_room(run.nr_pages - 1)?;
+            self.run.nr_pages += run.nr_pages - 1;
+            self.nr_pages += run.nr_pages - 1;
+        } else {
+            return Err(self.unaligned(paddr));
+        }
+        self.tail = span.tail;
+        Ok(())
+    }
+
+    /// Appends `nr_pages` whole pages from number `pfn` on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroLength`] for no pages; [`Error::Pfn`], [`Error::Unaligned`] and
+    /// [`Error::TooLong`] as in [`Self::extend_pfns`].
+    pub fn append_pfns(&mut self, pfn: u64, nr_pages: u64) -> Result<(), Error> {
+        let paddr = || self.granule.bytes().saturating_mul(pfn);
+        let Some(more) = nr_pages.checked_sub(1) else {
+            return Err(Error::ZeroLength { paddr: paddr() });
+        };
+        let last = pfn.saturating_add(more);
+        if last >= self.granule.reach() {
+            return Err(Error::Pfn { pfn: last, granule: self.granule.bytes() });
+        }
+        self.check_pages(paddr(), nr_pages)?;
+        self.push(Run { pfn, nr_pages });
+        Ok(())
+    }
+
+    /// Appends whole pages by number: multiples of the granule.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pfn`] for a number out of the granule's reach; [`Error::Unaligned`] if the list so
+    /// far ends inside a granule; [`Error::TooLong`] as in [`Self::append`].
+    pub fn extend_pfns(&mut self, pfns: &[u64]) -> Result<(), Error> {
+        let Some(&first) = pfns.first() else { return Ok(()) };
+        let out_of_reach = !(self.granule.reach() - 1);
+        if words::any_bit(pfns) & out_of_reach != 0 {
+            let pfn = pfns.iter().copied().find(|pfn| pfn & out_of_reach != 0).unwrap_or_default();
+            return Err(Error::Pfn { pfn, granule: self.granule.bytes() });
+        }
+        self.check_pages(self.granule.to_bytes(first), pfns.len() as u64)?;
+        self.push_pages(pfns, 0);
+        Ok(())
+    }
+
+    /// Appends whole pages by address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unaligned`] for an address that is not a multiple of the granule, or if the list so
+    /// far ends inside one; [`Error::Reach`] and [`Error::TooLong`] as in [`Self::append`].
+    pub fn extend_pages(&mut self, paddrs: &[u64]) -> Result<(), Error> {
+        let Some(&first) = paddrs.first() else { return Ok(()) };
+        let granule = self.granule;
+        let most = granule.to_bytes(granule.reach() - 1);
+        if words::any_bit(paddrs) & !most != 0 {
+            let index = paddrs.iter().position(|paddr| paddr & !most != 0).unwrap_or_default();
+            let (paddr, length) = (paddrs[index], granule.bytes());
+            let position =
+                self.length().saturating_add(granule.bytes().saturating_mul(index as u64));
+            return Err(if paddr & granule.mask() == 0 {
+                Error::Reach { paddr, length, granule: length }
+            } else {
+                Error::Unaligned { paddr, position, granule: length }
+            });
+        }
+        self.check_pages(first, paddrs.len() as u64)?;
+        self.push_pages(paddrs, granule.lg2());
+        Ok(())
+    }
+
+    /// Appends another list, of the same granule and kind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Granules`] or [`Error::Kinds`] if those differ; [`Error::Unaligned`] if the joint is
+    /// inside a granule and the other list does not start at the very byte after this one;
+    /// [`Error::TooLong`] as in [`Self::append`].
+    pub fn extend(&mut self, other: &Phyr) -> Result<(), Error> {
+        let granule = self.granule;
+        if granule != other.granule() {
+            let (left, right) = (granule.bytes(), other.granule().bytes());
+            return Err(Error::Granules { left, right });
+        }
+        if self.kind != other.kind() {
+            return Err(Error::Kinds { left: self.kind, right: other.kind() });
+        }
+        self.extend_moved(other, 0)
+    }
+
+    /// Appends another list of the same granule and kind, with `added`, a multiple of the granule,
+    /// added to its addresses; modulo 2^64, so that it can also be taken away. No address may leave
+    /// the granule's reach.
+    pub(crate) fn extend_moved(&mut self, other: &Phyr, added: u64) -> Result<(), Error> {
+        let granule = self.granule;
+        let mut chunks = other.chunks();
+        let Some(first) = chunks.next() else { return Ok(()) };
+        // The other's pages, less the one that both may share.
+        let shared = u64::from(first.paddr & granule.mask() != 0 && self.nr_pages > 0);
+        self.check_room(other.granules().1 - shared)?;
+        self.append(first.paddr.wrapping_add(added), first.length)?;
+        // Every boundary from here on is aligned, save the end of the last chunk.
+        let last = chunks.next_back();
+        chunks.for_each(|chunk| {
+            let pfn = granule.floor(chunk.paddr.wrapping_add(added));
+            self.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
+        });
+        last.map_or(Ok(()), |last| self.append(last.paddr.wrapping_add(added), last.length))
+    }
+
+    /// The finished list.
+    #[must_use]
+    pub fn finish(self) -> Phyr {
+        let length = self.length();
+        Phyr::new(self.writer.finish(self.run), self.granule, self.kind, self.head, length)
+    }
+
+    /// Whether `span` starts inside our last page, at the very byte after our last one.
+    fn continues_inside(&self, span: Span) -> bool {
+        let last_pfn = self.run.pfn + (self.run.nr_pages - 1);
+        self.tail > 0 && span.pfn == last_pfn && span.head == self.granule.bytes() - self.tail
+    }
+
+    /// The error for a chunk at `paddr` that cannot follow.
+    fn unaligned(&self, paddr: u64) -> Error {
+        Error::Unaligned { paddr, position: self.length(), granule: self.granule.bytes() }
+    }
+
+    fn check_room(&self, nr_pages: u64) -> Result<(), Error> {
+        if nr_pages <= self.granule.most() - self.nr_pages {
+            return Ok(());
+        }
+        let length = self.granule.to_bytes(self.nr_pages);
+        Err(Error::TooLong { length, nr_pages, granule: self.granule.bytes() })
+    }
+
+    /// Whether `count` whole pages, the first at `paddr`, may follow.
+    fn check_pages(&self, paddr: u64, count: u64) -> Result<(), Error> {
+        if self.tail != 0 {
+            return Err(self.unaligned(paddr));
+        }
+        self.check_room(count)
+    }
+
+    /// Appends whole pages that may follow.
+    #[inline]
+    fn push(&mut self, run: Run) {
+        self.nr_pages += run.nr_pages;
+        // No overflow, nor a merge across 2^64: page numbers are below 2^52.
+        if self.run.nr_pages > 0 && self.run.pfn + self.run.nr_pages == run.pfn {
+            self.run.nr_pages += run.nr_pages;
+            return;
+        }
+        if self.run.nr_pages > 0 {
+            self.writer.push(self.run);
+        }
+        self.run = run;
+    }
+
+    /// Appends pages that may follow; `item >> shift` is the page's number.
+    fn push_pages(&mut self, items: &[u64], shift: u32) {
+        self.nr_pages += items.len() as u64;
+        // An empty list starts as no pages just before the first, which then continues it.
+        if self.run.nr_pages == 0
+            && let Some(first) = items.first()
+        {
+            self.run.pfn = first >> shift;
+        }
+        self.run = self.writer.push_pages(self.run, items, shift);
+    }
+}

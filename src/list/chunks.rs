@@ -1,0 +1,294 @@
+//! Iteration over the chunks of a list: only the first and the last are trimmed.
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use crate::granule::Granule;
+use crate::storage::chain::{Chain, Node, Place};
+use crate::storage::entry::{Entry, Run};
+use crate::storage::words;
+
+mod bulk;
+
+/// One maximal run of a list: `length` bytes of memory from `paddr` on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    /// Physical, or bus, address of the first byte.
+    pub paddr: u64,
+    /// Bytes, at least one.
+    pub length: u64,
+}
+
+impl Chunk {
+    /// Address of the last byte. There may be no address after it.
+    ///
+    /// # Panics
+    ///
+    /// If the chunk has no bytes or passes 2^64, as no chunk of a list does.
+    #[must_use]
+    pub const fn last(self) -> u64 {
+        match self.length.checked_sub(1) {
+            Some(more) => self.paddr.checked_add(more).expect("a chunk ends below 2^64"),
+            None => panic!("a chunk has bytes"),
+        }
+    }
+
+    /// The chunk that a word is all of.
+    #[inline]
+    fn of_word(granule: Granule, word: u64) -> Self {
+        let entry = Entry::stored(word);
+        Self::of_run(granule, Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() })
+    }
+
+    #[inline]
+    fn of_run(granule: Granule, run: Run) -> Self {
+        // A chunk lies in a list, whose length fits u64, and below 2^64.
+        Self { paddr: granule.to_bytes(run.pfn), length: granule.to_bytes(run.nr_pages) }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}+{:#x}", self.paddr, self.length)
+    }
+}
+
+/// A place between two entries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor<'a> {
+    node: Node<'a>,
+    word: usize,
+    /// Chunks of the chain before this place.
+    number: u64,
+}
+
+impl<'a> Cursor<'a> {
+    /// The place before a chunk.
+    fn before(place: &Place<'a>) -> Self {
+        Self { node: place.node, word: place.word, number: place.number }
+    }
+
+    /// Moves to the next node if this one is walked.
+    #[inline]
+    fn enter(&mut self, chain: &'a Chain) {
+        if self.word == self.node.words.len() {
+            self.node = chain.next_node(self.node, self.number);
+            self.word = 0;
+        }
+    }
+
+    #[inline]
+    fn next(&mut self, chain: &'a Chain) -> Run {
+        self.enter(chain);
+        let (run, len) = words::decode(self.node.words, self.word);
+        self.word += len;
+        self.number += 1;
+        run
+    }
+
+    #[inline]
+    fn previous(&mut self, chain: &'a Chain) -> Run {
+        self.number -= 1;
+        if self.word == 0 {
+            self.node = chain.previous_node(self.node, self.number);
+            self.word = self.node.words.len();
+        }
+        self.word = words::before(self.node.words, self.word);
+        words::decode(self.node.words, self.word).0
+    }
+}
+
+/// The chunks of a list, in order; from [`Phyr::chunks`](crate::Phyr::chunks).
+///
+/// `next` is made for short walks. `fold`, and what the standard library builds on it (`for_each`,
+/// `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as fast.
+#[derive(Clone)]
+pub struct Chunks<'a> {
+    chain: &'a Chain,
+    granule: Granule,
+    /// What lies between the two cursors is still to come. The back one is searched for when it is
+    /// first needed: many walks never do.
+    front: Cursor<'a>,
+    back: Cursor<'a>,
+    has_back: bool,
+    /// The bytes of the chain that are still to come.
+    start: u64,
+    end: u64,
+    /// Bytes to take off the start of the first chunk, and off the end of the last.
+    skip: u64,
+    cut: u64,
+}
+
+impl<'a> Chunks<'a> {
+    /// The chunks of the chain's bytes `start` to `end`, which it has.
+    pub(crate) fn new(chain: &'a Chain, granule: Granule, start: u64, end: u64) -> Self {
+        let (mut front, mut skip) = (Cursor::default(), 0);
+        if start < end {
+            let place = chain.find_page(granule.floor(start));
+            front = Cursor::before(&place);
+            skip = start - granule.to_bytes(place.page);
+        }
+        let (back, has_back) = (Cursor::default(), false);
+        Self { chain, granule, front, back, has_back, start, end, skip, cut: 0 }
+    }
+
+    /// Searches for the back cursor, if that was not done before. There must be a chunk.
+    #[inline]
+    fn locate_back(&mut self) {
+        if !self.has_back {
+            // By value, so that a walk keeps its cursors in registers.
+            (self.back, self.cut) = locate_end(self.chain, self.granule, self.end);
+            self.has_back = true;
+        }
+    }
+
+    /// Bytes of a granule.
+    pub(crate) fn granule(&self) -> u64 {
+        self.granule.bytes()
+    }
+
+    /// The chunk of the next run.
+    #[inline(always)]
+    fn trim(&self, run: Run) -> Chunk {
+        let Chunk { paddr, length } = Chunk::of_run(self.granule, run);
+        let length = (length - self.skip).min(self.end - self.start);
+        Chunk { paddr: paddr + self.skip, length }
+    }
+
+    /// The next chunk, which stays the next.
+    pub(crate) fn peek(&self) -> Option<Chunk> {
+        let Cursor { node, word, .. } = self.front;
+        if word < node.words.len() && self.start < self.end {
+            return Some(self.trim(words::decode(node.words, word).0));
+        }
+        self.clone().next()
+    }
+
+    /// The byte of the chain where what is to come starts.
+    pub(crate) fn position(&self) -> u64 {
+        self.start
+    }
+
+    /// Chunks still to come. O(log n).
+    pub(crate) fn remaining(&self) -> u64 {
+        if self.start == self.end {
+            0
+        } else if self.has_back {
+            self.back.number - self.front.number
+        } else {
+            locate_end(self.chain, self.granule, self.end).0.number - self.front.number
+        }
+    }
+}
+
+/// The place after the chunk that holds the byte before byte `end` of the chain, and how many bytes of
+/// that chunk come after.
+#[cold]
+fn locate_end(chain: &Chain, granule: Granule, end: u64) -> (Cursor<'_>, u64) {
+    let last = chain.find_page(granule.floor(end - 1));
+    let (run, len) = words::decode(last.node.words, last.word);
+    let cut = granule.to_bytes(last.page + run.nr_pages) - end;
+    (Cursor { node: last.node, word: last.word + len, number: last.number + 1 }, cut)
+}
+
+impl fmt::Debug for Chunks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks").field("remaining", &self.remaining()).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Chunk> {
+        if self.start == self.end {
+            return None;
+        }
+        let run = self.front.next(self.chain);
+        let chunk = self.trim(run);
+        self.start += chunk.length;
+        self.skip = 0;
+        Some(chunk)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Each chunk takes eight bytes of memory, so their number fits.
+        let remaining = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
+        (remaining, Some(remaining))
+    }
+
+    fn count(self) -> usize {
+        self.len()
+    }
+
+    fn last(mut self) -> Option<Chunk> {
+        self.next_back()
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Chunk> {
+        let n = n as u64;
+        if n >= self.remaining() {
+            self.start = self.end;
+            return None;
+        }
+        if n > 0 {
+            let place = self.chain.find_chunk(self.front.number + n);
+            self.front = Cursor::before(&place);
+            self.start = self.granule.to_bytes(place.page);
+            self.skip = 0;
+        }
+        self.next()
+    }
+
+    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
+        let granule = self.granule;
+        if granule == Granule::default() {
+            // Shifts by what the compiler knows are none.
+            self.fold_with(start, f, |word| {
+                let (paddr, length) = Entry::stored(word).bytes();
+                Chunk { paddr, length }
+            })
+        } else {
+            self.fold_with(start, f, move |word| Chunk::of_word(granule, word))
+        }
+    }
+}
+
+impl DoubleEndedIterator for Chunks<'_> {
+    #[inline(always)]
+    fn next_back(&mut self) -> Option<Chunk> {
+        if self.start == self.end {
+            return None;
+        }
+        self.locate_back();
+        let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
+        chunk.length -= self.cut;
+        self.cut = 0;
+        // More than is to come: the first chunk, of which some was before the list.
+        let more = chunk.length.saturating_sub(self.end - self.start);
+        chunk.paddr += more;
+        chunk.length -= more;
+        self.end -= chunk.length;
+        Some(chunk)
+    }
+
+    fn nth_back(&mut self, n: usize) -> Option<Chunk> {
+        let n = n as u64;
+        if n >= self.remaining() {
+            self.start = self.end;
+            return None;
+        }
+        if n > 0 {
+            self.locate_back();
+            let place = self.chain.find_chunk(self.back.number - n);
+            self.back = Cursor::before(&place);
+            self.end = self.granule.to_bytes(place.page);
+            self.cut = 0;
+        }
+        self.next_back()
+    }
+}
+
+impl ExactSizeIterator for Chunks<'_> {}
+impl FusedIterator for Chunks<'_> {}

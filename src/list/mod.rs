@@ -1,0 +1,24 @@
+//! The list, and everything that is done with one.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `chunks` | the iterator that trims the first and the last chunk; `chunks/bulk` walks whole nodes |
+//! | `phyr` | [`Phyr`](crate::Phyr): a view of a chain; slicing, translating |
+//! | `builder` | [`Builder`](crate::Builder): appends chunks and page numbers |
+//! | `join`, `shift` | a list out of two, a list with a constant added to its addresses |
+//! | `pages` | the list as pages of one size |
+//! | `bounds` | lowest and highest address, and alignments, without a walk |
+//! | `stats` | what a list takes, and how its chunks are distributed |
+//! | `validate` | checks every invariant of a list |
+//! | `serial` | a list as bytes, and back |
+
+pub(crate) mod bounds;
+pub(crate) mod builder;
+pub(crate) mod chunks;
+pub(crate) mod join;
+pub(crate) mod pages;
+pub(crate) mod phyr;
+pub(crate) mod serial;
+pub(crate) mod shift;
+pub(crate) mod stats;
+pub(crate) mod validate;

@@ -1,0 +1,127 @@
+//! A list as blocks of one size, for a device that knows only that size.
+
+use core::iter::FusedIterator;
+
+use crate::error::Error;
+use crate::list::chunks::{Chunk, Chunks};
+use crate::list::phyr::Phyr;
+
+impl Phyr {
+    /// The aligned blocks of `page_size` bytes that cover the list, by address, in order.
+    ///
+    /// The first block may start before the list and the last may end after it; what the list
+    /// begins with inside its first block is `translate(0) % page_size`. Walks the list once to
+    /// check it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageSize`] unless `page_size` is a power of two; [`Error::Block`] if a chunk starts
+    /// or ends inside the list at an address that is not a multiple of it; [`Error::TooLong`] if
+    /// the blocks number more than 2^64 - 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut builder = phyr::Builder::new();
+    /// builder.append(0x1_0000, 0x2_0000)?;
+    /// builder.append(0x9_0000, 0x1_0000)?;
+    /// let phyr = builder.finish();
+    /// assert!(phyr.pages(0x1_0000)?.eq([0x1_0000, 0x2_0000, 0x9_0000]));
+    /// assert!(phyr.pages(0x2_0000).is_err());
+    /// # Ok::<(), phyr::Error>(())
+    /// ```
+    pub fn pages(&self, page_size: u64) -> Result<Pages<'_>, Error> {
+        if !page_size.is_power_of_two() {
+            return Err(Error::PageSize { page_size });
+        }
+        let low = page_size - 1;
+        let last_number = self.nr_chunks().saturating_sub(1);
+        let check = |state: Result<(u64, u64), Error>, chunk: Chunk| {
+            let (number, total) = state?;
+            let starts_inside = number > 0 && chunk.paddr & low != 0;
+            let ends_inside = number < last_number && chunk.last() & low != low;
+            if starts_inside || ends_inside {
+                return Err(Error::Block { paddr: chunk.paddr, length: chunk.length, page_size });
+            }
+            let blocks = blocks(chunk, page_size);
+            let total = total.checked_add(blocks).ok_or(Error::TooLong {
+                length: self.length(),
+                nr_pages: blocks,
+                granule: page_size,
+            })?;
+            Ok((number + 1, total))
+        };
+        let (_, remaining) = self.chunks().fold(Ok((0, 0)), check)?;
+        Ok(Pages { chunks: self.chunks(), page_size, paddr: 0, in_chunk: 0, remaining })
+    }
+}
+
+/// Blocks that cover a chunk: 2^64 at most only for blocks of one byte, which a length cannot reach.
+fn blocks(chunk: Chunk, page_size: u64) -> u64 {
+    let lg2 = page_size.trailing_zeros();
+    (chunk.last() >> lg2) - (chunk.paddr >> lg2) + 1
+}
+
+/// Addresses of blocks; from [`Phyr::pages`].
+#[derive(Clone, Debug)]
+pub struct Pages<'a> {
+    chunks: Chunks<'a>,
+    page_size: u64,
+    /// The next block, while blocks remain in the chunk.
+    paddr: u64,
+    in_chunk: u64,
+    remaining: u64,
+}
+
+impl Pages<'_> {
+    /// Blocks still to come. A list can cover more of them than memory could hold.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+}
+
+impl Iterator for Pages<'_> {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        if self.in_chunk == 0 {
+            let chunk = self.chunks.next()?;
+            self.paddr = chunk.paddr & !(self.page_size - 1);
+            self.in_chunk = blocks(chunk, self.page_size);
+        }
+        let paddr = self.paddr;
+        // Wraps only after the last block of the 64-bit space, whose successor nobody asks for.
+        self.paddr = paddr.wrapping_add(self.page_size);
+        self.in_chunk -= 1;
+        self.remaining -= 1;
+        Some(paddr)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match usize::try_from(self.remaining) {
+            Ok(remaining) => (remaining, Some(remaining)),
+            Err(_) => (usize::MAX, None),
+        }
+    }
+
+    fn fold<A, F: FnMut(A, u64) -> A>(self, start: A, mut f: F) -> A {
+        let mut acc = start;
+        let mut paddr = self.paddr;
+        for _ in 0..self.in_chunk {
+            acc = f(acc, paddr);
+            paddr = paddr.wrapping_add(self.page_size);
+        }
+        self.chunks.fold(acc, |mut acc, chunk| {
+            let mut paddr = chunk.paddr & !(self.page_size - 1);
+            for _ in 0..blocks(chunk, self.page_size) {
+                acc = f(acc, paddr);
+                paddr = paddr.wrapping_add(self.page_size);
+            }
+            acc
+        })
+    }
+}
+
+impl FusedIterator for Pages<'_> {}

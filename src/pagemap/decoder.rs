@@ -1,0 +1,344 @@
+//! Records of Linux's `/proc/PID/pagemap`, decoded into lists.
+//!
+//! A page is RAM, a device's, or the shared page of zeros by its number, which the caller's ranges
+//! tell apart.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::RangeInclusive;
+
+use crate::error::Error;
+use crate::granule::Granule;
+use crate::kind::Kind;
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
+use crate::pagemap::records::{self, BLOCK, PFN, PRESENT};
+use crate::storage::entry::Run;
+
+/// What stands behind a stretch of virtual memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Pages of RAM.
+    Ram,
+    /// Pages of a device.
+    Device,
+    /// The shared page of zeros: memory that was read but never written.
+    Zero,
+    /// Pages in swap, or on their way to another place.
+    Swap,
+    /// Nothing.
+    Hole,
+}
+
+const STATES: [State; 5] = [State::Ram, State::Device, State::Zero, State::Swap, State::Hole];
+
+/// A stretch of virtual memory in one state; from [`PagemapDecoder::finish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Virtual address of its first byte.
+    pub uaddr: u64,
+    /// Bytes.
+    pub length: u64,
+    /// What stands behind it.
+    pub state: State,
+    /// Its pages, where they are RAM or a device's.
+    pub phyr: Option<Phyr>,
+}
+
+/// A record that cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hidden {
+    /// The page is present but its number is hidden: reading it needs `CAP_SYS_ADMIN`.
+    Pfn {
+        /// Virtual address of the page.
+        uaddr: u64,
+    },
+    /// No list can hold the page, or its neighbours.
+    Page {
+        /// Virtual address of the page.
+        uaddr: u64,
+        /// Why not.
+        why: Error,
+    },
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pfn { uaddr } => write!(
+                f,
+                "the page at {uaddr:#x} is present but the kernel hides its number: reading page \
+                 numbers needs CAP_SYS_ADMIN"
+            ),
+            Self::Page { uaddr, why } => write!(f, "the page at {uaddr:#x}: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for Hidden {}
+
+/// Decodes page-map records, in any number of pieces, into extents.
+///
+/// # Examples
+///
+/// ```
+/// use phyr::Granule;
+/// use phyr::pagemap::{PagemapDecoder, State};
+///
+/// let present = |pfn: u64| 1 << 63 | pfn;
+/// let mut decoder = PagemapDecoder::new(0x7f00_0000_0000, Granule::default());
+/// decoder.feed(&[present(0x200), present(0x201), 0, present(9)])?;
+/// let extents = decoder.finish();
+/// assert_eq!(extents.len(), 3);
+/// assert_eq!(extents[1].state, State::Hole);
+/// assert_eq!(extents[2].uaddr, 0x7f00_0000_3000);
+/// # Ok::<(), phyr::pagemap::Hidden>(())
+/// ```
+#[derive(Debug)]
+pub struct PagemapDecoder {
+    granule: Granule,
+    uaddr: u64,
+    /// Page numbers of RAM and of zero pages, sorted; all is RAM where no RAM is named.
+    ram: Option<Vec<RangeInclusive<u64>>>,
+    zero: Vec<RangeInclusive<u64>>,
+    /// The range of RAM that the last page was in.
+    hint: RangeInclusive<u64>,
+    join: bool,
+    /// Finished extents, and the open one of each state; only one is open unless all are joined.
+    extents: Vec<Extent>,
+    open: [Open; 5],
+    current: Option<State>,
+}
+
+#[derive(Debug)]
+struct Open {
+    uaddr: u64,
+    nr_pages: u64,
+    builder: Builder,
+}
+
+impl PagemapDecoder {
+    /// A decoder for records of the pages from virtual address `uaddr` on; `granule` is the page
+    /// size of the kernel. All present pages count as RAM.
+    #[must_use]
+    pub fn new(uaddr: u64, granule: Granule) -> Self {
+        Self {
+            granule,
+            uaddr,
+            ram: None,
+            zero: Vec::new(),
+            hint: 0..=u64::MAX,
+            join: false,
+            extents: Vec::new(),
+            open: STATES.map(|state| Open::new(granule, state)),
+            current: None,
+        }
+    }
+
+    /// Takes only addresses in `ranges` (first and last byte) for RAM, others for a device's.
+    #[must_use]
+    pub fn ram(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.ram = Some(self.pfn_ranges(ranges));
+        self.hint = RangeInclusive::new(1, 0);
+        self
+    }
+
+    /// Takes addresses in `ranges` (first and last byte) for shared pages of zeros.
+    #[must_use]
+    pub fn zero(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.zero = self.pfn_ranges(ranges);
+        self
+    }
+
+    /// Joins what is in one state into one extent, wherever it lies.
+    #[must_use]
+    pub fn join(mut self) -> Self {
+        self.join = true;
+        self
+    }
+
+    fn pfn_ranges(&self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<RangeInclusive<u64>> {
+        let pfn = |paddr| self.granule.floor(paddr);
+        let mut sorted: Vec<_> =
+            ranges.into_iter().map(|(first, last)| pfn(first)..=pfn(last)).collect();
+        sorted.retain(|range| !range.is_empty());
+        sorted.sort_by_key(|range| *range.start());
+        // Each page is in one range at most, so pages in ranges can be counted.
+        let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
+        for range in sorted {
+            match merged.last_mut().filter(|last| range.start() <= last.end()) {
+                Some(last) => *last = *last.start()..=*last.end().max(range.end()),
+                None => merged.push(range),
+            }
+        }
+        merged
+    }
+
+    /// Decodes more records.
+    ///
+    /// # Errors
+    ///
+    /// [`Hidden::Pfn`] at a page that is present but whose number is hidden, [`Hidden::Page`] at
+    /// one that no list can hold; the records before it are decoded.
+    pub fn feed(&mut self, records: &[u64]) -> Result<(), Hidden> {
+        records.chunks(BLOCK).try_for_each(|block| self.feed_block(block))
+    }
+
+    /// Decodes a block at once if it is all absent in one way, all one run, or all RAM, as most
+    /// are; else bit by bit.
+    fn feed_block(&mut self, block: &[u64]) -> Result<(), Hidden> {
+        let Some(&record) = block.first() else { return Ok(()) };
+        if record & PRESENT == 0 && records::is_one_state(block) {
+            return self.add(absent(record), block.len() as u64, None);
+        }
+        if records::is_one_run(block) {
+            return self.add_present(Run { pfn: record & PFN, nr_pages: block.len() as u64 });
+        }
+        let mut pfns = [0; BLOCK];
+        let pfns = &mut pfns[..block.len()];
+        let all_ram = records::is_all_ram(block, pfns, self.ram.as_deref(), &self.zero);
+        if all_ram && self.add_ram(pfns).is_ok() {
+            return Ok(());
+        }
+        // Mixed, or with a page that no list can hold, which one by one will be named.
+        let mut rest = block;
+        while let Some(&record) = rest.first() {
+            let count = if record & PRESENT == 0 {
+                let state = absent(record);
+                let same = |r: &&u64| **r & PRESENT == 0 && absent(**r) == state;
+                let count = rest.iter().take_while(same).count();
+                self.add(state, count as u64, None)?;
+                count
+            } else {
+                let mut expected = record & (PRESENT | PFN);
+                let mut count = 0;
+                // A run that grows out of the 55 bits ends there, since no masked record matches.
+                while rest.get(count).is_some_and(|r| r & (PRESENT | PFN) == expected) {
+                    expected += 1;
+                    count += 1;
+                }
+                self.add_present(Run { pfn: record & PFN, nr_pages: count as u64 })?;
+                count
+            };
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+
+    /// Adds pages that are all RAM, or none.
+    fn add_ram(&mut self, pfns: &[u64]) -> Result<(), Error> {
+        self.enter(State::Ram);
+        self.open[State::Ram as usize].builder.extend_pfns(pfns)?;
+        self.advance(State::Ram, pfns.len() as u64);
+        Ok(())
+    }
+
+    /// All extents, in the order of their addresses; joined, one for each state that occurs.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Extent> {
+        for state in STATES {
+            self.close(state);
+        }
+        self.extents.sort_by_key(|extent| extent.uaddr);
+        self.extents
+    }
+
+    /// Adds present pages, sorted by what they are.
+    fn add_present(&mut self, mut run: Run) -> Result<(), Hidden> {
+        if run.pfn == 0 {
+            return Err(Hidden::Pfn { uaddr: self.uaddr });
+        }
+        while run.nr_pages > 0 {
+            let (state, last) = self.classify(run.pfn);
+            let nr_pages = run.nr_pages.min((last - run.pfn).saturating_add(1));
+            self.add(state, nr_pages, Some(run.pfn))?;
+            run = Run { pfn: run.pfn + nr_pages, nr_pages: run.nr_pages - nr_pages };
+        }
+        Ok(())
+    }
+
+    /// What page `pfn` is, and the last page up to which that holds.
+    fn classify(&mut self, pfn: u64) -> (State, u64) {
+        let mut last = u64::MAX;
+        for zero in &self.zero {
+            if zero.contains(&pfn) {
+                return (State::Zero, *zero.end());
+            }
+            if *zero.start() > pfn {
+                last = last.min(zero.start() - 1);
+            }
+        }
+        if self.hint.contains(&pfn) {
+            return (State::Ram, last.min(*self.hint.end()));
+        }
+        // Without ranges, the hint covers everything.
+        let ram = self.ram.as_deref().unwrap_or_default();
+        let next = ram.partition_point(|range| *range.start() <= pfn);
+        if let Some(range) = ram[..next].last().filter(|range| range.contains(&pfn)) {
+            self.hint = range.clone();
+            return (State::Ram, last.min(*range.end()));
+        }
+        let until = ram.get(next).map_or(u64::MAX, |range| range.start() - 1);
+        (State::Device, last.min(until))
+    }
+
+    /// Adds pages of one state, and their numbers where they count.
+    fn add(&mut self, state: State, nr_pages: u64, pfn: Option<u64>) -> Result<(), Hidden> {
+        let uaddr = self.enter(state);
+        if let Some(pfn) = pfn.filter(|_| matches!(state, State::Ram | State::Device)) {
+            let pages = self.open[state as usize].builder.append_pfns(pfn, nr_pages);
+            pages.map_err(|why| Hidden::Page { uaddr, why })?;
+        }
+        self.advance(state, nr_pages);
+        Ok(())
+    }
+
+    /// Makes `state` the current one; gives the address of the next page.
+    fn enter(&mut self, state: State) -> u64 {
+        if self.current != Some(state) {
+            if let Some(current) = self.current.filter(|_| !self.join) {
+                self.close(current);
+            }
+            self.current = Some(state);
+        }
+        let open = &mut self.open[state as usize];
+        if open.nr_pages == 0 {
+            open.uaddr = self.uaddr;
+        }
+        self.uaddr
+    }
+
+    fn advance(&mut self, state: State, nr_pages: u64) {
+        let open = &mut self.open[state as usize];
+        open.nr_pages = open.nr_pages.saturating_add(nr_pages);
+        self.uaddr = self.uaddr.saturating_add(self.granule.to_bytes(nr_pages));
+    }
+
+    fn close(&mut self, state: State) {
+        let fresh = Open::new(self.granule, state);
+        let Open { uaddr, nr_pages, builder } =
+            core::mem::replace(&mut self.open[state as usize], fresh);
+        if nr_pages > 0 {
+            let listed = matches!(state, State::Ram | State::Device);
+            let phyr = listed.then(|| builder.finish());
+            let length = self.granule.to_bytes(nr_pages);
+            self.extents.push(Extent { uaddr, length, state, phyr });
+        }
+    }
+}
+
+/// The state of a page that is not present.
+fn absent(record: u64) -> State {
+    if records::is_swapped(record) { State::Swap } else { State::Hole }
+}
+
+impl Open {
+    fn new(granule: Granule, state: State) -> Self {
+        let kind = match state {
+            State::Device => Kind::Mmio { provider: 0 },
+            _ => Kind::Ram,
+        };
+        Self { uaddr: 0, nr_pages: 0, builder: Builder::with(granule, kind) }
+    }
+}

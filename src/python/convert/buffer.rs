@@ -1,0 +1,347 @@
+//! Memory lent across the border: Python's arrays read here, columns read there.
+//!
+//! Nearly all the unsafe code of the bindings; the rest makes tuples of chunks and fills slots.
+#![expect(unsafe_code, reason = "the buffer protocol is made of raw pointers")]
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr;
+
+use pyo3::PyClass;
+use pyo3::buffer::{ElementType, PyUntypedBuffer};
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::PyMemoryView;
+
+use crate::python::error;
+
+/// The memory that an object lends.
+pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    PyUntypedBuffer::get(object).or_else(|failure| {
+        // An exporter may leave out the strides of contiguous memory, as ctypes does. A memoryview
+        // fills them in.
+        let view = PyMemoryView::from(object).map_err(|_| failure)?;
+        PyUntypedBuffer::get(&view)
+    })
+}
+
+/// How the items of an array are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    Unsigned(usize),
+    Signed(usize),
+}
+
+/// An array of integers that another object owns.
+#[derive(Debug)]
+pub(crate) struct Array {
+    buffer: PyUntypedBuffer,
+    item: Item,
+    len: usize,
+}
+
+/// Whether a format's byte order is not this machine's.
+fn is_foreign(format: &CStr) -> bool {
+    let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
+    format.to_bytes().first().is_some_and(|order| foreign.contains(order))
+}
+
+impl Array {
+    /// Whether `object` lends memory at all.
+    pub(crate) fn is_lent_by(object: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: the object is alive and the interpreter attached.
+        unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) == 1 }
+    }
+
+    /// The array that `object` lends, if it lends memory at all.
+    ///
+    /// With `raw`, any memory is taken as packed `u64`.
+    pub(crate) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
+        let buffer = borrow(object).map_err(|failure| {
+            let what = format!("{} lends no array: {failure}", object.get_type());
+            error::new("ArrayError", what, error::NO_NUMBERS)
+        })?;
+        if !buffer.is_c_contiguous() || (buffer.dimensions() != 1 && !raw) {
+            let (dimensions, what) = (buffer.dimensions(), object.get_type());
+            return Err(error::new(
+                "ArrayError",
+                format!("{what} with {dimensions} dimensions is not a C-contiguous array of one"),
+                [("dimensions", dimensions as u64)],
+            ));
+        }
+        let bytes = buffer.len_bytes();
+        if raw {
+            if bytes % size_of::<u64>() != 0 {
+                return Err(error::new(
+                    "ArrayError",
+                    format!("{bytes} bytes are not whole numbers of 8 bytes"),
+                    [("bytes", bytes as u64)],
+                ));
+            }
+            return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
+        }
+        let typed = |name| object.hasattr(name).unwrap_or(false);
+        if buffer.format().to_bytes() == b"B" && !typed("dtype") && !typed("typecode") {
+            return Err(error::new(
+                "ArrayTypeError",
+                format!(
+                    "{} holds bytes; say what the bytes hold, as in memoryview(x).cast('Q')",
+                    object.get_type(),
+                ),
+                error::NO_NUMBERS,
+            ));
+        }
+        let size = buffer.item_size();
+        let item = match ElementType::from_format(buffer.format()) {
+            // One-byte characters, which pass for numbers otherwise.
+            _ if buffer.format().to_bytes().ends_with(b"c") => None,
+            ElementType::UnsignedInteger { bytes } if bytes == size => Some(Item::Unsigned(size)),
+            ElementType::SignedInteger { bytes } if bytes == size => Some(Item::Signed(size)),
+            _ => None,
+        };
+        let known =
+            matches!(item, Some(Item::Unsigned(1 | 2 | 4 | 8) | Item::Signed(1 | 2 | 4 | 8)));
+        match item {
+            Some(item) if known && !is_foreign(buffer.format()) => {
+                Ok(Self { len: bytes / size, buffer, item })
+            }
+            _ => Err(error::new(
+                "ArrayTypeError",
+                format!(
+                    "an array of format {:?} does not hold integers, or not in this machine's byte order",
+                    buffer.format(),
+                ),
+                error::NO_NUMBERS,
+            )),
+        }
+    }
+
+    /// A copy of the bytes that `object` lends.
+    pub(crate) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        let buffer = borrow(object)?;
+        if !buffer.is_c_contiguous() {
+            return Err(error::new(
+                "ArrayError",
+                format!("{} is not C-contiguous", object.get_type()),
+                error::NO_NUMBERS,
+            ));
+        }
+        let count = buffer.len_bytes();
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(count).is_err() {
+            return Err(PyMemoryError::new_err(format!("no memory for {count} bytes")));
+        }
+        let to = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: the exporter lends `count` contiguous bytes while `buffer` lives; the reserve made
+        // as many writable at `to`, in another allocation.
+        unsafe { ptr::copy_nonoverlapping(buffer.buf_ptr().cast::<u8>(), to, count) };
+        // SAFETY: the capacity was reserved and all `count` bytes were just written.
+        unsafe { bytes.set_len(count) };
+        Ok(bytes)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the items are `u64`.
+    pub(crate) fn is_u64(&self) -> bool {
+        matches!(self.item, Item::Unsigned(8))
+    }
+
+    fn assert_has(&self, start: usize, count: usize) {
+        assert!(
+            start <= self.len && count <= self.len - start,
+            "items {start}+{count} of {}",
+            self.len
+        );
+    }
+
+    /// [`Self::copy`] for items that are `u64`, as they must be. Needs no interpreter.
+    pub(crate) fn copy_u64(&self, start: usize, count: usize, items: &mut Vec<u64>) {
+        self.assert_has(start, count);
+        assert!(self.is_u64(), "items of 8 bytes, not {:?}", self.item);
+        items.reserve(count);
+        let from = self.buffer.buf_ptr().cast::<u64>();
+        // SAFETY: `start` is at most the number of `u64` that the exporter lends from this address on,
+        // so the result stays within, or at the end of, one allocation.
+        let from = unsafe { from.add(start) }.cast::<u8>();
+        let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        let bytes = count * size_of::<u64>();
+        // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so by the
+        // exporter while `self.buffer` lives; the reserve made as many writable at `to`; the two are
+        // different allocations. Bytes need no alignment.
+        unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+        let len = items.len() + count;
+        // SAFETY: the capacity was reserved and the items up to `len` just written; every bit pattern
+        // is a `u64`.
+        unsafe { items.set_len(len) };
+    }
+
+    /// Appends items `start..start + count`, which must be inside the array, to `items`.
+    ///
+    /// The array may be written while it is read, by another thread or a device: the numbers are
+    /// then any, but what is checked afterwards is this copy.
+    pub(crate) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
+        self.assert_has(start, count);
+        match self.item {
+            Item::Unsigned(8) => {
+                self.copy_u64(start, count, items);
+                Ok(())
+            }
+            Item::Unsigned(1) => self.convert::<u8>(start, count, items),
+            Item::Unsigned(2) => self.convert::<u16>(start, count, items),
+            Item::Unsigned(_) => self.convert::<u32>(start, count, items),
+            Item::Signed(1) => self.convert::<i8>(start, count, items),
+            Item::Signed(2) => self.convert::<i16>(start, count, items),
+            Item::Signed(4) => self.convert::<i32>(start, count, items),
+            Item::Signed(_) => self.convert::<i64>(start, count, items),
+        }
+    }
+
+    /// [`Self::copy`] for items that are not `u64`. `T` has the size of the array's items.
+    fn convert<T>(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()>
+    where
+        T: Copy + TryInto<u64> + Into<i64>,
+    {
+        for index in start..start + count {
+            let from = self.buffer.buf_ptr().cast::<T>();
+            // SAFETY: `index` is below the number of items, so this stays within the allocation.
+            let from = unsafe { from.add(index) };
+            // SAFETY: the item is readable while `self.buffer` lives; every bit pattern is a `T`,
+            // which is an integer; the read asks for no alignment.
+            let item: T = unsafe { from.read_unaligned() };
+            items.push(item.try_into().map_err(|_| {
+                let value: i64 = item.into();
+                error::new(
+                    "ArrayError",
+                    format!("item {index} of the array is {value}, which is negative"),
+                    [("index", i128::try_from(index).unwrap_or(-1)), ("value", value.into())],
+                )
+            })?);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that another object owns, to be read or written in place.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    buffer: PyUntypedBuffer,
+}
+
+impl Bytes {
+    /// The bytes that `object` lends; to be written only if `writable`.
+    pub(crate) fn new(object: &Bound<'_, PyAny>, writable: bool) -> PyResult<Self> {
+        let buffer = borrow(object)?;
+        let what = if !buffer.is_c_contiguous() {
+            "C-contiguous"
+        } else if writable && buffer.readonly() {
+            "writable"
+        } else {
+            return Ok(Self { buffer });
+        };
+        Err(error::new(
+            "ArrayError",
+            format!("{} is not {what}", object.get_type()),
+            error::NO_NUMBERS,
+        ))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len_bytes()
+    }
+
+    fn at(&self, position: usize, count: usize) -> *mut u8 {
+        let len = self.len();
+        assert!(position <= len && count <= len - position, "bytes {position}+{count} of {len}");
+        // Wrapping never happens: the sum is within what was just asserted.
+        self.buffer.buf_ptr().cast::<u8>().wrapping_add(position)
+    }
+
+    /// Copies the bytes from `position` on to `to`.
+    ///
+    /// Another thread may write them meanwhile: the bytes are then any.
+    pub(crate) fn read(&self, position: usize, to: &mut [u8]) {
+        let from = self.at(position, to.len());
+        // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
+        // while `self.buffer` lives; `to` is a unique reference to other memory.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies `from` to the bytes from `position` on, of an object that lends writable ones.
+    ///
+    /// Another thread may read or write them meanwhile, as the buffer protocol lets it.
+    pub(crate) fn write(&self, position: usize, from: &[u8]) {
+        let to = self.at(position, from.len());
+        assert!(!self.buffer.readonly(), "{} read-only bytes at {position}", from.len());
+        // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
+        // while `self.buffer` lives, and they are writable; `from` is other memory, since what is
+        // borrowed here as a slice belongs to no Python object.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+}
+
+/// One dimension of memory.
+pub(crate) struct Lent<'a> {
+    pub(crate) start: *mut u8,
+    pub(crate) length: usize,
+    pub(crate) readonly: bool,
+    pub(crate) item_size: usize,
+    pub(crate) format: &'static CStr,
+    pub(crate) shape: &'a isize,
+    pub(crate) stride: &'a isize,
+}
+
+/// An object that lends memory of its own. It is frozen, so what it lends stays as it is and where
+/// it is while the object lives.
+pub(crate) trait Lender: PyClass<Frozen = True> + Sync {
+    /// What there is to lend.
+    fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>>;
+}
+
+/// Lends memory through the buffer protocol.
+///
+/// # Safety
+///
+/// `view` is null or points to a `Py_buffer` to fill, as the caller of `bf_getbuffer` promises.
+pub(crate) unsafe fn lend<T: Lender>(
+    owner: &Bound<'_, T>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    let lent = owner.get().lent(owner.py())?;
+    // SAFETY: the caller vouches for a pointer that is not null.
+    let Some(view) = (unsafe { view.as_mut() }) else {
+        return Err(PyBufferError::new_err("no view to fill"));
+    };
+    view.obj = ptr::null_mut();
+    if lent.readonly && flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+        return Err(PyBufferError::new_err("what a list lends is read-only"));
+    }
+    view.buf = lent.start.cast::<c_void>();
+    view.len = lent.length.cast_signed();
+    view.readonly = c_int::from(lent.readonly);
+    view.itemsize = lent.item_size.cast_signed();
+    view.format = ptr::null_mut();
+    if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {
+        view.format = lent.format.as_ptr().cast_mut();
+    }
+    view.ndim = 1;
+    // The owner is kept alive by `view.obj`, so the addresses of its fields stay good.
+    view.shape = ptr::null_mut();
+    if flags & ffi::PyBUF_ND == ffi::PyBUF_ND {
+        view.shape = ptr::from_ref(lent.shape).cast_mut();
+    }
+    view.strides = ptr::null_mut();
+    if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES {
+        view.strides = ptr::from_ref(lent.stride).cast_mut();
+    }
+    view.suboffsets = ptr::null_mut();
+    view.internal = ptr::null_mut();
+    view.obj = owner.clone().into_any().into_ptr();
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! What crosses the border: numbers, buffers, tuples, kinds.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `buffer` | memory lent by Python and to it |
+//! | `kind` | `"ram"`, `"mmio"` and providers |
+//! | `numbers` | integers, arrays and iterables of them |
+//! | `tuple` | named tuples, made in bulk |
+
+pub(crate) mod buffer;
+pub(crate) mod kind;
+pub(crate) mod numbers;
+pub(crate) mod tuple;

@@ -1,0 +1,336 @@
+//! Numbers from Python: arrays and iterables of them, positions, slices.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
+
+use crate::error::Error;
+use crate::python::convert::buffer::Array;
+use crate::python::error;
+
+/// Numbers handed over at a time: as many as stay in the second level cache. Between two such
+/// blocks the interpreter may handle signals.
+const BLOCK: usize = 16 << 10;
+
+/// Where numbers come from.
+pub(crate) enum Numbers<'py> {
+    Array { array: Array, at: usize },
+    Iterator { iterator: Bound<'py, PyIterator>, at: u64 },
+}
+
+impl<'py> Numbers<'py> {
+    /// Numbers of anything that lends memory (`bytes` hold packed `u64`) or can be iterated.
+    pub(crate) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let raw = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>();
+        if raw || Array::is_lent_by(object) {
+            return Ok(Self::of_array(Array::new(object, raw)?));
+        }
+        match object.try_iter() {
+            Ok(iterator) => Ok(Self::Iterator { iterator, at: 0 }),
+            Err(failure) if !failure.is_instance_of::<PyTypeError>(object.py()) => Err(failure),
+            Err(_) => Err(error::new(
+                "ArrayTypeError",
+                format!("{} is neither an array nor an iterable of int", object.get_type()),
+                error::NO_NUMBERS,
+            )),
+        }
+    }
+
+    /// Numbers of an array.
+    pub(crate) fn of_array(array: Array) -> Self {
+        Self::Array { array, at: 0 }
+    }
+
+    /// Replaces `block` with the next numbers; with none at the end.
+    fn read(&mut self, block: &mut Vec<u64>) -> PyResult<()> {
+        block.clear();
+        match self {
+            Self::Array { array, at } => {
+                let count = BLOCK.min(array.len() - *at);
+                array.copy(*at, count, block)?;
+                *at += count;
+            }
+            Self::Iterator { iterator, at } => {
+                for item in iterator.by_ref().take(BLOCK) {
+                    block.push(number(&item?, *at)?);
+                    *at += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands all numbers to `take`, a block at a time, with the interpreter released.
+    pub(crate) fn for_each_block<E: Into<PyErr> + Send>(
+        mut self,
+        py: Python<'py>,
+        mut take: impl FnMut(&[u64]) -> Result<(), E> + Send,
+    ) -> PyResult<()> {
+        let mut block = Vec::new();
+        loop {
+            self.read(&mut block)?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            py.detach(|| take(&block)).map_err(Into::into)?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Hands pairs of numbers from two sources of equal length to `take`.
+    pub(crate) fn for_each_pair(
+        mut self,
+        mut other: Self,
+        py: Python<'py>,
+        mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
+    ) -> PyResult<()> {
+        let (mut left, mut right, mut at) = (Vec::new(), Vec::new(), 0);
+        loop {
+            self.read(&mut left)?;
+            other.read(&mut right)?;
+            let both = left.len().min(right.len());
+            if left.len() != right.len() {
+                let at = at + both as u64;
+                return Err(error::new(
+                    "ArrayError",
+                    format!("one array ends after {at} items, the other goes on"),
+                    [("items", at)],
+                ));
+            }
+            if both == 0 {
+                return Ok(());
+            }
+            at += both as u64;
+            py.detach(|| left.iter().zip(&right).try_for_each(|(&a, &b)| take(a, b)))?;
+            py.check_signals()?;
+        }
+    }
+}
+
+/// Hands the pairs that an iterable yields to `take`, with the interpreter released.
+pub(crate) fn for_each_pair_of(
+    pairs: &Bound<'_, PyAny>,
+    mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
+) -> PyResult<()> {
+    let py = pairs.py();
+    let not_pairs = |what: String| error::new("ArrayTypeError", what, error::NO_NUMBERS);
+    let mut pairs = pairs
+        .try_iter()
+        .map_err(|failure| {
+            if !failure.is_instance_of::<PyTypeError>(py) {
+                return failure;
+            }
+            not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
+        })?
+        .zip(0_u64..);
+    let mut block = Vec::new();
+    loop {
+        block.clear();
+        for (pair, at) in pairs.by_ref().take(BLOCK) {
+            let pair = pair?;
+            match pair.len() {
+                Ok(2) => (),
+                Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
+                _ => return Err(not_pairs(format!("item {at} is not a pair (paddr, length)"))),
+            }
+            block.push((number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?));
+        }
+        if block.is_empty() {
+            return Ok(());
+        }
+        py.detach(|| block.iter().try_for_each(|&(paddr, length)| take(paddr, length)))?;
+        py.check_signals()?;
+    }
+}
+
+/// Item `at` of some input as an unsigned number.
+fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
+    item.extract().map_err(|failure: PyErr| {
+        let py = item.py();
+        if failure.is_instance_of::<PyOverflowError>(py) {
+            let what = format!("item {at} is {}, not a number from 0 to 2^64 - 1", text(item));
+            error::new("ArrayError", what, [("value", item.clone().unbind())])
+        } else if failure.is_instance_of::<PyTypeError>(py) {
+            let what = format!("item {at} is {}, not an int", text(item));
+            error::new("ArrayTypeError", what, [("index", at)])
+        } else {
+            failure
+        }
+    })
+}
+
+/// An argument that counts or addresses bytes: a number from 0 to 2^64 - 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Amount(pub(crate) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        argument(object, "RangeError").map(Self)
+    }
+}
+
+/// An argument that says where in a list: any number, though only some are inside.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(pub(crate) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Place {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        argument(object, "PositionError").map(Self)
+    }
+}
+
+/// A number from 0 to 2^64 - 1; an exception of `class` for others.
+fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
+    object.extract().map_err(|failure: PyErr| {
+        if failure.is_instance_of::<PyOverflowError>(object.py()) {
+            let what = match class {
+                "PositionError" => {
+                    format!("{} is outside any list: places in it run from 0", text(&object))
+                }
+                _ => format!("{} is not a number from 0 to 2^64 - 1", text(&object)),
+            };
+            error::new(class, what, [("value", object.to_owned().unbind())])
+        } else {
+            failure
+        }
+    })
+}
+
+/// What an object looks like, cut short: for messages.
+pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
+    const MOST: usize = 60;
+
+    match object.repr() {
+        Ok(repr) => {
+            let repr = repr.to_string_lossy();
+            match repr.char_indices().nth(MOST) {
+                Some((cut, _)) => format!("{}...", &repr[..cut]),
+                None => repr.to_string(),
+            }
+        }
+        Err(_) => object.get_type().to_string(),
+    }
+}
+
+/// What is between the brackets of `list[...]`, made to fit a list of some length.
+pub(crate) enum Key {
+    /// A position, if it is inside.
+    Index(Option<u64>),
+    /// A range, cut to the list as Python does.
+    Slice(Range),
+}
+
+/// A slice of a list; with a step other than 1 its bounds mean nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    start: u64,
+    end: u64,
+    has_step: bool,
+}
+
+impl Range {
+    /// Start and end; refuses a slice with a step.
+    #[inline]
+    pub(crate) fn bounds(self, key: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+        if !self.has_step {
+            return Ok((self.start, self.end));
+        }
+        let step = text(&key.getattr("step")?);
+        Err(error::new("RangeError", format!("slice step {step} is not 1"), error::NO_NUMBERS))
+    }
+}
+
+impl Key {
+    #[inline]
+    pub(crate) fn new(key: &Bound<'_, PyAny>, length: u64) -> PyResult<Self> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let (start, end, has_step) = if let Ok(length) = isize::try_from(length) {
+                let indices = slice.indices(length)?;
+                let end = indices.stop.max(0).unsigned_abs() as u64;
+                (indices.start.unsigned_abs() as u64, end, indices.step != 1)
+            } else {
+                // Beyond what the C interface can say; Python's own method can.
+                let indices = slice.call_method1("indices", (length,))?;
+                let (start, end, step): (i128, i128, i128) = indices.extract()?;
+                let bound = |at| u64::try_from(at).unwrap_or(0);
+                (bound(start), bound(end), step != 1)
+            };
+            return Ok(Self::Slice(Range { start, end: end.max(start), has_step }));
+        }
+        let index = match key.extract::<i64>() {
+            Ok(index) if index < 0 => length.checked_sub(index.unsigned_abs()),
+            Ok(index) => Some(index.unsigned_abs()),
+            Err(failure) if failure.is_instance_of::<PyOverflowError>(key.py()) => {
+                // From 2^63 on, up or down.
+                match key.extract::<i128>() {
+                    Ok(index) if index < 0 => u64::try_from(i128::from(length) + index).ok(),
+                    Ok(index) => u64::try_from(index).ok(),
+                    Err(_) => None,
+                }
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(Self::Index(index.filter(|&index| index < length)))
+    }
+}
+
+/// The exception for an index outside a list, which has `length` of what `position` counts.
+pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr {
+    let numbers = length
+        .into_pyobject(key.py())
+        .map(|length| [("position", key.clone().unbind()), ("length", length.into_any().unbind())]);
+    let message = format!("position {} is outside a list of {length} {what}", text(key));
+    error::new("PositionError", message, numbers.into_iter().flatten())
+}
+
+/// What is looked for in a sequence; `None` if it cannot be in there.
+pub(crate) fn wanted<'py, T>(value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    match value.extract() {
+        Ok(value) => Ok(Some(value)),
+        Err(failure) if is_misfit(&failure, value.py()) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether an exception says that a value is of the wrong type or size, and nothing else.
+fn is_misfit(failure: &PyErr, py: Python<'_>) -> bool {
+    failure.is_instance_of::<PyTypeError>(py)
+        || failure.is_instance_of::<PyOverflowError>(py)
+        || failure.is_instance_of::<PyValueError>(py)
+}
+
+/// What `sequence.index(value, start, stop)` returns, for items of Rust.
+pub(crate) fn index_of<T: PartialEq + Send + Sync>(
+    py: Python<'_>,
+    mut items: impl ExactSizeIterator<Item = T> + Send,
+    value: Option<T>,
+    (start, stop): (isize, isize),
+) -> PyResult<usize> {
+    let len = items.len();
+    let place = |at: isize| match at {
+        0.. => at.unsigned_abs().min(len),
+        _ => len.saturating_sub(at.unsigned_abs()),
+    };
+    let (start, stop) = (place(start), place(stop));
+    let found = value.and_then(|value| {
+        let rest = stop.saturating_sub(start);
+        py.detach(|| {
+            if start > 0 {
+                items.nth(start - 1);
+            }
+            items.take(rest).position(|item| item == value)
+        })
+    });
+    found.map(|at| start + at).ok_or_else(|| PyValueError::new_err("no such item"))
+}

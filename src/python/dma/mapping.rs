@@ -1,0 +1,246 @@
+//! `phyr.iommu.dma_map` and what it returns: extract, call, convert.
+
+use alloc::format;
+use alloc::string::String;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::python::dma::owed::{self, PyOwed};
+use crate::python::error;
+use crate::python::list::object::PyPhyr;
+
+/// A list mapped for a device, until it is unmapped.
+///
+/// A context manager, which unmaps at its end. Like a file: unmapping again does nothing, using the
+/// addresses afterwards is an error, and dropping a mapping that is not unmapped warns and unmaps.
+/// It keeps the list, the backend and the owner alive.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> from phyr.iommu import Direct, Direction, dma_map
+///     >>> phyr = Phyr.from_pfns([7, 8, 3])
+///     >>> with dma_map(phyr, Direct(), Direction.TO_DEVICE) as mapping:
+///     ...     mapping.dma is phyr
+///     True
+///     >>> mapping.dma
+///     Traceback (most recent call last):
+///     ...
+///     phyr.errors.UnmappedError: the mapping of 0x3000 bytes is unmapped
+#[pyclass(name = "Mapping", module = "phyr.iommu", frozen)]
+pub(crate) struct PyMapping {
+    phyr: Py<PyPhyr>,
+    direction: Py<PyAny>,
+    /// Whether a mapping that owes nothing is mapped: the bus addresses are the list itself. No lock,
+    /// as this is all there is to change.
+    mapped: AtomicBool,
+    /// The bus addresses of all others, and what to do about them.
+    owed: Option<Py<PyOwed>>,
+}
+
+/// A class of phyr, found once.
+fn class<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyType>>,
+    module: &str,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyType>> {
+    cell.import(py, module, name)
+}
+
+fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static DIRECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let direct = class(backend.py(), &DIRECT, "phyr.iommu.identity", "Direct")?;
+    Ok(backend.get_type_ptr() == direct.as_type_ptr())
+}
+
+/// Map `phyr` for a device and return the mapping.
+///
+/// Args:
+///     phyr: What to map.
+///     backend: How the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or any
+///         object with their `map` and `unmap`.
+///     direction: Which way the data goes.
+///     owner: What keeps the memory in place, beside the list's own owner: the `hold` of both is
+///         called before, and their `release` when the mapping is unmapped, so that they can refuse to
+///         let go in between.
+///
+/// Raises:
+///     Exception: The backend's own; nothing is then mapped.
+///     MismatchError: The backend returned a list of another length.
+///     TypeError: It returned no list. In both cases it is asked to unmap what it returned.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> from phyr.iommu import BusOffset, Direction, dma_map
+///     >>> with dma_map(Phyr.from_pfns([7]), BusOffset(1 << 40), Direction.TO_DEVICE) as mapping:
+///     ...     hex(mapping.dma[0])
+///     '0x10000007000'
+#[pyfunction]
+#[pyo3(signature = (phyr, backend, direction, *, owner=None))]
+pub(crate) fn dma_map<'py>(
+    phyr: &Bound<'py, PyPhyr>,
+    backend: &Bound<'py, PyAny>,
+    direction: &Bound<'py, PyAny>,
+    owner: Option<Bound<'py, PyAny>>,
+) -> PyResult<PyMapping> {
+    static DIRECTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = phyr.py();
+    let directions = class(py, &DIRECTION, "phyr.iommu.protocols", "Direction")?;
+    if direction.get_type_ptr() != directions.as_type_ptr() {
+        return Err(PyTypeError::new_err(format!(
+            "direction is of {}, not phyr.iommu.Direction",
+            direction.get_type()
+        )));
+    }
+    let owner = match (phyr.get().held().owner(py), owner) {
+        (Some(own), Some(other)) if !other.is(&own) => {
+            static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            Some(class(py, &OWNERS, "phyr._ownership", "Owners")?.call1((own, other))?)
+        }
+        (own, other) => other.or(own.map(|own| own.into_bound(py))),
+    };
+    let owed = if owner.is_none() && is_direct(backend)? {
+        None
+    } else {
+        static OWED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let class = class(py, &OWED, "phyr._ownership", "Owed")?;
+        let owed = class.call1((phyr, backend, direction, owner))?.cast_into::<PyOwed>()?;
+        owed.get().map(py)?;
+        Some(owed.unbind())
+    };
+    let (phyr, direction) = (phyr.clone().unbind(), direction.clone().unbind());
+    Ok(PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed })
+}
+
+/// Unmap `mapping`; as its `unmap`.
+#[pyfunction]
+pub(crate) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
+    mapping.unmap(py)
+}
+
+impl PyMapping {
+    /// The bus addresses, if they are valid.
+    fn valid(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+        match &self.owed {
+            Some(owed) => owed.get().slot().get(py),
+            None => self.mapped.load(Ordering::Acquire).then(|| self.phyr.clone_ref(py)),
+        }
+    }
+
+    fn sync(&self, py: Python<'_>, how: &str) -> PyResult<()> {
+        let dma = self.dma(py)?;
+        self.owed.as_ref().map_or(Ok(()), |owed| owed.get().sync(py, how, &dma))
+    }
+}
+
+#[pymethods]
+impl PyMapping {
+    /// The bus addresses: a list of the same length.
+    ///
+    /// Raises:
+    ///     UnmappedError: They are no longer valid.
+    #[getter]
+    fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
+        self.valid(py).ok_or_else(|| {
+            let length = self.phyr.get().as_ref().length();
+            error::new(
+                "UnmappedError",
+                format!("the mapping of {length:#x} bytes is unmapped"),
+                [("length", length)],
+            )
+        })
+    }
+
+    /// What is mapped.
+    #[getter]
+    fn phyr(&self, py: Python<'_>) -> Py<PyPhyr> {
+        self.phyr.clone_ref(py)
+    }
+
+    /// Which way the data goes.
+    #[getter]
+    fn direction(&self, py: Python<'_>) -> Py<PyAny> {
+        self.direction.clone_ref(py)
+    }
+
+    /// What keeps the memory in place, if anything was said to.
+    #[getter]
+    fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.owed.as_ref().and_then(|owed| owed.get().owner(py))
+    }
+
+    /// Whether it is mapped no longer.
+    #[getter]
+    fn unmapped(&self) -> bool {
+        match &self.owed {
+            Some(owed) => owed.get().slot().is_empty(),
+            None => !self.mapped.load(Ordering::Acquire),
+        }
+    }
+
+    /// Take the mapping away from the device; again, it does nothing.
+    ///
+    /// Raises:
+    ///     Exception: The backend's own, if it breaks its promise not to fail; the mapping counts as
+    ///         unmapped all the same.
+    fn unmap(&self, py: Python<'_>) -> PyResult<()> {
+        self.mapped.store(false, Ordering::Release);
+        self.owed.as_ref().map_or(Ok(()), |owed| owed.get().pay(py))
+    }
+
+    /// Let the device see what the CPU wrote, where it works on a copy.
+    ///
+    /// Raises:
+    ///     UnmappedError: The mapping is unmapped.
+    fn sync_for_device(&self, py: Python<'_>) -> PyResult<()> {
+        self.sync(py, "sync_for_device")
+    }
+
+    /// Let the CPU see what the device wrote, where it works on a copy.
+    ///
+    /// Raises:
+    ///     UnmappedError: The mapping is unmapped.
+    fn sync_for_cpu(&self, py: Python<'_>) -> PyResult<()> {
+        self.sync(py, "sync_for_cpu")
+    }
+
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        slf.get().dma(slf.py())?;
+        Ok(slf.clone())
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.unmap(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        owed::describe(self.direction.bind(py), &self.phyr, self.valid(py).as_ref())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.direction)?;
+        visit.call(&self.owed)
+    }
+}
+
+impl Drop for PyMapping {
+    /// What is owed is paid by what owes it.
+    fn drop(&mut self) {
+        if !*self.mapped.get_mut() {
+            return;
+        }
+        owed::aside(|py| {
+            if let Err(failure) = owed::warn(self.direction.bind(py), &self.phyr, &self.phyr) {
+                failure.write_unraisable(py, None);
+            }
+        });
+    }
+}

@@ -1,0 +1,15 @@
+//! `phyr.iommu`: mapping a list for a device.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `mapping` | `dma_map` and its mapping |
+//! | `owed` | failures that are kept for later |
+//! | `plan` | `plan_map` and its plan |
+//! | `shift` | a constant added to addresses; where to put a window |
+//! | `unmapping` | taking a plan back |
+
+pub(crate) mod mapping;
+pub(crate) mod owed;
+pub(crate) mod plan;
+pub(crate) mod shift;
+pub(crate) mod unmapping;

@@ -1,0 +1,245 @@
+//! What a mapping owes its backend and its owner: extract, call, convert.
+//!
+//! ```text
+//! Mapping ---> Owed ---> backend ---> maybe the Mapping again
+//!   Rust       Python, with `__del__`; its base, in Rust, does the work
+//! ```
+//!
+//! Python takes a cycle apart in any order, but calls each `__del__` in it before. A class in Rust has
+//! none, so this one has a subclass in Python, `phyr._ownership`.
+
+use alloc::format;
+use alloc::string::String;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyResourceWarning, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::python::convert::tuple;
+use crate::python::error;
+use crate::python::list::object::PyPhyr;
+
+/// The bus addresses, until they are unmapped.
+///
+/// Whoever holds the lock runs no Python.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Mutex<Option<Py<PyPhyr>>>);
+
+impl Slot {
+    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+        let dma = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        dma.as_ref().map(|dma| dma.clone_ref(py))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn take(&self) -> Option<Py<PyPhyr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, dma: Py<PyPhyr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dma);
+    }
+}
+
+fn unmap_name(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "unmap")
+}
+
+fn release_name(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "release")
+}
+
+/// What a mapping looks like.
+pub(crate) fn describe(
+    direction: &Bound<'_, PyAny>,
+    phyr: &Py<PyPhyr>,
+    dma: Option<&Py<PyPhyr>>,
+) -> PyResult<String> {
+    let (name, phyr) = (direction.getattr("name")?, phyr.get().as_ref());
+    Ok(match dma {
+        Some(dma) => format!("Mapping({name}, {phyr:?} -> {:?})", dma.get().as_ref()),
+        None => format!("Mapping({name}, {phyr:?}, unmapped)"),
+    })
+}
+
+/// Warns that a mapping is dropped which is still mapped.
+pub(crate) fn warn(
+    direction: &Bound<'_, PyAny>,
+    phyr: &Py<PyPhyr>,
+    dma: &Py<PyPhyr>,
+) -> PyResult<()> {
+    let py = direction.py();
+    let text = format!("never unmapped: {}", describe(direction, phyr, Some(dma))?);
+    PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &alloc::ffi::CString::new(text)?, 1)
+}
+
+/// What a mapping owes: to be unmapped, and its owner to be let go.
+#[pyclass(name = "Owed", module = "phyr._phyr", frozen, subclass)]
+pub(crate) struct PyOwed {
+    phyr: Py<PyPhyr>,
+    backend: Py<PyAny>,
+    direction: Py<PyAny>,
+    owner: Option<Py<PyAny>>,
+    dma: Slot,
+}
+
+impl PyOwed {
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.dma
+    }
+
+    pub(crate) fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.owner.as_ref().map(|owner| owner.clone_ref(py))
+    }
+
+    /// Maps the list: from then on, something is owed.
+    pub(crate) fn map(&self, py: Python<'_>) -> PyResult<()> {
+        // So that undoing needs not make them.
+        let _ = (unmap_name(py), release_name(py));
+        if let Some(owner) = &self.owner {
+            owner.call_method0(py, "hold")?;
+        }
+        match self.ask(py) {
+            Ok(dma) => {
+                self.dma.put(dma.unbind());
+                Ok(())
+            }
+            Err((failure, gone)) => self.settle(py, Err(failure), gone),
+        }
+    }
+
+    /// What the backend makes of the list, checked; or why not, and whether nothing is mapped then.
+    fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
+        let backend = self.backend.bind(py);
+        // A backend that raises has mapped nothing.
+        let made = backend
+            .call_method1("map", (&self.phyr, &self.direction))
+            .map_err(|failure| (failure, true))?;
+        let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
+            let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
+            if given == got {
+                return Ok(dma.clone());
+            }
+            let message = format!("the backend mapped {given:#x} bytes to {got:#x}");
+            error::new("MismatchError", message, [("length", given), ("mapped", got)])
+        } else {
+            let class = made.get_type();
+            PyTypeError::new_err(format!("the backend mapped a list to {class}, not to a Phyr"))
+        };
+        // Whatever it is, the backend may have mapped something for it.
+        let (undone, gone) = self.unmap(&made);
+        Err((error::also(py, wrong, undone, "unmapping it again"), gone))
+    }
+
+    /// Has the backend unmap what it made; and whether nothing is mapped then.
+    fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
+        let py = made.py();
+        let unmap = || {
+            let unmap = self.backend.bind(py).getattr(unmap_name(py))?;
+            unmap.call1(tuple::objects(py, [made, self.direction.bind(py)])?).map(drop)
+        };
+        match unmap() {
+            Err(interrupt) if error::is_abrupt(py, &interrupt) => {
+                // It may have come before the backend did anything, or after all was done.
+                let again = match unmap() {
+                    Err(failure) if error::is_range(py, &failure) => Ok(()),
+                    outcome => outcome,
+                };
+                let gone = again.is_ok();
+                let doing = "unmapping once more after the interrupt";
+                (Err(error::also(py, interrupt, again, doing)), gone)
+            }
+            outcome => {
+                let gone = outcome.is_ok();
+                (outcome, gone)
+            }
+        }
+    }
+
+    /// Pays what is owed, if anything still is.
+    pub(crate) fn pay(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(dma) = self.dma.take() else { return Ok(()) };
+        let (unmapped, gone) = self.unmap(dma.bind(py));
+        self.settle(py, unmapped, gone)
+    }
+
+    /// Lets the owner go if nothing is mapped any more, and keeps it for ever if something may be.
+    fn settle(&self, py: Python<'_>, outcome: PyResult<()>, gone: bool) -> PyResult<()> {
+        let Some(owner) = &self.owner else { return outcome };
+        if !gone {
+            // A reference that nobody gives back: an owner that ends would let the memory go.
+            let _ = owner.clone_ref(py).into_ptr();
+            return outcome;
+        }
+        let released = owner.call_method0(py, release_name(py)).map(drop);
+        match outcome {
+            Err(failure) => Err(error::also(py, failure, released, "letting the owner go")),
+            Ok(()) => released,
+        }
+    }
+
+    /// Lets the backend do something with the addresses, if it can.
+    pub(crate) fn sync(&self, py: Python<'_>, how: &str, dma: &Py<PyPhyr>) -> PyResult<()> {
+        match self.backend.bind(py).getattr_opt(how)? {
+            Some(sync) => sync.call1((dma, &self.direction)).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+#[pymethods]
+impl PyOwed {
+    #[new]
+    fn new(
+        phyr: Py<PyPhyr>,
+        backend: Py<PyAny>,
+        direction: Py<PyAny>,
+        owner: Option<Py<PyAny>>,
+    ) -> Self {
+        Self { phyr, backend, direction, owner, dma: Slot::default() }
+    }
+
+    /// Warn and pay, if anything is owed.
+    fn pay_late(&self, py: Python<'_>) {
+        let Some(dma) = self.dma.get(py) else { return };
+        for outcome in [warn(self.direction.bind(py), &self.phyr, &dma), self.pay(py)] {
+            if let Err(failure) = outcome {
+                failure.write_unraisable(py, None);
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.backend)?;
+        visit.call(&self.direction)?;
+        visit.call(&self.owner)
+    }
+}
+
+/// Does what a destructor has to do in Python, beside an exception that may be on its way.
+pub(crate) fn aside(act: impl FnOnce(Python<'_>)) {
+    Python::attach(|py| {
+        let pending = PyErr::take(py);
+        act(py);
+        if let Some(pending) = pending {
+            pending.restore(py);
+        }
+    });
+}
+
+impl Drop for PyOwed {
+    /// For what `__del__` did not come to do, if it was interrupted.
+    fn drop(&mut self) {
+        if !self.dma.is_empty() {
+            aside(|py| self.pay_late(py));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! `phyr.iommu.Plan` and `plan_map`: extract, call, convert.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::dma::plan::{MapCall, Plan, UnmapCall};
+use crate::error::Error;
+use crate::list::phyr::Phyr;
+use crate::pgsize::PageSizes;
+use crate::python::convert::numbers::Amount;
+use crate::python::list::column::PyColumn;
+use crate::python::list::object::PyPhyr;
+
+/// The calls to a domain that map a list linearly, in order.
+///
+/// Nothing is stored but the list and the address: columns and items are worked out when asked for.
+/// Iteration yields tuples (iova, paddr, pgsize, pgcount), the arguments of `map_pages`.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> from phyr.iommu import plan_map
+///     >>> phyr = Phyr.from_chunks([(0x7000, 0x1000), (0x20_0000, 0x40_0000)])
+///     >>> plan = plan_map(phyr, 0x3f_f000, 1 << 12 | 1 << 21)
+///     >>> for iova, paddr, pgsize, pgcount in plan:
+///     ...     print(hex(iova), hex(paddr), hex(pgsize), pgcount)
+///     0x3ff000 0x7000 0x1000 1
+///     0x400000 0x200000 0x200000 2
+///     >>> list(plan.pgsizes), list(plan.pgcounts)
+///     ([4096, 2097152], [1, 2])
+#[pyclass(name = "Plan", module = "phyr.iommu", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyPlan {
+    phyr: Phyr,
+    iova: u64,
+    sizes: PageSizes,
+    /// How many calls there are, once counted.
+    len: OnceLock<usize>,
+}
+
+impl PyPlan {
+    /// The plan itself, to be walked.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        Plan::checked(&self.phyr, self.iova, self.sizes)
+    }
+
+    /// The list, the address of its first byte, and the page sizes.
+    pub(crate) fn parts(&self) -> (Phyr, u64, PageSizes) {
+        (self.phyr.clone(), self.iova, self.sizes)
+    }
+
+    fn count(&self) -> usize {
+        *self.len.get_or_init(|| self.plan().fold(0, |count, _| count + 1))
+    }
+
+    fn column(&self, py: Python<'_>, of: impl Fn(MapCall) -> u64 + Sync) -> PyResult<PyColumn> {
+        py.detach(|| {
+            let count = self.count();
+            let mut items = Vec::new();
+            if items.try_reserve_exact(count).is_err() {
+                return Err(PyMemoryError::new_err(format!("no memory for {count} calls")));
+            }
+            self.plan().for_each(|call| items.push(of(call)));
+            Ok(PyColumn::new(items))
+        })
+    }
+
+    fn batches<'py>(&self, py: Python<'py>, unmap: bool) -> PyResult<Bound<'py, PyAny>> {
+        let (phyr, iova, sizes) = self.parts();
+        let batches = Batches { phyr, iova, sizes, unmap, state: Mutex::default() };
+        py.import("itertools")?
+            .getattr("chain")?
+            .call_method1("from_iterable", (Bound::new(py, batches)?,))
+    }
+}
+
+/// Return the calls to a domain that map `phyr` linearly, byte `i` at ``iova + i``.
+///
+/// Every chunk takes the largest pages that fit and divide both addresses, and as many of them in a
+/// call as lead up to where a larger page becomes usable; that is the fewest page-table entries, and
+/// for those the fewest calls. Whole pages are mapped: what the first and last one hold outside the
+/// list can be reached as well.
+///
+/// Args:
+///     phyr: What to map.
+///     iova: I/O virtual address of the first byte, at the same place inside the smallest page as
+///         the first byte's physical address.
+///     pgsize_bitmap: Supported page sizes; bit *n* set means ``1 << n`` bytes.
+///
+/// Raises:
+///     AlignmentError: `iova` and the first byte's address are at different places in the smallest
+///         page, or a chunk starts or ends inside the list in the midst of one.
+///     RangeError: No page size, or the window passes 2^64.
+///
+/// Source:
+///     Each step as ``iommu_pgsize()``, drivers/iommu/iommu.c, Linux.
+#[pyfunction]
+pub(crate) fn plan_map(
+    py: Python<'_>,
+    phyr: &PyPhyr,
+    iova: Amount,
+    pgsize_bitmap: Amount,
+) -> PyResult<PyPlan> {
+    let (phyr, iova) = (phyr.as_ref().clone(), iova.0);
+    let sizes = PageSizes::new(pgsize_bitmap.0)?;
+    py.detach(|| Plan::new(&phyr, iova, sizes).map(drop))?;
+    Ok(PyPlan { phyr, iova, sizes, len: OnceLock::new() })
+}
+
+#[pymethods]
+impl PyPlan {
+    /// What is mapped.
+    #[getter]
+    fn phyr(&self) -> PyPhyr {
+        PyPhyr::new(self.phyr.clone())
+    }
+
+    /// I/O virtual address of the list's first byte.
+    #[getter]
+    fn iova(&self) -> u64 {
+        self.iova
+    }
+
+    /// Supported page sizes; bit *n* set means ``1 << n`` bytes.
+    #[getter]
+    fn pgsize_bitmap(&self) -> u64 {
+        self.sizes.bitmap()
+    }
+
+    /// I/O virtual address of the first page of each call, in bytes, as a column.
+    #[getter]
+    fn iovas(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |call| call.iova)
+    }
+
+    /// Physical address of the first page of each call, in bytes, as a column.
+    #[getter]
+    fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |call| call.paddr)
+    }
+
+    /// Bytes in a page of each call, as a column.
+    #[getter]
+    fn pgsizes(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |call| call.pgsize)
+    }
+
+    /// Pages of each call, as a column.
+    #[getter]
+    fn pgcounts(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |call| call.pgcount)
+    }
+
+    /// Return an iterator over the calls that unmap it all: tuples (iova, pgsize, pgcount).
+    ///
+    /// Neighbours of one page size are one call, whatever memory is under them.
+    ///
+    /// Examples:
+    ///     >>> from phyr import Phyr
+    ///     >>> from phyr.iommu import plan_map
+    ///     >>> list(plan_map(Phyr.from_pfns([7, 3, 9]), 0x8000, 1 << 12).unmaps())
+    ///     [(32768, 4096, 3)]
+    fn unmaps<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.batches(py, true)
+    }
+
+    /// How many calls there are: one walk, the first time.
+    fn __len__(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.count())
+    }
+
+    fn __bool__(&self) -> bool {
+        !self.phyr.is_empty()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.batches(py, false)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Plan({:#x}+{:#x}, pgsize_bitmap {:#x})",
+            self.iova,
+            self.phyr.length(),
+            self.sizes.bitmap()
+        )
+    }
+}
+
+/// Chunks planned at a time: for tuples, and for runs, of which there are few.
+const BATCH: u64 = 256;
+const RUNS: u64 = 1 << 16;
+
+/// An iterator over lists of calls.
+#[pyclass(frozen)]
+struct Batches {
+    phyr: Phyr,
+    iova: u64,
+    sizes: PageSizes,
+    unmap: bool,
+    state: Mutex<State>,
+}
+
+/// How far an iterator has come.
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// Bytes of the list before the next chunk.
+    done: u64,
+    /// A run that may go on in the next chunk.
+    held: Option<UnmapCall>,
+}
+
+impl Batches {
+    /// The plan of the next `count` chunks, handed to `take`; `None` at the end.
+    ///
+    /// Calls do not cross chunks, so the plan of some chunks is a part of the whole plan.
+    fn next<T>(
+        &self,
+        state: &mut State,
+        count: u64,
+        take: impl FnOnce(Plan<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let rest = self.phyr.slice(state.done, self.phyr.length())?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let length = rest.chunk(count).map_or(rest.length(), |(position, _)| position);
+        let iova = self.iova.wrapping_add(state.done);
+        state.done += length;
+        Ok(Some(take(Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))
+    }
+
+    /// The next calls, none at the end.
+    fn calls(&self, state: &mut State) -> Result<Vec<MapCall>, Error> {
+        let mut calls = Vec::new();
+        self.next(state, BATCH, |plan| plan.for_each(|call| calls.push(call)))?;
+        Ok(calls)
+    }
+
+    /// The next runs, none at the end.
+    fn runs(&self, state: &mut State) -> Result<Vec<UnmapCall>, Error> {
+        let mut runs = Vec::new();
+        while runs.is_empty() {
+            let mut held = state.held.take();
+            let more = self.next(state, RUNS, |plan| {
+                plan.unmaps().for_each(|run| match &mut held {
+                    Some(held) if held.pgsize == run.pgsize => held.pgcount += run.pgcount,
+                    _ => runs.extend(held.replace(run)),
+                });
+            })?;
+            if more.is_none() {
+                runs.extend(held);
+                break;
+            }
+            state.held = held;
+        }
+        Ok(runs)
+    }
+}
+
+#[pymethods]
+impl Batches {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let state = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *state();
+        let list = if self.unmap {
+            let runs = py.detach(|| self.runs(&mut state()))?;
+            let tuple = |run: UnmapCall| (run.iova, run.pgsize, run.pgcount).into_pyobject(py);
+            listed(py, runs.into_iter().map(tuple))
+        } else {
+            let calls = py.detach(|| self.calls(&mut state()))?;
+            let tuple = |call: MapCall| {
+                (call.iova, call.paddr, call.pgsize, call.pgcount).into_pyobject(py)
+            };
+            listed(py, calls.into_iter().map(tuple))
+        };
+        // What nobody got is still to come.
+        list.inspect_err(|_| *state() = before)
+    }
+}
+
+/// Tuples as a list, `None` if there are none.
+fn listed<'py>(
+    py: Python<'py>,
+    tuples: impl Iterator<Item = PyResult<Bound<'py, PyTuple>>>,
+) -> PyResult<Option<Bound<'py, PyList>>> {
+    let tuples: Vec<_> = tuples.collect::<PyResult<_>>()?;
+    if tuples.is_empty() { Ok(None) } else { PyList::new(py, tuples).map(Some) }
+}

@@ -1,0 +1,88 @@
+//! What the backends of `phyr.iommu` have done in Rust.
+
+use alloc::format;
+
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+
+use crate::pgsize::PageSizes;
+use crate::python::convert::numbers::{self, Amount};
+use crate::python::error;
+use crate::python::list::object::PyPhyr;
+
+/// Return the list with `offset` added to every address: the same object for 0.
+///
+/// Args:
+///     phyr: The list.
+///     offset: Bytes to add, or to take away, a multiple of the list's granule.
+///
+/// Raises:
+///     RangeError: A chunk would pass 0, 2^64 or the granule's reach, or `offset` is not a multiple
+///         of it. The attributes `paddr` and `length` tell which chunk.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> shift(Phyr.from_pfns([1, 5]), -0x1000).chunks[1]
+///     Chunk(paddr=16384, length=4096)
+#[pyfunction]
+pub(crate) fn shift<'py>(
+    phyr: &Bound<'py, PyPhyr>,
+    offset: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyPhyr>> {
+    let py = phyr.py();
+    let offset: i128 = offset.extract().map_err(|failure: PyErr| {
+        if failure.is_instance_of::<PyOverflowError>(py) {
+            let what = format!("offset {} is outside the 64-bit space", numbers::text(offset));
+            error::new("RangeError", what, error::NO_NUMBERS)
+        } else {
+            failure
+        }
+    })?;
+    if offset == 0 {
+        return Ok(phyr.clone());
+    }
+    let phyr = phyr.get().as_ref();
+    let shifted = py.detach(|| phyr.shift(offset))?;
+    Bound::new(py, PyPhyr::new(shifted))
+}
+
+/// Return (align, residue): where the first byte of a linear window for the list should be.
+///
+/// It keeps the place of the first byte inside the granules of list and table; beyond that, it is
+/// where the most bytes can be mapped by large pages.
+///
+/// Args:
+///     phyr: What is to be mapped.
+///     pgsize_bitmap: Supported page sizes; bit *n* set means ``1 << n`` bytes.
+///
+/// Raises:
+///     RangeError: No page size.
+///
+/// Examples:
+///     One small page, then 4 MiB of huge ones: the window starts a page before 2 MiB.
+///
+///     >>> from phyr import Phyr
+///     >>> phyr = Phyr.from_chunks([(0x7000, 0x1000), (0x20_0000, 0x40_0000)])
+///     >>> [hex(number) for number in alignment(phyr, 1 << 12 | 1 << 21)]
+///     ['0x200000', '0x1ff000']
+#[pyfunction]
+pub(crate) fn alignment(
+    py: Python<'_>,
+    phyr: &PyPhyr,
+    pgsize_bitmap: Amount,
+) -> PyResult<(u64, u64)> {
+    let sizes = PageSizes::new(pgsize_bitmap.0)?;
+    let alignment = py.detach(|| phyr.as_ref().alignment(sizes));
+    Ok((alignment.align, alignment.residue))
+}
+
+/// Return the number of the first chunk with a byte above address `last`, or None.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> first_beyond(Phyr.from_pages([0x1000, 0x1_0000_0000]), 2**32 - 1)
+///     1
+#[pyfunction]
+pub(crate) fn first_beyond(py: Python<'_>, phyr: &PyPhyr, last: Amount) -> Option<u64> {
+    py.detach(|| phyr.as_ref().first_beyond(last.0)).map(|(number, _)| number)
+}

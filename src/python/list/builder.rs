@@ -1,0 +1,213 @@
+//! `phyr.Builder`: extract, call, convert.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::granule::Granule;
+use crate::list::builder::Builder;
+use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::error;
+use crate::python::list::fill;
+use crate::python::list::object::{PyPhyr, view};
+
+/// Builds a list, front to back.
+///
+/// However the same bytes are cut into calls, the list is the same: neighbours that touch are
+/// merged. A call that fails leaves the builder as it was. Safe to share between threads, which
+/// then append in some order, call by call.
+///
+/// Args:
+///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
+///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+///
+/// Raises:
+///     RangeError: There is no such granule or kind.
+///
+/// Examples:
+///     >>> builder = Builder()
+///     >>> builder.extend_pfns([7, 8])
+///     >>> builder.append(0x9000, 0x1000)
+///     >>> builder.finish()
+///     Phyr(0x3000 bytes, granule 4096, 1 chunk: 0x7000+0x3000)
+#[pyclass(name = "Builder", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyBuilder {
+    granule: Granule,
+    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    inner: Mutex<Builder>,
+}
+
+impl PyBuilder {
+    fn lock(&self) -> MutexGuard<'_, Builder> {
+        // Each call leaves the builder whole, or as it was.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends what `fill` makes: all of it, or nothing.
+    fn extend_by(
+        &self,
+        py: Python<'_>,
+        fill: impl FnOnce(&mut Builder) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let (kind, length) = {
+            let inner = self.lock();
+            (inner.kind(), inner.length())
+        };
+        let mut part = Builder::with(self.granule, kind);
+        fill(&mut part).map_err(|failure| error::further(py, failure, length))?;
+        Ok(py.detach(|| self.lock().extend(&part.finish()))?)
+    }
+}
+
+#[pymethods]
+impl PyBuilder {
+    #[new]
+    #[pyo3(
+        signature = (granule=Amount(4096), kind="ram"),
+        text_signature = "(granule=4096, kind='ram')"
+    )]
+    fn new(granule: Amount, kind: &str) -> PyResult<Self> {
+        let builder = fill::empty(granule, kind)?;
+        Ok(Self { granule: builder.granule(), inner: Mutex::new(builder) })
+    }
+
+    /// Bytes so far.
+    #[getter]
+    fn length(&self) -> u64 {
+        self.lock().length()
+    }
+
+    /// Unit of the list's addresses and inner boundaries, in bytes.
+    #[getter]
+    fn granule(&self) -> u64 {
+        self.granule.bytes()
+    }
+
+    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    #[getter]
+    fn kind(&self) -> String {
+        self.lock().kind().to_string()
+    }
+
+    /// Append a byte range.
+    ///
+    /// The first of a list may start inside a granule and the last may end inside one. A range that
+    /// starts at the very byte after the one before continues it.
+    ///
+    /// Args:
+    ///     paddr: Physical address of the first byte.
+    ///     length: Bytes, at least one.
+    ///
+    /// Raises:
+    ///     AlignmentError: It would put a boundary inside a granule.
+    ///     RangeError: The range is empty, wraps or is out of reach, or the list's length would pass
+    ///         2^64 - 1 bytes.
+    fn append(&self, paddr: Amount, length: Amount) -> PyResult<()> {
+        // The lock ends with this statement: to make an exception of an error is to call Python.
+        let appended = self.lock().append(paddr.0, length.0);
+        Ok(appended?)
+    }
+
+    /// Append whole pages by number: multiples of the granule.
+    ///
+    /// Args:
+    ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
+    ///
+    /// Raises:
+    ///     AlignmentError: The list so far ends inside a granule.
+    ///     RangeError: A number is out of reach, or the list's length would pass 2^64 - 1 bytes.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    fn extend_pfns(&self, py: Python<'_>, pfns: &Bound<'_, PyAny>) -> PyResult<()> {
+        let pfns = Numbers::new(pfns)?;
+        self.extend_by(py, |part| pfns.for_each_block(py, |block| part.extend_pfns(block)))
+    }
+
+    /// Append whole pages by address.
+    ///
+    /// Args:
+    ///     paddrs: Array or iterable of addresses in bytes, multiples of the granule; ``bytes`` hold
+    ///         packed native ``uint64``.
+    ///
+    /// Raises:
+    ///     AlignmentError: An address is not a multiple of the granule, or the list so far ends
+    ///         inside one.
+    ///     RangeError: An address is out of reach, or the list's length would pass 2^64 - 1 bytes.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    fn extend_pages(&self, py: Python<'_>, paddrs: &Bound<'_, PyAny>) -> PyResult<()> {
+        let paddrs = Numbers::new(paddrs)?;
+        self.extend_by(py, |part| paddrs.for_each_block(py, |block| part.extend_pages(block)))
+    }
+
+    /// Append byte ranges, as `append` does each.
+    ///
+    /// Args:
+    ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
+    ///     lengths: Array of lengths in bytes.
+    ///
+    /// Raises:
+    ///     AlignmentError: A boundary inside the list would be inside a granule.
+    ///     RangeError: A range is empty, wraps or is out of reach, or the list's length would pass
+    ///         2^64 - 1 bytes.
+    ///     ArrayError: An array is not contiguous, holds negative numbers, or they differ in length.
+    ///     ArrayTypeError: Something is not a number.
+    #[pyo3(signature = (chunks, lengths=None))]
+    fn extend_chunks(
+        &self,
+        py: Python<'_>,
+        chunks: &Bound<'_, PyAny>,
+        lengths: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.extend_by(py, |part| fill::chunks(py, part, chunks, lengths))
+    }
+
+    /// Append another list, of the same granule and kind.
+    ///
+    /// Raises:
+    ///     AlignmentError: The joint is inside a granule.
+    ///     MismatchError: Granule or kind differ.
+    ///     RangeError: The list's length would pass 2^64 - 1 bytes.
+    fn extend(&self, py: Python<'_>, other: &PyPhyr) -> PyResult<()> {
+        Ok(py.detach(|| self.lock().extend(other.as_ref()))?)
+    }
+
+    /// Return the finished list, or a part of it, and start over with nothing.
+    ///
+    /// Args:
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     RangeError: `offset` and `length` are outside the list; the builder is as it was.
+    #[pyo3(
+        signature = (offset=Amount(0), length=None),
+        text_signature = "($self, offset=0, length=None)"
+    )]
+    fn finish(&self, py: Python<'_>, offset: Amount, length: Option<Amount>) -> PyResult<PyPhyr> {
+        let whole = py.detach(|| {
+            let mut inner = self.lock();
+            let end = length.map_or(offset.0, |length| offset.0.saturating_add(length.0));
+            if end > inner.length() {
+                return Err(Error::Outside { start: offset.0, end, length: inner.length() });
+            }
+            let fresh = Builder::with(inner.granule(), inner.kind());
+            Ok(core::mem::replace(&mut *inner, fresh).finish())
+        })?;
+        view(&whole, offset, length)
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.lock().storage()
+    }
+
+    fn __repr__(&self) -> String {
+        let inner = self.lock();
+        format!("Builder({:#x} bytes, granule {})", inner.length(), self.granule.bytes())
+    }
+}

@@ -1,0 +1,260 @@
+//! The chunks of a list, as a Python sequence.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::error::Error;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
+use crate::python::convert::numbers::{self, Key, Place};
+use crate::python::convert::tuple;
+use crate::python::list::column::PyColumn;
+use crate::python::list::object::hash;
+
+/// The chunks of a list: a sequence of `Chunk(paddr, length)`.
+///
+/// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
+/// list. A slice of chunks is the chunks of a part of the list.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> chunks = Phyr.from_pfns([7, 8, 9, 512])[0x800:].chunks
+///     >>> len(chunks), chunks[-1]
+///     (2, Chunk(paddr=2097152, length=4096))
+///     >>> for paddr, length in chunks:
+///     ...     print(hex(paddr), hex(length))
+///     0x7800 0x2800
+///     0x200000 0x1000
+#[pyclass(name = "Chunks", module = "phyr", frozen, sequence)]
+#[derive(Debug)]
+pub(crate) struct PyChunks(Phyr);
+
+impl PyChunks {
+    pub(crate) fn new(phyr: Phyr) -> Self {
+        Self(phyr)
+    }
+
+    fn column(
+        &self,
+        py: Python<'_>,
+        of: impl Fn(Chunk) -> u64 + Copy + Sync,
+    ) -> PyResult<PyColumn> {
+        let mut items = Vec::new();
+        let count = self.0.nr_chunks();
+        if items.try_reserve_exact(self.0.chunks().len()).is_err() {
+            return Err(PyMemoryError::new_err(format!("no memory for {count} items")));
+        }
+        // Whole nodes at a time, a part of the list between two looks at signals.
+        for first in (0..count).step_by(COLUMN) {
+            let part = py.detach(|| {
+                let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
+                part.chunks().extend(&mut items, of);
+                Ok::<(), Error>(())
+            });
+            part?;
+            py.check_signals()?;
+        }
+        Ok(PyColumn::new(items))
+    }
+
+    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
+        let class = chunk_class(py)?.clone().unbind();
+        let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
+        Ok(Walk { phyr: self.0.clone(), reversed, class, batch })
+    }
+}
+
+#[pymethods]
+impl PyChunks {
+    /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
+    #[getter]
+    fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |chunk| chunk.paddr)
+    }
+
+    /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
+    #[getter]
+    fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |chunk| chunk.length)
+    }
+
+    /// Number of the chunk that holds the byte at `position`. O(log n).
+    ///
+    /// Args:
+    ///     position: Bytes from the start of the list.
+    ///
+    /// Raises:
+    ///     PositionError: `position` is outside the list.
+    fn find(&self, position: Place) -> PyResult<u64> {
+        Ok(self.0.find(position.0)?)
+    }
+
+    /// Position, in bytes, where chunk `number` starts. O(log n).
+    ///
+    /// Args:
+    ///     number: Number of the chunk, from 0.
+    ///
+    /// Raises:
+    ///     PositionError: There is no such chunk.
+    fn position(&self, number: Place) -> PyResult<u64> {
+        Ok(self.0.chunk(number.0)?.0)
+    }
+
+    /// Number of the first chunk equal to `value`, as of any sequence.
+    #[pyo3(
+        signature = (value, start=0, stop=isize::MAX),
+        text_signature = "($self, value, start=0, stop=sys.maxsize)"
+    )]
+    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        let wanted = chunk(value)?;
+        numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
+    }
+
+    /// How many chunks equal `value`.
+    fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let wanted = chunk(value)?;
+        let is_it = |chunk: &Chunk| Some(*chunk) == wanted;
+        Ok(value.py().detach(|| self.0.chunks().filter(is_it).count()))
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.count(value)? > 0)
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| self.0 == other.0)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| hash(&self.0))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.chunks().len()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let (first, nr_chunks) = self.0.numbers();
+        match Key::new(key, nr_chunks)? {
+            Key::Index(Some(number)) => {
+                let (_, chunk) = self.0.numbered(first + number);
+                chunk_class(py).and_then(|class| to_python(class, chunk))
+            }
+            Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
+                Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())
+            }
+        }
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Walk> {
+        self.walk(py, false)
+    }
+
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<Walk> {
+        self.walk(py, true)
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.0.storage()
+    }
+
+    fn __repr__(&self) -> alloc::string::String {
+        format!("Chunks of {:?}", self.0)
+    }
+}
+
+/// The chunk that a pair of numbers is.
+fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
+    Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
+}
+
+/// Chunks `start` to `end` of a list, or up to its last.
+fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
+    let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
+    phyr.slice(position(start), position(end))
+}
+
+/// Items of a column made at a time.
+const COLUMN: usize = 1 << 20;
+
+/// Chunks found at a time.
+const BATCH: usize = 256;
+
+/// Where an iterator is.
+struct Batch {
+    chunks: Vec<Chunk>,
+    /// Chunks of the batch handed out.
+    at: usize,
+    /// Chunks handed out, those of the batch included.
+    done: usize,
+}
+
+/// An iterator over chunks, which threads may share.
+#[pyclass(frozen)]
+struct Walk {
+    phyr: Phyr,
+    reversed: bool,
+    /// The class of what is handed out, at hand.
+    class: Py<PyType>,
+    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    batch: Mutex<Batch>,
+}
+
+impl Walk {
+    fn next(&self) -> Option<Chunk> {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = &mut *batch;
+        if batch.at == batch.chunks.len() {
+            batch.chunks.clear();
+            let mut chunks = self.phyr.chunks();
+            if self.reversed {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth_back(skip);
+                }
+                batch.chunks.extend(chunks.rev().take(BATCH));
+            } else {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth(skip);
+                }
+                batch.chunks.extend(chunks.take(BATCH));
+            }
+            batch.at = 0;
+            batch.done += batch.chunks.len();
+        }
+        let chunk = batch.chunks.get(batch.at).copied();
+        batch.at += usize::from(chunk.is_some());
+        chunk
+    }
+}
+
+#[pymethods]
+impl Walk {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next().map(|chunk| to_python(self.class.bind(py), chunk)).transpose()
+    }
+}
+
+/// The named tuple `phyr.Chunk`.
+fn chunk_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "phyr._records", "Chunk")
+}
+
+/// `Chunk(paddr, length)`, made as the class itself would, but without a call to Python code.
+fn to_python<'py>(class: &Bound<'py, PyType>, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
+    tuple::named(class, [chunk.paddr, chunk.length])
+}

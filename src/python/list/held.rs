@@ -1,0 +1,61 @@
+//! What keeps a list's memory where it is, and where that memory lies in this process.
+
+use pyo3::prelude::*;
+
+/// What a list knows of the memory it stands for, beside its addresses. It is no part of its value.
+///
+/// An owner that refers to a list which it holds is a circle that Python does not collect: lists take
+/// no part in that, which would cost each of them 16 bytes and the collector's visits.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    owner: Option<Py<PyAny>>,
+    /// User virtual address of the first byte.
+    uaddr: Option<u64>,
+}
+
+impl Held {
+    pub(crate) fn new(owner: Option<Py<PyAny>>, uaddr: Option<u64>) -> Self {
+        Self { owner, uaddr }
+    }
+
+    pub(crate) fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.owner.as_ref().map(|owner| owner.clone_ref(py))
+    }
+
+    pub(crate) fn uaddr(&self) -> Option<u64> {
+        self.uaddr
+    }
+
+    /// What a part knows that starts at byte `start` of the list.
+    #[inline]
+    pub(crate) fn part(&self, py: Python<'_>, start: u64) -> Self {
+        // Only an empty part may start at 2^64, where there is no address.
+        Self { owner: self.owner(py), uaddr: self.uaddr.and_then(|uaddr| uaddr.checked_add(start)) }
+    }
+
+    /// What a list of two knows: `left`, of `length` bytes, and `right`.
+    pub(crate) fn joined(
+        py: Python<'_>,
+        (left, length): (&Self, u64),
+        (right, right_length): (&Self, u64),
+    ) -> PyResult<Self> {
+        if length == 0 || right_length == 0 {
+            // An empty list has no memory that anything could hold.
+            return Ok(if length == 0 { right.part(py, 0) } else { left.part(py, 0) });
+        }
+        let owners = (left.owner(py), right.owner(py));
+        let is_one = match &owners {
+            (Some(one), Some(other)) => one.is(other),
+            (None, None) => true,
+            _ => false,
+        };
+        if is_one {
+            let left = left.part(py, 0);
+            let after = left.uaddr.and_then(|uaddr| uaddr.checked_add(length));
+            let uaddr = left.uaddr.filter(|_| after.is_some() && after == right.uaddr);
+            return Ok(Self { uaddr, ..left });
+        }
+        let owner = py.import("phyr._ownership")?.getattr("Owners")?.call1(owners)?;
+        Ok(Self { owner: Some(owner.unbind()), uaddr: None })
+    }
+}

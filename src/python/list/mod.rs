@@ -1,0 +1,19 @@
+//! `phyr.Phyr`, `phyr.Builder` and what a list hands out.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `builder` | `phyr.Builder` |
+//! | `chunks` | `phyr.chunks`: the sequence and its iterator |
+//! | `column` | whole columns of numbers |
+//! | `fill` | builders filled with what Python hands in |
+//! | `held` | what holds the memory of a list, and where it lies |
+//! | `object` | the object behind `phyr.Phyr` |
+//! | `phyr` | the methods of `phyr.Phyr` |
+
+pub(crate) mod builder;
+pub(crate) mod chunks;
+pub(crate) mod column;
+pub(crate) mod fill;
+pub(crate) mod held;
+pub(crate) mod object;
+pub(crate) mod phyr;

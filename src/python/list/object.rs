@@ -1,0 +1,110 @@
+//! The object behind `phyr.Phyr`: a list, and what holds the memory that it describes.
+
+use alloc::format;
+use core::hash::{Hash, Hasher};
+
+use std::hash::DefaultHasher;
+
+use pyo3::prelude::*;
+
+use crate::list::phyr::Phyr;
+use crate::python::convert::numbers::Amount;
+use crate::python::error;
+use crate::python::list::held::Held;
+
+/// The physical memory under a buffer: a list of chunks that stands for the buffer.
+///
+/// ``len(phyr)``, ``phyr[a:b]`` and ``phyr[i]`` speak of bytes, as those of the buffer do: a slice
+/// is a list again, which shares the storage, and an index gives the physical address of that byte.
+/// ``phyr.chunks`` is the sequence of chunks. Lists never change, compare and hash by value, and
+/// may be shared between threads.
+///
+/// Made by `from_chunks`, `from_pfns`, `from_pages`, `from_bytes` and by a `Builder`.
+///
+/// Examples:
+///     >>> phyr = Phyr.from_chunks([(0x7000, 0x1000), (0x20_0000, 0x20_0000)])
+///     >>> phyr
+///     Phyr(0x201000 bytes, granule 4096, 2 chunks: 0x7000+0x1000 0x200000+0x200000)
+///     >>> phyr[0xf00:0x2000].chunks[0]
+///     Chunk(paddr=32512, length=256)
+///     >>> hex(phyr[0x1234])
+///     '0x200234'
+#[pyclass(name = "Phyr", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyPhyr {
+    pub(crate) phyr: Phyr,
+    pub(crate) held: Held,
+}
+
+impl PyPhyr {
+    pub(crate) fn new(phyr: Phyr) -> Self {
+        Self::with(phyr, Held::default())
+    }
+
+    pub(crate) fn with(phyr: Phyr, held: Held) -> Self {
+        Self { phyr, held }
+    }
+
+    /// What holds the list's memory.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl AsRef<Phyr> for PyPhyr {
+    fn as_ref(&self) -> &Phyr {
+        &self.phyr
+    }
+}
+
+/// A hash of the list's value, the same in every process.
+pub(crate) fn hash(phyr: &Phyr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    phyr.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Bytes `offset` to `offset + length` of a list, or from `offset` to its end.
+pub(crate) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyResult<PyPhyr> {
+    let end = match length {
+        Some(length) => offset.0.saturating_add(length.0),
+        None => phyr.length().max(offset.0),
+    };
+    Ok(PyPhyr::new(phyr.slice(offset.0, end)?))
+}
+
+/// Return the same list, which knows what holds its memory and where that is.
+///
+/// Args:
+///     phyr: The list; the storage is shared.
+///     owner: What keeps the memory in place as long as it is referred to, or None. It has `hold`
+///         and `release`, which `dma_map` calls; it must not refer to the list.
+///     uaddr: User virtual address of the list's first byte in this process, or None.
+///
+/// Raises:
+///     RangeError: The list would pass 2^64 from there.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> hex(held(Phyr.from_pfns([7, 3]), None, 0x7f00_0000_0000)[0x1234:].uaddr)
+///     '0x7f0000001234'
+#[pyfunction]
+#[pyo3(signature = (phyr, owner, uaddr))]
+pub(crate) fn held(
+    phyr: &PyPhyr,
+    owner: Option<Py<PyAny>>,
+    uaddr: Option<Amount>,
+) -> PyResult<PyPhyr> {
+    let uaddr = uaddr.map(|uaddr| uaddr.0);
+    let length = phyr.as_ref().length();
+    if let Some(uaddr) = uaddr
+        .filter(|uaddr| length.checked_sub(1).is_some_and(|last| uaddr.checked_add(last).is_none()))
+    {
+        return Err(error::new(
+            "RangeError",
+            format!("user addresses {uaddr:#x}+{length:#x} pass 2^64"),
+            [("uaddr", uaddr), ("length", length)],
+        ));
+    }
+    Ok(PyPhyr::with(phyr.as_ref().clone(), Held::new(owner, uaddr)))
+}

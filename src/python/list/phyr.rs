@@ -1,0 +1,356 @@
+//! The methods of `phyr.Phyr`.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyType};
+
+use crate::list::phyr::Phyr;
+use crate::python::convert::buffer::Array;
+use crate::python::convert::numbers::{self, Amount, Key, Numbers};
+use crate::python::list::chunks::PyChunks;
+use crate::python::list::column::PyColumn;
+use crate::python::list::fill::{self, Options};
+use crate::python::list::held::Held;
+use crate::python::list::object::{PyPhyr, hash};
+
+#[pymethods]
+impl PyPhyr {
+    /// Make a list of byte ranges.
+    ///
+    /// Ranges that touch are merged. The first may start and the last may end inside a granule;
+    /// every boundary between must be a multiple of it.
+    ///
+    /// Args:
+    ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
+    ///     lengths: Array of lengths in bytes.
+    ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     AlignmentError: A boundary inside the list is not a multiple of the granule.
+    ///     RangeError: A range is empty, wraps or is out of reach; the list is longer than
+    ///         2^64 - 1 bytes; `offset` and `length` are outside it.
+    ///     ArrayError: An array is not contiguous, holds negative numbers, or they differ in length.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_chunks([(0x1800, 0x800), (0x5000, 0x10)])
+    ///     >>> Phyr.from_chunks(phyr.chunks.paddrs, phyr.chunks.lengths) == phyr
+    ///     True
+    #[classmethod]
+    #[pyo3(
+        signature = (chunks, lengths=None, **options),
+        text_signature = "($cls, chunks, lengths=None, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_chunks(
+        cls: &Bound<'_, PyType>,
+        chunks: &Bound<'_, PyAny>,
+        lengths: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
+        fill::chunks(cls.py(), &mut builder, chunks, lengths)?;
+        options.view(&builder.finish())
+    }
+
+    /// Make a list of page numbers: multiples of the granule.
+    ///
+    /// Args:
+    ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
+    ///     granule: Page size in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     RangeError: A number is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
+    ///         and `length` are outside it.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns(range(512, 1024), offset=0x10)
+    ///     Phyr(0x1ffff0 bytes, granule 4096, 1 chunk: 0x200010+0x1ffff0)
+    #[classmethod]
+    #[pyo3(
+        signature = (pfns, **options),
+        text_signature = "($cls, pfns, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_pfns(
+        cls: &Bound<'_, PyType>,
+        pfns: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
+        Numbers::new(pfns)?.for_each_block(cls.py(), |block| builder.extend_pfns(block))?;
+        options.view(&builder.finish())
+    }
+
+    /// Make a list of page addresses.
+    ///
+    /// Args:
+    ///     paddrs: Array or iterable of addresses in bytes, multiples of the granule; ``bytes`` hold
+    ///         packed native ``uint64``.
+    ///     granule: Page size in bytes, a power of two up to 65536.
+    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     offset: Bytes to leave out at the start.
+    ///     length: Bytes to keep from there, all by default.
+    ///
+    /// Raises:
+    ///     AlignmentError: An address is not a multiple of the granule.
+    ///     RangeError: An address is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
+    ///         and `length` are outside it.
+    ///     ArrayError: The array is not contiguous or holds negative numbers.
+    ///     ArrayTypeError: Something is not a number.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pages([0x3000, 0x4000, 0x9000], length=0x2800).chunks[-1]
+    ///     Chunk(paddr=36864, length=2048)
+    #[classmethod]
+    #[pyo3(
+        signature = (paddrs, **options),
+        text_signature = "($cls, paddrs, *, granule=4096, kind='ram', offset=0, length=None)"
+    )]
+    fn from_pages(
+        cls: &Bound<'_, PyType>,
+        paddrs: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let options = Options::new(options)?;
+        let mut builder = options.empty()?;
+        Numbers::new(paddrs)?.for_each_block(cls.py(), |block| builder.extend_pages(block))?;
+        options.view(&builder.finish())
+    }
+
+    /// Read a list that `to_bytes` wrote, from any bytes-like object.
+    ///
+    /// The bytes may come from anywhere: everything is checked before a list is made.
+    ///
+    /// Raises:
+    ///     FormatError: They are not a serialised list, or have changed since.
+    #[classmethod]
+    #[pyo3(text_signature = "($cls, data)")]
+    fn from_bytes(cls: &Bound<'_, PyType>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let bytes = Array::bytes(data)?;
+        Ok(Self::new(cls.py().detach(|| Phyr::from_bytes(&bytes))?))
+    }
+
+    /// Return the list as bytes: versioned, little-endian, the same for equal lists.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_pfns([1, 2, 9])
+    ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
+    ///     True
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| self.phyr.to_bytes());
+        PyBytes::new(py, &bytes)
+    }
+
+    /// Bytes in the list; as ``len(phyr)``, which Python limits to 2^63 - 1.
+    #[getter]
+    fn length(&self) -> u64 {
+        self.phyr.length()
+    }
+
+    /// Unit of the list's addresses and inner boundaries, in bytes.
+    #[getter]
+    fn granule(&self) -> u64 {
+        self.phyr.granule().bytes()
+    }
+
+    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    #[getter]
+    fn kind(&self) -> String {
+        self.phyr.kind().to_string()
+    }
+
+    /// What keeps the memory in place: the hold of a pin, or None.
+    ///
+    /// The list keeps it alive, and so do its slices, its compact copies, and whatever was joined
+    /// with them. It is no part of the list's value: neither equality nor pickles know of it.
+    #[getter]
+    fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.held.owner(py)
+    }
+
+    /// User virtual address of the first byte, where the list is of a pinned buffer, or None.
+    ///
+    /// Like `owner`, no part of the list's value. Lists that are joined have one only if the second
+    /// buffer follows the first, under the same owner.
+    #[getter]
+    fn uaddr(&self) -> Option<u64> {
+        self.held.uaddr()
+    }
+
+    /// The chunks, as a sequence of ``Chunk(paddr, length)``.
+    #[getter]
+    fn chunks(&self) -> PyChunks {
+        PyChunks::new(self.phyr.clone())
+    }
+
+    /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
+    ///
+    /// The first block may start before the list and the last may end after it.
+    ///
+    /// Args:
+    ///     page_size: Bytes in a block, a power of two.
+    ///
+    /// Raises:
+    ///     AlignmentError: A chunk starts or ends inside the list at an address that is not a
+    ///         multiple of `page_size`.
+    ///     RangeError: `page_size` is not a power of two.
+    ///     MemoryError: There are more blocks than memory for their addresses.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_chunks([(0x1_0000, 0x2_0000), (0x9_0000, 0x1_0000)])
+    ///     >>> [hex(paddr) for paddr in phyr.pages(0x1_0000)]
+    ///     ['0x10000', '0x20000', '0x90000']
+    fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
+        let pages = py.detach(|| self.phyr.pages(page_size.0))?;
+        PyColumn::collect(py, pages.remaining(), pages)
+    }
+
+    /// Return the bytes before `position` and those from it on, as two lists. O(1).
+    ///
+    /// Raises:
+    ///     RangeError: `position` is beyond the end.
+    fn split(&self, py: Python<'_>, position: Amount) -> PyResult<(Self, Self)> {
+        let (before, after) = self.phyr.split_at(position.0)?;
+        let held = self.held.part(py, position.0);
+        Ok((Self::with(before, self.held.part(py, 0)), Self::with(after, held)))
+    }
+
+    /// Return an equal list that keeps nothing alive but its own entries.
+    ///
+    /// A slice shares the storage it was cut from, however small it is; its compact copy does not.
+    /// Both keep the owner of the memory.
+    fn compact(&self, py: Python<'_>) -> Self {
+        Self::with(py.detach(|| self.phyr.compact()), self.held.part(py, 0))
+    }
+
+    /// Return what the list holds and what it costs. O(n).
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let stats = py.detach(|| self.phyr.stats());
+        py.import("phyr._records")?.getattr("Stats")?.call1((
+            stats.length,
+            stats.nr_chunks,
+            stats.nr_entries,
+            stats.nr_nodes,
+            stats.largest,
+            stats.storage,
+        ))
+    }
+
+    /// Return how many naturally aligned blocks of each order the list is made of.
+    ///
+    /// Every chunk is cut, front to back, into the largest blocks that are aligned to their own
+    /// size; granules that the list touches in part count whole. A block of order k is ``granule <<
+    /// k`` bytes.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns(range(511, 1024)).orders()
+    ///     {0: 1, 9: 1}
+    fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let orders = py.detach(|| self.phyr.orders());
+        let found = PyDict::new(py);
+        for (order, count) in orders.into_iter().enumerate().filter(|&(_, count)| count > 0) {
+            found.set_item(order, count)?;
+        }
+        Ok(found)
+    }
+
+    /// Check every invariant of the list and of its storage; for tests of phyr itself.
+    ///
+    /// Raises:
+    ///     PhyrError: One does not hold: a defect of phyr, or of the machine.
+    fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.phyr.validate())?)
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        let length = self.phyr.length();
+        usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
+            || {
+                PyOverflowError::new_err(format!(
+                    "the list has {length} bytes, more than len() can say; use .length"
+                ))
+            },
+        )
+    }
+
+    fn __bool__(&self) -> bool {
+        !self.phyr.is_empty()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let length = self.phyr.length();
+        match Key::new(key, length)? {
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
+                let held = self.held.part(py, start);
+                Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
+            }
+            Key::Index(Some(position)) => {
+                Ok(self.phyr.translate(position)?.into_pyobject(py)?.into_any())
+            }
+            Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
+        }
+    }
+
+    fn __add__(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
+        let phyr = py.detach(|| self.phyr.concat(&other.phyr))?;
+        let held =
+            Held::joined(py, (&self.held, self.phyr.length()), (&other.held, other.phyr.length()))?;
+        Ok(Self::with(phyr, held))
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| self.phyr == other.phyr)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| hash(&self.phyr))
+    }
+
+    #[expect(clippy::unused_self, reason = "the signature of the slot")]
+    fn __iter__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a Phyr is not iterable, since that could mean bytes or chunks: use .chunks or .pages()",
+        ))
+    }
+
+    fn __contains__(&self, _item: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.__iter__().map(|()| false)
+    }
+
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let py = slf.py();
+        Ok((py.get_type::<Self>().getattr("from_bytes")?, (slf.get().to_bytes(py),)))
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.phyr.storage()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.phyr)
+    }
+}

@@ -1,0 +1,83 @@
+//! Where an object's memory lies in the process, for `phyr.pagemap`.
+
+use alloc::format;
+use alloc::string::String;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyBufferError;
+use pyo3::prelude::*;
+
+use crate::python::convert::buffer::{self, Array};
+use crate::python::error;
+
+/// Holds a buffer in place, and tells where it lies.
+///
+/// While the context lasts, the buffer's owner can neither resize nor release it.
+///
+/// Args:
+///     buffer: Anything with the buffer protocol and one contiguous stretch of memory.
+///
+/// Raises:
+///     ArrayTypeError: The object has no buffer.
+///     ArrayError: Its memory is not contiguous, or it refuses to lend it.
+///     Exception: The object's own, such as `ValueError` if it is closed.
+///
+/// Examples:
+///     >>> with Loan(bytearray(5)) as (uaddr, length):
+///     ...     uaddr > 0, length
+///     (True, 5)
+#[pyclass(name = "Loan", module = "phyr._phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyLoan {
+    buffer: Mutex<Option<PyUntypedBuffer>>,
+    uaddr: usize,
+    length: usize,
+    /// Whether the owner forbids to write to it.
+    #[pyo3(get)]
+    readonly: bool,
+}
+
+#[pymethods]
+impl PyLoan {
+    #[new]
+    fn new(buffer: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if !Array::is_lent_by(buffer) {
+            let what = format!("{} has no buffer", buffer.get_type());
+            return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
+        }
+        let lent = buffer::borrow(buffer).map_err(|failure| {
+            // What else there is to say, as of a closed mmap, its owner says best.
+            if !failure.is_instance_of::<PyBufferError>(buffer.py()) {
+                return failure;
+            }
+            let what = format!("{} does not lend its memory: {failure}", buffer.get_type());
+            error::new("ArrayError", what, error::NO_NUMBERS)
+        })?;
+        if !lent.is_c_contiguous() && !lent.is_fortran_contiguous() {
+            let what = format!("the memory of {} is not contiguous", buffer.get_type());
+            return Err(error::new("ArrayError", what, error::NO_NUMBERS));
+        }
+        let (uaddr, length) = (lent.buf_ptr().addr(), lent.len_bytes());
+        let readonly = lent.readonly();
+        Ok(Self { buffer: Mutex::new(Some(lent)), uaddr, length, readonly })
+    }
+
+    fn __enter__(&self) -> (usize, usize) {
+        (self.uaddr, self.length)
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyAny>) {
+        // Taken under the lock, released after it: release calls the owner's code.
+        let lent = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(lent) = lent {
+            lent.release(py);
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Loan({:#x}+{:#x})", self.uaddr, self.length)
+    }
+}

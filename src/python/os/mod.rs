@@ -1,0 +1,14 @@
+//! What needs the running system.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `area` | memory that phyr allocates |
+//! | `loan` | a buffer lent to the kernel |
+//! | `pagemap` | the decoder of `/proc/PID/pagemap` |
+//! | `uring` | rings of io_uring, which pin |
+
+pub(crate) mod area;
+pub(crate) mod loan;
+pub(crate) mod pagemap;
+#[cfg(target_os = "linux")]
+pub(crate) mod uring;

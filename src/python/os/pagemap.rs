@@ -1,0 +1,102 @@
+//! The decoder of page-map records, for `phyr.pagemap`.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::granule::Granule;
+use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
+use crate::python::convert::buffer::Array;
+use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::list::object::PyPhyr;
+
+/// Decodes records of ``/proc/PID/pagemap``, in any number of pieces, into extents.
+///
+/// Args:
+///     uaddr: Virtual address of the first record's page.
+///     granule: Page size of the kernel in bytes.
+///     ram: First and last address of each range of RAM; pages elsewhere are a device's. All pages
+///         are RAM by default.
+///     zero: First and last address of each shared page of zeros.
+///     join: Make one extent of all pages in one state.
+///
+/// Examples:
+///     >>> import array
+///     >>> decoder = PagemapDecoder(0x7f00_0000_0000, 4096)
+///     >>> decoder.feed(array.array("Q", [1 << 63 | 7, 1 << 63 | 8, 0]))
+///     >>> [(hex(uaddr), length, state) for uaddr, length, state, phyr in decoder.finish()]
+///     [('0x7f0000000000', 8192, 'ram'), ('0x7f0000002000', 4096, 'hole')]
+#[pyclass(name = "PagemapDecoder", module = "phyr._phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyPagemapDecoder {
+    granule: Granule,
+    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    inner: Mutex<PagemapDecoder>,
+}
+
+#[pymethods]
+impl PyPagemapDecoder {
+    #[new]
+    #[pyo3(
+        signature = (uaddr, granule, *, ram=None, zero=Vec::new(), join=false),
+        text_signature = "(uaddr, granule, *, ram=None, zero=(), join=False)"
+    )]
+    fn new(
+        uaddr: Amount,
+        granule: Amount,
+        ram: Option<Vec<(u64, u64)>>,
+        zero: Vec<(u64, u64)>,
+        join: bool,
+    ) -> PyResult<Self> {
+        let granule = Granule::new(granule.0)?;
+        let mut decoder = PagemapDecoder::new(uaddr.0, granule).zero(zero);
+        if let Some(ram) = ram {
+            decoder = decoder.ram(ram);
+        }
+        if join {
+            decoder = decoder.join();
+        }
+        Ok(Self { granule, inner: Mutex::new(decoder) })
+    }
+
+    /// Decode more records: packed native ``uint64`` in any bytes-like object.
+    ///
+    /// Raises:
+    ///     HiddenPagesError: A page is present but the kernel hides its number.
+    ///     RangeError: A page number is out of reach.
+    fn feed(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
+        Numbers::of_array(Array::new(records, true)?).for_each_block(py, |block| {
+            self.inner.lock().unwrap_or_else(PoisonError::into_inner).feed(block)
+        })
+    }
+
+    /// Return (uaddr, length, state, phyr or None) of all that was fed, and start over at 0.
+    fn finish(&self, py: Python<'_>) -> Vec<(u64, u64, &'static str, Option<PyPhyr>)> {
+        let extents = py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            core::mem::replace(&mut *inner, PagemapDecoder::new(0, self.granule)).finish()
+        });
+        let tuple = |Extent { uaddr, length, state, phyr }| {
+            (uaddr, length, name(state), phyr.map(PyPhyr::new))
+        };
+        extents.into_iter().map(tuple).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("PagemapDecoder(granule {})", self.granule.bytes())
+    }
+}
+
+fn name(state: State) -> &'static str {
+    match state {
+        State::Ram => "ram",
+        State::Device => "device",
+        State::Zero => "zero",
+        State::Swap => "swap",
+        State::Hole => "hole",
+    }
+}

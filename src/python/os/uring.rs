@@ -1,0 +1,142 @@
+//! A ring of io_uring that does no I/O: its table of fixed buffers keeps memory in place.
+//!
+//! Registering a buffer pins its pages for as long as it is registered (`FOLL_LONGTERM`), the one
+//! way for a program without a device to do so.
+#![expect(unsafe_code, reason = "registering memory is unsafe where a ring does I/O on it")]
+
+use alloc::format;
+use alloc::string::String;
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use io_uring::IoUring;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::python::convert::numbers::Amount;
+
+/// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
+///
+/// Raises:
+///     OSError: The kernel gives no ring; `errno` says why.
+#[pyclass(name = "Ring", module = "phyr._phyr", frozen)]
+pub(crate) struct PyRing {
+    /// None when it is closed. Whoever holds the lock does not wait for the interpreter.
+    ring: Mutex<Option<IoUring>>,
+    /// Who made it. A fork inherits a copy, through which it could unregister all the same.
+    process: u32,
+}
+
+fn os_error(failure: &io::Error) -> PyErr {
+    let errno = failure.raw_os_error();
+    let text = Python::attach(|py| {
+        let text = py.import("os")?.call_method1("strerror", (errno,))?;
+        text.extract::<String>()
+    });
+    match text {
+        Ok(text) => PyOSError::new_err((errno, text)),
+        Err(failure) => failure,
+    }
+}
+
+impl PyRing {
+    fn with(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&IoUring) -> io::Result<()> + Send,
+    ) -> PyResult<()> {
+        let done = py.detach(|| {
+            let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            ring.as_ref().map(act)
+        });
+        match done {
+            Some(Ok(())) => Ok(()),
+            Some(Err(failure)) => Err(os_error(&failure)),
+            None => Err(PyValueError::new_err("the ring is closed")),
+        }
+    }
+
+    fn take(&self) -> Option<IoUring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn end(&self) {
+        if let Some(ring) = self.take().filter(|_| self.process == std::process::id()) {
+            // A signal may interrupt it. That nothing was registered is no failure, and whatever else
+            // were one, the end of the ring lets go as well, a little later.
+            while let Err(failure) = ring.submitter().unregister_buffers() {
+                if failure.kind() != io::ErrorKind::Interrupted {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for PyRing {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[pymethods]
+impl PyRing {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let ring = py.detach(|| IoUring::new(1)).map_err(|failure| os_error(&failure))?;
+        Ok(Self { ring: Mutex::new(Some(ring)), process: std::process::id() })
+    }
+
+    /// Make an empty table for `count` buffers.
+    ///
+    /// Raises:
+    ///     OSError: ``EINVAL``: too many, or the kernel is older than Linux 5.19.
+    fn reserve(&self, py: Python<'_>, count: u32) -> PyResult<()> {
+        self.with(py, |ring| ring.submitter().register_buffers_sparse(count))
+    }
+
+    /// Register memory as buffer `index`: its pages are there and stay where they are from now on.
+    ///
+    /// Args:
+    ///     index: Below what was reserved.
+    ///     uaddr: User virtual address.
+    ///     length: Bytes, from 1 to 1 GiB.
+    ///
+    /// Raises:
+    ///     OSError: The kernel does not pin it; `errno` says why. It pinned nothing of it.
+    ///
+    /// Source:
+    ///     ``io_sqe_buffer_register()``, io_uring/rsrc.c, Linux.
+    fn register(&self, py: Python<'_>, index: u32, uaddr: Amount, length: Amount) -> PyResult<()> {
+        let (Ok(start), Ok(iov_len)) = (usize::try_from(uaddr.0), usize::try_from(length.0)) else {
+            let what = format!("{:#x}+{:#x} is outside the address space", uaddr.0, length.0);
+            return Err(PyValueError::new_err(what));
+        };
+        self.with(py, |ring| {
+            let buffer =
+                libc::iovec { iov_base: core::ptr::without_provenance_mut(start), iov_len };
+            // SAFETY: the memory must be valid for the operations of the ring that use the buffer.
+            // There are none: no entry is ever submitted. That the address is one at all the kernel
+            // checks by itself, and `EFAULT` tells.
+            unsafe { ring.submitter().register_buffers_update(index, &[buffer], None) }
+        })
+    }
+
+    /// Let go of all buffers, at once, and of the ring. Does not fail; again, it does nothing.
+    ///
+    /// In a forked child, it closes the child's copy of the ring alone.
+    fn unregister(&self, py: Python<'_>) {
+        py.detach(|| self.end());
+    }
+
+    /// Close this process's copy of the ring, and leave the buffers registered if another has one.
+    fn abandon(&self) {
+        drop(self.take());
+    }
+
+    fn __repr__(&self) -> String {
+        let is_open = self.ring.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        format!("Ring({})", if is_open { "open" } else { "closed" })
+    }
+}

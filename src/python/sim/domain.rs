@@ -1,0 +1,503 @@
+//! `phyr.sim.SimDomain`, and what its devices do: extract, call, convert.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::dma::backend::Prot;
+use crate::list::phyr::Phyr;
+use crate::python::convert::buffer::{Array, Bytes};
+use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::dma::plan::PyPlan;
+use crate::python::error;
+use crate::python::list::column::PyColumn;
+use crate::python::list::object::PyPhyr;
+use crate::python::sim::memory::{PyMemory, Shared, check_length, lock};
+use crate::sim::{
+    self, Bus, Columns, DomainError, DomainOptions, Fault, Memory, OffsetBus, SimDomain,
+};
+
+/// A simulated IOMMU domain: page tables in simulated memory, in Intel VT-d's second-stage format.
+///
+/// An `IommuDomain` in every respect. The tables take the highest free pages of the memory and give
+/// them back when they hold nothing, at the latest when the domain is gone. Each call does all it
+/// was asked or changes nothing. Safe to share between threads.
+///
+/// Args:
+///     memory: Where the tables live.
+///     levels: Levels of tables: 3, 4 or 5, for addresses of 39, 48 or 57 bits.
+///     pgsize_bitmap: Page sizes, bit *n* set means ``1 << n`` bytes: 4 KiB, and any of 2 MiB and
+///         1 GiB.
+///     aperture: First and last address that may be mapped; every one of the tables by default.
+///     reserved: First and last address of ranges that may not be; by default the one where the
+///         processor takes writes as interrupts.
+///     iotlb_sets: Sets of the IOTLB, for each page size: a power of two.
+///     iotlb_ways: Entries in a set.
+///
+/// Raises:
+///     RangeError: There is no such domain.
+///     NoMemoryError: There is no page for the root table.
+///
+/// Examples:
+///     >>> from phyr.sim import Memory, SimDomain
+///     >>> domain = SimDomain(Memory(1 << 30))
+///     >>> domain.map_pages(0x1000, 0x7000, 0x1000, 2, 3)
+///     >>> hex(domain.iova_to_phys(0x2abc))
+///     '0x8abc'
+///     >>> domain.unmap_pages(0x1000, 0x1000, 2)
+///     >>> domain.counters.table_pages
+///     1
+///
+/// Source:
+///     Intel Virtualization Technology for Directed I/O, Architecture Specification, chapter on
+///     second-stage translation.
+#[pyclass(name = "SimDomain", module = "phyr.sim", frozen)]
+#[derive(Debug)]
+pub(crate) struct PySimDomain {
+    memory: Shared,
+    /// Locked before the memory, never after it; none when the domain is gone.
+    domain: Mutex<Option<SimDomain>>,
+    pgsize_bitmap: u64,
+    aperture: (u64, u64),
+    reserved: Vec<(u64, u64)>,
+    levels: u32,
+    root: u64,
+}
+
+impl PySimDomain {
+    fn lock(&self) -> MutexGuard<'_, Option<SimDomain>> {
+        self.domain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something to the domain and its memory, with the interpreter released.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut SimDomain, &mut Memory) -> T + Send,
+    ) -> T {
+        py.detach(|| {
+            let mut domain = self.lock();
+            // Only drop takes the domain away, and nobody calls what is dropped.
+            let domain = domain.as_mut().unwrap_or_else(|| unreachable!("a domain in use"));
+            act(domain, &mut lock(&self.memory))
+        })
+    }
+}
+
+impl Drop for PySimDomain {
+    fn drop(&mut self) {
+        if let Some(domain) = self.lock().take() {
+            domain.destroy(&mut lock(&self.memory));
+        }
+    }
+}
+
+fn prot(bits: Amount) -> PyResult<Prot> {
+    // The domain looks at the bits; here they must only fit.
+    let bits_ = u32::try_from(bits.0).map_err(|_| DomainError::Prot { prot: bits.0 })?;
+    Ok(Prot::from_bits(bits_))
+}
+
+/// A column of a plan.
+enum Column<'py> {
+    Ours(Bound<'py, PyColumn>),
+    /// An array of `u64`: copied a block at a time, as it may change while it is read.
+    Lent(Array),
+    Copy(Vec<u64>),
+}
+
+impl<'py> Column<'py> {
+    fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        let column = match plan.getattr(name)?.cast_into::<PyColumn>() {
+            Ok(column) => return Ok(Self::Ours(column)),
+            Err(other) => other.into_inner(),
+        };
+        match Numbers::new(&column)? {
+            Numbers::Array { array, .. } if array.is_u64() => Ok(Self::Lent(array)),
+            numbers => {
+                let mut items = Vec::new();
+                numbers.for_each_block(plan.py(), |block| {
+                    items.extend_from_slice(block);
+                    Ok::<(), PyErr>(())
+                })?;
+                Ok(Self::Copy(items))
+            }
+        }
+    }
+
+    /// The column without what ties it to the interpreter.
+    fn source(&self) -> Source<'_> {
+        match self {
+            Self::Ours(column) => Source::Items(column.get().items()),
+            Self::Lent(array) => Source::Array(array),
+            Self::Copy(items) => Source::Items(items),
+        }
+    }
+}
+
+/// Where the numbers of a column are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Items(&'a [u64]),
+    Array(&'a Array),
+}
+
+impl<'a> Source<'a> {
+    fn len(self) -> usize {
+        match self {
+            Self::Items(items) => items.len(),
+            Self::Array(array) => array.len(),
+        }
+    }
+
+    /// Items `start..end`; in `block`, if they are not in place.
+    fn block<'b>(self, start: usize, end: usize, block: &'b mut Vec<u64>) -> &'b [u64]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Items(items) => &items[start..end],
+            Self::Array(array) => {
+                block.clear();
+                array.copy_u64(start, end - start, block);
+                block
+            }
+        }
+    }
+}
+
+/// Rows of a plan that are looked at together.
+const ROWS: usize = 1024;
+
+#[pymethods]
+impl PySimDomain {
+    #[new]
+    #[pyo3(
+        signature = (
+            memory, *, levels=4, pgsize_bitmap=Amount(0x4020_1000), aperture=None,
+            reserved=None, iotlb_sets=64, iotlb_ways=4
+        ),
+         text_signature = "(memory, *, levels=4, pgsize_bitmap=0x40201000, aperture=None, reserved=None, iotlb_sets=64, iotlb_ways=4)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        memory: &PyMemory,
+        levels: u32,
+        pgsize_bitmap: Amount,
+        aperture: Option<(Amount, Amount)>,
+        reserved: Option<Vec<(Amount, Amount)>>,
+        iotlb_sets: u32,
+        iotlb_ways: u32,
+    ) -> PyResult<Self> {
+        let pair = |(first, last): (Amount, Amount)| (first.0, last.0);
+        let usual = DomainOptions::default();
+        let options = DomainOptions {
+            levels,
+            pgsize_bitmap: pgsize_bitmap.0,
+            aperture: aperture.map(pair),
+            reserved: reserved
+                .map_or(usual.reserved, |ranges| ranges.into_iter().map(pair).collect()),
+            iotlb: (iotlb_sets, iotlb_ways),
+        };
+        let memory = Arc::clone(memory.shared());
+        let domain = py.detach(|| SimDomain::new(&mut lock(&memory), &options))?;
+        Ok(Self {
+            memory,
+            pgsize_bitmap: domain.page_sizes().bitmap(),
+            aperture: domain.aperture(),
+            reserved: domain.reserved().to_vec(),
+            levels,
+            root: domain.root(),
+            domain: Mutex::new(Some(domain)),
+        })
+    }
+
+    /// Where the tables live.
+    #[getter]
+    fn memory(&self) -> PyMemory {
+        PyMemory::new(Arc::clone(&self.memory))
+    }
+
+    /// Supported page sizes; bit *n* set means ``1 << n`` bytes.
+    #[getter]
+    fn pgsize_bitmap(&self) -> u64 {
+        self.pgsize_bitmap
+    }
+
+    /// First and last address that may be mapped.
+    #[getter]
+    fn aperture(&self) -> (u64, u64) {
+        self.aperture
+    }
+
+    /// First and last address of each range that may not be mapped.
+    #[getter]
+    fn reserved(&self) -> Vec<(u64, u64)> {
+        self.reserved.clone()
+    }
+
+    /// Levels of tables: 3, 4 or 5.
+    #[getter]
+    fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// Physical address of the root table.
+    #[getter]
+    fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// What was asked and done so far, as `Counters`.
+    #[getter]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let counters = self.with(py, |domain, _| domain.counters());
+        py.import("phyr._records")?.getattr("Counters")?.call1((
+            counters.map_calls,
+            counters.batch_calls,
+            counters.unmap_calls,
+            counters.ptes_written,
+            counters.ptes_cleared,
+            counters.table_pages,
+            counters.iotlb_hits,
+            counters.iotlb_misses,
+            counters.faults,
+        ))
+    }
+
+    /// Map pages of one size: all of them, or raise and map none.
+    ///
+    /// Args:
+    ///     iova: I/O virtual address of the first page, a multiple of `pgsize`.
+    ///     paddr: Physical address of the first page, a multiple of `pgsize`; need not be in the
+    ///         memory.
+    ///     pgsize: Bytes in a page, one of the supported sizes.
+    ///     pgcount: Pages, at least one.
+    ///     prot: What devices may do, as `phyr.iommu.Prot`: 1 read, 2 write, 4 snoop caches.
+    ///
+    /// Raises:
+    ///     MappedError: Some of the addresses are mapped.
+    ///     RangeError: They are outside the aperture or reserved, or a number is no number of pages,
+    ///         page size or prot.
+    ///     AlignmentError: An address is not a multiple of `pgsize`.
+    ///     NoMemoryError: There is no page for a table.
+    fn map_pages(
+        &self,
+        py: Python<'_>,
+        iova: Amount,
+        paddr: Amount,
+        pgsize: Amount,
+        pgcount: Amount,
+        prot: Amount,
+    ) -> PyResult<()> {
+        let prot = self::prot(prot)?;
+        Ok(self.with(py, |domain, memory| {
+            domain.map_pages(memory, iova.0, paddr.0, pgsize.0, pgcount.0, prot)
+        })?)
+    }
+
+    /// Map a whole plan: all of it, or raise and map none.
+    ///
+    /// Args:
+    ///     plan: A `phyr.iommu.Plan`, or any object with the columns `iovas`, `paddrs`, `pgsizes` and
+    ///         `pgcounts`: arrays or iterables of int.
+    ///     prot: As for `map_pages`.
+    ///
+    /// Raises:
+    ///     ArrayError: The columns differ in length, or hold something else than numbers.
+    ///     PhyrError: As for `map_pages`, for the first call of the plan that has an error.
+    fn map_batch(&self, py: Python<'_>, plan: &Bound<'_, PyAny>, prot: Amount) -> PyResult<()> {
+        let prot = self::prot(prot)?;
+        if let Ok(plan) = plan.cast::<PyPlan>() {
+            let plan = plan.get().plan();
+            return Ok(self.with(py, |domain, memory| domain.map_plan(memory, plan, prot))?);
+        }
+        let columns = [
+            Column::new(plan, "iovas")?,
+            Column::new(plan, "paddrs")?,
+            Column::new(plan, "pgsizes")?,
+            Column::new(plan, "pgcounts")?,
+        ];
+        let columns = columns.each_ref().map(Column::source);
+        let [count, others @ ..] = columns.map(Source::len);
+        if let Some(other) = others.into_iter().find(|&other| other != count) {
+            let (iovas, other) = (count as u64, other as u64);
+            return Err(DomainError::Columns { iovas, other }.into());
+        }
+        let mut blocks = [const { Vec::new() }; 4];
+        let feed = |map: &mut dyn FnMut(Columns<'_>)| {
+            for start in (0..count).step_by(ROWS) {
+                let end = count.min(start + ROWS);
+                let [a, b, c, d] = &mut blocks;
+                let [iovas, paddrs, pgsizes, pgcounts] = columns;
+                let (iovas, paddrs) = (iovas.block(start, end, a), paddrs.block(start, end, b));
+                let (sizes, counts) = (pgsizes.block(start, end, c), pgcounts.block(start, end, d));
+                // They are equally long.
+                let rows = Columns::new(iovas, paddrs, sizes, counts);
+                rows.into_iter().for_each(&mut *map);
+            }
+        };
+        Ok(self.with(py, |domain, memory| domain.map_pieces(memory, feed, prot))?)
+    }
+
+    /// Unmap pages: all of them, or raise and unmap none. The IOTLB forgets them.
+    ///
+    /// They may have been mapped in other sizes, in other calls, so long as each page lies inside the
+    /// range and the range is mapped throughout.
+    ///
+    /// Args:
+    ///     iova: I/O virtual address of the first page, a multiple of `pgsize`.
+    ///     pgsize: Bytes in a page, one of the supported sizes.
+    ///     pgcount: Pages, at least one.
+    ///
+    /// Raises:
+    ///     MappedError: Something is not mapped, or is part of a larger page.
+    ///     RangeError: A number is no number of pages or page size.
+    ///     AlignmentError: The address is not a multiple of `pgsize`.
+    fn unmap_pages(
+        &self,
+        py: Python<'_>,
+        iova: Amount,
+        pgsize: Amount,
+        pgcount: Amount,
+    ) -> PyResult<()> {
+        Ok(self
+            .with(py, |domain, memory| domain.unmap_pages(memory, iova.0, pgsize.0, pgcount.0))?)
+    }
+
+    /// Return the physical address that `iova` is mapped to, or None.
+    fn iova_to_phys(&self, py: Python<'_>, iova: Amount) -> Option<u64> {
+        self.with(py, |domain, memory| domain.iova_to_phys(memory, iova.0))
+    }
+
+    /// Return what the tables say of an address, as `Leaf`; None if it is not mapped.
+    fn lookup<'py>(&self, py: Python<'py>, iova: Amount) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(leaf) = self.with(py, |domain, memory| domain.lookup(memory, iova.0)) else {
+            return Ok(None);
+        };
+        let class = py.import("phyr._records")?.getattr("Leaf")?;
+        Ok(Some(class.call1((
+            leaf.iova,
+            leaf.paddr,
+            leaf.pgsize,
+            leaf.reads,
+            leaf.writes,
+            leaf.snoops,
+            leaf.accessed,
+            leaf.dirty,
+        ))?))
+    }
+
+    /// Clear the dirty bit of the page that holds `iova`, and return whether it was set.
+    ///
+    /// Raises:
+    ///     MappedError: The address is not mapped.
+    fn clear_dirty(&self, py: Python<'_>, iova: Amount) -> PyResult<bool> {
+        let was = self.with(py, |domain, memory| domain.clear_dirty(memory, iova.0));
+        was.ok_or_else(|| {
+            let message = format!("iova {:#x} is not mapped", iova.0);
+            error::new("MappedError", message, [("iova", iova.0)])
+        })
+    }
+
+    /// Forget every translation in the IOTLB, as needed after writing on the tables by hand.
+    fn flush_iotlb(&self, py: Python<'_>) {
+        self.with(py, |domain, _| domain.flush_iotlb());
+    }
+
+    fn __repr__(&self) -> String {
+        let (first, last) = self.aperture;
+        format!(
+            "SimDomain({} levels, root {:#x}, aperture {first:#x} to {last:#x}, pgsize_bitmap {:#x})",
+            self.levels, self.root, self.pgsize_bitmap
+        )
+    }
+}
+
+/// What a device is behind.
+enum Path<'a> {
+    Domain(&'a mut SimDomain),
+    Offset(OffsetBus),
+}
+
+impl Bus for Path<'_> {
+    fn reach(
+        &mut self,
+        memory: &mut Memory,
+        dma_addr: u64,
+        access: sim::Access,
+    ) -> Result<sim::Reach, sim::Reason> {
+        match self {
+            Self::Domain(domain) => domain.reach(memory, dma_addr, access),
+            Self::Offset(offset) => offset.reach(memory, dma_addr, access),
+        }
+    }
+}
+
+/// Does a transfer of `phyr` with the interpreter released.
+fn transfer(
+    py: Python<'_>,
+    memory: &PyMemory,
+    domain: Option<&Bound<'_, PySimDomain>>,
+    offset: i128,
+    act: impl FnOnce(&mut Memory, &mut Path<'_>) -> Result<(), Fault> + Send,
+) -> PyResult<()> {
+    let Some(domain) = domain else {
+        let mut path = Path::Offset(OffsetBus(offset));
+        return Ok(py.detach(|| act(&mut lock(memory.shared()), &mut path))?);
+    };
+    let domain = domain.get();
+    if !Arc::ptr_eq(&domain.memory, memory.shared()) {
+        let message = "the domain's tables are in another memory than the device's".into();
+        return Err(error::new("MismatchError", message, error::NO_NUMBERS));
+    }
+    Ok(domain.with(py, |domain, memory| act(memory, &mut Path::Domain(domain)))?)
+}
+
+/// Copy what a device reads at the addresses of `dma` into `buffer`; for `phyr.sim.Device`.
+#[pyfunction]
+pub(crate) fn dma_read(
+    py: Python<'_>,
+    memory: &PyMemory,
+    domain: Option<&Bound<'_, PySimDomain>>,
+    offset: i128,
+    dma: &PyPhyr,
+    buffer: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(buffer, true)?);
+    check_length(dma, &bytes)?;
+    transfer(py, memory, domain, offset, |memory, path| {
+        let mut position = 0;
+        sim::dma_read_with(memory, path, dma, |piece| {
+            bytes.write(position, piece);
+            position += piece.len();
+        })
+    })
+}
+
+/// Let a device write `data` at the addresses of `dma`; for `phyr.sim.Device`.
+#[pyfunction]
+pub(crate) fn dma_write(
+    py: Python<'_>,
+    memory: &PyMemory,
+    domain: Option<&Bound<'_, PySimDomain>>,
+    offset: i128,
+    dma: &PyPhyr,
+    data: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(data, false)?);
+    check_length(dma, &bytes)?;
+    transfer(py, memory, domain, offset, |memory, path| {
+        let mut position = 0;
+        sim::dma_write_with(memory, path, dma, |piece| {
+            bytes.read(position, piece);
+            position += piece.len();
+        })
+    })
+}

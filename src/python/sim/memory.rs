@@ -1,0 +1,310 @@
+//! `phyr.sim.Memory` and `scatter`: extract, call, convert.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::list::phyr::Phyr;
+use crate::python::convert::buffer::Bytes;
+use crate::python::convert::numbers::Amount;
+use crate::python::list::object::PyPhyr;
+use crate::sim::{Memory, MemoryError, ScatterOptions};
+
+/// Memory that others share: domains keep their tables in it, devices move its bytes.
+pub(crate) type Shared = Arc<Mutex<Memory>>;
+
+/// Whoever holds this lock does not wait for the interpreter, so nobody waits in a circle.
+pub(crate) fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
+    // No call leaves a memory that cannot be used.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuses a buffer that is not as long as the list.
+pub(crate) fn check_length(phyr: &Phyr, bytes: &Bytes) -> PyResult<()> {
+    let (given, length) = (bytes.len() as u64, phyr.length());
+    if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }.into()) }
+}
+
+/// Sparse simulated physical memory: addresses from 0 to ``size - 1``.
+///
+/// A page takes up room once it is written; before that, and after it was freed, it reads as zeros.
+/// Any address inside may be read and written, allocated or not, as in a machine; allocation only
+/// says whose a page is. Page 0 is never handed out. Safe to share between threads.
+///
+/// Args:
+///     size: Bytes, a multiple of 4096 from 0x2000 to 2^52.
+///
+/// Raises:
+///     RangeError: There is no such memory.
+///
+/// Examples:
+///     >>> from phyr.sim import Memory
+///     >>> memory = Memory(1 << 40)
+///     >>> buffer = memory.scatter(0x2800, seed=1)
+///     >>> memory.write(buffer, bytes(0x2000) + b"x" * 0x800)
+///     >>> memory.read(buffer[0x1fff:0x2002])
+///     b'\x00xx'
+///     >>> memory
+///     Memory(0x10000000000 bytes, 0x3000 resident, 0xffffffc000 free)
+#[pyclass(name = "Memory", module = "phyr.sim", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyMemory(Shared);
+
+impl PyMemory {
+    pub(crate) fn new(memory: Shared) -> Self {
+        Self(memory)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+}
+
+#[pymethods]
+impl PyMemory {
+    #[new]
+    fn make(size: Amount) -> PyResult<Self> {
+        Ok(Self(Arc::new(Mutex::new(Memory::new(size.0)?))))
+    }
+
+    /// Bytes of memory, written or not.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock(&self.0).size())
+    }
+
+    /// Bytes of pages that were written and not freed.
+    #[getter]
+    fn resident(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock(&self.0).resident())
+    }
+
+    /// Bytes of pages that can be allocated.
+    #[getter]
+    fn free_bytes(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock(&self.0).free_bytes())
+    }
+
+    /// Return the bytes under a list.
+    ///
+    /// Raises:
+    ///     RangeError: The list is not inside the memory.
+    ///     MismatchError: The list is not RAM.
+    fn read<'py>(&self, py: Python<'py>, phyr: &PyPhyr) -> PyResult<Bound<'py, PyBytes>> {
+        let phyr = phyr.as_ref();
+        // Before as many bytes are asked for.
+        py.detach(|| lock(&self.0).check(phyr))?;
+        let len = usize::try_from(phyr.length()).map_err(|_| {
+            PyMemoryError::new_err(format!("no memory for {:#x} bytes", phyr.length()))
+        })?;
+        PyBytes::new_with(py, len, |data| Ok(py.detach(|| lock(&self.0).read(phyr, data))?))
+    }
+
+    /// Copy the bytes under a list into a writable buffer of its length.
+    ///
+    /// Raises:
+    ///     RangeError: The list is not inside the memory, or not as long as the buffer.
+    ///     MismatchError: The list is not RAM.
+    ///     ArrayError: The buffer is not contiguous, or read-only.
+    fn readinto(&self, py: Python<'_>, phyr: &PyPhyr, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (phyr, bytes) = (phyr.as_ref(), Bytes::new(buffer, true)?);
+        check_length(phyr, &bytes)?;
+        py.detach(|| {
+            let mut position = 0;
+            lock(&self.0).read_with(phyr, |piece| {
+                bytes.write(position, piece);
+                position += piece.len();
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Copy bytes to the memory under a list of their length.
+    ///
+    /// Args:
+    ///     phyr: Where to.
+    ///     data: Any bytes-like object, as long as the list.
+    ///
+    /// Raises:
+    ///     RangeError: The list is not inside the memory, or not as long as `data`.
+    ///     MismatchError: The list is not RAM.
+    ///     ArrayError: `data` is not contiguous.
+    fn write(&self, py: Python<'_>, phyr: &PyPhyr, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (phyr, bytes) = (phyr.as_ref(), Bytes::new(data, false)?);
+        check_length(phyr, &bytes)?;
+        py.detach(|| {
+            let mut position = 0;
+            lock(&self.0).write_with(phyr, |piece| {
+                bytes.read(position, piece);
+                position += piece.len();
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Return the eight bytes from `paddr` on as a little-endian number.
+    ///
+    /// Raises:
+    ///     RangeError: They are not all inside the memory.
+    fn read_u64(&self, py: Python<'_>, paddr: Amount) -> PyResult<u64> {
+        Ok(py.detach(|| lock(&self.0).read_u64(paddr.0))?)
+    }
+
+    /// Write a number to the eight bytes from `paddr` on, little-endian.
+    ///
+    /// Raises:
+    ///     RangeError: They are not all inside the memory, or the number does not fit.
+    fn write_u64(&self, py: Python<'_>, paddr: Amount, value: Amount) -> PyResult<()> {
+        Ok(py.detach(|| lock(&self.0).write_u64(paddr.0, value.0))?)
+    }
+
+    /// Allocate contiguous bytes: the lowest free pages that fit.
+    ///
+    /// Args:
+    ///     size: Bytes; whole pages are taken.
+    ///     below: Address that the pages end at or before.
+    ///     align: Power of two that the address is a multiple of, in bytes; pages at least.
+    ///
+    /// Raises:
+    ///     NoMemoryError: No free pages fit.
+    ///     RangeError: `align` is not a power of two.
+    ///
+    /// Examples:
+    ///     >>> from phyr.sim import Memory
+    ///     >>> Memory(1 << 30).alloc(5000, align=1 << 20)
+    ///     Phyr(0x1388 bytes, granule 4096, 1 chunk: 0x100000+0x1388)
+    #[pyo3(
+        signature = (size, *, below=None, align=Amount(4096)),
+        text_signature = "($self, size, *, below=None, align=4096)"
+    )]
+    fn alloc(
+        &self,
+        py: Python<'_>,
+        size: Amount,
+        below: Option<Amount>,
+        align: Amount,
+    ) -> PyResult<PyPhyr> {
+        let below = below.map(|below| below.0);
+        Ok(PyPhyr::new(py.detach(|| lock(&self.0).alloc(size.0, below, align.0))?))
+    }
+
+    /// Allocate bytes in scattered pages; arguments as for `scatter`.
+    ///
+    /// Raises:
+    ///     NoMemoryError: No free pages fit.
+    ///     RangeError: There is no such layout.
+    #[pyo3(
+        signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
+        text_signature = "($self, size, *, seed=0, orders=None, offset=0, below=None)"
+    )]
+    #[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
+    fn scatter(
+        &self,
+        py: Python<'_>,
+        size: Amount,
+        seed: Amount,
+        orders: Option<Vec<u32>>,
+        offset: Amount,
+        below: Option<Amount>,
+    ) -> PyResult<PyPhyr> {
+        let options = options(seed, orders.as_deref(), offset, below);
+        Ok(PyPhyr::new(py.detach(|| lock(&self.0).scatter(size.0, &options))?))
+    }
+
+    /// Allocate every page that a list touches, wherever it came from.
+    ///
+    /// Raises:
+    ///     AllocationError: Some page is not free, or listed twice; nothing is reserved.
+    ///     RangeError: The list is not inside the memory.
+    ///     MismatchError: The list is not RAM.
+    fn reserve(&self, py: Python<'_>, phyr: &PyPhyr) -> PyResult<()> {
+        Ok(py.detach(|| lock(&self.0).reserve(phyr.as_ref()))?)
+    }
+
+    /// Free every page that a list touches, and forget what was written there.
+    ///
+    /// Raises:
+    ///     AllocationError: Some page is not allocated, or listed twice; nothing is freed.
+    ///     RangeError: The list is not inside the memory.
+    ///     MismatchError: The list is not RAM.
+    fn free(&self, py: Python<'_>, phyr: &PyPhyr) -> PyResult<()> {
+        Ok(py.detach(|| lock(&self.0).free(phyr.as_ref()))?)
+    }
+
+    /// Memories are equal if they are the same one.
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| Arc::ptr_eq(&self.0, &other.get().0))
+    }
+
+    fn __hash__(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let (size, resident, free) = py.detach(|| {
+            let memory = lock(&self.0);
+            (memory.size(), memory.resident(), memory.free_bytes())
+        });
+        format!("Memory({size:#x} bytes, {resident:#x} resident, {free:#x} free)")
+    }
+}
+
+fn options(
+    seed: Amount,
+    orders: Option<&[u32]>,
+    offset: Amount,
+    below: Option<Amount>,
+) -> ScatterOptions<'_> {
+    let orders = orders.unwrap_or(&[0]);
+    ScatterOptions { seed: seed.0, orders, offset: offset.0, below: below.map(|below| below.0) }
+}
+
+/// Return a scattered list, as fragmented memory gives them; the same for the same arguments.
+///
+/// The bytes are cut into naturally aligned blocks of the given orders, drawn by the seed, and each
+/// block is put at a place drawn by the seed, never where the block before it ends: every block is a
+/// chunk of its own. What is left at the end and too short for any of the orders takes blocks of
+/// smaller ones. Page 0 is left out, and no page is listed twice.
+///
+/// Args:
+///     size: Bytes in the list.
+///     seed: Number of the layout.
+///     orders: Orders of the blocks, each as likely as the others: 0 is 4 KiB, 9 is 2 MiB, 18 is
+///         1 GiB. Single pages by default.
+///     offset: Bytes of the first page to leave out, below 4096.
+///     below: Address that blocks end at or before; 2^36 by default, or four times `size`.
+///
+/// Raises:
+///     NoMemoryError: There is no room.
+///     RangeError: There is no such order or offset.
+///
+/// Examples:
+///     >>> from phyr.sim import scatter
+///     >>> scatter(1 << 20, seed=7) == scatter(1 << 20, seed=7)
+///     True
+///     >>> len(scatter(1 << 20).chunks), scatter(64 << 20, orders=[9]).orders()
+///     (256, {9: 32})
+#[pyfunction]
+#[pyo3(
+    signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
+    text_signature = "(size, *, seed=0, orders=None, offset=0, below=None)"
+)]
+#[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
+pub(crate) fn scatter(
+    py: Python<'_>,
+    size: Amount,
+    seed: Amount,
+    orders: Option<Vec<u32>>,
+    offset: Amount,
+    below: Option<Amount>,
+) -> PyResult<PyPhyr> {
+    let options = options(seed, orders.as_deref(), offset, below);
+    Ok(PyPhyr::new(py.detach(|| crate::sim::scatter(size.0, &options))?))
+}

@@ -1,0 +1,15 @@
+//! Storage: packed words, and the chain of nodes that holds them.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `entry` | the packed word: one chunk in eight bytes |
+//! | `words` | searches, sums and walks of a slice of words |
+//! | `chain` | nodes of at most a page under an index; the search for a position |
+//! | `writer` | appending words, node by node |
+//! | `digest` | the hash of words |
+
+pub(crate) mod chain;
+pub(crate) mod digest;
+pub(crate) mod entry;
+pub(crate) mod words;
+pub(crate) mod writer;

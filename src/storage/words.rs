@@ -1,0 +1,292 @@
+//! Slices of packed words: the walks and searches inside one node.
+//!
+//! A slice holds whole entries, each one word or two. Forwards that needs no help; backwards, the
+//! second word of a long chunk looks like any other word, and [`before`] tells them apart.
+
+use crate::storage::entry::{Entry, Run};
+use crate::wide::{self, Wide};
+
+/// Decodes the entry that starts at `word`; also returns how many words it has.
+#[inline]
+pub(crate) fn decode(words: &[u64], word: usize) -> (Run, usize) {
+    let entry = Entry::stored(words[word]);
+    if entry.is_escape() {
+        // A stored chunk has at most 2^52 pages.
+        let nr_pages = entry.nr_pages_with(words[word + 1]).unwrap_or(u64::MAX);
+        (Run { pfn: entry.pfn(), nr_pages }, 2)
+    } else {
+        (Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() }, 1)
+    }
+}
+
+/// Where the entry that ends before `word` starts; `word` is the start of an entry or the end of
+/// the slice, and not 0.
+pub(crate) fn before(words: &[u64], word: usize) -> usize {
+    // A word whose count field is not 0 cannot be the first of two, so after it an entry starts.
+    // From there on, words with field 0 pair up: first, second, first, second.
+    let previous = word - 1;
+    let zeros = words[..previous].iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
+    if zeros.count() % 2 == 1 { previous - 1 } else { previous }
+}
+
+/// All bits that are set in any of the items.
+pub(crate) fn any_bit(items: &[u64]) -> u64 {
+    wide::run(AnyBit { items })
+}
+
+struct AnyBit<'a> {
+    items: &'a [u64],
+}
+
+impl Wide for AnyBit<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        self.items.iter().fold(0, |any, item| any | item)
+    }
+}
+
+/// A chunk found in a slice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Index of its first word.
+    pub(crate) word: usize,
+    /// Chunks before it.
+    pub(crate) chunks: u64,
+    /// Pages before it.
+    pub(crate) pages: u64,
+}
+
+/// Finds the first chunk for which `reached(pages, chunks)` holds, where both count up to and
+/// including that chunk. The end of the slice if there is none. Looks from `start` on: a chunk
+/// known not to come after the one to be found.
+pub(crate) fn find(words: &[u64], start: Found, reached: impl Fn(u64, u64) -> bool) -> Found {
+    wide::run(Find { words, start, reached })
+}
+
+struct Find<'w, R> {
+    words: &'w [u64],
+    start: Found,
+    reached: R,
+}
+
+impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
+    type Output = Found;
+
+    #[inline(always)]
+    fn run(self) -> Found {
+        /// Words summed at a time: the fewer, the shorter the last step.
+        const BLOCK: usize = 32;
+        const SMALL: usize = 8;
+
+        let Self { words, start: mut at, reached } = self;
+        while at.word < words.len() {
+            skip::<BLOCK>(words, &mut at, &reached);
+            skip::<SMALL>(words, &mut at, &reached);
+            // One of the next chunks is the one, or has two words, or the slice ends.
+            let stop = words.len().min(at.word + SMALL);
+            while at.word < stop {
+                let (run, len) = decode(words, at.word);
+                if reached(at.pages + run.nr_pages, at.chunks + 1) {
+                    return at;
+                }
+                at.pages += run.nr_pages;
+                at.chunks += 1;
+                at.word += len;
+            }
+        }
+        at
+    }
+}
+
+/// Skips blocks of one-word entries up to the one in which the search ends.
+#[inline(always)]
+fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64, u64) -> bool) {
+    while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
+        let Some(pages) = (PlainPages { block }).run() else { break };
+        if reached(at.pages + pages, at.chunks + BLOCK as u64) {
+            break;
+        }
+        at.pages += pages;
+        at.chunks += BLOCK as u64;
+        at.word += BLOCK;
+    }
+}
+
+/// Pages of a block of one-word entries; `None` if any has two words.
+pub(crate) fn plain_pages(block: &[u64]) -> Option<u64> {
+    wide::run(PlainPages { block })
+}
+
+struct PlainPages<'w> {
+    block: &'w [u64],
+}
+
+impl Wide for PlainPages<'_> {
+    type Output = Option<u64>;
+
+    #[inline(always)]
+    fn run(self) -> Option<u64> {
+        // The product of a count and a unit, as in `Entry::nr_pages`, but by the halves of the unit:
+        // wide registers multiply 32 bits by 32. A second word read as an entry yields nonsense,
+        // which the escape before it, in this block or as the reason that no block starts on it,
+        // keeps from being used.
+        let (mut low, mut high, mut escapes) = (0_u64, 0_u64, 0_u64);
+        for &word in self.block {
+            let entry = Entry::stored(word);
+            let marker = entry.marker();
+            low = low.wrapping_add(entry.count() * (marker & u64::from(u32::MAX)));
+            high = high.wrapping_add(entry.count() * (marker >> 32));
+            escapes |= u64::from(entry.is_escape());
+        }
+        (escapes == 0).then_some(Entry::pages_of_halves(low, high))
+    }
+}
+
+/// Whether a look at a few entries at a time shows that none has as many pages as `limit`: the pages of
+/// all of them, less one for each other, are fewer. Where it does not show that, one may have.
+pub(crate) fn are_shorter(words: &[u64], limit: u64) -> bool {
+    wide::run(AreShorter { words, limit })
+}
+
+struct AreShorter<'w> {
+    words: &'w [u64],
+    limit: u64,
+}
+
+impl Wide for AreShorter<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        const FEW: usize = 32;
+
+        let Self { words, limit } = self;
+        words.chunks(FEW).all(|block| {
+            let pages = (PlainPages { block }).run();
+            pages.is_some_and(|pages| pages - (block.len() as u64 - 1) < limit)
+        })
+    }
+}
+
+/// Whether all entries have one word.
+#[inline(always)]
+pub(crate) fn is_plain(words: &[u64]) -> bool {
+    words.iter().fold(0, |any, &word| any | u64::from(Entry::stored(word).is_escape())) == 0
+}
+
+/// How many chunks a slice holds.
+pub(crate) fn count(words: &[u64]) -> u64 {
+    wide::run(Count { words })
+}
+
+struct Count<'w> {
+    words: &'w [u64],
+}
+
+impl Wide for Count<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Self { words } = self;
+        if is_plain(words) {
+            return words.len() as u64;
+        }
+        let (mut word, mut chunks) = (0, 0);
+        while word < words.len() {
+            word += if Entry::stored(words[word]).is_escape() { 2 } else { 1 };
+            chunks += 1;
+        }
+        chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packs runs, and notes where each starts.
+    fn pack(runs: &[Run]) -> (Vec<u64>, Vec<usize>) {
+        let (mut words, mut starts) = (Vec::new(), Vec::new());
+        for &run in runs {
+            starts.push(words.len());
+            let (entry, count) = Entry::pack(run);
+            words.push(entry.word());
+            if entry.is_escape() {
+                words.push(count);
+            }
+        }
+        (words, starts)
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<Run>> {
+        // Counts around the escape, and second words that look like escapes themselves.
+        let nr_pages =
+            prop_oneof![1_u64..4, 2046_u64..2052, (1_u64..9).prop_map(|n| n << 12 | 2048)];
+        let run = (0_u64..1 << 40, nr_pages).prop_map(|(pfn, nr_pages)| Run { pfn, nr_pages });
+        prop::collection::vec(run, 0..120)
+    }
+
+    proptest! {
+        #[test]
+        fn before_finds_the_start_of_every_entry(runs in runs()) {
+            let (words, starts) = pack(&runs);
+            let mut end = words.len();
+            for &start in starts.iter().rev() {
+                prop_assert_eq!(before(&words, end), start);
+                end = start;
+            }
+        }
+
+        #[test]
+        fn find_stops_where_a_plain_walk_does(runs in runs(), by_page in any::<bool>(), percent in 0_u64..110) {
+            let (words, starts) = pack(&runs);
+            let total: u64 = runs.iter().map(|run| run.nr_pages).sum();
+            let target = percent * if by_page { total } else { runs.len() as u64 } / 100;
+            let found = find(&words, Found::default(), |pages, chunks| target < if by_page { pages } else { chunks });
+            let (mut pages, mut number) = (0, 0);
+            while number < runs.len()
+                && target >= if by_page { pages + runs[number].nr_pages } else { number as u64 + 1 }
+            {
+                pages += runs[number].nr_pages;
+                number += 1;
+            }
+            let word = starts.get(number).copied().unwrap_or(words.len());
+            prop_assert_eq!(found, Found { word, chunks: number as u64, pages });
+        }
+
+        #[test]
+        fn plain_pages_is_the_sum_up_to_2_64(
+            orders in prop::collection::vec((0_u32..52, 1_u64..2048), 1..120)
+        ) {
+            let runs: Vec<Run> = orders
+                .into_iter()
+                .map(|(order, count)| Run { pfn: 0, nr_pages: (count << order).min(1 << 52) })
+                .collect();
+            let (words, starts) = pack(&runs);
+            let plain = words.len() == starts.len();
+            let total = runs.iter().map(|run| u128::from(run.nr_pages)).sum::<u128>();
+            prop_assert_eq!(plain_pages(&words).map(u128::from), plain.then_some(total));
+        }
+
+        #[test]
+        fn decode_is_the_inverse_of_pack(runs in runs()) {
+            let (words, starts) = pack(&runs);
+            for (run, &start) in runs.iter().zip(&starts) {
+                prop_assert_eq!(decode(&words, start).0, *run);
+            }
+            prop_assert_eq!(is_plain(&words), words.len() == runs.len());
+            prop_assert_eq!(count(&words), runs.len() as u64);
+            let longest = runs.iter().map(|run| run.nr_pages).max().unwrap_or(0);
+            prop_assert!(!are_shorter(&words, longest.max(1)) || runs.is_empty());
+            let plain = runs.iter().all(|run| run.nr_pages == 1);
+            prop_assert!(are_shorter(&words, 2) == plain);
+        }
+    }
+}

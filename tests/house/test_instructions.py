@@ -1,0 +1,137 @@
+"""Instructions that operations take: they repeat where times do not.
+
+Each figure is a difference of two runs, so what a program does before and after does not count.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NR_PAGES = 1 << 16
+FEW_PAGES = 1 << 14
+
+
+@cache
+def bench() -> Path:
+    """Build the program that does one operation so many times."""
+    command = ["cargo", "bench", "--no-run", "--bench", "instructions", "--message-format=json"]
+    build = subprocess.run(  # noqa: S603 - the command is ours
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    messages = map(json.loads, build.stdout.splitlines())
+    [executable] = [
+        message["executable"] for message in messages if message.get("executable") is not None
+    ]
+    return Path(executable)
+
+
+def instructions(
+    operation: str, workload: str, nr_pages: int, turns: int, folder: Path
+) -> tuple[int, int]:
+    """Run `turns` turns: instructions of the whole run, and the parts that a turn has."""
+    counts = folder / f"{operation}.{workload}.{turns}"
+    program = [str(bench()), operation, workload, str(nr_pages), str(turns)]
+    run = subprocess.run(  # noqa: S603 - the command is ours
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", *program],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+        # The same addresses and the same environment in every run.
+        env={"PATH": os.environ["PATH"]},
+    )
+    totals = re.search(r"^totals: (\d+)$", counts.read_text(), re.MULTILINE)
+    assert totals is not None, run.stderr
+    return int(totals[1]), int(run.stdout)
+
+
+def each(operation: str, workload: str, folder: Path, nr_pages: int = NR_PAGES) -> float:
+    """Instructions for each part of an operation: a page built, an entry visited, a seek."""
+    few, many = 1, 4
+    before, parts = instructions(operation, workload, nr_pages, few, folder)
+    after, _ = instructions(operation, workload, nr_pages, many, folder)
+    return (after - before) / (many - few) / parts
+
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts instructions"),
+    pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo builds what is counted"),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "workload", "limit"),
+    [
+        # The target of docs/performance.md.
+        ("fold", "rand4k", 10),
+        # What it takes, and a quarter more: whoever passes one of these made something slower.
+        ("fold", "geo8", 7),
+        ("for", "rand4k", 50),
+        ("build_pages", "rand4k", 16.5),
+        ("build_pages", "geo8", 14),
+        ("build_pages", "contig", 6),
+        ("build_pfns", "rand4k", 16.5),
+        # A node of single pages says where a byte is; of another, up to a quarter is summed.
+        ("seek", "rand4k", 375),
+        ("seek", "geo8", 1060),
+        ("equal", "rand4k", 2),
+        ("hash", "rand4k", 4.5),
+        ("plan", "rand4k", 10),
+        ("window", "rand4k", 0.5),
+        # Of these, 8 clear a new table, of which a byte counts as an instruction here.
+        ("map_plan", "rand4k", 24),
+        ("map_columns", "rand4k", 21),
+        # And mapping before, in tables that are not cleared again.
+        ("unmap", "rand4k", 43),
+    ],
+)
+def test_an_operation_takes_few_instructions(
+    operation: str, workload: str, limit: float, tmp_path: Path
+) -> None:
+    count = each(operation, workload, tmp_path)
+    print(f"{operation} of {workload}: {count:.2f} instructions")  # noqa: T201 - a figure to report
+    assert 0 < count <= limit
+
+
+@pytest.mark.parametrize(
+    ("format_", "workload", "limit"),
+    [
+        # What it takes, and a quarter more, as for the operations above. Times are no worse than
+        # these ratios: see docs/performance.md.
+        ("sg", "rand4k", 0.65),
+        ("bvec", "rand4k", 0.31),
+        ("phys_vec", "rand4k", 1.0),
+        ("sgl", "rand4k", 0.52),
+        ("prp", "folio", 1.2),
+        ("mtt", "folio", 1.7),
+    ],
+)
+def test_descriptors_take_about_as_many_instructions_as_a_plain_loop(
+    format_: str, workload: str, limit: float, tmp_path: Path
+) -> None:
+    ours, plain = (
+        each(f"{how}_{format_}", workload, tmp_path, FEW_PAGES) for how in ("fill", "plain")
+    )
+    print(f"{format_} of {workload}: {ours:.2f} and {plain:.2f} instructions")  # noqa: T201 - as above
+    assert 0 < ours <= limit * plain
+
+
+def test_a_list_of_one_record_takes_few_instructions(tmp_path: Path) -> None:
+    count = each("fill_sg", "contig", tmp_path, FEW_PAGES)
+    print(f"one record: {count:.0f} instructions")  # noqa: T201 - as above
+    assert 0 < count <= 530
+
+
+def test_making_tables_walks_no_list(tmp_path: Path) -> None:
+    # Seven tables, six of them under limits that cut: searches, a few thousand instructions. One
+    # walk would be eight for each of the pages.
+    short, long = (each("tables", "rand4k", tmp_path, nr) for nr in (1 << 12, 1 << 18))
+    print(f"seven tables: {short:.0f} and {long:.0f} instructions")  # noqa: T201 - as above
+    assert 0 < short <= 25_000
+    assert long <= 2 * short
