@@ -5,7 +5,9 @@ use alloc::string::{String, ToString};
 
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::PyTuple;
+
+use crate::python::convert::made;
 
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};
@@ -21,44 +23,83 @@ pub(crate) const NO_NUMBERS: [(&str, u64); 0] = [];
 /// Linux's `EFAULT`, the `errno` of an access that a device could not do.
 const EFAULT: u64 = 14;
 
+/// A number of an exception, or what else it tells, as an object.
+pub(crate) trait Detail {
+    /// The object; `MemoryError` if there is no memory for it.
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
+}
+
+impl Detail for u64 {
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        made::int(py, self)
+    }
+}
+
+impl Detail for i128 {
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        made::wide(py, self)
+    }
+}
+
+impl Detail for String {
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(made::text(py, &self)?.into_any())
+    }
+}
+
+impl Detail for Py<PyAny> {
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(self.into_bound(py))
+    }
+}
+
+impl Detail for &Bound<'_, PyAny> {
+    fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(self.clone().unbind().into_bound(py))
+    }
+}
+
 /// An exception of `phyr.errors`, with its numbers as attributes.
-pub(crate) fn new<N>(
+///
+/// `MemoryError` if there is no memory for it.
+#[expect(clippy::needless_pass_by_value, reason = "messages are made where they are handed in")]
+pub(crate) fn new<N: Detail>(
     class: &str,
     message: String,
     numbers: impl IntoIterator<Item = (&'static str, N)>,
-) -> PyErr
-where
-    N: for<'py> IntoPyObject<'py>,
-{
-    Python::attach(|py| make(py, class, (message,).into_pyobject(py)?, numbers))
-        .unwrap_or_else(|failure| failure)
+) -> PyErr {
+    Python::attach(|py| {
+        let message = made::text(py, &message)?;
+        make(py, class, &made::objects(py, [&message])?, numbers)
+    })
+    .unwrap_or_else(|failure| failure)
 }
 
-fn make<'py>(
-    py: Python<'py>,
+fn make(
+    py: Python<'_>,
     class: &str,
-    args: Bound<'py, PyTuple>,
-    numbers: impl IntoIterator<Item = (&'static str, impl IntoPyObject<'py>)>,
+    args: &Bound<'_, PyTuple>,
+    numbers: impl IntoIterator<Item = (&'static str, impl Detail)>,
 ) -> PyResult<PyErr> {
-    let keywords = PyDict::new(py);
+    let keywords = made::dict(py)?;
     for (name, number) in numbers {
-        keywords.set_item(name, number)?;
+        keywords.set_item(made::text(py, name)?, number.object(py)?)?;
     }
-    let class = py.import("phyr.errors")?.getattr(class)?;
+    let class = made::attribute(&made::module(py, "phyr.errors")?, class)?;
     Ok(PyErr::from_value(class.call(args, Some(&keywords))?))
 }
 
 /// An exception about a part of a list, which comes after `length` bytes of it.
 pub(crate) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
-    if length > 0 && failure.value(py).hasattr("position").unwrap_or(false) {
+    if length > 0 && made::attribute(failure.value(py), "position").is_ok() {
         // The position counts from the start of the part.
         let note = format!("the builder held {length:#x} bytes before");
-        let noted = failure.value(py).call_method1("add_note", (note,));
-        let moved = failure
-            .value(py)
-            .getattr("position")
-            .and_then(|position| failure.value(py).setattr("position", position.add(length)?));
-        return noted.map(drop).and(moved).err().unwrap_or(failure);
+        let noted = add_note(py, &failure, &note);
+        let moved = made::int(py, length).and_then(|length| {
+            let position = made::attribute(failure.value(py), "position")?.add(length)?;
+            failure.value(py).setattr(made::text(py, "position")?, position)
+        });
+        return noted.and(moved).err().unwrap_or(failure);
     }
     failure
 }
@@ -73,15 +114,20 @@ pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &s
     } else {
         (first, second)
     };
-    let noted = other
-        .value(py)
-        .repr()
-        .and_then(|other| main.value(py).call_method1("add_note", (format!("{doing}: {other}"),)));
+    let repr = other.value(py).repr();
+    let noted = repr
+        .and_then(|other| add_note(py, &main, &format!("{doing}: {}", other.to_string_lossy())));
     match noted {
         Err(interrupt) if is_interrupt(py, &interrupt) && !is_interrupt(py, &main) => interrupt,
         // A note that cannot be written costs no more than itself.
         _ => main,
     }
+}
+
+/// Has an exception tell a thing more.
+fn add_note(py: Python<'_>, failure: &PyErr, note: &str) -> PyResult<()> {
+    let add = made::attribute(failure.value(py), "add_note")?;
+    made::call(&add, made::text(py, note)?.as_any()).map(drop)
 }
 
 /// Whether it is no error, but asks to stop, and so is raised whatever else failed.
@@ -97,7 +143,8 @@ pub(crate) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
 
 /// Whether it is a `RangeError` of phyr's.
 pub(crate) fn is_range(py: Python<'_>, failure: &PyErr) -> bool {
-    let class = py.import("phyr.errors").and_then(|errors| errors.getattr("RangeError"));
+    let class =
+        made::module(py, "phyr.errors").and_then(|errors| made::attribute(&errors, "RangeError"));
     class.is_ok_and(|class| failure.is_instance(py, &class))
 }
 
@@ -145,7 +192,7 @@ impl From<Error> for PyErr {
             Error::Number { number, nr_chunks } => {
                 new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
-            Error::NoPageSize => new("RangeError", message, [("pgsize_bitmap", 0)]),
+            Error::NoPageSize => new("RangeError", message, [("pgsize_bitmap", 0_u64)]),
             Error::Shift { paddr, length, offset, granule } => new(
                 "RangeError",
                 message,
@@ -179,13 +226,17 @@ impl From<FormatError> for PyErr {
             FormatError::Size { given, expected } => {
                 new("FormatError", message, [("given", given), ("expected", expected)])
             }
-            FormatError::Version { version } => new("FormatError", message, [("version", version)]),
+            FormatError::Version { version } => {
+                new("FormatError", message, [("version", u64::from(version))])
+            }
             FormatError::Header { field, value } => Python::attach(|py| {
                 let numbers = [
-                    ("field", field.into_pyobject(py)?.into_any()),
-                    ("value", value.into_pyobject(py)?.into_any()),
+                    ("field", made::text(py, field)?.into_any()),
+                    ("value", made::int(py, value)?),
                 ];
-                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+                let message = made::text(py, &message)?;
+                let numbers = numbers.iter().map(|(name, number)| (*name, number));
+                make(py, "FormatError", &made::objects(py, [&message])?, numbers)
             })
             .unwrap_or_else(|failure| failure),
             FormatError::Check { stored, computed } => {
@@ -196,15 +247,17 @@ impl From<FormatError> for PyErr {
             }
             FormatError::Chunk { index, why } => Python::attach(|py| {
                 let why = PyErr::from(why).into_value(py).into_bound(py);
-                let numbers =
-                    [("index", index.into_pyobject(py)?.into_any()), ("why", why.into_any())];
-                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+                let numbers = [("index", made::int(py, index)?), ("why", why.into_any())];
+                let message = made::text(py, &message)?;
+                let numbers = numbers.iter().map(|(name, number)| (*name, number));
+                make(py, "FormatError", &made::objects(py, [&message])?, numbers)
             })
             .unwrap_or_else(|failure| failure),
             FormatError::NotCanonical { index } => new("FormatError", message, [("index", index)]),
             FormatError::Magic { magic } => Python::attach(|py| {
-                let numbers = [("magic", PyBytes::new(py, &magic))];
-                make(py, "FormatError", (message,).into_pyobject(py)?, numbers)
+                let (magic, message) = (made::bytes(py, &magic)?, made::text(py, &message)?);
+                let numbers = [("magic", magic.as_any())];
+                make(py, "FormatError", &made::objects(py, [&message])?, numbers)
             })
             .unwrap_or_else(|failure| failure),
         }
@@ -272,8 +325,9 @@ impl From<Hidden> for PyErr {
         let message = error.to_string();
         match error {
             Hidden::Pfn { uaddr } => Python::attach(|py| {
-                let args = (EPERM, message).into_pyobject(py)?;
-                make(py, "HiddenPagesError", args, [("uaddr", uaddr)])
+                let (errno, text) = (made::int(py, EPERM)?, made::text(py, &message)?);
+                let args = made::objects(py, [&errno, text.as_any()])?;
+                make(py, "HiddenPagesError", &args, [("uaddr", uaddr)])
             })
             .unwrap_or_else(|failure| failure),
             Hidden::Page { uaddr, .. } => new("RangeError", message, [("uaddr", uaddr)]),
@@ -378,8 +432,8 @@ impl From<Fault> for PyErr {
             ("is_write", u64::from(access == Access::Write)),
         ];
         Python::attach(|py| {
-            let args = (EFAULT, fault.to_string()).into_pyobject(py)?;
-            make(py, "FaultError", args, numbers)
+            let (errno, text) = (made::int(py, EFAULT)?, made::text(py, &fault.to_string())?);
+            make(py, "FaultError", &made::objects(py, [&errno, text.as_any()])?, numbers)
         })
         .unwrap_or_else(|failure| failure)
     }

@@ -8,11 +8,17 @@ mod list;
 mod os;
 mod sim;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 /// The compiled half of phyr.
 #[pymodule(gil_used = false)]
 mod _phyr {
+    use alloc::format;
+
+    use pyo3::exceptions::PyImportError;
+    use pyo3::ffi;
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::desc::parse::{
         from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
@@ -63,6 +69,28 @@ mod _phyr {
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Refuses an interpreter that is not the first of the process.
+    ///
+    /// Classes, and what is found once of Python's, are the process's: in another interpreter they
+    /// would be those of the first.
+    #[pymodule_init]
+    #[expect(unsafe_code, reason = "asks which interpreter this is")]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // SAFETY: the interpreter is attached, so there is a current one.
+        let current = unsafe { ffi::PyInterpreterState_Get() };
+        // SAFETY: it is the current one, and alive.
+        match unsafe { ffi::PyInterpreterState_GetID(current) } {
+            0 => Ok(()),
+            id if id < 0 => Err(PyErr::fetch(module.py())),
+            id => Err(crate::python::convert::made::exception::<PyImportError>(
+                module.py(),
+                &format!(
+                    "phyr works in the main interpreter of a process only, and this is interpreter {id}"
+                ),
+            )),
+        }
+    }
 
     /// Whether the module was built without optimisation, an order of magnitude slower.
     #[pymodule_export]

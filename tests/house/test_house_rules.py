@@ -26,7 +26,7 @@ WINGS = {
     "sim": "small counters error store frames vtd plan scatter memory table iotlb domain map bus"
     " walk attached mod",
     "python": "error",
-    "python/convert": "buffer kind numbers tuple mod",
+    "python/convert": "made foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",
     "python/desc": "tables parse requests mod",
     "python/dma": "shift owed mapping plan unmapping mod",
@@ -44,7 +44,10 @@ UNSAFE = {
     "python/list/column.rs": "the signature of the slot that lends a column",
     "python/desc/tables.rs": "the signature of the slot that lends descriptors",
     "python/os/uring.rs": "memory registered with a ring",
-    "python/convert/tuple.rs": "tuples made item by item, without a call and without a panic",
+    "python/convert/foreign.rs": "memory of others, which they may write meanwhile",
+    "python/convert/made.rs": "objects made by calls that say when memory is short",
+    "python/mod.rs": "asks which interpreter this is",
+    "python/convert/tuple.rs": "tuples made item by item, without a panic",
 }
 
 

@@ -6,6 +6,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_int, c_void};
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use pyo3::PyClass;
@@ -16,6 +17,8 @@ use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyMemoryView;
 
+use crate::python::convert::foreign;
+use crate::python::convert::made;
 use crate::python::error;
 
 /// The memory that an object lends.
@@ -83,7 +86,7 @@ impl Array {
             }
             return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
         }
-        let typed = |name| object.hasattr(name).unwrap_or(false);
+        let typed = |name| made::attribute(object, name).is_ok();
         if buffer.format().to_bytes() == b"B" && !typed("dtype") && !typed("typecode") {
             return Err(error::new(
                 "ArrayTypeError",
@@ -132,12 +135,12 @@ impl Array {
         let count = buffer.len_bytes();
         let mut bytes = Vec::new();
         if bytes.try_reserve_exact(count).is_err() {
-            return Err(PyMemoryError::new_err(format!("no memory for {count} bytes")));
+            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} bytes")));
         }
         let to = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
-        // SAFETY: the exporter lends `count` contiguous bytes while `buffer` lives; the reserve made
-        // as many writable at `to`, in another allocation.
-        unsafe { ptr::copy_nonoverlapping(buffer.buf_ptr().cast::<u8>(), to, count) };
+        // SAFETY: the exporter lends `count` contiguous bytes while `buffer` lives, and no Rust writes
+        // them but by atomic operations; the reserve made as many writable at `to`.
+        unsafe { foreign::read(buffer.buf_ptr().cast::<u8>(), to, count) };
         // SAFETY: the capacity was reserved and all `count` bytes were just written.
         unsafe { bytes.set_len(count) };
         Ok(bytes)
@@ -172,9 +175,9 @@ impl Array {
         let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
         let bytes = count * size_of::<u64>();
         // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so by the
-        // exporter while `self.buffer` lives; the reserve made as many writable at `to`; the two are
-        // different allocations. Bytes need no alignment.
-        unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+        // exporter while `self.buffer` lives, and no Rust writes them but by atomic operations; the
+        // reserve made as many writable at `to`.
+        unsafe { foreign::read(from, to, bytes) };
         let len = items.len() + count;
         // SAFETY: the capacity was reserved and the items up to `len` just written; every bit pattern
         // is a `u64`.
@@ -211,9 +214,12 @@ impl Array {
             let from = self.buffer.buf_ptr().cast::<T>();
             // SAFETY: `index` is below the number of items, so this stays within the allocation.
             let from = unsafe { from.add(index) };
-            // SAFETY: the item is readable while `self.buffer` lives; every bit pattern is a `T`,
-            // which is an integer; the read asks for no alignment.
-            let item: T = unsafe { from.read_unaligned() };
+            let mut item = MaybeUninit::<T>::uninit();
+            // SAFETY: the item is readable while `self.buffer` lives, and no Rust writes it but by
+            // atomic operations; as many bytes are ours to write.
+            unsafe { foreign::read(from.cast(), item.as_mut_ptr().cast(), size_of::<T>()) };
+            // SAFETY: all bytes were just written; every bit pattern is a `T`, which is an integer.
+            let item = unsafe { item.assume_init() };
             items.push(item.try_into().map_err(|_| {
                 let value: i64 = item.into();
                 error::new(
@@ -268,8 +274,9 @@ impl Bytes {
     pub(crate) fn read(&self, position: usize, to: &mut [u8]) {
         let from = self.at(position, to.len());
         // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
-        // while `self.buffer` lives; `to` is a unique reference to other memory.
-        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+        // while `self.buffer` lives, and no Rust writes them but by atomic operations; `to` is a
+        // unique reference.
+        unsafe { foreign::read(from, to.as_mut_ptr(), to.len()) };
     }
 
     /// Copies `from` to the bytes from `position` on, of an object that lends writable ones.
@@ -279,9 +286,10 @@ impl Bytes {
         let to = self.at(position, from.len());
         assert!(!self.buffer.readonly(), "{} read-only bytes at {position}", from.len());
         // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
-        // while `self.buffer` lives, and they are writable; `from` is other memory, since what is
-        // borrowed here as a slice belongs to no Python object.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        // while `self.buffer` lives, they are writable, and no Rust accesses them but by atomic
+        // operations; `from` is other memory, since what is borrowed here as a slice belongs to no
+        // Python object.
+        unsafe { foreign::write(from, to) };
     }
 }
 
@@ -313,35 +321,37 @@ pub(crate) unsafe fn lend<T: Lender>(
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> PyResult<()> {
+    if view.is_null() {
+        return Err(made::exception::<PyBufferError>(owner.py(), "no view to fill"));
+    }
+    // What is there may never have been written, so it is written whole and not borrowed.
+    let nothing = ffi::Py_buffer::new();
+    // SAFETY: not null, so it is a `Py_buffer` to fill.
+    unsafe { view.write(nothing) };
     let lent = owner.get().lent(owner.py())?;
-    // SAFETY: the caller vouches for a pointer that is not null.
-    let Some(view) = (unsafe { view.as_mut() }) else {
-        return Err(PyBufferError::new_err("no view to fill"));
-    };
-    view.obj = ptr::null_mut();
     if lent.readonly && flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-        return Err(PyBufferError::new_err("what a list lends is read-only"));
+        let what = "what a list lends is read-only";
+        return Err(made::exception::<PyBufferError>(owner.py(), what));
     }
-    view.buf = lent.start.cast::<c_void>();
-    view.len = lent.length.cast_signed();
-    view.readonly = c_int::from(lent.readonly);
-    view.itemsize = lent.item_size.cast_signed();
-    view.format = ptr::null_mut();
-    if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {
-        view.format = lent.format.as_ptr().cast_mut();
+    let asked = |flag| flags & flag == flag;
+    let mut filled = ffi::Py_buffer::new();
+    filled.buf = lent.start.cast::<c_void>();
+    filled.len = lent.length.cast_signed();
+    filled.readonly = c_int::from(lent.readonly);
+    filled.itemsize = lent.item_size.cast_signed();
+    if asked(ffi::PyBUF_FORMAT) {
+        filled.format = lent.format.as_ptr().cast_mut();
     }
-    view.ndim = 1;
-    // The owner is kept alive by `view.obj`, so the addresses of its fields stay good.
-    view.shape = ptr::null_mut();
-    if flags & ffi::PyBUF_ND == ffi::PyBUF_ND {
-        view.shape = ptr::from_ref(lent.shape).cast_mut();
+    filled.ndim = 1;
+    // The owner is kept alive by `obj`, so the addresses of its fields stay good.
+    if asked(ffi::PyBUF_ND) {
+        filled.shape = ptr::from_ref(lent.shape).cast_mut();
     }
-    view.strides = ptr::null_mut();
-    if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES {
-        view.strides = ptr::from_ref(lent.stride).cast_mut();
+    if asked(ffi::PyBUF_STRIDES) {
+        filled.strides = ptr::from_ref(lent.stride).cast_mut();
     }
-    view.suboffsets = ptr::null_mut();
-    view.internal = ptr::null_mut();
-    view.obj = owner.clone().into_any().into_ptr();
+    filled.obj = owner.clone().into_any().into_ptr();
+    // SAFETY: as above.
+    unsafe { view.write(filled) };
     Ok(())
 }

@@ -10,6 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
 
 use crate::error::Error;
 use crate::python::convert::buffer::Array;
+use crate::python::convert::made;
 use crate::python::error;
 
 /// Numbers handed over at a time: as many as stay in the second level cache. Between two such
@@ -243,7 +244,7 @@ impl Range {
         if !self.has_step {
             return Ok((self.start, self.end));
         }
-        let step = text(&key.getattr("step")?);
+        let step = text(&made::attribute(key, "step")?);
         Err(error::new("RangeError", format!("slice step {step} is not 1"), error::NO_NUMBERS))
     }
 }
@@ -258,7 +259,8 @@ impl Key {
                 (indices.start.unsigned_abs() as u64, end, indices.step != 1)
             } else {
                 // Beyond what the C interface can say; Python's own method can.
-                let indices = slice.call_method1("indices", (length,))?;
+                let indices =
+                    made::call(&made::attribute(slice, "indices")?, &made::int(key.py(), length)?)?;
                 let (start, end, step): (i128, i128, i128) = indices.extract()?;
                 let bound = |at| u64::try_from(at).unwrap_or(0);
                 (bound(start), bound(end), step != 1)
@@ -284,9 +286,9 @@ impl Key {
 
 /// The exception for an index outside a list, which has `length` of what `position` counts.
 pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr {
-    let numbers = length
-        .into_pyobject(key.py())
-        .map(|length| [("position", key.clone().unbind()), ("length", length.into_any().unbind())]);
+    let count = made::int(key.py(), length);
+    let numbers =
+        count.map(|length| [("position", key.clone().unbind()), ("length", length.unbind())]);
     let message = format!("position {} is outside a list of {length} {what}", text(key));
     error::new("PositionError", message, numbers.into_iter().flatten())
 }
@@ -332,5 +334,5 @@ pub(crate) fn index_of<T: PartialEq + Send + Sync>(
             items.take(rest).position(|item| item == value)
         })
     });
-    found.map(|at| start + at).ok_or_else(|| PyValueError::new_err("no such item"))
+    found.map(|at| start + at).ok_or_else(|| made::failure::<PyValueError>("no such item"))
 }

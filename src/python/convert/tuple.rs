@@ -1,77 +1,98 @@
-//! Tuples made item by item: without a call, and with an error, not a panic, where memory is short.
+//! Named tuples of two numbers, made in bulk: the items of `phyr.chunks`.
 
+use alloc::format;
+use core::cell::Cell;
+use core::ptr;
+
+use std::thread_local;
+
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-/// A tuple of a class which is a subclass of tuple without fields of its own, as named tuples are. The
-/// class's own code is not run.
-#[inline]
-#[expect(unsafe_code, reason = "a class of Python's is made without a call")]
-pub(crate) fn named<'py, const N: usize>(
-    class: &Bound<'py, PyType>,
-    numbers: [u64; N],
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
-    // SAFETY: the class is a live subclass of tuple without fields of its own, so `N` items are what
-    // an instance holds; the interpreter is attached.
-    let tuple = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), N.cast_signed()) };
-    // SAFETY: null with an exception set, or a new reference that is ours.
-    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
-    for (number, at) in numbers.into_iter().zip(0..) {
-        put(&tuple, at, int(py, number)?);
+use crate::python::convert::made::{self, int, numbers, objects};
+
+/// A class of named tuples of two numbers, which `tuple.__new__` can make.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    class: Py<PyType>,
+    /// The slot by which `tuple` makes instances of its subclasses.
+    new: ffi::newfunc,
+}
+
+thread_local! {
+    /// The arguments of this thread's last call, `((paddr, length),)`, to be filled anew.
+    static SPARE: Cell<Option<Py<PyTuple>>> = const { Cell::new(None) };
+}
+
+impl Pairs {
+    /// The class, if `tuple.__new__` makes instances of it that hold two items.
+    ///
+    /// # Errors
+    ///
+    /// `TypeError` if it is no subclass of tuple, or one whose instances only its own `__new__` makes.
+    #[expect(unsafe_code, reason = "slots of a class are read through raw pointers")]
+    pub(crate) fn new(class: &Bound<'_, PyType>) -> PyResult<Self> {
+        let py = class.py();
+        let tuple = py.get_type::<PyTuple>();
+        // The method checks that it may make instances of the class; the slot does not.
+        let tried = made::attribute(&tuple, "__new__")?
+            .call1(objects(py, [class.as_any(), numbers(py, [0; 2])?.as_any()])?)?;
+        if !tried.get_type().is(class) || tried.cast::<PyTuple>()?.len() != 2 {
+            let message = format!("{class} is not a class of tuples of 2 items");
+            return Err(made::exception::<PyTypeError>(py, &message));
+        }
+        // SAFETY: the class is a live type; the slot is one that types have.
+        let new = unsafe { ffi::PyType_GetSlot(tuple.as_type_ptr(), ffi::Py_tp_new) };
+        if new.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        // SAFETY: the slot `tp_new` holds a `newfunc`, and it is not null.
+        let new = unsafe { core::mem::transmute::<*mut core::ffi::c_void, ffi::newfunc>(new) };
+        Ok(Self { class: class.clone().unbind(), new })
     }
-    Ok(tuple)
-}
 
-/// A tuple of these numbers.
-pub(crate) fn numbers<const N: usize>(
-    py: Python<'_>,
-    numbers: [u64; N],
-) -> PyResult<Bound<'_, PyTuple>> {
-    let tuple = new::<N>(py)?;
-    for (number, at) in numbers.into_iter().zip(0..) {
-        put(&tuple, at, int(py, number)?);
+    /// An instance: what `tuple.__new__(class, pair)` returns. The class's own code is not run.
+    ///
+    /// The collector does not look at it: two ints refer to nothing. Python stops looking at plain
+    /// tuples of ints by itself, at the first collection; for a long list that is too late.
+    #[inline]
+    #[expect(unsafe_code, reason = "a slot of Python's is called")]
+    pub(crate) fn make<'py>(&self, py: Python<'py>, pair: [u64; 2]) -> PyResult<Bound<'py, PyAny>> {
+        let spare = SPARE.take().map(|spare| spare.into_bound(py));
+        let arguments = match spare {
+            Some(arguments) if refill(&arguments, pair)? => arguments,
+            _ => objects(py, [numbers(py, pair)?.as_any()])?,
+        };
+        let class = self.class.bind(py).as_type_ptr();
+        // SAFETY: the slot is tuple's, and `tuple.__new__` has made an instance of the class; the
+        // arguments are a tuple of one, and no keywords; the interpreter is attached.
+        let tuple = unsafe { (self.new)(class, arguments.as_ptr(), ptr::null_mut()) };
+        // SAFETY: null with an exception set, or a new reference that is ours.
+        let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
+        // SAFETY: instances of a subclass of tuple take part in collection; nobody else has this one.
+        unsafe { ffi::PyObject_GC_UnTrack(tuple.as_ptr().cast()) };
+        SPARE.set(Some(arguments.unbind()));
+        Ok(tuple)
     }
-    Ok(tuple)
 }
 
-/// A tuple of these objects.
-pub(crate) fn objects<'py, const N: usize>(
-    py: Python<'py>,
-    objects: [&Bound<'py, PyAny>; N],
-) -> PyResult<Bound<'py, PyTuple>> {
-    let tuple = new::<N>(py)?;
-    for (object, at) in objects.into_iter().zip(0..) {
-        put(&tuple, at, object.clone());
-    }
-    Ok(tuple)
-}
-
-/// A tuple of `N` items, none of them there yet.
-#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
-fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    // SAFETY: the interpreter is attached.
-    let tuple = unsafe { ffi::PyTuple_New(N.cast_signed()) };
-    // SAFETY: null with an exception set, or a new reference that is ours.
-    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
-    Ok(tuple.cast_into::<PyTuple>()?)
-}
-
-#[inline]
-#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
-fn int(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: the interpreter is attached; any number will do.
-    let number = unsafe { ffi::PyLong_FromUnsignedLongLong(number) };
-    // SAFETY: null with an exception set, or a new reference that is ours.
-    unsafe { Bound::from_owned_ptr_or_err(py, number) }
-}
-
-/// Puts an item in its place, in a tuple that nobody else has yet; nothing happens beyond its end.
-#[inline]
+/// Puts new numbers into the pair of a spare `((paddr, length),)`. Returns false if somebody else has
+/// a reference to that pair, which then stays as it is.
 #[expect(unsafe_code, reason = "a tuple is filled item by item")]
-fn put<'py>(tuple: &Bound<'py, impl Sized>, at: isize, item: Bound<'py, PyAny>) {
-    // SAFETY: the tuple is one, live, new and nobody else's; the function looks whether it has an item
-    // `at`; the reference to the item is handed over.
-    unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr()) };
+fn refill(arguments: &Bound<'_, PyTuple>, pair: [u64; 2]) -> PyResult<bool> {
+    let py = arguments.py();
+    let tuple = arguments.get_borrowed_item(0)?;
+    for (number, at) in pair.into_iter().zip(0..) {
+        let number = int(py, number)?;
+        // SAFETY: the tuple is live; the function refuses it unless there is one reference to it, and
+        // an item that it has not; the reference to the number is handed over either way.
+        let done = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, number.into_ptr()) };
+        if done != 0 {
+            drop(PyErr::take(py));
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_int};
@@ -13,13 +12,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use pyo3::exceptions::{PyMemoryError, PyOverflowError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
 use crate::desc::{
     self, ByteOrder, Count, DescError, Fill, Limits, PageStructs, Place, Prp, Table,
 };
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
@@ -77,7 +77,7 @@ fn room(size: u128) -> Option<usize> {
 }
 
 fn no_memory(least: &str, size: u128) -> PyErr {
-    PyMemoryError::new_err(format!("no memory for {least}{size} bytes of descriptors"))
+    made::failure::<PyMemoryError>(format!("no memory for {least}{size} bytes of descriptors"))
 }
 
 impl Lender for PyDescriptors {
@@ -163,8 +163,8 @@ impl PyDescriptors {
 impl PyDescriptors {
     /// Bytes of a record.
     #[getter]
-    fn itemsize(&self) -> usize {
-        self.table.record_size()
+    fn itemsize(&self) -> Int {
+        Int(self.table.record_size() as u64)
     }
 
     /// Bytes of all records.
@@ -175,14 +175,14 @@ impl PyDescriptors {
 
     /// Records that stand for bytes of the list; `len` counts the links between blocks too.
     #[getter]
-    fn nents(&self, py: Python<'_>) -> u64 {
-        self.count(py).data
+    fn nents(&self, py: Python<'_>) -> Int {
+        Int(self.count(py).data)
     }
 
     /// Records that `fill` has written.
     #[getter]
-    fn done(&self, py: Python<'_>) -> u64 {
-        py.detach(|| self.place.lock().unwrap_or_else(PoisonError::into_inner).record())
+    fn done(&self, py: Python<'_>) -> Int {
+        Int(py.detach(|| self.place.lock().unwrap_or_else(PoisonError::into_inner).record()))
     }
 
     /// Write the next records to a caller's memory, and return the bytes written.
@@ -234,7 +234,7 @@ impl PyDescriptors {
     /// Return all records as ``bytes``.
     fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let Some(size) = py.detach(|| self.known_size()) else {
-            return Ok(PyBytes::new(py, &py.detach(|| self.make())?));
+            return made::bytes(py, &py.detach(|| self.make())?);
         };
         let made = room(size).map(|room| {
             // Made where they stay.
@@ -249,17 +249,21 @@ impl PyDescriptors {
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         let count = self.count(py).records;
         usize::try_from(count).ok().filter(|&count| isize::try_from(count).is_ok()).ok_or_else(
-            || PyOverflowError::new_err(format!("{count} records are more than len() can say")),
+            || {
+                made::failure::<PyOverflowError>(format!(
+                    "{count} records are more than len() can say"
+                ))
+            },
         )
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        format!(
+    fn __repr__(&self, py: Python<'_>) -> Text {
+        Text(format!(
             "Descriptors({} records of {} bytes, format {:?})",
             self.count(py).records,
             self.table.record_size(),
             self.format,
-        )
+        ))
     }
 
     #[expect(unsafe_code, reason = "the signature of the slot")]
@@ -529,7 +533,10 @@ pub(crate) fn prp<'py>(
     let (list, lists): (&Phyr, _) = (phyr.get().as_ref(), or_none(lists, &none));
     let Prp { prp1, prp2, lists } = py.detach(|| Prp::new(list, lists, page_size.0))?;
     let lists = PyDescriptors::new(lists, LITTLE);
-    py.import("phyr._records")?.getattr("Prp")?.call1((prp1, prp2, lists))
+    let lists = Bound::new(py, lists)?;
+    let (prp1, prp2) = (made::int(py, prp1)?, made::int(py, prp2)?);
+    let class = made::attribute(&made::module(py, "phyr._records")?, "Prp")?;
+    class.call1(made::objects(py, [&prp1, &prp2, lists.as_any()])?)
 }
 
 /// Describe the memory of a list to an NVMe command, by a scatter gather list.
@@ -583,10 +590,11 @@ pub(crate) fn sgl<'py>(
     let none = Phyr::default();
     let (list, lists): (&Phyr, _) = (phyr.get().as_ref(), or_none(lists, &none));
     let limits = limits(max_segment_size, seg_boundary_mask, virt_boundary_mask);
-    let made = py.detach(|| desc::SegmentList::new(list, lists, segment_size.0, limits))?;
-    let sgl1 = PyBytes::new(py, &made.sgl1.to_bytes());
-    let segments = PyDescriptors::new(made.segments, SGL);
-    py.import("phyr._records")?.getattr("Sgl")?.call1((sgl1, segments))
+    let table = py.detach(|| desc::SegmentList::new(list, lists, segment_size.0, limits))?;
+    let sgl1 = made::bytes(py, &table.sgl1.to_bytes())?;
+    let segments = Bound::new(py, PyDescriptors::new(table.segments, SGL))?;
+    let class = made::attribute(&made::module(py, "phyr._records")?, "Sgl")?;
+    class.call1(made::objects(py, [sgl1.as_any(), segments.as_any()])?)
 }
 
 /// Return the best size for a page list of one size: the largest that fits.
@@ -688,22 +696,22 @@ pub(crate) fn page_list(
     signature = (phyr, lengths, *, start=Amount(0)),
     text_signature = "(phyr, lengths, *, start=0)"
 )]
-pub(crate) fn split(
-    phyr: &Bound<'_, PyPhyr>,
+pub(crate) fn split<'py>(
+    phyr: &Bound<'py, PyPhyr>,
     lengths: &Bound<'_, PyAny>,
     start: Amount,
-) -> PyResult<Vec<PyPhyr>> {
-    let list: &Phyr = phyr.get().as_ref();
-    let (mut parts, mut all) = (Vec::new(), Vec::new());
-    Numbers::new(lengths)?.for_each_block(phyr.py(), |block| {
+) -> PyResult<Bound<'py, PyList>> {
+    let (py, list): (_, &Phyr) = (phyr.py(), phyr.get().as_ref());
+    let (parts, mut all) = (made::list(py)?, Vec::new());
+    Numbers::new(lengths)?.for_each_block(py, |block| {
         all.extend_from_slice(block);
         Ok::<(), PyErr>(())
     })?;
     let mut at = start.0;
     for part in desc::split(list, start.0, all) {
-        let (part, held) = (part?, phyr.get().held().part(phyr.py(), at));
+        let (part, held) = (part?, phyr.get().held().part(py, at));
         at += part.length();
-        parts.push(PyPhyr::with(part, held));
+        parts.append(Bound::new(py, PyPhyr::with(part, held))?)?;
     }
     Ok(parts)
 }

@@ -1,7 +1,6 @@
 //! `phyr.iommu.dma_map` and what it returns: extract, call, convert.
 
 use alloc::format;
-use alloc::string::String;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::python::convert::made::{self, Text};
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
@@ -51,7 +51,11 @@ fn class<'py>(
     module: &str,
     name: &str,
 ) -> PyResult<&'py Bound<'py, PyType>> {
-    cell.import(py, module, name)
+    let found = cell.get_or_try_init(py, || {
+        let class = made::attribute(&made::module(py, module)?, name)?;
+        Ok::<_, PyErr>(class.cast_into::<PyType>()?.unbind())
+    });
+    Ok(found?.bind(py))
 }
 
 fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -94,7 +98,7 @@ pub(crate) fn dma_map<'py>(
     let py = phyr.py();
     let directions = class(py, &DIRECTION, "phyr.iommu.protocols", "Direction")?;
     if direction.get_type_ptr() != directions.as_type_ptr() {
-        return Err(PyTypeError::new_err(format!(
+        return Err(made::failure::<PyTypeError>(format!(
             "direction is of {}, not phyr.iommu.Direction",
             direction.get_type()
         )));
@@ -102,7 +106,10 @@ pub(crate) fn dma_map<'py>(
     let owner = match (phyr.get().held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-            Some(class(py, &OWNERS, "phyr._ownership", "Owners")?.call1((own, other))?)
+            Some(
+                class(py, &OWNERS, "phyr._ownership", "Owners")?
+                    .call1(made::objects(py, [own.bind(py), &other])?)?,
+            )
         }
         (own, other) => other.or(own.map(|own| own.into_bound(py))),
     };
@@ -111,7 +118,10 @@ pub(crate) fn dma_map<'py>(
     } else {
         static OWED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let class = class(py, &OWED, "phyr._ownership", "Owed")?;
-        let owed = class.call1((phyr, backend, direction, owner))?.cast_into::<PyOwed>()?;
+        let none = py.None().into_bound(py);
+        let owner = owner.as_ref().unwrap_or(&none);
+        let owed = class.call1(made::objects(py, [phyr.as_any(), backend, direction, owner])?)?;
+        let owed = owed.cast_into::<PyOwed>()?;
         owed.get().map(py)?;
         Some(owed.unbind())
     };
@@ -221,8 +231,8 @@ impl PyMapping {
         self.unmap(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        owed::describe(self.direction.bind(py), &self.phyr, self.valid(py).as_ref())
+    fn __repr__(&self, py: Python<'_>) -> PyResult<Text> {
+        owed::describe(self.direction.bind(py), &self.phyr, self.valid(py).as_ref()).map(Text)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

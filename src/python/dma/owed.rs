@@ -16,11 +16,11 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::gc::PyVisit;
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use crate::python::convert::tuple;
+use crate::python::convert::made;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 
@@ -49,12 +49,23 @@ impl Slot {
     }
 }
 
-fn unmap_name(py: Python<'_>) -> &Bound<'_, PyString> {
-    intern!(py, "unmap")
+/// A name, made once: undoing needs not make it.
+fn name<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyString>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyString>> {
+    Ok(cell.get_or_try_init(py, || made::text(py, name).map(Bound::unbind))?.bind(py))
 }
 
-fn release_name(py: Python<'_>) -> &Bound<'_, PyString> {
-    intern!(py, "release")
+fn unmap_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
+    static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
+    name(py, &NAME, "unmap")
+}
+
+fn release_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
+    static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
+    name(py, &NAME, "release")
 }
 
 /// What a mapping looks like.
@@ -63,7 +74,7 @@ pub(crate) fn describe(
     phyr: &Py<PyPhyr>,
     dma: Option<&Py<PyPhyr>>,
 ) -> PyResult<String> {
-    let (name, phyr) = (direction.getattr("name")?, phyr.get().as_ref());
+    let (name, phyr) = (made::attribute(direction, "name")?, phyr.get().as_ref());
     Ok(match dma {
         Some(dma) => format!("Mapping({name}, {phyr:?} -> {:?})", dma.get().as_ref()),
         None => format!("Mapping({name}, {phyr:?}, unmapped)"),
@@ -103,9 +114,11 @@ impl PyOwed {
     /// Maps the list: from then on, something is owed.
     pub(crate) fn map(&self, py: Python<'_>) -> PyResult<()> {
         // So that undoing needs not make them.
-        let _ = (unmap_name(py), release_name(py));
+        unmap_name(py)?;
+        release_name(py)?;
         if let Some(owner) = &self.owner {
-            owner.call_method0(py, "hold")?;
+            let owner = owner.bind(py);
+            made::attribute(owner, "hold")?.call0()?;
         }
         match self.ask(py) {
             Ok(dma) => {
@@ -120,9 +133,11 @@ impl PyOwed {
     fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
         let backend = self.backend.bind(py);
         // A backend that raises has mapped nothing.
-        let made = backend
-            .call_method1("map", (&self.phyr, &self.direction))
-            .map_err(|failure| (failure, true))?;
+        let map = || {
+            let arguments = [self.phyr.bind(py).as_any(), self.direction.bind(py)];
+            made::attribute(backend, "map")?.call1(made::objects(py, arguments)?)
+        };
+        let made = map().map_err(|failure| (failure, true))?;
         let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
             let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
             if given == got {
@@ -132,7 +147,9 @@ impl PyOwed {
             error::new("MismatchError", message, [("length", given), ("mapped", got)])
         } else {
             let class = made.get_type();
-            PyTypeError::new_err(format!("the backend mapped a list to {class}, not to a Phyr"))
+            made::failure::<PyTypeError>(format!(
+                "the backend mapped a list to {class}, not to a Phyr"
+            ))
         };
         // Whatever it is, the backend may have mapped something for it.
         let (undone, gone) = self.unmap(&made);
@@ -143,8 +160,8 @@ impl PyOwed {
     fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
         let py = made.py();
         let unmap = || {
-            let unmap = self.backend.bind(py).getattr(unmap_name(py))?;
-            unmap.call1(tuple::objects(py, [made, self.direction.bind(py)])?).map(drop)
+            let unmap = self.backend.bind(py).getattr(unmap_name(py)?)?;
+            unmap.call1(made::objects(py, [made, self.direction.bind(py)])?).map(drop)
         };
         match unmap() {
             Err(interrupt) if error::is_abrupt(py, &interrupt) => {
@@ -179,7 +196,8 @@ impl PyOwed {
             let _ = owner.clone_ref(py).into_ptr();
             return outcome;
         }
-        let released = owner.call_method0(py, release_name(py)).map(drop);
+        let released =
+            release_name(py).and_then(|name| owner.bind(py).getattr(name)?.call0()).map(drop);
         match outcome {
             Err(failure) => Err(error::also(py, failure, released, "letting the owner go")),
             Ok(()) => released,
@@ -188,8 +206,11 @@ impl PyOwed {
 
     /// Lets the backend do something with the addresses, if it can.
     pub(crate) fn sync(&self, py: Python<'_>, how: &str, dma: &Py<PyPhyr>) -> PyResult<()> {
-        match self.backend.bind(py).getattr_opt(how)? {
-            Some(sync) => sync.call1((dma, &self.direction)).map(drop),
+        match self.backend.bind(py).getattr_opt(made::text(py, how)?)? {
+            Some(sync) => {
+                let arguments = [dma.bind(py).as_any(), self.direction.bind(py)];
+                sync.call1(made::objects(py, arguments)?).map(drop)
+            }
             None => Ok(()),
         }
     }

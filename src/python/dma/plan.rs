@@ -1,7 +1,6 @@
 //! `phyr.iommu.Plan` and `plan_map`: extract, call, convert.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -14,6 +13,7 @@ use crate::dma::plan::{MapCall, Plan, UnmapCall};
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
@@ -64,7 +64,7 @@ impl PyPlan {
             let count = self.count();
             let mut items = Vec::new();
             if items.try_reserve_exact(count).is_err() {
-                return Err(PyMemoryError::new_err(format!("no memory for {count} calls")));
+                return Err(made::failure::<PyMemoryError>(format!("no memory for {count} calls")));
             }
             self.plan().for_each(|call| items.push(of(call)));
             Ok(PyColumn::new(items))
@@ -74,9 +74,8 @@ impl PyPlan {
     fn batches<'py>(&self, py: Python<'py>, unmap: bool) -> PyResult<Bound<'py, PyAny>> {
         let (phyr, iova, sizes) = self.parts();
         let batches = Batches { phyr, iova, sizes, unmap, state: Mutex::default() };
-        py.import("itertools")?
-            .getattr("chain")?
-            .call_method1("from_iterable", (Bound::new(py, batches)?,))
+        let chain = made::attribute(&made::module(py, "itertools")?, "chain")?;
+        made::call(&made::attribute(&chain, "from_iterable")?, Bound::new(py, batches)?.as_any())
     }
 }
 
@@ -123,14 +122,14 @@ impl PyPlan {
 
     /// I/O virtual address of the list's first byte.
     #[getter]
-    fn iova(&self) -> u64 {
-        self.iova
+    fn iova(&self) -> Int {
+        Int(self.iova)
     }
 
     /// Supported page sizes; bit *n* set means ``1 << n`` bytes.
     #[getter]
-    fn pgsize_bitmap(&self) -> u64 {
-        self.sizes.bitmap()
+    fn pgsize_bitmap(&self) -> Int {
+        Int(self.sizes.bitmap())
     }
 
     /// I/O virtual address of the first page of each call, in bytes, as a column.
@@ -183,13 +182,13 @@ impl PyPlan {
         self.batches(py, false)
     }
 
-    fn __repr__(&self) -> String {
-        format!(
+    fn __repr__(&self) -> Text {
+        Text(format!(
             "Plan({:#x}+{:#x}, pgsize_bitmap {:#x})",
             self.iova,
             self.phyr.length(),
             self.sizes.bitmap()
-        )
+        ))
     }
 }
 
@@ -275,12 +274,12 @@ impl Batches {
         let before = *state();
         let list = if self.unmap {
             let runs = py.detach(|| self.runs(&mut state()))?;
-            let tuple = |run: UnmapCall| (run.iova, run.pgsize, run.pgcount).into_pyobject(py);
+            let tuple = |run: UnmapCall| made::numbers(py, [run.iova, run.pgsize, run.pgcount]);
             listed(py, runs.into_iter().map(tuple))
         } else {
             let calls = py.detach(|| self.calls(&mut state()))?;
             let tuple = |call: MapCall| {
-                (call.iova, call.paddr, call.pgsize, call.pgcount).into_pyobject(py)
+                made::numbers(py, [call.iova, call.paddr, call.pgsize, call.pgcount])
             };
             listed(py, calls.into_iter().map(tuple))
         };
@@ -294,6 +293,9 @@ fn listed<'py>(
     py: Python<'py>,
     tuples: impl Iterator<Item = PyResult<Bound<'py, PyTuple>>>,
 ) -> PyResult<Option<Bound<'py, PyList>>> {
-    let tuples: Vec<_> = tuples.collect::<PyResult<_>>()?;
-    if tuples.is_empty() { Ok(None) } else { PyList::new(py, tuples).map(Some) }
+    let list = made::list(py)?;
+    for tuple in tuples {
+        list.append(tuple?)?;
+    }
+    Ok(if list.is_empty() { None } else { Some(list) })
 }

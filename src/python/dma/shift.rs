@@ -4,8 +4,10 @@ use alloc::format;
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::pgsize::PageSizes;
+use crate::python::convert::made::{self, Int};
 use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
@@ -66,14 +68,14 @@ pub(crate) fn shift<'py>(
 ///     >>> [hex(number) for number in alignment(phyr, 1 << 12 | 1 << 21)]
 ///     ['0x200000', '0x1ff000']
 #[pyfunction]
-pub(crate) fn alignment(
-    py: Python<'_>,
+pub(crate) fn alignment<'py>(
+    py: Python<'py>,
     phyr: &PyPhyr,
     pgsize_bitmap: Amount,
-) -> PyResult<(u64, u64)> {
+) -> PyResult<Bound<'py, PyTuple>> {
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
     let alignment = py.detach(|| phyr.as_ref().alignment(sizes));
-    Ok((alignment.align, alignment.residue))
+    made::numbers(py, [alignment.align, alignment.residue])
 }
 
 /// Return the number of the first chunk with a byte above address `last`, or None.
@@ -83,6 +85,6 @@ pub(crate) fn alignment(
 ///     >>> first_beyond(Phyr.from_pages([0x1000, 0x1_0000_0000]), 2**32 - 1)
 ///     1
 #[pyfunction]
-pub(crate) fn first_beyond(py: Python<'_>, phyr: &PyPhyr, last: Amount) -> Option<u64> {
-    py.detach(|| phyr.as_ref().first_beyond(last.0)).map(|(number, _)| number)
+pub(crate) fn first_beyond(py: Python<'_>, phyr: &PyPhyr, last: Amount) -> Option<Int> {
+    py.detach(|| phyr.as_ref().first_beyond(last.0)).map(|(number, _)| Int(number))
 }

@@ -11,7 +11,7 @@ use crate::dma::plan::{MapCall, Plan, UnmapCall};
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
-use crate::python::convert::tuple;
+use crate::python::convert::made;
 use crate::python::dma::plan::PyPlan;
 
 /// Calls of a plan that are joined to a run one by one, before it is taken for a long one.
@@ -119,9 +119,11 @@ impl PyUnmapping {
                     long = Some(run);
                     break;
                 }
+                // Made first: if there is no memory for it, nothing was called and nothing is done.
+                let arguments = made::numbers(py, [run.iova, run.pgsize, run.pgcount])?;
                 // Before the call, so that whatever comes, the next one goes on behind it.
                 *self.lock() = State { done: position, last: run, moved: true };
-                unmap_pages.call1(tuple::numbers(py, [run.iova, run.pgsize, run.pgcount])?)?;
+                unmap_pages.call1(arguments)?;
             }
         }
     }
@@ -136,7 +138,7 @@ impl PyUnmapping {
     #[getter]
     fn last<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let UnmapCall { iova, pgsize, pgcount } = self.lock().last;
-        tuple::numbers(py, [iova, pgsize, pgcount])
+        made::numbers(py, [iova, pgsize, pgcount])
     }
 }
 

@@ -1,7 +1,7 @@
 //! `phyr.Builder`: extract, call, convert.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::list::builder::Builder;
+use crate::python::convert::made::{Int, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::fill;
@@ -78,20 +79,20 @@ impl PyBuilder {
 
     /// Bytes so far.
     #[getter]
-    fn length(&self) -> u64 {
-        self.lock().length()
+    fn length(&self) -> Int {
+        Int(self.lock().length())
     }
 
     /// Unit of the list's addresses and inner boundaries, in bytes.
     #[getter]
-    fn granule(&self) -> u64 {
-        self.granule.bytes()
+    fn granule(&self) -> Int {
+        Int(self.granule.bytes())
     }
 
     /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
-    fn kind(&self) -> String {
-        self.lock().kind().to_string()
+    fn kind(&self) -> Text {
+        Text(self.lock().kind().to_string())
     }
 
     /// Append a byte range.
@@ -206,8 +207,8 @@ impl PyBuilder {
         size_of::<Self>() + self.lock().storage()
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self) -> Text {
         let inner = self.lock();
-        format!("Builder({:#x} bytes, granule {})", inner.length(), self.granule.bytes())
+        Text(format!("Builder({:#x} bytes, granule {})", inner.length(), self.granule.bytes()))
     }
 }

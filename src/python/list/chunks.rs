@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
 
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Key, Place};
-use crate::python::convert::tuple;
+use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
 
@@ -49,7 +49,7 @@ impl PyChunks {
         let mut items = Vec::new();
         let count = self.0.nr_chunks();
         if items.try_reserve_exact(self.0.chunks().len()).is_err() {
-            return Err(PyMemoryError::new_err(format!("no memory for {count} items")));
+            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
         // Whole nodes at a time, a part of the list between two looks at signals.
         for first in (0..count).step_by(COLUMN) {
@@ -65,7 +65,7 @@ impl PyChunks {
     }
 
     fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
-        let class = chunk_class(py)?.clone().unbind();
+        let class = chunk_class(py)?;
         let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
         Ok(Walk { phyr: self.0.clone(), reversed, class, batch })
     }
@@ -92,8 +92,8 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Place) -> PyResult<u64> {
-        Ok(self.0.find(position.0)?)
+    fn find(&self, position: Place) -> PyResult<Int> {
+        Ok(Int(self.0.find(position.0)?))
     }
 
     /// Position, in bytes, where chunk `number` starts. O(log n).
@@ -103,8 +103,8 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Place) -> PyResult<u64> {
-        Ok(self.0.chunk(number.0)?.0)
+    fn position(&self, number: Place) -> PyResult<Int> {
+        Ok(Int(self.0.chunk(number.0)?.0))
     }
 
     /// Number of the first chunk equal to `value`, as of any sequence.
@@ -146,7 +146,7 @@ impl PyChunks {
         match Key::new(key, nr_chunks)? {
             Key::Index(Some(number)) => {
                 let (_, chunk) = self.0.numbered(first + number);
-                chunk_class(py).and_then(|class| to_python(class, chunk))
+                chunk_class(py).and_then(|class| to_python(py, class, chunk))
             }
             Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
             Key::Slice(range) => {
@@ -168,8 +168,8 @@ impl PyChunks {
         size_of::<Self>() + self.0.storage()
     }
 
-    fn __repr__(&self) -> alloc::string::String {
-        format!("Chunks of {:?}", self.0)
+    fn __repr__(&self) -> Text {
+        Text(format!("Chunks of {:?}", self.0))
     }
 }
 
@@ -205,7 +205,7 @@ struct Walk {
     phyr: Phyr,
     reversed: bool,
     /// The class of what is handed out, at hand.
-    class: Py<PyType>,
+    class: &'static Pairs,
     /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
     batch: Mutex<Batch>,
 }
@@ -244,17 +244,20 @@ impl Walk {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next().map(|chunk| to_python(self.class.bind(py), chunk)).transpose()
+        self.next().map(|chunk| to_python(py, self.class, chunk)).transpose()
     }
 }
 
 /// The named tuple `phyr.Chunk`.
-fn chunk_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    CLASS.import(py, "phyr._records", "Chunk")
+fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
+    static CLASS: PyOnceLock<Pairs> = PyOnceLock::new();
+    CLASS.get_or_try_init(py, || {
+        let class = made::attribute(&made::module(py, "phyr._records")?, "Chunk")?;
+        Pairs::new(&class.cast_into()?)
+    })
 }
 
 /// `Chunk(paddr, length)`, made as the class itself would, but without a call to Python code.
-fn to_python<'py>(class: &Bound<'py, PyType>, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
-    tuple::named(class, [chunk.paddr, chunk.length])
+fn to_python<'py>(py: Python<'py>, class: &Pairs, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
+    class.make(py, [chunk.paddr, chunk.length])
 }

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList, PyMemoryView, PySlice};
+use pyo3::types::{PyIterator, PyMemoryView, PySlice};
 
 use crate::python::convert::buffer::{self, Lender, Lent};
+use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::{self, Key};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -49,7 +50,7 @@ impl PyColumn {
         let mut column = Vec::new();
         let room = usize::try_from(count).ok().map(|count| column.try_reserve_exact(count));
         if !matches!(room, Some(Ok(()))) {
-            return Err(PyMemoryError::new_err(format!("no memory for {count} items")));
+            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
         loop {
             let before = column.len();
@@ -93,16 +94,16 @@ impl PyColumn {
             // An index is below the length of a vector, which fits.
             Key::Index(Some(index)) => {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
-                Ok(self.items[index].into_pyobject(py)?.into_any())
+                made::int(py, self.items[index])
             }
             Key::Index(None) => Err(numbers::outside(key, len, "items")),
             Key::Slice(_) => {
                 // Any step will do for a list.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
                 let (mut at, step) = (indices.start, indices.step);
-                let list = PyList::empty(py);
+                let list = made::list(py)?;
                 for done in 1..=indices.slicelength {
-                    list.append(self.items[at.unsigned_abs()])?;
+                    list.append(made::int(py, self.items[at.unsigned_abs()])?)?;
                     at += step;
                     if done % (1 << 16) == 0 {
                         py.check_signals()?;
@@ -118,7 +119,8 @@ impl PyColumn {
     }
 
     fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("builtins")?.call_method1("reversed", (PyMemoryView::from(slf)?,))
+        let reversed = made::attribute(&made::module(slf.py(), "builtins")?, "reversed")?;
+        made::call(&reversed, PyMemoryView::from(slf)?.as_any())
     }
 
     /// Number of the first item equal to `value`, as of any sequence.
@@ -141,8 +143,8 @@ impl PyColumn {
         Ok(self.count(value)? > 0)
     }
 
-    fn __repr__(&self) -> alloc::string::String {
-        alloc::format!("Column({} items)", self.items.len())
+    fn __repr__(&self) -> Text {
+        Text(alloc::format!("Column({} items)", self.items.len()))
     }
 
     fn __sizeof__(&self) -> usize {

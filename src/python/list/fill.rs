@@ -11,6 +11,7 @@ use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 use crate::python::convert::kind;
+use crate::python::convert::made;
 use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::list::object::{self, PyPhyr};
 
@@ -38,7 +39,7 @@ impl Options {
                 "kind" => value.extract().map(|kind| options.kind = Some(kind)),
                 "offset" => value.extract().map(|offset| options.offset = offset),
                 "length" => value.extract().map(|length| options.length = length),
-                _ => Err(PyTypeError::new_err("unexpected keyword")),
+                _ => Err(made::failure::<PyTypeError>("unexpected keyword")),
             };
             taken.map_err(|failure: PyErr| named(value.py(), &name, failure))?;
         }
@@ -59,7 +60,7 @@ impl Options {
 /// Says which argument is of the wrong type, as those that Python hands over itself do.
 fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
     if failure.is_instance_of::<PyTypeError>(py) {
-        PyTypeError::new_err(format!("argument '{name}': {}", failure.value(py)))
+        made::failure::<PyTypeError>(format!("argument '{name}': {}", failure.value(py)))
     } else {
         failure
     }

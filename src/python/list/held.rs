@@ -2,6 +2,8 @@
 
 use pyo3::prelude::*;
 
+use crate::python::convert::made;
+
 /// What a list knows of the memory it stands for, beside its addresses. It is no part of its value.
 ///
 /// An owner that refers to a list which it holds is a circle that Python does not collect: lists take
@@ -55,7 +57,13 @@ impl Held {
             let uaddr = left.uaddr.filter(|_| after.is_some() && after == right.uaddr);
             return Ok(Self { uaddr, ..left });
         }
-        let owner = py.import("phyr._ownership")?.getattr("Owners")?.call1(owners)?;
+        let none = py.None().into_bound(py);
+        let owner = |owner: &Option<Py<PyAny>>| {
+            owner.as_ref().map_or_else(|| none.clone(), |owner| owner.bind(py).clone())
+        };
+        let class = made::attribute(&made::module(py, "phyr._ownership")?, "Owners")?;
+        let owners = [&owner(&owners.0), &owner(&owners.1)];
+        let owner = class.call1(made::objects(py, owners)?)?;
         Ok(Self { owner: Some(owner.unbind()), uaddr: None })
     }
 }

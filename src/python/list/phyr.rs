@@ -1,14 +1,15 @@
 //! The methods of `phyr.Phyr`.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyType};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Array;
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
@@ -148,27 +149,27 @@ impl PyPhyr {
     ///     >>> phyr = Phyr.from_pfns([1, 2, 9])
     ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
     ///     True
-    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = py.detach(|| self.phyr.to_bytes());
-        PyBytes::new(py, &bytes)
+        made::bytes(py, &bytes)
     }
 
     /// Bytes in the list; as ``len(phyr)``, which Python limits to 2^63 - 1.
     #[getter]
-    fn length(&self) -> u64 {
-        self.phyr.length()
+    fn length(&self) -> Int {
+        Int(self.phyr.length())
     }
 
     /// Unit of the list's addresses and inner boundaries, in bytes.
     #[getter]
-    fn granule(&self) -> u64 {
-        self.phyr.granule().bytes()
+    fn granule(&self) -> Int {
+        Int(self.phyr.granule().bytes())
     }
 
     /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
-    fn kind(&self) -> String {
-        self.phyr.kind().to_string()
+    fn kind(&self) -> Text {
+        Text(self.phyr.kind().to_string())
     }
 
     /// What keeps the memory in place: the hold of a pin, or None.
@@ -185,8 +186,8 @@ impl PyPhyr {
     /// Like `owner`, no part of the list's value. Lists that are joined have one only if the second
     /// buffer follows the first, under the same owner.
     #[getter]
-    fn uaddr(&self) -> Option<u64> {
-        self.held.uaddr()
+    fn uaddr(&self) -> Option<Int> {
+        self.held.uaddr().map(Int)
     }
 
     /// The chunks, as a sequence of ``Chunk(paddr, length)``.
@@ -238,14 +239,16 @@ impl PyPhyr {
     /// Return what the list holds and what it costs. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let stats = py.detach(|| self.phyr.stats());
-        py.import("phyr._records")?.getattr("Stats")?.call1((
+        let numbers = [
             stats.length,
             stats.nr_chunks,
             stats.nr_entries,
             stats.nr_nodes,
             stats.largest,
             stats.storage,
-        ))
+        ];
+        made::attribute(&made::module(py, "phyr._records")?, "Stats")?
+            .call1(made::numbers(py, numbers)?)
     }
 
     /// Return how many naturally aligned blocks of each order the list is made of.
@@ -259,9 +262,9 @@ impl PyPhyr {
     ///     {0: 1, 9: 1}
     fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let orders = py.detach(|| self.phyr.orders());
-        let found = PyDict::new(py);
+        let found = made::dict(py)?;
         for (order, count) in orders.into_iter().enumerate().filter(|&(_, count)| count > 0) {
-            found.set_item(order, count)?;
+            found.set_item(made::int(py, order as u64)?, made::int(py, count)?)?;
         }
         Ok(found)
     }
@@ -278,7 +281,7 @@ impl PyPhyr {
         let length = self.phyr.length();
         usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
             || {
-                PyOverflowError::new_err(format!(
+                made::failure::<PyOverflowError>(format!(
                     "the list has {length} bytes, more than len() can say; use .length"
                 ))
             },
@@ -298,9 +301,7 @@ impl PyPhyr {
                 let held = self.held.part(py, start);
                 Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
             }
-            Key::Index(Some(position)) => {
-                Ok(self.phyr.translate(position)?.into_pyobject(py)?.into_any())
-            }
+            Key::Index(Some(position)) => made::int(py, self.phyr.translate(position)?),
             Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
         }
     }
@@ -322,7 +323,7 @@ impl PyPhyr {
 
     #[expect(clippy::unused_self, reason = "the signature of the slot")]
     fn __iter__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err(
+        Err(made::failure::<PyTypeError>(
             "a Phyr is not iterable, since that could mean bytes or chunks: use .chunks or .pages()",
         ))
     }
@@ -339,18 +340,18 @@ impl PyPhyr {
         slf
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let py = slf.py();
-        Ok((py.get_type::<Self>().getattr("from_bytes")?, (slf.get().to_bytes(py),)))
+        let bytes = slf.get().to_bytes(py)?;
+        let from = made::attribute(&py.get_type::<Self>(), "from_bytes")?;
+        made::objects(py, [&from, made::objects(py, [bytes.as_any()])?.as_any()])
     }
 
     fn __sizeof__(&self) -> usize {
         size_of::<Self>() + self.phyr.storage()
     }
 
-    fn __repr__(&self) -> String {
-        format!("{:?}", self.phyr)
+    fn __repr__(&self) -> Text {
+        Text(format!("{:?}", self.phyr))
     }
 }

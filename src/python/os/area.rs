@@ -1,7 +1,6 @@
 //! A part of another object's memory, lent on by itself: what `phyr.alloc` gives.
 
 use alloc::format;
-use alloc::string::String;
 use core::ffi::c_int;
 
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::convert::buffer::{self, Lender, Lent};
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::error;
 
 /// A part of the memory of a writable buffer, which is one itself.
@@ -76,7 +76,7 @@ impl PyArea {
         let whole = buffer::borrow(buffer)?;
         if whole.readonly() || !whole.is_c_contiguous() {
             let what = format!("{} is not writable, contiguous memory", buffer.get_type());
-            return Err(PyBufferError::new_err(what));
+            return Err(made::failure::<PyBufferError>(what));
         }
         let end = offset.checked_add(length).filter(|&end| end <= whole.len_bytes());
         // No memory is longer than a signed number can say.
@@ -92,8 +92,8 @@ impl PyArea {
 
     /// User virtual address of the first byte.
     #[getter]
-    fn uaddr(&self) -> usize {
-        self.start
+    fn uaddr(&self) -> Int {
+        Int(self.start as u64)
     }
 
     /// Whether it is closed.
@@ -112,7 +112,7 @@ impl PyArea {
             (state.views, if state.views == 0 { state.whole.take() } else { None })
         };
         if views > 0 {
-            return Err(PyBufferError::new_err(format!(
+            return Err(made::failure::<PyBufferError>(format!(
                 "{:#x}+{:#x} is in use by {views} views or pins",
                 self.start, self.length
             )));
@@ -129,7 +129,7 @@ impl PyArea {
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         if slf.get().closed() {
-            return Err(PyValueError::new_err("the memory is closed"));
+            return Err(made::failure::<PyValueError>("the memory is closed"));
         }
         Ok(slf.clone())
     }
@@ -139,9 +139,9 @@ impl PyArea {
         slf.call_method0("close").map(drop)
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self) -> Text {
         let closed = if self.closed() { ", closed" } else { "" };
-        format!("Area({:#x}+{:#x}{closed})", self.start, self.length)
+        Text(format!("Area({:#x}+{:#x}{closed})", self.start, self.length))
     }
 
     #[expect(unsafe_code, reason = "the signature of the slot")]
@@ -153,7 +153,7 @@ impl PyArea {
         let mut state = slf.get().state();
         if state.whole.is_none() {
             drop(state);
-            return Err(PyValueError::new_err("the memory is closed"));
+            return Err(made::failure::<PyValueError>("the memory is closed"));
         }
         // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
         unsafe { buffer::lend(slf, view, flags) }?;

@@ -1,15 +1,16 @@
 //! Where an object's memory lies in the process, for `phyr.pagemap`.
 
 use alloc::format;
-use alloc::string::String;
 
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::python::convert::buffer::{self, Array};
+use crate::python::convert::made::{self, Text};
 use crate::python::error;
 
 /// Holds a buffer in place, and tells where it lies.
@@ -64,8 +65,8 @@ impl PyLoan {
         Ok(Self { buffer: Mutex::new(Some(lent)), uaddr, length, readonly })
     }
 
-    fn __enter__(&self) -> (usize, usize) {
-        (self.uaddr, self.length)
+    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        made::numbers(py, [self.uaddr as u64, self.length as u64])
     }
 
     #[pyo3(signature = (*_args))]
@@ -77,7 +78,7 @@ impl PyLoan {
         }
     }
 
-    fn __repr__(&self) -> String {
-        format!("Loan({:#x}+{:#x})", self.uaddr, self.length)
+    fn __repr__(&self) -> Text {
+        Text(format!("Loan({:#x}+{:#x})", self.uaddr, self.length))
     }
 }

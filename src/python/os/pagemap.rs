@@ -1,16 +1,17 @@
 //! The decoder of page-map records, for `phyr.pagemap`.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::granule::Granule;
 use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
 use crate::python::convert::buffer::Array;
+use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::list::object::PyPhyr;
 
@@ -75,19 +76,24 @@ impl PyPagemapDecoder {
     }
 
     /// Return (uaddr, length, state, phyr or None) of all that was fed, and start over at 0.
-    fn finish(&self, py: Python<'_>) -> Vec<(u64, u64, &'static str, Option<PyPhyr>)> {
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let extents = py.detach(|| {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             core::mem::replace(&mut *inner, PagemapDecoder::new(0, self.granule)).finish()
         });
-        let tuple = |Extent { uaddr, length, state, phyr }| {
-            (uaddr, length, name(state), phyr.map(PyPhyr::new))
-        };
-        extents.into_iter().map(tuple).collect()
+        let list = made::list(py)?;
+        for Extent { uaddr, length, state, phyr } in extents {
+            let (uaddr, length) = (made::int(py, uaddr)?, made::int(py, length)?);
+            let state = made::text(py, name(state))?;
+            let phyr = phyr.map(|phyr| Bound::new(py, PyPhyr::new(phyr))).transpose()?;
+            let phyr = phyr.map_or_else(|| py.None().into_bound(py), Bound::into_any);
+            list.append(made::objects(py, [&uaddr, &length, state.as_any(), &phyr])?)?;
+        }
+        Ok(list)
     }
 
-    fn __repr__(&self) -> String {
-        format!("PagemapDecoder(granule {})", self.granule.bytes())
+    fn __repr__(&self) -> Text {
+        Text(format!("PagemapDecoder(granule {})", self.granule.bytes()))
     }
 }
 

@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "registering memory is unsafe where a ring does I/O on it")]
 
 use alloc::format;
-use alloc::string::String;
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +13,7 @@ use io_uring::IoUring;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::Amount;
 
 /// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
@@ -30,14 +30,14 @@ pub(crate) struct PyRing {
 
 fn os_error(failure: &io::Error) -> PyErr {
     let errno = failure.raw_os_error();
-    let text = Python::attach(|py| {
-        let text = py.import("os")?.call_method1("strerror", (errno,))?;
-        text.extract::<String>()
+    let made = Python::attach(|py| {
+        let errno = made::wide(py, errno.unwrap_or(0).into())?;
+        let text = made::attribute(&made::module(py, "os")?, "strerror")?;
+        let text = made::call(&text, &errno)?;
+        let class = py.get_type::<PyOSError>();
+        class.call1(made::objects(py, [&errno, &text])?).map(PyErr::from_value)
     });
-    match text {
-        Ok(text) => PyOSError::new_err((errno, text)),
-        Err(failure) => failure,
-    }
+    made.unwrap_or_else(|failure| failure)
 }
 
 impl PyRing {
@@ -53,7 +53,7 @@ impl PyRing {
         match done {
             Some(Ok(())) => Ok(()),
             Some(Err(failure)) => Err(os_error(&failure)),
-            None => Err(PyValueError::new_err("the ring is closed")),
+            None => Err(made::failure::<PyValueError>("the ring is closed")),
         }
     }
 
@@ -111,7 +111,7 @@ impl PyRing {
     fn register(&self, py: Python<'_>, index: u32, uaddr: Amount, length: Amount) -> PyResult<()> {
         let (Ok(start), Ok(iov_len)) = (usize::try_from(uaddr.0), usize::try_from(length.0)) else {
             let what = format!("{:#x}+{:#x} is outside the address space", uaddr.0, length.0);
-            return Err(PyValueError::new_err(what));
+            return Err(made::failure::<PyValueError>(what));
         };
         self.with(py, |ring| {
             let buffer =
@@ -135,8 +135,8 @@ impl PyRing {
         drop(self.take());
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self) -> Text {
         let is_open = self.ring.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        format!("Ring({})", if is_open { "open" } else { "closed" })
+        Text(format!("Ring({})", if is_open { "open" } else { "closed" }))
     }
 }

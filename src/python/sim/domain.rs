@@ -1,17 +1,18 @@
 //! `phyr.sim.SimDomain`, and what its devices do: extract, call, convert.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::{Array, Bytes};
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
@@ -113,7 +114,7 @@ enum Column<'py> {
 
 impl<'py> Column<'py> {
     fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        let column = match plan.getattr(name)?.cast_into::<PyColumn>() {
+        let column = match made::attribute(plan, name)?.cast_into::<PyColumn>() {
             Ok(column) => return Ok(Self::Ours(column)),
             Err(other) => other.into_inner(),
         };
@@ -226,20 +227,24 @@ impl PySimDomain {
 
     /// Supported page sizes; bit *n* set means ``1 << n`` bytes.
     #[getter]
-    fn pgsize_bitmap(&self) -> u64 {
-        self.pgsize_bitmap
+    fn pgsize_bitmap(&self) -> Int {
+        Int(self.pgsize_bitmap)
     }
 
     /// First and last address that may be mapped.
     #[getter]
-    fn aperture(&self) -> (u64, u64) {
-        self.aperture
+    fn aperture<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        made::numbers(py, self.aperture.into())
     }
 
     /// First and last address of each range that may not be mapped.
     #[getter]
-    fn reserved(&self) -> Vec<(u64, u64)> {
-        self.reserved.clone()
+    fn reserved<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = made::list(py)?;
+        for &range in &self.reserved {
+            list.append(made::numbers(py, range.into())?)?;
+        }
+        Ok(list)
     }
 
     /// Levels of tables: 3, 4 or 5.
@@ -250,15 +255,15 @@ impl PySimDomain {
 
     /// Physical address of the root table.
     #[getter]
-    fn root(&self) -> u64 {
-        self.root
+    fn root(&self) -> Int {
+        Int(self.root)
     }
 
     /// What was asked and done so far, as `Counters`.
     #[getter]
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let counters = self.with(py, |domain, _| domain.counters());
-        py.import("phyr._records")?.getattr("Counters")?.call1((
+        let numbers = [
             counters.map_calls,
             counters.batch_calls,
             counters.unmap_calls,
@@ -268,7 +273,9 @@ impl PySimDomain {
             counters.iotlb_hits,
             counters.iotlb_misses,
             counters.faults,
-        ))
+        ];
+        made::attribute(&made::module(py, "phyr._records")?, "Counters")?
+            .call1(made::numbers(py, numbers)?)
     }
 
     /// Map pages of one size: all of them, or raise and map none.
@@ -372,8 +379,8 @@ impl PySimDomain {
     }
 
     /// Return the physical address that `iova` is mapped to, or None.
-    fn iova_to_phys(&self, py: Python<'_>, iova: Amount) -> Option<u64> {
-        self.with(py, |domain, memory| domain.iova_to_phys(memory, iova.0))
+    fn iova_to_phys(&self, py: Python<'_>, iova: Amount) -> Option<Int> {
+        self.with(py, |domain, memory| domain.iova_to_phys(memory, iova.0)).map(Int)
     }
 
     /// Return what the tables say of an address, as `Leaf`; None if it is not mapped.
@@ -381,17 +388,14 @@ impl PySimDomain {
         let Some(leaf) = self.with(py, |domain, memory| domain.lookup(memory, iova.0)) else {
             return Ok(None);
         };
-        let class = py.import("phyr._records")?.getattr("Leaf")?;
-        Ok(Some(class.call1((
-            leaf.iova,
-            leaf.paddr,
-            leaf.pgsize,
-            leaf.reads,
-            leaf.writes,
-            leaf.snoops,
-            leaf.accessed,
-            leaf.dirty,
-        ))?))
+        let class = made::attribute(&made::module(py, "phyr._records")?, "Leaf")?;
+        let [iova, paddr, pgsize] = [leaf.iova, leaf.paddr, leaf.pgsize];
+        let numbers = made::numbers(py, [iova, paddr, pgsize])?;
+        let [reads, writes, snoops, accessed, dirty] =
+            [leaf.reads, leaf.writes, leaf.snoops, leaf.accessed, leaf.dirty]
+                .map(|flag| PyBool::new(py, flag).to_owned().into_any());
+        let flags = made::objects(py, [&reads, &writes, &snoops, &accessed, &dirty])?;
+        class.call1(numbers.add(flags)?.cast_into::<PyTuple>()?).map(Some)
     }
 
     /// Clear the dirty bit of the page that holds `iova`, and return whether it was set.
@@ -411,12 +415,12 @@ impl PySimDomain {
         self.with(py, |domain, _| domain.flush_iotlb());
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self) -> Text {
         let (first, last) = self.aperture;
-        format!(
+        Text(format!(
             "SimDomain({} levels, root {:#x}, aperture {first:#x} to {last:#x}, pgsize_bitmap {:#x})",
             self.levels, self.root, self.pgsize_bitmap
-        )
+        ))
     }
 }
 

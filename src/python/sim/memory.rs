@@ -1,7 +1,6 @@
 //! `phyr.sim.Memory` and `scatter`: extract, call, convert.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -13,6 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
+use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::object::PyPhyr;
 use crate::sim::{Memory, MemoryError, ScatterOptions};
@@ -76,20 +76,20 @@ impl PyMemory {
 
     /// Bytes of memory, written or not.
     #[getter]
-    fn size(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).size())
+    fn size(&self, py: Python<'_>) -> Int {
+        Int(py.detach(|| lock(&self.0).size()))
     }
 
     /// Bytes of pages that were written and not freed.
     #[getter]
-    fn resident(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).resident())
+    fn resident(&self, py: Python<'_>) -> Int {
+        Int(py.detach(|| lock(&self.0).resident()))
     }
 
     /// Bytes of pages that can be allocated.
     #[getter]
-    fn free_bytes(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).free_bytes())
+    fn free_bytes(&self, py: Python<'_>) -> Int {
+        Int(py.detach(|| lock(&self.0).free_bytes()))
     }
 
     /// Return the bytes under a list.
@@ -102,7 +102,7 @@ impl PyMemory {
         // Before as many bytes are asked for.
         py.detach(|| lock(&self.0).check(phyr))?;
         let len = usize::try_from(phyr.length()).map_err(|_| {
-            PyMemoryError::new_err(format!("no memory for {:#x} bytes", phyr.length()))
+            made::failure::<PyMemoryError>(format!("no memory for {:#x} bytes", phyr.length()))
         })?;
         PyBytes::new_with(py, len, |data| Ok(py.detach(|| lock(&self.0).read(phyr, data))?))
     }
@@ -153,8 +153,8 @@ impl PyMemory {
     ///
     /// Raises:
     ///     RangeError: They are not all inside the memory.
-    fn read_u64(&self, py: Python<'_>, paddr: Amount) -> PyResult<u64> {
-        Ok(py.detach(|| lock(&self.0).read_u64(paddr.0))?)
+    fn read_u64(&self, py: Python<'_>, paddr: Amount) -> PyResult<Int> {
+        Ok(Int(py.detach(|| lock(&self.0).read_u64(paddr.0))?))
     }
 
     /// Write a number to the eight bytes from `paddr` on, little-endian.
@@ -247,12 +247,12 @@ impl PyMemory {
         Arc::as_ptr(&self.0).addr()
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self, py: Python<'_>) -> Text {
         let (size, resident, free) = py.detach(|| {
             let memory = lock(&self.0);
             (memory.size(), memory.resident(), memory.free_bytes())
         });
-        format!("Memory({size:#x} bytes, {resident:#x} resident, {free:#x} free)")
+        Text(format!("Memory({size:#x} bytes, {resident:#x} resident, {free:#x} free)"))
     }
 }
 

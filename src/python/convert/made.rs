@@ -1,0 +1,199 @@
+//! Objects of Python's made by calls that say when memory is short: the plain ones of `PyO3` panic.
+
+use alloc::string::String;
+use core::ffi::c_int;
+
+use pyo3::PyTypeInfo;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+/// An int.
+#[inline]
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn int(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the interpreter is attached; any number will do.
+    let number = unsafe { ffi::PyLong_FromUnsignedLongLong(number) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    unsafe { Bound::from_owned_ptr_or_err(py, number) }
+}
+
+/// An int of any of these values.
+pub(crate) fn wide(py: Python<'_>, number: i128) -> PyResult<Bound<'_, PyAny>> {
+    if let Ok(number) = u64::try_from(number) {
+        return int(py, number);
+    }
+    let magnitude = number.unsigned_abs();
+    let word = |part: u128| u64::try_from(part & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+    let (high, low) = (word(magnitude >> 64), int(py, word(magnitude))?);
+    let whole = if high == 0 { low } else { int(py, high)?.lshift(int(py, 64)?)?.bitor(low)? };
+    if number < 0 { whole.neg() } else { Ok(whole) }
+}
+
+/// A string.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
+    // SAFETY: `len` bytes of UTF-8 are readable from `start` on; the interpreter is attached.
+    let string = unsafe { ffi::PyUnicode_FromStringAndSize(start, len) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let string = unsafe { Bound::from_owned_ptr_or_err(py, string)? };
+    // SAFETY: the function makes strings.
+    Ok(unsafe { string.cast_into_unchecked::<PyString>() })
+}
+
+/// A dict.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: the interpreter is attached.
+    let dict = unsafe { ffi::PyDict_New() };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let dict = unsafe { Bound::from_owned_ptr_or_err(py, dict)? };
+    // SAFETY: the function makes dicts.
+    Ok(unsafe { dict.cast_into_unchecked::<PyDict>() })
+}
+
+/// An empty list.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    // SAFETY: the interpreter is attached.
+    let list = unsafe { ffi::PyList_New(0) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let list = unsafe { Bound::from_owned_ptr_or_err(py, list)? };
+    // SAFETY: the function makes lists.
+    Ok(unsafe { list.cast_into_unchecked::<PyList>() })
+}
+
+/// Bytes.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let (start, len) = (bytes.as_ptr().cast(), bytes.len().cast_signed());
+    // SAFETY: `len` bytes are readable from `start` on; the interpreter is attached.
+    let made = unsafe { ffi::PyBytes_FromStringAndSize(start, len) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let made = unsafe { Bound::from_owned_ptr_or_err(py, made)? };
+    // SAFETY: the function makes bytes.
+    Ok(unsafe { made.cast_into_unchecked::<PyBytes>() })
+}
+
+/// A tuple of these numbers.
+pub(crate) fn numbers<const N: usize>(
+    py: Python<'_>,
+    numbers: [u64; N],
+) -> PyResult<Bound<'_, PyTuple>> {
+    let tuple = new::<N>(py)?;
+    for (number, at) in numbers.into_iter().zip(0..) {
+        put(&tuple, at, int(py, number)?)?;
+    }
+    Ok(tuple)
+}
+
+/// A tuple of these objects.
+pub(crate) fn objects<'py, const N: usize>(
+    py: Python<'py>,
+    objects: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyTuple>> {
+    let tuple = new::<N>(py)?;
+    for (object, at) in objects.into_iter().zip(0..) {
+        put(&tuple, at, object.clone())?;
+    }
+    Ok(tuple)
+}
+
+/// A tuple of `N` items, none of them there yet.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    // SAFETY: the interpreter is attached.
+    let tuple = unsafe { ffi::PyTuple_New(N.cast_signed()) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
+    // SAFETY: the function makes tuples.
+    Ok(unsafe { tuple.cast_into_unchecked::<PyTuple>() })
+}
+
+/// Puts an item in its place, in a tuple that nobody else has yet.
+#[inline]
+#[expect(unsafe_code, reason = "a tuple is filled item by item")]
+fn put<'py>(
+    tuple: &Bound<'py, PyTuple>,
+    at: ffi::Py_ssize_t,
+    item: Bound<'py, PyAny>,
+) -> PyResult<()> {
+    // SAFETY: the tuple is live, new and nobody else's; the function looks whether it has an item
+    // `at`; the reference to the item is handed over, and dropped there if it has none.
+    let done: c_int = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr()) };
+    if done == 0 { Ok(()) } else { Err(PyErr::fetch(tuple.py())) }
+}
+
+/// As [`exception`], where the interpreter is not at hand.
+pub(crate) fn failure<E: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
+    Python::attach(|py| exception::<E>(py, message.as_ref()))
+}
+
+/// An exception of Python's own, made at once: one that is made when it is raised panics there if
+/// memory is short, where nothing catches it.
+///
+/// `MemoryError` itself if there is no memory for it.
+pub(crate) fn exception<E: PyTypeInfo>(py: Python<'_>, message: &str) -> PyErr {
+    let made = text(py, message).and_then(|message| call(E::type_object(py).as_any(), &message));
+    made.map_or_else(|failure| failure, PyErr::from_value)
+}
+
+/// What `callable(argument)` returns.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn call<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = objects(callable.py(), [argument])?;
+    // SAFETY: both are live, the second is a tuple; the interpreter is attached.
+    let result = unsafe { ffi::PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
+}
+
+/// What `object.name` is.
+pub(crate) fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    object.getattr(text(object.py(), name)?)
+}
+
+/// The module of that name.
+#[expect(unsafe_code, reason = "the safe function panics where memory is short")]
+pub(crate) fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = text(py, name)?;
+    // SAFETY: the name is a live string; the interpreter is attached.
+    let module = unsafe { ffi::PyImport_Import(name.as_ptr()) };
+    // SAFETY: null with an exception set, or a new reference that is ours.
+    unsafe { Bound::from_owned_ptr_or_err(py, module) }
+}
+
+/// An int that a method returns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Int(pub(crate) u64);
+
+impl<'py> IntoPyObject<'py> for Int {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        int(py, self.0)
+    }
+}
+
+/// A string that a method returns.
+#[derive(Clone, Debug)]
+pub(crate) struct Text(pub(crate) String);
+
+impl<'py> IntoPyObject<'py> for Text {
+    type Target = PyString;
+    type Output = Bound<'py, PyString>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text(py, &self.0)
+    }
+}

@@ -1,0 +1,64 @@
+"""One failed allocation of Python's, in every operation: `MemoryError`, and nothing held."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import phyr
+import pytest
+from phyr import _phyr, desc, iommu, sim
+
+pytest.importorskip("_testcapi", reason="this Python cannot make allocations fail")
+
+import nomemory
+
+PROGRAM = Path(nomemory.__file__)
+
+CLASSES = {
+    "Phyr": phyr.Phyr,
+    "Builder": phyr.Builder,
+    "Chunks": phyr.Chunks,
+    "Column": phyr.Column,
+    "Plan": iommu.Plan,
+    "Mapping": iommu.Mapping,
+    "Descriptors": desc.Descriptors,
+    "Memory": sim.Memory,
+    "SimDomain": sim.SimDomain,
+}
+
+
+@cache
+def outcomes() -> dict[str, list[str]]:
+    """What came out besides `MemoryError`, by operation; the last one printed alone aborted."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(PROGRAM)], check=False, capture_output=True, text=True
+    )
+    found = {}
+    for line in done.stdout.splitlines():
+        name, outcome = line[: line.index("]") + 1], line[line.index("]") + 1 :]
+        found[json.loads(name)[0]] = json.loads(outcome) if outcome else [done.stderr]
+    if done.returncode:
+        found.setdefault("exit", [done.stderr])
+    return found
+
+
+@pytest.mark.parametrize("name", nomemory.OPERATIONS)
+def test_a_failed_allocation_is_a_memory_error_and_nothing_is_held(name: str) -> None:
+    assert outcomes().get(name, ["never ran: an operation before it aborted"]) == []
+
+
+def test_no_operation_is_forgotten() -> None:
+    """Every public method and function in Rust has an operation of its name."""
+    wanted = {
+        f"{name}.{member}"
+        for name, cls in CLASSES.items()
+        for member in vars(cls)
+        if not member.startswith("_")
+    }
+    natives = {name for name, value in vars(_phyr).items() if type(value) is type(len)}
+    for module in (desc, sim, iommu):
+        wing = module.__name__.removeprefix("phyr.")
+        wanted |= {f"{wing}.{name}" for name in natives & set(module.__all__)}
+    assert wanted - set(nomemory.OPERATIONS) == set()
