@@ -89,6 +89,38 @@ def test_what_could_not_be_written_is_not_tried_again(
     assert capsys.readouterr().err == "phyr: cannot write: No space left on device\n"
 
 
+def test_a_closed_standard_output_is_one_line_and_exit_code_2() -> None:
+    for arguments in (["demo", "--size", "64K"], ["--version"], ["map", "self"]):
+        program = [sys.executable, "-m", "phyr", *arguments]
+        done = subprocess.run(  # noqa: S603 - ours
+            ["sh", "-c", 'exec "$@" >&-', "sh", *program],  # noqa: S607
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        said = "phyr: cannot write: standard output is closed\n"
+        assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_no_standard_output_is_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as caught:
+        cli.phyr(["demo", "--size", "64K"], prog_name="phyr")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "phyr: cannot write: standard output is closed\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "80"])
+def test_the_table_is_printed_however_wide_the_terminal_says_it_is(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    render.show_map(render.console(), ROWS, everything=True, device_known=True)
+    assert len(capsys.readouterr().out.splitlines()) > len(ROWS)
+
+
 def test_a_pipe_that_nobody_reads_ends_the_command_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -50,6 +50,10 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as click has it
         """Run a command; a pipe that nobody reads is click's business."""
+        if sys.stdout is None:
+            # Nothing would be printed, and nobody told.
+            click.echo("phyr: cannot write: standard output is closed", err=True)
+            sys.exit(2)
         try:
             return super().main(*args, **kwargs)
         except OSError as error:

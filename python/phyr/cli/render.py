@@ -26,13 +26,18 @@ _HEAD = (
 )
 _GAP = "  "
 _NARROWEST_NAME = 16
+_USUAL_WIDTH = 80
 
 
 def console() -> Console:
     """Make the console for standard output; a name it cannot spell is escaped, not an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    if console.width < 1:
+        # A COLUMNS of 0 says that the width is not known; rich would print nothing.
+        console.width = _USUAL_WIDTH
+    return console
 
 
 class LateBar:
