@@ -4,6 +4,34 @@ use core::fmt;
 
 use crate::kind::Kind;
 
+/// No memory for so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoMemory {
+    pub(crate) bytes: u64,
+}
+
+impl NoMemory {
+    /// For `len` items.
+    pub(crate) fn of<T>(len: usize) -> Self {
+        Self { bytes: (size_of::<T>() as u64).saturating_mul(len as u64) }
+    }
+}
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory { bytes }: NoMemory) -> Self {
+        Self::NoMemory { bytes }
+    }
+}
+
+/// The result of an operation whose caller did not ask about memory.
+///
+/// # Panics
+///
+/// Panics if there was none.
+pub(crate) fn expect_memory<T>(outcome: Result<T, Error>) -> T {
+    outcome.unwrap_or_else(|why| panic!("{why}; `try_` forms return this as an error"))
+}
+
 /// Why a list could not be made, viewed or joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,6 +161,11 @@ pub enum Error {
         /// Of the second.
         right: Kind,
     },
+    /// No memory for the list.
+    NoMemory {
+        /// Bytes that were asked for and not to be had.
+        bytes: u64,
+    },
 }
 
 impl fmt::Display for Error {
@@ -201,6 +234,7 @@ impl fmt::Display for Error {
             Self::Kinds { left, right } => {
                 write!(f, "lists of kind {left} and {right} cannot be joined")
             }
+            Self::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of a list"),
         }
     }
 }
@@ -261,6 +295,17 @@ pub enum FormatError {
         /// Number of the word where it shows.
         index: u64,
     },
+    /// No memory for the list; nothing is known of the bytes.
+    NoMemory {
+        /// Bytes that were asked for and not to be had.
+        bytes: u64,
+    },
+}
+
+impl From<NoMemory> for FormatError {
+    fn from(NoMemory { bytes }: NoMemory) -> Self {
+        Self::NoMemory { bytes }
+    }
 }
 
 impl fmt::Display for FormatError {
@@ -284,6 +329,7 @@ impl fmt::Display for FormatError {
             Self::NotCanonical { index } => {
                 write!(f, "word {index} is not part of a canonical list")
             }
+            Self::NoMemory { bytes } => Error::NoMemory { bytes }.fmt(f),
         }
     }
 }

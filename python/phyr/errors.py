@@ -11,6 +11,7 @@ __all__ = [
     "ClosedError",
     "FaultError",
     "FormatError",
+    "GapError",
     "HiddenPagesError",
     "IovaSpaceError",
     "LimitError",
@@ -50,7 +51,17 @@ class PhyrError(Exception):
 
 
 class AlignmentError(PhyrError, ValueError):
-    """An address, a length or a joint is not a multiple of what it must be a multiple of."""
+    """An address, a length or a joint is not a multiple of what it must be a multiple of.
+
+    Where a function takes several lists or addresses, `argument` names the one at fault.
+    """
+
+
+class GapError(AlignmentError):
+    """A boundary inside a list is not a multiple of what descriptors ask for.
+
+    `argument` names the list: ``"phyr"``, the data, or ``"lists"``, the memory for descriptors.
+    """
 
 
 class RangeError(PhyrError, ValueError):

@@ -81,6 +81,15 @@ impl PageStructs {
         low(paddr & (self.page_size() - 1))
     }
 
+    /// Checks that pointers leave two low bits free, where a scatterlist keeps its marks.
+    pub(crate) fn check_marks(self) -> Result<(), DescError> {
+        const ALIGN: u64 = 4;
+        if self.vmemmap.is_multiple_of(ALIGN) {
+            return Ok(());
+        }
+        Err(DescError::Unaligned { field: "vmemmap", value: self.vmemmap, align: ALIGN })
+    }
+
     /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
     /// virtual space.
     pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {

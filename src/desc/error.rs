@@ -38,8 +38,10 @@ pub enum DescError {
         /// The largest.
         most: u64,
     },
-    /// A boundary inside the list that the format cannot express.
+    /// A boundary inside a list that the format cannot express.
     Gap {
+        /// Which list: `phyr`, of the data, or `lists`, of the memory for descriptors.
+        argument: &'static str,
         /// Address after the boundary, or right after the chunk before it.
         paddr: u64,
         /// Position of the boundary in the list.
@@ -133,6 +135,35 @@ pub enum DescError {
         /// Why not.
         why: Error,
     },
+    /// No memory for the list.
+    NoMemory {
+        /// Bytes that were asked for and not to be had.
+        bytes: u64,
+    },
+}
+
+impl DescError {
+    /// The argument that is at fault, as the functions of Python call it, where alignment is.
+    #[must_use]
+    pub fn argument(&self) -> Option<&'static str> {
+        match *self {
+            Self::Gap { argument, .. } => Some(argument),
+            Self::Unaligned { field: "list address", .. } => Some("lists"),
+            Self::Unaligned { field: "block address", .. } => Some("address"),
+            Self::Unaligned { field: "first address" | "iova" | "length", .. } => Some("phyr"),
+            Self::Unaligned { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Why a list did not take record `index`.
+    pub(crate) fn list(index: u64, why: Error) -> Self {
+        match why {
+            // This says nothing about the record.
+            Error::NoMemory { bytes } => Self::NoMemory { bytes },
+            why => Self::List { index, why },
+        }
+    }
 }
 
 impl fmt::Display for DescError {
@@ -154,10 +185,10 @@ impl fmt::Display for DescError {
             Self::Size { field, size, least, most } => {
                 write!(f, "{field} {size:#x} is not a power of two from {least:#x} to {most:#x}")
             }
-            Self::Gap { paddr, position, mask } => write!(
+            Self::Gap { argument, paddr, position, mask } => write!(
                 f,
-                "the boundary at position {position:#x}, at address {paddr:#x}, is inside the list \
-                 and not a multiple of {:#x}, which the format cannot express",
+                "the boundary at position {position:#x}, at address {paddr:#x}, is inside \
+                 `{argument}` and not a multiple of {:#x}, which the format cannot express",
                 u128::from(mask) + 1,
             ),
             Self::Unaligned { field, value, align } => {
@@ -197,6 +228,7 @@ impl fmt::Display for DescError {
                 write!(f, "the table does not end within its {records} records")
             }
             Self::List { index, why } => write!(f, "record {index}: {why}"),
+            Self::NoMemory { bytes } => Error::NoMemory { bytes }.fmt(f),
         }
     }
 }

@@ -183,27 +183,52 @@ impl Cut {
         phyr.nr_chunks().max(phyr.length().div_ceil(self.more.min(self.boundary).saturating_add(1)))
     }
 
-    /// Segments of a list. O(log n), or one walk.
+    /// Segments of a list. O(log n), or one walk of the chunks.
     pub(crate) fn count(self, phyr: &Phyr) -> u64 {
         let walk = || phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk));
         self.find_count(phyr).unwrap_or_else(walk)
     }
 
-    /// Segments of one chunk.
+    /// Segments of one chunk, by arithmetic.
+    ///
+    /// ```text
+    /// boundary  |               |               |               |
+    /// chunk          |--first---|----block------|----block------|--tail--|
+    /// ```
     #[inline]
-    fn count_chunk(self, mut chunk: Chunk) -> u64 {
-        let mut count = 0;
-        loop {
-            let length = self.length(chunk);
-            count += 1;
-            if length == chunk.length {
-                return count;
-            }
-            chunk = Chunk { paddr: chunk.paddr + length, length: chunk.length - length };
-            if let Some(step) = self.step(chunk.paddr) {
-                return count + self.steps(chunk.length, step) + 1;
-            }
+    fn count_chunk(self, chunk: Chunk) -> u64 {
+        let into = chunk.paddr & self.boundary;
+        // Of fewer bytes than 2^64, unless there is no boundary: neither sum wraps.
+        if chunk.length - 1 <= self.boundary - into {
+            return self.count_block(chunk);
         }
+        // A segment ends at each boundary. Blocks between two are cut alike: they start at multiples of
+        // `align + 1` where that is smaller, and are one segment each where it is not.
+        let first = self.boundary - into + 1;
+        let rest = chunk.length - first;
+        let (blocks, tail) = (rest >> self.boundary.count_ones(), rest & self.boundary);
+        let mut count = self.count_block(Chunk { length: first, ..chunk });
+        if blocks > 0 {
+            count += blocks * self.count_block(Chunk { paddr: 0, length: self.boundary + 1 });
+        }
+        if tail > 0 {
+            count += self.count_block(Chunk { paddr: 0, length: tail });
+        }
+        count
+    }
+
+    /// Segments of bytes that cross no boundary, of which there are some.
+    #[inline]
+    fn count_block(self, Chunk { paddr, length }: Chunk) -> u64 {
+        let more = self.more - (paddr & self.align);
+        if length - 1 <= more {
+            return 1;
+        }
+        // Something follows, so the cut lies below 2^64. From there on, steps are equal.
+        let end = paddr + more + 1;
+        let rest = length - (more + 1) + (end & self.virt);
+        let unit = self.align | self.virt;
+        NonZeroU64::new((self.more + 1) & !unit).map_or(2, |step| 2 + self.steps(rest, step))
     }
 }
 
@@ -212,6 +237,15 @@ impl Cut {
 /// O(log n) where they are; a walk finds the one that is not, or that it is not in this part of a
 /// longer list.
 pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
+    check_boundaries_of("phyr", phyr, mask)
+}
+
+/// As [`check_boundaries`], of a list that the caller knows as `argument`.
+pub(crate) fn check_boundaries_of(
+    argument: &'static str,
+    phyr: &Phyr,
+    mask: u64,
+) -> Result<(), DescError> {
     if phyr.is_aligned(mask) {
         return Ok(());
     }
@@ -219,11 +253,12 @@ pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> 
     let check = |state: Result<(u64, u64), DescError>, chunk: Chunk| {
         let (number, position) = state?;
         if number > 0 && chunk.paddr & mask != 0 {
-            return Err(DescError::Gap { paddr: chunk.paddr, position, mask });
+            return Err(DescError::Gap { argument, paddr: chunk.paddr, position, mask });
         }
         let position = position + chunk.length;
         if number < ends && !chunk.last() & mask != 0 {
-            return Err(DescError::Gap { paddr: chunk.last().wrapping_add(1), position, mask });
+            let paddr = chunk.last().wrapping_add(1);
+            return Err(DescError::Gap { argument, paddr, position, mask });
         }
         Ok((number + 1, position))
     };

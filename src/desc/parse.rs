@@ -5,7 +5,6 @@
 use super::bvec::PageStructs;
 use super::error::DescError;
 use super::sg::SgEntry;
-use crate::error::Error;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
@@ -44,9 +43,14 @@ fn list(
     let mut builder = Builder::with(granule, Kind::Ram);
     for (index, record) in (0..).zip(records(bytes, size)?) {
         let (paddr, length) = range(index, record)?;
-        builder.append(paddr, length).map_err(|why| DescError::List { index, why })?;
+        builder.append(paddr, length).map_err(|why| DescError::list(index, why))?;
     }
-    Ok(builder.finish())
+    finish(builder)
+}
+
+/// The finished list.
+pub(crate) fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
+    builder.try_finish().map_err(|why| DescError::list(0, why))
 }
 
 /// The address that a `struct page` and an offset stand for.
@@ -145,12 +149,12 @@ pub fn from_scatterlist(
             (paddr(pages, index, target, half(record, 8))?, half(record, 12))
         };
         if dma && length == 0 {
-            return Ok(builder.finish());
+            return finish(builder);
         }
         let appended = builder.append(start, length.into());
-        appended.map_err(|why: Error| DescError::List { index, why })?;
+        appended.map_err(|why| DescError::list(index, why))?;
         if link & SgEntry::END != 0 {
-            return Ok(builder.finish());
+            return finish(builder);
         }
         at += 1;
     }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::bvec::check_size;
 use super::error::DescError;
-use super::parse::{half, word};
+use super::parse::{finish, half, word};
 use super::sgl::SglDescriptor;
 use crate::granule::Granule;
 use crate::kind::Kind;
@@ -118,7 +118,7 @@ pub fn from_prp<E>(
         }
         let length = (*left).min(page_size - (entry & low));
         *left -= length;
-        builder.append(entry, length).map_err(|why| DescError::List { index, why })
+        builder.append(entry, length).map_err(|why| DescError::list(index, why))
     };
     if left > 0 {
         page(index, prp1, &mut left)?;
@@ -157,7 +157,7 @@ pub fn from_prp<E>(
             at = at.wrapping_add(count * 8);
         }
     }
-    Ok(builder.finish())
+    Ok(finish(builder)?)
 }
 
 /// The list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
@@ -203,7 +203,7 @@ pub fn from_sgl<E>(
                             DescError::TooLong { index, length, max_length }
                         })?;
                         let appended = builder.append(address, length.into());
-                        appended.map_err(|why| DescError::List { index, why })?;
+                        appended.map_err(|why| DescError::list(index, why))?;
                         links.data();
                     } else {
                         links.idle(index)?;
@@ -233,7 +233,7 @@ pub fn from_sgl<E>(
             index += 1;
         }
         if bytes == 0 {
-            return Ok(builder.finish());
+            return Ok(finish(builder)?);
         }
         count = usize::try_from(bytes).unwrap_or(PIECE).min(PIECE);
         read(at, &mut piece[..count]).map_err(ReadError::Read)?;

@@ -14,7 +14,7 @@
 use super::bvec::check_size;
 use super::error::DescError;
 use super::layout::Layout;
-use super::limits::{Cut, check_boundaries};
+use super::limits::{Cut, check_boundaries, check_boundaries_of};
 use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
@@ -100,8 +100,7 @@ impl Prp {
         check_boundaries(phyr, low)?;
         // What the first pointer leaves for the others.
         let first = phyr.length().min(page_size - (prp1 & low));
-        let rest =
-            phyr.slice(first, phyr.length()).map_err(|why| DescError::List { index: 0, why })?;
+        let rest = phyr.slice(first, phyr.length()).map_err(|why| DescError::list(0, why))?;
         let layout = PrpLayout { lists: lists.clone(), page_size };
         let cut = Cut::blocks(page_size);
         if rest.length() <= page_size {
@@ -127,5 +126,5 @@ pub(crate) fn check_blocks(lists: &Phyr, nr_blocks: u64, size: u64) -> Result<()
     {
         return Err(DescError::Unaligned { field: "list address", value: first, align: size });
     }
-    check_boundaries(lists, size - 1)
+    check_boundaries_of("lists", lists, size - 1)
 }

@@ -124,7 +124,8 @@ impl Table<SgLayout> {
     /// # Errors
     ///
     /// [`DescError::NoPages`] for a device's memory; [`DescError::Unaligned`] if `address` is not a
-    /// multiple of 4096; [`DescError::Wraps`] if blocks, pointers or bus addresses pass 2^64; errors of
+    /// multiple of 4096, or the array of `struct page` does not start at one of 4: pointers carry marks
+    /// in their low bits; [`DescError::Wraps`] if blocks, pointers or bus addresses pass 2^64; errors of
     /// [`Segments::new`](super::Segments::new).
     pub fn scatterlist(
         phyr: &Phyr,
@@ -134,6 +135,7 @@ impl Table<SgLayout> {
         limits: Limits,
     ) -> Result<Self, DescError> {
         pages.check(phyr)?;
+        pages.check_marks()?;
         if !address.is_multiple_of(4096) {
             return Err(DescError::Unaligned {
                 field: "block address",

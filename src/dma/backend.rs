@@ -244,7 +244,7 @@ impl Phyr {
             }
             builder.append(iova, self.length())?;
         }
-        Ok(builder.finish())
+        builder.try_finish()
     }
 }
 

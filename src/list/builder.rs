@@ -1,6 +1,6 @@
 //! Making lists: append chunks, page numbers, page addresses or other lists; neighbours merge.
 
-use crate::error::Error;
+use crate::error::{Error, NoMemory, expect_memory};
 use crate::granule::{Granule, Span};
 use crate::kind::Kind;
 use crate::list::phyr::Phyr;
@@ -11,8 +11,8 @@ use crate::storage::writer::Writer;
 /// Builds a list, front to back.
 ///
 /// However the same bytes are cut into calls, the list is the same: a chunk that starts where the
-/// one before ends is merged with it. A call that fails leaves the builder as it was. No allocation
-/// is larger than 4096 bytes, however long the list grows.
+/// one before ends is merged with it. A call that fails leaves the builder as it was, also where it
+/// fails for want of memory. No allocation is larger than 4096 bytes, however long the list grows.
 ///
 /// # Examples
 ///
@@ -90,17 +90,17 @@ impl Builder {
     ///
     /// [`Error::ZeroLength`], [`Error::Wraps`] or [`Error::Reach`] if there is no such chunk;
     /// [`Error::Unaligned`] if it would put a boundary inside a granule; [`Error::TooLong`] if the
-    /// list's length would pass 2^64 - 1.
+    /// list's length would pass 2^64 - 1; [`Error::NoMemory`].
     pub fn append(&mut self, paddr: u64, length: u64) -> Result<(), Error> {
         let span = Span::new(self.granule, paddr, length)?;
         let run = Run { pfn: span.pfn, nr_pages: span.nr_pages };
         if self.nr_pages == 0 {
             self.check_room(run.nr_pages)?;
+            self.push(run)?;
             self.head = span.head;
-            self.push(run);
         } else if self.tail == 0 && span.head == 0 {
             self.check_room(run.nr_pages)?;
-            self.push(run);
+            self.push(run)?;
         } else if self.continues_inside(span) {
             // The first page of the chunk is our last one.
             self.check_room(run.nr_pages - 1)?;
@@ -117,8 +117,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroLength`] for no pages; [`Error::Pfn`], [`Error::Unaligned`] and
-    /// [`Error::TooLong`] as in [`Self::extend_pfns`].
+    /// [`Error::ZeroLength`] for no pages; [`Error::Pfn`], [`Error::Unaligned`], [`Error::TooLong`]
+    /// and [`Error::NoMemory`] as in [`Self::extend_pfns`].
     pub fn append_pfns(&mut self, pfn: u64, nr_pages: u64) -> Result<(), Error> {
         let paddr = || self.granule.bytes().saturating_mul(pfn);
         let Some(more) = nr_pages.checked_sub(1) else {
@@ -129,8 +129,7 @@ impl Builder {
             return Err(Error::Pfn { pfn: last, granule: self.granule.bytes() });
         }
         self.check_pages(paddr(), nr_pages)?;
-        self.push(Run { pfn, nr_pages });
-        Ok(())
+        Ok(self.push(Run { pfn, nr_pages })?)
     }
 
     /// Appends whole pages by number: multiples of the granule.
@@ -138,7 +137,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Pfn`] for a number out of the granule's reach; [`Error::Unaligned`] if the list so
-    /// far ends inside a granule; [`Error::TooLong`] as in [`Self::append`].
+    /// far ends inside a granule; [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::append`].
     pub fn extend_pfns(&mut self, pfns: &[u64]) -> Result<(), Error> {
         let Some(&first) = pfns.first() else { return Ok(()) };
         let out_of_reach = !(self.granule.reach() - 1);
@@ -147,8 +146,7 @@ impl Builder {
             return Err(Error::Pfn { pfn, granule: self.granule.bytes() });
         }
         self.check_pages(self.granule.to_bytes(first), pfns.len() as u64)?;
-        self.push_pages(pfns, 0);
-        Ok(())
+        self.all_or_nothing(|builder| Ok(builder.push_pages(pfns, 0)?))
     }
 
     /// Appends whole pages by address.
@@ -156,7 +154,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Unaligned`] for an address that is not a multiple of the granule, or if the list so
-    /// far ends inside one; [`Error::Reach`] and [`Error::TooLong`] as in [`Self::append`].
+    /// far ends inside one; [`Error::Reach`], [`Error::TooLong`] and [`Error::NoMemory`] as in
+    /// [`Self::append`].
     pub fn extend_pages(&mut self, paddrs: &[u64]) -> Result<(), Error> {
         let Some(&first) = paddrs.first() else { return Ok(()) };
         let granule = self.granule;
@@ -173,8 +172,7 @@ impl Builder {
             });
         }
         self.check_pages(first, paddrs.len() as u64)?;
-        self.push_pages(paddrs, granule.lg2());
-        Ok(())
+        self.all_or_nothing(|builder| Ok(builder.push_pages(paddrs, granule.lg2())?))
     }
 
     /// Appends another list, of the same granule and kind.
@@ -183,7 +181,7 @@ impl Builder {
     ///
     /// [`Error::Granules`] or [`Error::Kinds`] if those differ; [`Error::Unaligned`] if the joint is
     /// inside a granule and the other list does not start at the very byte after this one;
-    /// [`Error::TooLong`] as in [`Self::append`].
+    /// [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::append`].
     pub fn extend(&mut self, other: &Phyr) -> Result<(), Error> {
         let granule = self.granule;
         if granule != other.granule() {
@@ -206,21 +204,67 @@ impl Builder {
         // The other's pages, less the one that both may share.
         let shared = u64::from(first.paddr & granule.mask() != 0 && self.nr_pages > 0);
         self.check_room(other.granules().1 - shared)?;
-        self.append(first.paddr.wrapping_add(added), first.length)?;
-        // Every boundary from here on is aligned, save the end of the last chunk.
-        let last = chunks.next_back();
-        chunks.for_each(|chunk| {
-            let pfn = granule.floor(chunk.paddr.wrapping_add(added));
-            self.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
-        });
-        last.map_or(Ok(()), |last| self.append(last.paddr.wrapping_add(added), last.length))
+        self.all_or_nothing(|builder| {
+            builder.append(first.paddr.wrapping_add(added), first.length)?;
+            // Every boundary from here on is aligned, save the end of the last chunk.
+            let last = chunks.next_back();
+            // A walk by `for_each` is fast, and cannot be stopped.
+            let mut outcome = Ok(());
+            chunks.for_each(|chunk| {
+                let pfn = granule.floor(chunk.paddr.wrapping_add(added));
+                if outcome.is_ok() {
+                    outcome = builder.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
+                }
+            });
+            outcome?;
+            last.map_or(Ok(()), |last| builder.append(last.paddr.wrapping_add(added), last.length))
+        })
     }
 
     /// The finished list.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory for it; [`Self::try_finish`] does not.
     #[must_use]
-    pub fn finish(self) -> Phyr {
+    pub fn finish(mut self) -> Phyr {
+        expect_memory(self.try_finish())
+    }
+
+    /// The finished list. The builder is then empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the builder is then as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut builder = phyr::Builder::new();
+    /// builder.append(0x7000, 0x1000)?;
+    /// assert_eq!(builder.try_finish()?.length(), 0x1000);
+    /// assert_eq!(builder.length(), 0);
+    /// # Ok::<(), phyr::Error>(())
+    /// ```
+    pub fn try_finish(&mut self) -> Result<Phyr, Error> {
+        let Self { granule, kind, head, .. } = *self;
         let length = self.length();
-        Phyr::new(self.writer.finish(self.run), self.granule, self.kind, self.head, length)
+        let chain = self.writer.finish(self.run)?;
+        *self = Self::with(granule, kind);
+        Ok(Phyr::new(chain, granule, kind, head, length))
+    }
+
+    /// Does what appends several pieces; takes all of it back if it fails.
+    fn all_or_nothing(
+        &mut self,
+        append: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Self { run, nr_pages, head, tail, .. } = *self;
+        let mark = self.writer.mark();
+        append(self).inspect_err(|_| {
+            self.writer.rewind(mark);
+            (self.run, self.nr_pages, self.head, self.tail) = (run, nr_pages, head, tail);
+        })
     }
 
     /// Whether `span` starts inside our last page, at the very byte after our last one.
@@ -250,30 +294,33 @@ impl Builder {
         self.check_room(count)
     }
 
-    /// Appends whole pages that may follow.
+    /// Appends whole pages that may follow; or fails, and changes nothing.
     #[inline]
-    fn push(&mut self, run: Run) {
-        self.nr_pages += run.nr_pages;
+    fn push(&mut self, run: Run) -> Result<(), NoMemory> {
         // No overflow, nor a merge across 2^64: page numbers are below 2^52.
         if self.run.nr_pages > 0 && self.run.pfn + self.run.nr_pages == run.pfn {
             self.run.nr_pages += run.nr_pages;
-            return;
+        } else {
+            if self.run.nr_pages > 0 {
+                self.writer.push(self.run)?;
+            }
+            self.run = run;
         }
-        if self.run.nr_pages > 0 {
-            self.writer.push(self.run);
-        }
-        self.run = run;
+        self.nr_pages += run.nr_pages;
+        Ok(())
     }
 
-    /// Appends pages that may follow; `item >> shift` is the page's number.
-    fn push_pages(&mut self, items: &[u64], shift: u32) {
-        self.nr_pages += items.len() as u64;
+    /// Appends pages that may follow; `item >> shift` is the page's number. If it fails, some were
+    /// appended.
+    fn push_pages(&mut self, items: &[u64], shift: u32) -> Result<(), NoMemory> {
         // An empty list starts as no pages just before the first, which then continues it.
         if self.run.nr_pages == 0
             && let Some(first) = items.first()
         {
             self.run.pfn = first >> shift;
         }
-        self.run = self.writer.push_pages(self.run, items, shift);
+        self.run = self.writer.push_pages(self.run, items, shift)?;
+        self.nr_pages += items.len() as u64;
+        Ok(())
     }
 }

@@ -19,9 +19,10 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{Error, FormatError};
+use crate::error::{Error, FormatError, NoMemory, expect_memory};
 use crate::granule::Granule;
 use crate::kind::Kind;
+use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::stats::run_of;
 use crate::storage::digest::Digest;
@@ -35,6 +36,8 @@ const HEADER_WORDS: usize = 6;
 const WORD_BYTES: usize = size_of::<u64>();
 /// Bytes of the header.
 const HEADER_BYTES: usize = HEADER_WORDS * WORD_BYTES;
+/// Words read at a time.
+const BLOCK_WORDS: usize = 256;
 
 impl Phyr {
     /// The list as bytes. O(n).
@@ -52,40 +55,85 @@ impl Phyr {
     /// assert_eq!(Phyr::from_bytes(&bytes), Ok(phyr));
     /// # Ok::<(), phyr::Error>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory for them; [`Self::try_to_bytes`] does not.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        expect_memory(self.try_to_bytes())
+    }
+
+    /// As [`Self::to_bytes`], for whoever can do without.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn try_to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let size = self.serialised_size();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| NoMemory::of::<u8>(size))?;
+        bytes.resize(size, 0);
+        self.serialise(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// Bytes that [`Self::to_bytes`] returns. O(n / 500).
+    pub(crate) fn serialised_size(&self) -> usize {
         let granule = self.granule();
-        let mut words = Vec::with_capacity(HEADER_WORDS + self.chunks().len());
-        words.resize(HEADER_WORDS, 0);
-        let mut head = 0;
-        let mut first = true;
-        self.chunks().for_each(|chunk| {
-            if core::mem::take(&mut first) {
-                head = chunk.paddr & granule.mask();
-            }
-            let (entry, count) = Entry::pack(run_of(granule, chunk));
-            words.push(entry.word());
-            if entry.is_escape() {
-                words.push(count);
-            }
-        });
+        let mut chunks = self.chunks();
+        let ends = [chunks.next(), chunks.next_back()].into_iter().flatten();
+        let words = |chunk| 1 + usize::from(Entry::pack(run_of(granule, chunk)).0.is_escape());
+        let mut count: usize = ends.map(words).sum();
+        chunks.for_each_slice(|words| count += words.len());
+        HEADER_BYTES + count * WORD_BYTES
+    }
+
+    /// Writes what [`Self::to_bytes`] returns to memory of that size.
+    pub(crate) fn serialise(&self, out: &mut [u8]) {
+        let granule = self.granule();
         let (kind, provider) = match self.kind() {
             Kind::Ram => (0, 0),
             Kind::Mmio { provider } => (1, provider),
         };
-        let nr_words = (words.len() - HEADER_WORDS) as u64;
+        let head = self.chunks().next().map_or(0, |first| first.paddr & granule.mask());
+        let (slots, _) = out.as_chunks_mut::<WORD_BYTES>();
+        let nr_words = slots.len().saturating_sub(HEADER_WORDS) as u64;
         let [m0, m1, m2, m3] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
         let [lg2, ..] = granule.lg2().to_le_bytes();
-        words[0] = u64::from_le_bytes([m0, m1, m2, m3, v0, v1, lg2, kind]);
-        words[1..5].copy_from_slice(&[u64::from(provider), head, self.length(), nr_words]);
-        words[5] = check(&words);
+        let first = u64::from_le_bytes([m0, m1, m2, m3, v0, v1, lg2, kind]);
+        let header = [first, u64::from(provider), head, self.length(), nr_words];
 
-        let mut bytes = Vec::with_capacity(words.len() * WORD_BYTES);
-        for word in words {
-            bytes.extend_from_slice(&word.to_le_bytes());
+        let mut digest = Digest::default();
+        digest.write(&header);
+        let Some((head, mut rest)) = slots.split_first_chunk_mut::<HEADER_WORDS>() else { return };
+        let mut write = |words: &[u64]| {
+            digest.write(words);
+            if let Some(slots) = rest.split_off_mut(..words.len()) {
+                for (slot, word) in slots.iter_mut().zip(words) {
+                    *slot = word.to_le_bytes();
+                }
+            }
+        };
+        let pack = |chunk: Chunk| {
+            let (entry, count) = Entry::pack(run_of(granule, chunk));
+            ([entry.word(), count], 1 + usize::from(entry.is_escape()))
+        };
+        // Only the ends are trimmed; the words of all others are written as they are.
+        let mut chunks = self.chunks();
+        let (first, last) = (chunks.next(), chunks.next_back());
+        if let Some((words, len)) = first.map(pack) {
+            write(&words[..len]);
         }
-        bytes
+        chunks.for_each_slice(&mut write);
+        if let Some((words, len)) = last.map(pack) {
+            write(&words[..len]);
+        }
+        let words = header.into_iter().chain([digest.finish()]);
+        for (slot, word) in head.iter_mut().zip(words) {
+            *slot = word.to_le_bytes();
+        }
     }
 
     /// The list that [`Self::to_bytes`] made these bytes of. O(n).
@@ -95,12 +143,25 @@ impl Phyr {
     ///
     /// # Errors
     ///
-    /// A [`FormatError`] that says which part is not that of a list.
+    /// A [`FormatError`] that says which part is not that of a list, or [`FormatError::NoMemory`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let given = bytes.len() as u64;
-        let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        let read = |at, out: &mut [u8]| out.copy_from_slice(&bytes[at..at + out.len()]);
+        Self::deserialise(bytes.len(), read)
+    }
+
+    /// The list in `size` bytes, which `read(at, out)` copies from byte `at` on.
+    ///
+    /// Each byte is read once, so they may change meanwhile: what is checked is what is used.
+    pub(crate) fn deserialise(
+        size: usize,
+        read: impl Fn(usize, &mut [u8]),
+    ) -> Result<Self, FormatError> {
+        let given = size as u64;
+        if size < HEADER_BYTES {
             return Err(FormatError::Size { given, expected: HEADER_BYTES as u64 });
-        };
+        }
+        let mut header = [0; HEADER_BYTES];
+        read(0, &mut header);
         let [m0, m1, m2, m3, v0, v1, lg2, kind] = *header.first_chunk().unwrap_or(&[0; 8]);
         if [m0, m1, m2, m3] != MAGIC {
             return Err(FormatError::Magic { magic: [m0, m1, m2, m3] });
@@ -110,40 +171,68 @@ impl Phyr {
             return Err(FormatError::Version { version });
         }
         let (words, _) = header.as_chunks::<WORD_BYTES>();
-        let mut words = words.iter().map(|&word| u64::from_le_bytes(word)).skip(1);
-        let [provider, head, length, nr_words, stored] =
-            core::array::from_fn(|_| words.next().unwrap_or(0));
-
+        let mut words = words.iter().map(|&word| u64::from_le_bytes(word));
+        let header: [u64; HEADER_WORDS] = core::array::from_fn(|_| words.next().unwrap_or(0));
+        let [_, provider, head, length, nr_words, stored] = header;
         let expected =
             nr_words.saturating_mul(WORD_BYTES as u64).saturating_add(HEADER_BYTES as u64);
         if given != expected {
             return Err(FormatError::Size { given, expected });
         }
-        let all: Vec<u64> = {
-            let (words, _) = bytes.as_chunks::<WORD_BYTES>();
-            words.iter().map(|&word| u64::from_le_bytes(word)).collect()
-        };
-        let computed = check(&all);
-        if stored != computed {
-            return Err(FormatError::Check { stored, computed });
-        }
 
         let granule = 1_u64
             .checked_shl(lg2.into())
             .and_then(|bytes| Granule::new(bytes).ok())
-            .ok_or(FormatError::Header { field: "granule", value: lg2.into() })?;
+            .ok_or(FormatError::Header { field: "granule", value: lg2.into() });
         let bad_provider = FormatError::Header { field: "provider", value: provider };
         let kind = match (kind, u32::try_from(provider)) {
-            (0, Ok(0)) => Kind::Ram,
-            (1, Ok(provider)) => Kind::Mmio { provider },
-            (0 | 1, _) => return Err(bad_provider),
-            _ => return Err(FormatError::Header { field: "kind", value: kind.into() }),
+            (0, Ok(0)) => Ok(Kind::Ram),
+            (1, Ok(provider)) => Ok(Kind::Mmio { provider }),
+            (0 | 1, _) => Err(bad_provider),
+            _ => Err(FormatError::Header { field: "kind", value: kind.into() }),
         };
-        if head > granule.mask() {
-            return Err(FormatError::Header { field: "offset", value: head });
-        }
+        let mask = granule.map_or(u64::MAX, Granule::mask);
+        let offset = if head > mask {
+            Err(FormatError::Header { field: "offset", value: head })
+        } else {
+            Ok(head)
+        };
 
-        let (writer, nr_pages) = read_entries(granule, &all[HEADER_WORDS..])?;
+        // Of bytes that changed since they were written nothing else is worth saying: so all are read,
+        // whatever is wrong.
+        let mut digest = Digest::default();
+        digest.write(&header[..HEADER_WORDS - 1]);
+        let mut entries = Entries::new(granule.unwrap_or_default());
+        let mut outcome = granule.and(kind).and(offset).map(drop);
+        let mut block = [[0; WORD_BYTES]; BLOCK_WORDS];
+        let mut at = HEADER_BYTES;
+        while at < size {
+            let count = ((size - at) / WORD_BYTES).min(BLOCK_WORDS);
+            let block = &mut block[..count];
+            read(at, block.as_flattened_mut());
+            at += count * WORD_BYTES;
+            let mut words = [0; BLOCK_WORDS];
+            for (slot, &word) in words.iter_mut().zip(&*block) {
+                *slot = u64::from_le_bytes(word);
+            }
+            digest.write(&words[..count]);
+            let mut words = words[..count].iter();
+            while let (Ok(()), Some(&word)) = (outcome, words.next()) {
+                outcome = entries.push(word);
+            }
+            if let Err(FormatError::NoMemory { .. }) = outcome {
+                break;
+            }
+        }
+        let computed = digest.finish();
+        match outcome {
+            Err(FormatError::NoMemory { .. }) => {}
+            _ if stored != computed => return Err(FormatError::Check { stored, computed }),
+            _ => {}
+        }
+        outcome?;
+        let (granule, kind) = (granule?, kind?);
+        let (mut writer, nr_pages) = entries.finish()?;
         // The view must use the first and the last page, or there would be two forms of one list.
         let used = match (length.checked_sub(1), head.checked_add(length)) {
             (None, _) if head == 0 => Some(0),
@@ -153,29 +242,46 @@ impl Phyr {
         if used != Some(nr_pages) {
             return Err(FormatError::Header { field: "length", value: length });
         }
-        Ok(Self::new(writer.finish(Run::default()), granule, kind, head, length))
+        Ok(Self::new(writer.finish(Run::default())?, granule, kind, head, length))
     }
 }
 
-/// The digest of the header, its own place left out, and of the entries.
-fn check(words: &[u64]) -> u64 {
-    let mut digest = Digest::default();
-    digest.write(&words[..HEADER_WORDS - 1]);
-    digest.write(&words[HEADER_WORDS..]);
-    digest.finish()
+/// Entries that are checked and stored word by word.
+struct Entries {
+    granule: Granule,
+    writer: Writer,
+    nr_pages: u64,
+    /// The page after the last entry.
+    end: Option<u64>,
+    /// Words so far.
+    index: u64,
+    /// The first word of an entry of two.
+    first: Option<u64>,
 }
 
-/// Checks and stores the entries; also returns how many pages they have.
-fn read_entries(granule: Granule, words: &[u64]) -> Result<(Writer, u64), FormatError> {
-    let mut writer = Writer::default();
-    let (mut nr_pages, mut end) = (0_u64, None);
-    let mut rest = words.iter().copied().zip(0..);
-    while let Some((word, index)) = rest.next() {
+impl Entries {
+    fn new(granule: Granule) -> Self {
+        let writer = Writer::default();
+        Self { granule, writer, nr_pages: 0, end: None, index: 0, first: None }
+    }
+
+    /// Takes the next word.
+    fn push(&mut self, word: u64) -> Result<(), FormatError> {
+        let second = self.first.map(|_| word);
+        let (index, word) = match self.first.take() {
+            Some(first) => (self.index - 1, first),
+            None => (self.index, word),
+        };
+        self.index += 1;
         let bad = FormatError::Entry { index, word };
         let entry = Entry::from_word(word).ok_or(bad)?;
-        let second = if entry.is_escape() { Some(rest.next().ok_or(bad)?.0) } else { None };
-        let pages = entry.nr_pages_with(second.unwrap_or(0)).ok_or(bad)?;
-        let run = Run { pfn: entry.pfn(), nr_pages: pages };
+        if entry.is_escape() && second.is_none() {
+            self.first = Some(word);
+            return Ok(());
+        }
+        let granule = self.granule;
+        let nr_pages = entry.nr_pages_with(second.unwrap_or(0)).ok_or(bad)?;
+        let run = Run { pfn: entry.pfn(), nr_pages };
         if Entry::encode(run.pfn, run.nr_pages) != Some((entry, second)) {
             return Err(bad);
         }
@@ -183,17 +289,24 @@ fn read_entries(granule: Granule, words: &[u64]) -> Result<(Writer, u64), Format
             let why = Error::Pfn { pfn: run.pfn + (run.nr_pages - 1), granule: granule.bytes() };
             return Err(FormatError::Chunk { index, why });
         }
-        if end == Some(run.pfn) {
+        if self.end == Some(run.pfn) {
             return Err(FormatError::NotCanonical { index });
         }
-        end = Some(run.pfn + run.nr_pages);
-        if run.nr_pages > granule.most() - nr_pages {
-            let (length, granule) = (granule.to_bytes(nr_pages), granule.bytes());
+        self.end = Some(run.pfn + run.nr_pages);
+        if run.nr_pages > granule.most() - self.nr_pages {
+            let (length, granule) = (granule.to_bytes(self.nr_pages), granule.bytes());
             let why = Error::TooLong { length, nr_pages: run.nr_pages, granule };
             return Err(FormatError::Chunk { index, why });
         }
-        nr_pages += run.nr_pages;
-        writer.push(run);
+        self.nr_pages += run.nr_pages;
+        Ok(self.writer.push(run)?)
     }
-    Ok((writer, nr_pages))
+
+    /// The entries, and how many pages they have.
+    fn finish(self) -> Result<(Writer, u64), FormatError> {
+        match self.first {
+            Some(word) => Err(FormatError::Entry { index: self.index - 1, word }),
+            None => Ok((self.writer, self.nr_pages)),
+        }
+    }
 }

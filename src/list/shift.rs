@@ -11,7 +11,7 @@ impl Phyr {
     /// # Errors
     ///
     /// [`Error::Shift`], with the first chunk concerned, if `offset` is not a multiple of the
-    /// granule, or takes a chunk below 0, to 2^64 or out of the granule's reach.
+    /// granule, or takes a chunk below 0, to 2^64 or out of the granule's reach; [`Error::NoMemory`].
     ///
     /// # Examples
     ///
@@ -47,7 +47,7 @@ impl Phyr {
         let added = offset as u64;
         let mut builder = Builder::with(granule, self.kind());
         builder.extend_moved(self, added)?;
-        Ok(builder.finish())
+        builder.try_finish()
     }
 
     /// The first chunk with a byte above address `last`, and its number. O(log n) where a bound of all

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
@@ -208,6 +209,7 @@ impl From<Error> for PyErr {
                 message,
                 [("iova", iova), ("paddr", paddr), ("granule", granule)],
             ),
+            Error::NoMemory { .. } => PyMemoryError::new_err(message),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
             }
@@ -253,6 +255,7 @@ impl From<FormatError> for PyErr {
                 make(py, "FormatError", &made::objects(py, [&message])?, numbers)
             })
             .unwrap_or_else(|failure| failure),
+            FormatError::NoMemory { .. } => PyMemoryError::new_err(message),
             FormatError::NotCanonical { index } => new("FormatError", message, [("index", index)]),
             FormatError::Magic { magic } => Python::attach(|py| {
                 let (magic, message) = (made::bytes(py, &magic)?, made::text(py, &message)?);
@@ -268,6 +271,7 @@ impl From<DescError> for PyErr {
     fn from(error: DescError) -> Self {
         let message = error.to_string();
         let (class, numbers): (_, &[(&str, u64)]) = match error {
+            DescError::NoMemory { .. } => return PyMemoryError::new_err(message),
             DescError::Mask { mask } => ("RangeError", &[("mask", mask)]),
             DescError::SegmentSize { max_segment_size, least } => {
                 ("RangeError", &[("max_segment_size", max_segment_size), ("least", least)])
@@ -282,8 +286,8 @@ impl From<DescError> for PyErr {
             DescError::Size { size, least, most, .. } => {
                 ("RangeError", &[("size", size), ("least", least), ("most", most)])
             }
-            DescError::Gap { paddr, position, mask } => {
-                ("AlignmentError", &[("paddr", paddr), ("position", position), ("mask", mask)])
+            DescError::Gap { paddr, position, mask, .. } => {
+                ("GapError", &[("paddr", paddr), ("position", position), ("mask", mask)])
             }
             DescError::Unaligned { value, align, .. } => {
                 ("AlignmentError", &[("value", value), ("align", align)])
@@ -316,7 +320,19 @@ impl From<DescError> for PyErr {
             }
             DescError::List { index, .. } => ("FormatError", &[("index", index)]),
         };
-        new(class, message, numbers.iter().copied())
+        let Some(argument) = error.argument() else {
+            return new(class, message, numbers.iter().copied());
+        };
+        Python::attach(|py| {
+            let message = made::text(py, &message)?;
+            let argument = made::text(py, argument)?;
+            let numbers = numbers.iter().map(|&(name, number)| Ok((name, made::int(py, number)?)));
+            let facts = numbers.collect::<PyResult<Vec<_>>>()?;
+            let facts = facts.iter().map(|(name, number)| (*name, number));
+            let facts = facts.chain([("argument", argument.as_any())]);
+            make(py, class, &made::objects(py, [&message])?, facts)
+        })
+        .unwrap_or_else(|failure| failure)
     }
 }
 
@@ -362,6 +378,14 @@ impl From<MemoryError> for PyErr {
                 new("RangeError", message, [("order", u64::from(order))])
             }
             MemoryError::NoOrders => new("RangeError", message, NO_NUMBERS),
+            MemoryError::Resident { length, resident, limit } => new(
+                "NoMemoryError",
+                message,
+                [("length", length), ("resident", resident), ("limit", limit)],
+            ),
+            MemoryError::Blocks { blocks, most } => {
+                new("RangeError", message, [("blocks", blocks), ("most", most)])
+            }
             MemoryError::Offset { offset } => new("RangeError", message, [("offset", offset)]),
         }
     }

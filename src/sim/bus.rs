@@ -125,7 +125,7 @@ impl Bus for OffsetBus {
 pub fn span(dma_addr: u64, length: u64) -> Result<Phyr, Error> {
     let mut builder = Builder::new();
     builder.append(dma_addr, length)?;
-    Ok(builder.finish())
+    builder.try_finish()
 }
 
 /// Reads the memory behind a list of DMA addresses, as a device does, into `data`.
@@ -189,7 +189,10 @@ pub fn dma_read_with(
     dma: &Phyr,
     mut f: impl FnMut(&[u8]),
 ) -> Result<(), Fault> {
-    transfer(memory, bus, dma, Access::Read, |memory, chunk| memory.read_run(chunk, &mut f))
+    transfer(memory, bus, dma, Access::Read, |memory, chunk| {
+        memory.read_run(chunk, &mut f);
+        Ok(())
+    })
 }
 
 /// Hands what a device writes to `f` to be filled in, in order, a page or less at a time.
@@ -203,7 +206,12 @@ pub fn dma_write_with(
     dma: &Phyr,
     mut f: impl FnMut(&mut [u8]),
 ) -> Result<(), Fault> {
-    transfer(memory, bus, dma, Access::Write, |memory, chunk| memory.write_run(chunk, &mut f))
+    transfer(memory, bus, dma, Access::Write, |memory, chunk| {
+        // Memory that this machine has no room for does not answer.
+        memory.make_run(chunk).map_err(|_| Reason::NoMemory)?;
+        memory.write_run(chunk, &mut f);
+        Ok(())
+    })
 }
 
 /// Hands every piece of memory behind a list to `f`, until one is not reached.
@@ -212,7 +220,7 @@ fn transfer(
     bus: &mut impl Bus,
     dma: &Phyr,
     access: Access,
-    mut f: impl FnMut(&mut Memory, Chunk),
+    mut f: impl FnMut(&mut Memory, Chunk) -> Result<(), Reason>,
 ) -> Result<(), Fault> {
     let mut transferred = 0;
     for chunk in dma.chunks() {
@@ -225,7 +233,7 @@ fn transfer(
                 return Err(fault(Reason::NoMemory));
             }
             let length = rest.min(room).min(reach.more.saturating_add(1));
-            f(memory, Chunk { paddr: reach.paddr, length });
+            f(memory, Chunk { paddr: reach.paddr, length }).map_err(fault)?;
             transferred += length;
             rest -= length;
             // The last piece may end at 2^64, after which nothing is left to do.

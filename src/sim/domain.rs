@@ -229,9 +229,11 @@ impl SimDomain {
     /// the bit again.
     pub fn clear_dirty(&mut self, memory: &mut Memory, iova: u64) -> Option<bool> {
         let (table, pte, level) = self.leaf(memory, iova)?;
-        if pte.dirty() {
-            let word = &mut memory.page_mut(table).words_mut()[index(iova, level)];
-            *word = pte.cleaned().to_bytes();
+        // The entry was read there, so the page is.
+        if pte.dirty()
+            && let Some(page) = memory.present_mut(table)
+        {
+            page.words_mut()[index(iova, level)] = pte.cleaned().to_bytes();
             self.iotlb.invalidate(iova, iova);
         }
         Some(pte.dirty())

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, NoMemory};
 
 /// Why memory could not be made, reached, allocated or freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,23 @@ pub enum MemoryError {
         /// What was asked for, in bytes.
         offset: u64,
     },
-    /// The list itself could not be made.
+    /// More bytes written than the memory may keep.
+    Resident {
+        /// Bytes that were to be added.
+        length: u64,
+        /// Bytes resident before.
+        resident: u64,
+        /// Most bytes that may be.
+        limit: u64,
+    },
+    /// More blocks than a scattered list may have.
+    Blocks {
+        /// Blocks that it would have, at least.
+        blocks: u64,
+        /// Most that it may have.
+        most: u64,
+    },
+    /// The list itself could not be made; or there was no memory of this machine.
     List(Error),
 }
 
@@ -104,12 +120,27 @@ impl fmt::Display for MemoryError {
             Self::Order { order } => write!(f, "order {order} is not from 0 to 39"),
             Self::NoOrders => f.write_str("no orders to draw blocks from"),
             Self::Offset { offset } => write!(f, "offset {offset:#x} is not below 0x1000"),
+            Self::Resident { length, resident, limit } => write!(
+                f,
+                "{length:#x} bytes more than the {resident:#x} resident pass the limit of {limit:#x}"
+            ),
+            Self::Blocks { blocks, most } => write!(
+                f,
+                "{blocks} blocks or more, where a scattered list has {most} at most: ask for fewer \
+                 bytes, or higher orders"
+            ),
             Self::List(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for MemoryError {}
+
+impl From<NoMemory> for MemoryError {
+    fn from(why: NoMemory) -> Self {
+        Self::List(why.into())
+    }
+}
 
 impl From<Error> for MemoryError {
     fn from(error: Error) -> Self {
@@ -291,7 +322,7 @@ impl fmt::Display for DomainError {
             Self::Table { paddr } => {
                 write!(f, "a table entry points to {paddr:#x}, where there is no memory")
             }
-            Self::Memory(error) => write!(f, "no memory for a table: {error}"),
+            Self::Memory(error) => write!(f, "no memory for tables: {error}"),
         }
     }
 }

@@ -108,10 +108,11 @@ impl Frames {
         Some(pfn)
     }
 
-    /// Takes the highest free frame, for a table, and makes room to give it back.
+    /// Takes the highest free frame, for a table, and makes room to give it back; `None` if there is
+    /// neither a frame nor room.
     pub(super) fn take_table(&mut self) -> Option<u64> {
         self.settle();
-        self.waiting.reserve(self.nr_tables + 1);
+        self.waiting.try_reserve(self.nr_tables + 1).ok()?;
         let mut run = self.runs.last_entry()?;
         let pfn = *run.key() + *run.get() - 1;
         if *run.get() == 1 {

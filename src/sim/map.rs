@@ -173,12 +173,18 @@ impl SimDomain {
     ) -> Result<(u64, Window), DomainError> {
         self.check_call(call)?;
         let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
+        // Tables that are there already are at most all: where even that is not enough, nothing is
+        // begun.
+        let span = shift(level) + INDEX_BITS;
+        let last = call.iova + (call.pgcount * call.pgsize - 1);
+        let nr_tables = (last >> span) - (call.iova >> span) + 1;
+        memory.check_room(nr_tables.saturating_sub(self.counters.table_pages))?;
         let bits = Pte::leaf_bits(level, prot);
         loop {
             let iova = call.iova + done.pages * call.pgsize;
             let paddr = call.paddr + done.pages * call.pgsize;
             let table = self.table(memory).descend(iova, level)?;
-            let words = memory.page_mut(table).words_mut();
+            let words = memory.page_mut(table)?.words_mut();
             let at = index(iova, level);
             let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
             // At most the entries of a table.
@@ -381,9 +387,12 @@ impl Filler<'_> {
         let call = MapCall { iova, paddr, pgsize, pgcount };
         match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
             Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
-                let blank = self.blank.take().unwrap_or_else(Page::zeroed);
-                let page = core::mem::replace(self.memory.page_mut(table), blank);
-                self.open = Some(Open { page, table, window, calls: 0, pages: 0 });
+                // Without memory for the page in its place, the table stays where it is.
+                let blank = self.blank.take().or_else(Page::zeroed);
+                if let (Some(page), Some(blank)) = (self.memory.present_mut(table), blank) {
+                    let page = core::mem::replace(page, blank);
+                    self.open = Some(Open { page, table, window, calls: 0, pages: 0 });
+                }
             }
             outcome => self.outcome = outcome.map(drop),
         }
@@ -392,7 +401,9 @@ impl Filler<'_> {
     /// Puts the open table back where it belongs.
     fn close(&mut self) {
         if let Some(Open { page, table, calls, pages, .. }) = self.open.take() {
-            self.blank = Some(core::mem::replace(self.memory.page_mut(table), page));
+            if let Some(blank) = self.memory.present_mut(table) {
+                self.blank = Some(core::mem::replace(blank, page));
+            }
             self.done.calls += calls;
             self.domain.counters.ptes_written += pages;
         }

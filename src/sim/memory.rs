@@ -7,6 +7,7 @@ use super::frames::Frames;
 use super::scatter::{ScatterOptions, scatter_in};
 use super::small::small;
 use super::store::{PAGE, Page, Store};
+use crate::error::NoMemory;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
@@ -44,22 +45,41 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 /// ```
 pub struct Memory {
     size: u64,
+    /// Most pages that may be resident.
+    limit: u64,
     store: Store,
     frames: Frames,
 }
 
 impl Memory {
+    /// Most bytes of pages that are resident at a time, unless [`Self::with_limit`] says otherwise:
+    /// 4 GiB.
+    pub const MOST_RESIDENT: u64 = 4 << 30;
+
     /// Memory of `size` bytes.
     ///
     /// # Errors
     ///
     /// [`MemoryError::Size`] unless `size` is a multiple of 4096 from 0x2000 to 2^52.
     pub fn new(size: u64) -> Result<Self, MemoryError> {
+        Self::with_limit(size, Self::MOST_RESIDENT)
+    }
+
+    /// Memory of `size` bytes, of which at most `most_resident` are written at a time.
+    ///
+    /// Each page that is written takes as much memory of this machine, so the limit is what a
+    /// simulation may use of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_limit(size: u64, most_resident: u64) -> Result<Self, MemoryError> {
         if !(2 * PAGE_SIZE..=MOST).contains(&size) || !size.is_multiple_of(PAGE_SIZE) {
             return Err(MemoryError::Size { size });
         }
         let nr_pages = size / PAGE_SIZE;
-        Ok(Self { size, store: Store::new(nr_pages), frames: Frames::new(1, nr_pages) })
+        let limit = most_resident / PAGE_SIZE;
+        Ok(Self { size, limit, store: Store::new(nr_pages), frames: Frames::new(1, nr_pages) })
     }
 
     /// Bytes of memory, written or not.
@@ -127,13 +147,22 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// As [`Self::read_with`].
+    /// As [`Self::read_with`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) where
+    /// there is no room for the pages, and then `f` is not called either.
     pub fn write_with(
         &mut self,
         phyr: &Phyr,
         mut f: impl FnMut(&mut [u8]),
     ) -> Result<(), MemoryError> {
         self.check(phyr)?;
+        let mut chunks = phyr.chunks();
+        if let Err(why) = chunks.try_for_each(|chunk| self.make_run(chunk)) {
+            // What was made for nothing holds zeros, as it reads without being there.
+            let left = chunks.len();
+            let done = phyr.chunks().len() - left;
+            phyr.chunks().take(done).for_each(|chunk| self.remove_blank(chunk));
+            return Err(why);
+        }
         phyr.chunks().for_each(|chunk| self.write_run(chunk, &mut f));
         Ok(())
     }
@@ -159,10 +188,12 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Outside`].
+    /// [`MemoryError::Outside`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) where
+    /// there is no room for the pages. Nothing is written then.
     pub fn write_at(&mut self, paddr: u64, data: &[u8]) -> Result<(), MemoryError> {
         let chunk = Chunk { paddr, length: data.len() as u64 };
         self.check_range(chunk)?;
+        self.make_run(chunk).inspect_err(|_| self.remove_blank(chunk))?;
         let mut rest = data;
         self.write_run(chunk, &mut |bytes| {
             if let Some(part) = rest.split_off(..bytes.len()) {
@@ -217,7 +248,7 @@ impl Memory {
             let pfn = pfn.ok_or(MemoryError::Full { length, free: self.free_bytes() })?;
             builder.append(pfn * PAGE_SIZE, length)?;
         }
-        Ok(builder.finish())
+        Ok(builder.try_finish()?)
     }
 
     /// Allocates `length` bytes in scattered pages; see [`ScatterOptions`].
@@ -296,7 +327,10 @@ impl Memory {
         if self.store.get(pfn).is_some() {
             self.store.remove(pfn, pfn);
         }
-        self.store.make(pfn);
+        if let Err(why) = self.make(pfn) {
+            self.frames.put_table(pfn);
+            return Err(why);
+        }
         Ok(pfn * PAGE_SIZE)
     }
 
@@ -324,8 +358,46 @@ impl Memory {
     }
 
     /// The page at `paddr`, which is inside the memory, made if it was never written.
-    pub(super) fn page_mut(&mut self, paddr: u64) -> &mut Page {
-        self.store.make(paddr / PAGE_SIZE)
+    pub(super) fn page_mut(&mut self, paddr: u64) -> Result<&mut Page, MemoryError> {
+        self.make(paddr / PAGE_SIZE)
+    }
+
+    /// The page of a number, made if it was never written.
+    fn make(&mut self, pfn: u64) -> Result<&mut Page, MemoryError> {
+        if self.store.nr_pages() >= self.limit && self.store.get(pfn).is_none() {
+            return self.check_room(1).and(Err(NoMemory::of::<u8>(PAGE).into()));
+        }
+        self.store.make(pfn).ok_or_else(|| NoMemory::of::<u8>(PAGE).into())
+    }
+
+    /// Checks that so many pages more may be resident.
+    pub(super) fn check_room(&self, nr_pages: u64) -> Result<(), MemoryError> {
+        if nr_pages <= self.limit.saturating_sub(self.store.nr_pages()) {
+            return Ok(());
+        }
+        let length = nr_pages.saturating_mul(PAGE_SIZE);
+        let (resident, limit) = (self.resident(), self.limit * PAGE_SIZE);
+        Err(MemoryError::Resident { length, resident, limit })
+    }
+
+    /// Makes every page of a range inside the memory.
+    pub(super) fn make_run(&mut self, chunk: Chunk) -> Result<(), MemoryError> {
+        let Some(more) = chunk.length.checked_sub(1) else { return Ok(()) };
+        let (first, last) = (chunk.paddr / PAGE_SIZE, (chunk.paddr + more) / PAGE_SIZE);
+        (first..=last).try_for_each(|pfn| self.make(pfn).map(drop))
+    }
+
+    /// Drops pages of a range that hold zeros only.
+    fn remove_blank(&mut self, chunk: Chunk) {
+        let Some(more) = chunk.length.checked_sub(1) else { return };
+        for pfn in chunk.paddr / PAGE_SIZE..=(chunk.paddr + more) / PAGE_SIZE {
+            match self.store.get(pfn) {
+                Some(page) if page.is_blank() => self.store.remove_blank(pfn),
+                Some(_) => {}
+                // They were made in order, so none follows that was made for this.
+                None => return,
+            }
+        }
     }
 
     /// Hands a range inside the memory to `f`, page by page.
@@ -336,9 +408,14 @@ impl Memory {
         });
     }
 
-    /// Hands a range inside the memory to `f` to write, page by page.
+    /// Hands a range to `f` to write, page by page, all of which are there.
     pub(super) fn write_run(&mut self, chunk: Chunk, f: &mut impl FnMut(&mut [u8])) {
-        pieces(chunk, |pfn, start, end| f(&mut self.store.make(pfn).bytes_mut()[start..end]));
+        pieces(chunk, |pfn, start, end| {
+            let Some(page) = self.store.get_mut(pfn) else {
+                unreachable!("page {pfn:#x} was made before")
+            };
+            f(&mut page.bytes_mut()[start..end]);
+        });
     }
 
     fn check_range(&self, chunk: Chunk) -> Result<(), MemoryError> {

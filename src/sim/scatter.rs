@@ -5,11 +5,19 @@ use alloc::vec::Vec;
 use super::error::MemoryError;
 use super::frames::Frames;
 use super::small::small;
+use crate::error::NoMemory;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 
 /// Largest order of a block: half of a memory of 2^52 bytes.
 const MOST_ORDER: u32 = 39;
+
+/// Most blocks of a scattered list: 64 GiB in single pages.
+const MOST_BLOCKS: u64 = 1 << 24;
+
+/// Bytes that a block takes while a list is made, about: in the list, among those to be given back,
+/// and in the free runs.
+const BLOCK_BYTES: u64 = 72;
 
 /// Draws of a place for a block before the free runs are searched.
 const DRAWS: u32 = 32;
@@ -58,7 +66,9 @@ impl Default for ScatterOptions<'_> {
 ///
 /// # Errors
 ///
-/// [`MemoryError::Order`], [`MemoryError::NoOrders`], [`MemoryError::Offset`]; [`MemoryError::Full`] if there is no room.
+/// [`MemoryError::Order`], [`MemoryError::NoOrders`], [`MemoryError::Offset`]; [`MemoryError::Full`] if
+/// there is no room; [`MemoryError::Blocks`] for more than 2^24 blocks;
+/// [`Error::NoMemory`](crate::Error) as [`MemoryError::List`].
 pub fn scatter(length: u64, options: &ScatterOptions<'_>) -> Result<Phyr, MemoryError> {
     let room = || length.saturating_mul(4).clamp(1 << 36, 1 << 52);
     let nr_pages = options.below.unwrap_or_else(room).min(1 << 52) / 4096;
@@ -92,6 +102,8 @@ pub(super) fn scatter_in(
     if left > frames.nr_free() {
         return Err(full(frames));
     }
+    let largest = options.orders.iter().map(|&order| 1 << order).max().unwrap_or(1);
+    check_blocks(left.div_ceil(largest))?;
     let end = nr_pages.min(options.below.map_or(u64::MAX, |below| below / 4096));
     let mut random = SplitMix(options.seed);
     let mut taken: Vec<(u64, u64)> = Vec::new();
@@ -99,18 +111,58 @@ pub(super) fn scatter_in(
     let mut previous_end = 0;
     while left > 0 {
         let count = draw_count(&mut random, options.orders, left);
-        let Some(pfn) = place(frames, &mut random, count, end, previous_end) else {
-            for (pfn, count) in taken {
-                frames.put(pfn, count);
-            }
-            return Err(full(frames));
-        };
-        taken.push((pfn, count));
-        builder.append_pfns(pfn, count)?;
-        previous_end = pfn + count;
+        let took = room_for_one(&mut taken).and_then(|()| {
+            place(frames, &mut random, count, end, previous_end).ok_or_else(|| full(frames))
+        });
+        let done = took.and_then(|pfn| {
+            taken.push((pfn, count));
+            previous_end = pfn + count;
+            Ok(builder.append_pfns(pfn, count)?)
+        });
+        if let Err(why) = done {
+            give_back(frames, taken);
+            return Err(why);
+        }
         left -= count;
     }
-    Ok(builder.finish().slice(offset, bytes)?)
+    match builder.try_finish().and_then(|phyr| phyr.slice(offset, bytes)) {
+        Ok(phyr) => Ok(phyr),
+        Err(why) => {
+            give_back(frames, taken);
+            Err(why.into())
+        }
+    }
+}
+
+/// Checks that a list may have so many blocks, or more, and that there is memory for them.
+fn check_blocks(blocks: u64) -> Result<(), MemoryError> {
+    if blocks > MOST_BLOCKS {
+        return Err(MemoryError::Blocks { blocks, most: MOST_BLOCKS });
+    }
+    // The map of free runs cannot say that there is none: so that is asked before.
+    let bytes = blocks * BLOCK_BYTES;
+    let mut probe: Vec<u8> = Vec::new();
+    let probed = usize::try_from(bytes).ok().map(|bytes| probe.try_reserve_exact(bytes));
+    if probed.is_some_and(|probed| probed.is_ok()) {
+        Ok(())
+    } else {
+        Err(NoMemory { bytes }.into())
+    }
+}
+
+/// Makes room for one more block.
+fn room_for_one(taken: &mut Vec<(u64, u64)>) -> Result<(), MemoryError> {
+    let blocks = taken.len() + 1;
+    if blocks as u64 > MOST_BLOCKS {
+        return Err(MemoryError::Blocks { blocks: blocks as u64, most: MOST_BLOCKS });
+    }
+    Ok(taken.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(blocks))?)
+}
+
+fn give_back(frames: &mut Frames, taken: Vec<(u64, u64)>) {
+    for (pfn, count) in taken.into_iter().rev() {
+        frames.put(pfn, count);
+    }
 }
 
 /// Pages of the next block: one of the orders that fit, or the largest power of two that does.

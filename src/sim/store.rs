@@ -1,7 +1,6 @@
 //! Pages of bytes by number, present once written: a radix tree.
 
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use super::small::small;
@@ -21,10 +20,9 @@ pub(super) struct Page(Box<[u8; PAGE]>);
 const SPARE: usize = 1024;
 
 impl Page {
-    pub(super) fn zeroed() -> Self {
-        let bytes = vec![0; PAGE].into_boxed_slice();
-        // The slice has the length of the array; the other arm keeps the conversion total.
-        Self(bytes.try_into().unwrap_or_else(|_| Box::new([0; PAGE])))
+    /// A page of zeros; `None` if there is no memory for it.
+    pub(super) fn zeroed() -> Option<Self> {
+        filled(|| 0).map(Self)
     }
 
     pub(super) fn bytes(&self) -> &[u8; PAGE] {
@@ -49,6 +47,14 @@ impl Page {
     pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
         self.0.as_chunks_mut().0
     }
+}
+
+/// An array of what `make` makes; `None` if there is no memory for it.
+fn filled<T, const N: usize>(make: impl FnMut() -> T) -> Option<Box<[T; N]>> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(N).ok()?;
+    items.resize_with(N, make);
+    items.into_boxed_slice().try_into().ok()
 }
 
 #[derive(Debug)]
@@ -120,13 +126,14 @@ impl Store {
         }
     }
 
-    /// The page of this number, made of zeros if it was not present.
+    /// The page of this number, made of zeros if it was not present; `None` if there is no memory for
+    /// it.
     #[inline]
-    pub(super) fn make(&mut self, pfn: u64) -> &mut Page {
+    pub(super) fn make(&mut self, pfn: u64) -> Option<&mut Page> {
         let mut slot = &mut self.root;
         for level in (0..self.depth).rev() {
             if matches!(slot, Slot::Empty) {
-                *slot = Slot::Node(Box::new([const { Slot::Empty }; FAN]));
+                *slot = Slot::Node(filled(|| Slot::Empty)?);
             }
             slot = match slot {
                 Slot::Node(node) => &mut node[index(pfn, level)],
@@ -135,19 +142,20 @@ impl Store {
         }
         if matches!(slot, Slot::Empty) {
             // Here, so that whoever removes pages need not.
-            self.spare.reserve_exact(SPARE - self.spare.len());
-            self.blank.reserve_exact(SPARE - self.blank.len());
-            self.nr_pages += 1;
+            for kept in [&mut self.spare, &mut self.blank] {
+                kept.try_reserve_exact(SPARE - kept.len()).ok()?;
+            }
             let spare = || {
                 let mut page = self.spare.pop()?;
                 page.bytes_mut().fill(0);
                 Some(page)
             };
             let page = self.blank.pop().or_else(spare);
-            *slot = Slot::Page(page.unwrap_or_else(Page::zeroed));
+            *slot = Slot::Page(page.or_else(Page::zeroed)?);
+            self.nr_pages += 1;
         }
         match slot {
-            Slot::Page(page) => page,
+            Slot::Page(page) => Some(page),
             Slot::Empty | Slot::Node(_) => unreachable!("page {pfn:#x} was just made"),
         }
     }
@@ -219,7 +227,7 @@ mod tests {
             for _ in 0..300 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let pfn = (state >> 20) % nr_pages;
-                store.make(pfn).bytes_mut()[7] = 1;
+                store.make(pfn).unwrap().bytes_mut()[7] = 1;
                 oracle.insert(pfn);
                 let last = pfn.saturating_add(state & 3).min(nr_pages - 1);
                 if state & 0x100 != 0 {

@@ -5,7 +5,7 @@
 //! panic, for their depth is the number of levels.
 
 use super::counters::Counters;
-use super::error::DomainError;
+use super::error::{DomainError, MemoryError};
 use super::memory::Memory;
 use super::small::small;
 use super::store::Page;
@@ -56,7 +56,10 @@ impl Table<'_> {
                 table = pte.address();
             } else {
                 let next = self.memory.take_table()?;
-                self.set(table, at, Pte::table(next));
+                if let Err(why) = self.set(table, at, Pte::table(next)) {
+                    self.memory.drop_table(next);
+                    return Err(why.into());
+                }
                 self.counters.ptes_written += 1;
                 self.counters.table_pages += 1;
                 table = next;
@@ -81,8 +84,9 @@ impl Table<'_> {
         })
     }
 
-    fn set(&mut self, table: u64, at: usize, pte: Pte) {
-        self.memory.page_mut(table).words_mut()[at] = pte.to_bytes();
+    fn set(&mut self, table: u64, at: usize, pte: Pte) -> Result<(), MemoryError> {
+        self.memory.page_mut(table)?.words_mut()[at] = pte.to_bytes();
+        Ok(())
     }
 
     /// Whether every page of `iova..=last`, below an entry of the level above, can be unmapped.

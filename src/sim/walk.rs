@@ -52,8 +52,11 @@ impl SimDomain {
             if pte.is_leaf(level) {
                 for (&(table, at, pte), number) in path[..used].iter().zip(1..) {
                     let marked = pte.used(write && number == used);
-                    if marked != pte {
-                        memory.page_mut(table).words_mut()[at] = marked.to_bytes();
+                    // The entry was read there, so the page is.
+                    if marked != pte
+                        && let Some(page) = memory.present_mut(table)
+                    {
+                        page.words_mut()[at] = marked.to_bytes();
                     }
                 }
                 let (page, paddr) = (iova >> shift(level), pte.leaf_address(level));

@@ -17,14 +17,16 @@
 //! list of up to 510 words is a single node, and one of up to two words needs no heap at all.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use core::ops::Deref;
 
+use crate::error::NoMemory;
 use crate::storage::entry::Run;
+use crate::storage::shared::Shared;
 use crate::storage::words::{self, Found};
 
 /// Largest single allocation, in bytes.
 pub(crate) const NODE_BYTES: usize = 4096;
-/// What an allocator, or an `Arc`, may add to a node without leaving the page.
+/// What an allocator, or sharing, may add to a node without leaving the page.
 const NODE_HEADER: usize = 16;
 
 /// Words in a full leaf.
@@ -151,15 +153,35 @@ pub(crate) struct Tree {
     pub(crate) inner: u64,
 }
 
+/// A tree, immutable and shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Root(Shared<Tree>);
+
+impl Root {
+    /// The tree that `make` makes, once there is memory for its root.
+    pub(crate) fn try_new(make: impl FnOnce() -> Tree) -> Result<Self, NoMemory> {
+        Shared::try_new(1, core::iter::once_with(make)).map(Self)
+    }
+}
+
+impl Deref for Root {
+    type Target = Tree;
+
+    #[inline]
+    fn deref(&self) -> &Tree {
+        &self.0[0]
+    }
+}
+
 /// Entries, immutable and shared. Cloning copies a pointer.
 #[derive(Clone, Debug)]
 pub(crate) enum Chain {
     /// Up to two words; 0 marks an unused one.
     Inline([u64; 2]),
     /// One node.
-    Node(Arc<[u64]>),
+    Node(Shared<u64>),
     /// Many nodes.
-    Tree(Arc<Tree>),
+    Tree(Root),
 }
 
 impl Default for Chain {
@@ -369,9 +391,9 @@ impl Chain {
         words::any_bit(words.get(from..to).unwrap_or_default())
     }
 
-    /// Bytes of heap, `Arc` counts included, and the number of allocations.
+    /// Bytes of heap, counts of owners included, and the number of allocations.
     pub(crate) fn storage(&self) -> (usize, usize) {
-        const COUNTS: usize = 2 * size_of::<usize>();
+        const COUNTS: usize = Shared::<u64>::HEADER;
 
         match self {
             Self::Inline(_) => (0, 0),
@@ -387,8 +409,8 @@ impl Chain {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inline(a), Self::Inline(b)) => a == b,
-            (Self::Node(a), Self::Node(b)) => Arc::ptr_eq(a, b),
-            (Self::Tree(a), Self::Tree(b)) => Arc::ptr_eq(a, b),
+            (Self::Node(a), Self::Node(b)) => a.is_same(b),
+            (Self::Tree(a), Self::Tree(b)) => a.0.is_same(&b.0),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `entry` | the packed word: one chunk in eight bytes |
 //! | `words` | searches, sums and walks of a slice of words |
+//! | `shared` | items of one allocation with several owners; making one may fail |
 //! | `chain` | nodes of at most a page under an index; the search for a position |
 //! | `writer` | appending words, node by node |
 //! | `digest` | the hash of words |
@@ -11,5 +12,6 @@
 pub(crate) mod chain;
 pub(crate) mod digest;
 pub(crate) mod entry;
+pub(crate) mod shared;
 pub(crate) mod words;
 pub(crate) mod writer;

@@ -1,29 +1,51 @@
 //! Growing a chain: entries are only ever appended, and what is written never moves.
+//!
+//! Every step that needs memory comes before the change it is for, so a step that fails leaves the
+//! chain as it was; a [`Mark`] takes back the steps before it.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::error::NoMemory;
 use crate::storage::chain::{
-    Branch, Chain, LEAF_WORDS, LIMB_SLOTS, LeafSlot, Quarters, Slot, TWIG_SLOTS, Tree, sum,
+    Branch, Chain, LEAF_WORDS, LIMB_SLOTS, LeafSlot, Quarters, Root, Slot, TWIG_SLOTS, Tree, sum,
 };
 use crate::storage::entry::{Entry, Run};
+use crate::storage::shared::Shared;
 use crate::storage::words;
 use crate::wide::{self, Wide};
 
-/// A chain under construction: the open node of each level.
+/// A chain under construction: the open node of each level. A full node stays open until something
+/// follows it.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     open: OpenLeaf,
     /// The open twig, and the open limb of each level above it.
     twig: Vec<LeafSlot>,
     limbs: Vec<Vec<Slot<Branch>>>,
-    /// Pages and chunks in closed leaves.
+    closed: Closed,
+}
+
+/// What is known of closed leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Closed {
+    nr_leaves: u64,
     nr_pages: u64,
     nr_chunks: u64,
     /// Chunks before the open twig.
     twig_chunk: u64,
-    /// [`Chain::inner`] of closed leaves.
+    /// [`Chain::inner`] of them.
     inner: u64,
+}
+
+/// Where a chain ended, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    closed: Closed,
+    /// The open leaf.
+    words: usize,
+    nr_pages: u64,
+    nr_escapes: usize,
 }
 
 /// The leaf that is being written.
@@ -69,88 +91,153 @@ impl OpenLeaf {
 }
 
 impl Writer {
-    /// Appends a run that can be encoded and does not touch the one before.
+    /// Appends a run that can be encoded and does not touch the one before; or fails, and changes
+    /// nothing.
     #[inline]
-    pub(crate) fn push(&mut self, run: Run) {
+    pub(crate) fn push(&mut self, run: Run) -> Result<(), NoMemory> {
         while !self.open.push(run) {
-            self.open_leaf();
+            self.open_leaf()?;
         }
+        Ok(())
     }
 
     /// Appends to `run` the pages that `items` number: page `item >> shift` for each. Runs are
-    /// written as they end; the last one is returned.
-    pub(crate) fn push_pages(&mut self, mut run: Run, mut items: &[u64], shift: u32) -> Run {
+    /// written as they end; the last one is returned. If it fails, some were written.
+    pub(crate) fn push_pages(
+        &mut self,
+        mut run: Run,
+        mut items: &[u64],
+        shift: u32,
+    ) -> Result<Run, NoMemory> {
         loop {
             let open = core::mem::take(&mut self.open);
             let (open, last, rest) = wide::run(PushPages { open, run, items, shift });
             self.open = open;
             (run, items) = (last, rest);
             if items.is_empty() {
-                return run;
+                return Ok(run);
             }
-            self.open_leaf();
+            self.open_leaf()?;
         }
     }
 
-    /// Closes the open leaf, if there is one, and opens the next.
+    /// Where the chain ends.
+    pub(crate) fn mark(&self) -> Mark {
+        let OpenLeaf { words, nr_pages, nr_escapes } = &self.open;
+        let (closed, words) = (self.closed, words.len());
+        Mark { closed, words, nr_pages: *nr_pages, nr_escapes: *nr_escapes }
+    }
+
+    /// Takes back what was written since `mark` was made. Allocates nothing.
     #[cold]
-    fn open_leaf(&mut self) {
-        if !self.open.words.is_empty() {
-            self.close_leaf(false);
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        while self.closed.nr_leaves > mark.closed.nr_leaves {
+            match self.twig.pop() {
+                Some(slot) => {
+                    self.closed.nr_leaves -= 1;
+                    self.open.words = slot.words.into_vec();
+                }
+                None => self.reopen_twig(),
+            }
         }
-        self.open.words.reserve_exact(LEAF_WORDS);
+        while self.limbs.last().is_some_and(Vec::is_empty) {
+            self.limbs.pop();
+        }
+        self.closed = mark.closed;
+        self.open.words.truncate(mark.words);
+        (self.open.nr_pages, self.open.nr_escapes) = (mark.nr_pages, mark.nr_escapes);
+    }
+
+    /// Opens the last twig in the limbs again; there is one.
+    fn reopen_twig(&mut self) {
+        let Some(level) = self.limbs.iter().position(|limb| !limb.is_empty()) else {
+            unreachable!("{} leaves, and none in {self:?}", self.closed.nr_leaves)
+        };
+        for level in (0..=level).rev() {
+            match self.limbs[level].pop().map(|slot| slot.child) {
+                Some(Branch::Limb(slots)) => self.limbs[level - 1] = slots.into_vec(),
+                Some(Branch::Twig(slots)) => self.twig = slots.into_vec(),
+                None => {}
+            }
+        }
+    }
+
+    /// Closes the open leaf, if there is one that is full, and opens the next.
+    #[cold]
+    fn open_leaf(&mut self) -> Result<(), NoMemory> {
+        if self.open.words.capacity() < LEAF_WORDS {
+            // The first; or one that was closed for the end of the chain, which then did not end.
+            return reserve(&mut self.open.words, LEAF_WORDS);
+        }
+        let mut next = Vec::new();
+        reserve(&mut next, LEAF_WORDS)?;
+        self.close_leaf(false)?;
+        self.open.words = next;
+        Ok(())
     }
 
     /// Closes the open leaf, which has entries; the chain ends in it or goes on.
-    fn close_leaf(&mut self, is_last: bool) {
-        let OpenLeaf { words, nr_pages, nr_escapes } = core::mem::take(&mut self.open);
-        let first = if self.nr_chunks == 0 { words::decode(&words, 0).1 } else { 0 };
+    fn close_leaf(&mut self, is_last: bool) -> Result<(), NoMemory> {
+        self.make_room()?;
+        let words = close(&mut self.open.words)?;
+        let OpenLeaf { nr_pages, nr_escapes, .. } = core::mem::take(&mut self.open);
+        let closed = &mut self.closed;
+        let first = if closed.nr_chunks == 0 { words::decode(&words, 0).1 } else { 0 };
         let end = if is_last { words::before(&words, words.len()) } else { words.len() };
-        self.inner |= words::any_bit(words.get(first..end).unwrap_or_default());
+        closed.inner |= words::any_bit(words.get(first..end).unwrap_or_default());
         if self.twig.is_empty() {
-            self.twig_chunk = self.nr_chunks;
+            closed.twig_chunk = closed.nr_chunks;
         }
         let slot = LeafSlot {
-            first_page: self.nr_pages,
-            first_chunk: u16::try_from(self.nr_chunks - self.twig_chunk).unwrap_or(u16::MAX),
+            first_page: closed.nr_pages,
+            first_chunk: u16::try_from(closed.nr_chunks - closed.twig_chunk).unwrap_or(u16::MAX),
             quarters: if nr_pages == words.len() as u64 {
                 Quarters::of_single(&words)
             } else {
                 Quarters::new(&words)
             },
-            words: words.into_boxed_slice(),
+            words,
         };
-        self.nr_pages += nr_pages;
-        self.nr_chunks += (slot.words.len() - nr_escapes) as u64;
-        if self.twig.capacity() == 0 {
-            self.twig.reserve_exact(TWIG_SLOTS);
-        }
+        closed.nr_leaves += 1;
+        closed.nr_pages += nr_pages;
+        closed.nr_chunks += (slot.words.len() - nr_escapes) as u64;
         self.twig.push(slot);
-        if self.twig.len() == TWIG_SLOTS {
-            self.close_twig();
-        }
+        Ok(())
     }
 
-    fn close_twig(&mut self) {
-        if let Some(mut slot) = close_twig(&mut self.twig, self.twig_chunk) {
-            for limb in &mut self.limbs {
-                if limb.capacity() == 0 {
-                    limb.reserve_exact(LIMB_SLOTS);
-                }
-                limb.push(slot);
-                if limb.len() < LIMB_SLOTS {
-                    return;
-                }
-                match close_limb(limb) {
-                    Some(full) => slot = full,
-                    None => return,
-                }
-            }
-            let mut limb = Vec::new();
-            limb.reserve_exact(LIMB_SLOTS);
-            limb.push(slot);
-            self.limbs.push(limb);
+    /// Makes room for a slot in the open twig.
+    fn make_room(&mut self) -> Result<(), NoMemory> {
+        if self.twig.len() < TWIG_SLOTS {
+            return reserve(&mut self.twig, TWIG_SLOTS);
         }
+        self.make_room_in(0)?;
+        let mut next = Vec::new();
+        reserve(&mut next, TWIG_SLOTS)?;
+        self.limbs[0].extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
+        self.twig = next;
+        Ok(())
+    }
+
+    /// Makes room for a slot in the open limb of a level, which is there or one above all.
+    fn make_room_in(&mut self, level: usize) -> Result<(), NoMemory> {
+        let Some(limb) = self.limbs.get_mut(level) else {
+            let count = self.limbs.len() + 1;
+            reserve(&mut self.limbs, count)?;
+            let mut limb = Vec::new();
+            reserve(&mut limb, LIMB_SLOTS)?;
+            self.limbs.push(limb);
+            return Ok(());
+        };
+        if limb.len() < LIMB_SLOTS {
+            return reserve(limb, LIMB_SLOTS);
+        }
+        self.make_room_in(level + 1)?;
+        let mut next = Vec::new();
+        reserve(&mut next, LIMB_SLOTS)?;
+        let slot = close_limb(&mut self.limbs[level])?;
+        self.limbs[level + 1].extend(slot);
+        self.limbs[level] = next;
+        Ok(())
     }
 
     /// Bytes of heap.
@@ -166,43 +253,80 @@ impl Writer {
     }
 
     /// The finished chain, with one more run at its end, if it has pages; every node trimmed to what
-    /// it holds.
-    pub(crate) fn finish(mut self, last: Run) -> Chain {
-        let in_one_node = self.twig.is_empty() && self.limbs.is_empty();
-        if last.nr_pages > 0 {
-            if in_one_node && self.open.words.is_empty() {
-                // One chunk needs no heap, not even on the way.
-                let (entry, count) = Entry::pack(last);
-                return Chain::Inline([entry.word(), if entry.is_escape() { count } else { 0 }]);
-            }
-            self.push(last);
+    /// it holds. The writer is then empty; if this fails, it is as it was.
+    pub(crate) fn finish(&mut self, last: Run) -> Result<Chain, NoMemory> {
+        let chain = if let Some(chain) = self.finish_one(last)? {
+            chain
+        } else {
+            let mark = self.mark();
+            self.finish_tree(last).inspect_err(|_| self.rewind(mark))?
+        };
+        *self = Self::default();
+        Ok(chain)
+    }
+
+    /// The chain, if it is one node at most.
+    fn finish_one(&self, last: Run) -> Result<Option<Chain>, NoMemory> {
+        if self.closed.nr_leaves > 0 {
+            return Ok(None);
         }
-        if self.twig.is_empty() && self.limbs.is_empty() {
-            return match *self.open.words {
-                [] => Chain::default(),
-                [word] => Chain::Inline([word, 0]),
-                [first, second] => Chain::Inline([first, second]),
-                ref words => Chain::Node(Arc::from(words)),
-            };
+        let more = (last.nr_pages > 0).then(|| Entry::pack(last));
+        let more = more.map(|(entry, count)| ([entry.word(), count], entry.is_escape()));
+        let more = match &more {
+            Some((words, true)) => &words[..],
+            Some((words, false)) => &words[..1],
+            None => &[],
+        };
+        let words = &*self.open.words;
+        Ok(match (words, more) {
+            ([], []) => Some(Chain::default()),
+            (&[word], []) | ([], &[word]) => Some(Chain::Inline([word, 0])),
+            (&[first, second], []) | ([], &[first, second]) | (&[first], &[second]) => {
+                Some(Chain::Inline([first, second]))
+            }
+            _ if words.len() + more.len() <= LEAF_WORDS => {
+                let all = words.iter().chain(more).copied();
+                Some(Chain::Node(Shared::try_new(words.len() + more.len(), all)?))
+            }
+            _ => None,
+        })
+    }
+
+    /// The chain as a tree. If this fails, some nodes are closed too early, and `last` was written.
+    fn finish_tree(&mut self, last: Run) -> Result<Chain, NoMemory> {
+        if last.nr_pages > 0 {
+            self.push(last)?;
         }
         if !self.open.words.is_empty() {
-            self.close_leaf(true);
+            self.close_leaf(true)?;
         }
-        // From the lowest level up, each open node goes into the one above; the last is the root.
-        let mut open = close_twig(&mut self.twig, self.twig_chunk);
-        for mut limb in self.limbs {
-            limb.extend(open.take());
-            open = if limb.len() == 1 { limb.pop() } else { close_limb(&mut limb) };
+        // From the lowest level up, each open node goes into the one above, until one slot is left.
+        if !self.twig.is_empty() {
+            self.make_room_in(0)?;
+            self.limbs[0].extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
         }
-        match open {
-            Some(slot) => Chain::Tree(Arc::new(Tree {
-                root: slot.child,
-                nr_pages: self.nr_pages,
-                nr_chunks: self.nr_chunks,
-                inner: self.inner,
-            })),
-            None => Chain::default(),
+        for level in 0.. {
+            let is_top = self.limbs[level + 1..].iter().all(Vec::is_empty);
+            let limb = &mut self.limbs[level];
+            if is_top && limb.len() == 1 {
+                break;
+            }
+            if !limb.is_empty() {
+                self.make_room_in(level + 1)?;
+                let limb = &mut self.limbs[level];
+                // One node needs no other above it.
+                let slot = if limb.len() == 1 { limb.pop() } else { close_limb(limb)? };
+                self.limbs[level + 1].extend(slot);
+            }
         }
+        let Closed { nr_pages, nr_chunks, inner, .. } = self.closed;
+        let limbs = &mut self.limbs;
+        let root = Root::try_new(|| {
+            let root = limbs.iter_mut().find_map(Vec::pop);
+            let Some(Slot { child: root, .. }) = root else { unreachable!("a tree of no leaves") };
+            Tree { root, nr_pages, nr_chunks, inner }
+        })?;
+        Ok(Chain::Tree(root))
     }
 }
 
@@ -278,16 +402,38 @@ fn breaks(next: u64, block: &[u64; BLOCK], shift: u32) -> u32 {
     breaks
 }
 
+/// Makes room for `len` items in all, no more.
+fn reserve<T>(items: &mut Vec<T>, len: usize) -> Result<(), NoMemory> {
+    let more = len.saturating_sub(items.len());
+    items.try_reserve_exact(more).map_err(|_| NoMemory::of::<T>(len))
+}
+
+/// Takes the items of an open node, trimmed. If that fails, they stay.
+fn close<T>(open: &mut Vec<T>) -> Result<Box<[T]>, NoMemory> {
+    if open.len() == open.capacity() {
+        return Ok(core::mem::take(open).into_boxed_slice());
+    }
+    // To shrink the node in place would abort where there is no memory.
+    let mut items = Vec::new();
+    reserve(&mut items, open.len())?;
+    items.append(open);
+    Ok(items.into_boxed_slice())
+}
+
 /// Makes a branch of the open leaves, leaving none; `None` if there are none.
-fn close_twig(open: &mut Vec<LeafSlot>, first_chunk: u64) -> Option<Slot<Branch>> {
-    let first_page = open.first()?.first_page;
-    let child = Branch::Twig(core::mem::take(open).into_boxed_slice());
-    Some(Slot { first_page, first_chunk, child })
+fn close_twig(
+    open: &mut Vec<LeafSlot>,
+    first_chunk: u64,
+) -> Result<Option<Slot<Branch>>, NoMemory> {
+    let Some(first_page) = open.first().map(|slot| slot.first_page) else { return Ok(None) };
+    let child = Branch::Twig(close(open)?);
+    Ok(Some(Slot { first_page, first_chunk, child }))
 }
 
 /// The same of open branches.
-fn close_limb(open: &mut Vec<Slot<Branch>>) -> Option<Slot<Branch>> {
-    let (first_page, first_chunk) = open.first().map(|slot| (slot.first_page, slot.first_chunk))?;
-    let child = Branch::Limb(core::mem::take(open).into_boxed_slice());
-    Some(Slot { first_page, first_chunk, child })
+fn close_limb(open: &mut Vec<Slot<Branch>>) -> Result<Option<Slot<Branch>>, NoMemory> {
+    let Some(first) = open.first() else { return Ok(None) };
+    let (first_page, first_chunk) = (first.first_page, first.first_chunk);
+    let child = Branch::Limb(close(open)?);
+    Ok(Some(Slot { first_page, first_chunk, child }))
 }

@@ -17,7 +17,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 # wing (`mod`) comes last in it.
 WINGS = {
     "": "kind wide error granule pgsize",
-    "storage": "digest entry words chain writer mod",
+    "storage": "digest entry words shared chain writer mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
     "pagemap": "records decoder mod",
     "dma": "plan alignment backend mod",
@@ -39,6 +39,7 @@ TOP = ["python/mod", "lib"]
 # The only files that may say `unsafe`, and why.
 UNSAFE = {
     "wide.rs": "calls code made for instructions that the machine was found to have",
+    "storage/shared.rs": "shared ownership, of which the standard one aborts without memory",
     "python/convert/buffer.rs": "memory lent to and by Python",
     "python/os/area.rs": "the signature of the slots that lend an area",
     "python/list/column.rs": "the signature of the slot that lends a column",

@@ -12,7 +12,7 @@ from phyr import _phyr, desc, iommu, sim
 
 pytest.importorskip("_testcapi", reason="this Python cannot make allocations fail")
 
-import nomemory
+from support import nomemory
 
 PROGRAM = Path(nomemory.__file__)
 

@@ -443,6 +443,7 @@ def test_every_exception_has_the_root_and_a_built_in_base() -> None:
         "FaultError": OSError,
         "ClosedError": ValueError,
         "FormatError": ValueError,
+        "GapError": ValueError,
         "HiddenPagesError": PermissionError,
         "MismatchError": ValueError,
         "IovaSpaceError": MemoryError,

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
 
@@ -52,11 +52,13 @@ impl<'py> Numbers<'py> {
         match self {
             Self::Array { array, at } => {
                 let count = BLOCK.min(array.len() - *at);
+                reserve(block, count)?;
                 array.copy(*at, count, block)?;
                 *at += count;
             }
             Self::Iterator { iterator, at } => {
                 for item in iterator.by_ref().take(BLOCK) {
+                    reserve(block, 1)?;
                     block.push(number(&item?, *at)?);
                     *at += 1;
                 }
@@ -112,6 +114,14 @@ impl<'py> Numbers<'py> {
     }
 }
 
+/// Makes room for so many items more.
+pub(crate) fn reserve<T>(items: &mut Vec<T>, count: usize) -> PyResult<()> {
+    items.try_reserve(count).map_err(|_| {
+        let items = items.len() + count;
+        PyMemoryError::new_err(format!("no memory for {items} items"))
+    })
+}
+
 /// Hands the pairs that an iterable yields to `take`, with the interpreter released.
 pub(crate) fn for_each_pair_of(
     pairs: &Bound<'_, PyAny>,
@@ -138,6 +148,7 @@ pub(crate) fn for_each_pair_of(
                 Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
                 _ => return Err(not_pairs(format!("item {at} is not a pair (paddr, length)"))),
             }
+            reserve(&mut block, 1)?;
             block.push((number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?));
         }
         if block.is_empty() {

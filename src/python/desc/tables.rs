@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_int};
 use core::fmt;
@@ -20,13 +19,15 @@ use crate::desc::{
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
 use crate::python::convert::made::{self, Int, Text};
-use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 
 /// Bytes made at a time for a caller's buffer; between two such pieces the interpreter may handle
 /// signals.
 const PIECE: usize = 256 << 10;
+/// Parts of a list, or pieces of descriptors, after which the interpreter may handle signals.
+const SIGNALS: usize = 64;
 
 /// The descriptors of a list, as bytes.
 ///
@@ -76,6 +77,14 @@ fn room(size: u128) -> Option<usize> {
     isize::try_from(size).ok().map(isize::unsigned_abs)
 }
 
+/// Memory to make descriptors in, where so many bytes are wanted in all.
+fn piece(wanted: usize) -> PyResult<Vec<u8>> {
+    let (mut piece, size) = (Vec::new(), wanted.min(PIECE));
+    numbers::reserve(&mut piece, size)?;
+    piece.resize(size, 0);
+    Ok(piece)
+}
+
 fn no_memory(least: &str, size: u128) -> PyErr {
     made::failure::<PyMemoryError>(format!("no memory for {least}{size} bytes of descriptors"))
 }
@@ -108,7 +117,7 @@ impl PyDescriptors {
         Some(u128::from(count.records) * self.table.record_size() as u128)
     }
 
-    /// All bytes, made now.
+    /// All bytes, made now. Called without the interpreter.
     fn make(&self) -> PyResult<Vec<u8>> {
         let known = self.known_size();
         // Where memory will never do, that is to show before it is used up.
@@ -126,17 +135,22 @@ impl PyDescriptors {
         };
         let mut bytes = Vec::new();
         reserve(&mut bytes, known.unwrap_or(least))?;
-        let mut piece = vec![0; known.and_then(room).unwrap_or(PIECE).min(PIECE)];
+        let mut piece = piece(known.and_then(room).unwrap_or(PIECE))?;
         let mut place = Place::default();
-        loop {
+        for number in 1.. {
             let made = self.table.fill(&mut place, &mut piece);
             if made == 0 {
-                bytes.shrink_to_fit();
-                return Ok(bytes);
+                break;
             }
             reserve(&mut bytes, made as u128)?;
             bytes.extend_from_slice(&piece[..made]);
+            if number % SIGNALS == 0 {
+                let check = |py: Python<'_>| py.check_signals();
+                Python::attach(check)?;
+            }
         }
+        bytes.shrink_to_fit();
+        Ok(bytes)
     }
 
     /// All bytes, made once.
@@ -209,7 +223,7 @@ impl PyDescriptors {
                 [("bytes", len as u64)],
             ));
         }
-        let mut piece = vec![0; target.len().min(PIECE)];
+        let mut piece = piece(target.len())?;
         let mut written = 0;
         loop {
             let room = piece.len().min(target.len() - written);
@@ -236,14 +250,21 @@ impl PyDescriptors {
         let Some(size) = py.detach(|| self.known_size()) else {
             return made::bytes(py, &py.detach(|| self.make())?);
         };
-        let made = room(size).map(|room| {
-            // Made where they stay.
-            PyBytes::new_with(py, room, |out| {
-                py.detach(|| self.table.fill(&mut Place::default(), out));
-                Ok(())
-            })
+        let Some(room) = room(size) else { return Err(no_memory("", size)) };
+        // Made where they stay.
+        let made = PyBytes::new_with(py, room, |out| {
+            let mut place = Place::default();
+            let most = SIGNALS * PIECE / self.table.record_size() * self.table.record_size();
+            for piece in out.chunks_mut(most) {
+                py.detach(|| self.table.fill(&mut place, piece));
+                py.check_signals()?;
+            }
+            Ok(())
         });
-        made.and_then(Result::ok).ok_or_else(|| no_memory("", size))
+        made.map_err(|failure| {
+            let is_memory = failure.is_instance_of::<PyMemoryError>(py);
+            if is_memory { no_memory("", size) } else { failure }
+        })
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -324,8 +345,9 @@ pub(crate) fn table<T: Fill + Send + Sync + 'static>(
 ///     virt_boundary_mask: Inside the list, segments start and end at multiples of this plus one.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list breaks the virt boundary; `address` is no multiple
-///         of 4096.
+///     GapError: A boundary inside the list breaks the virt boundary.
+///     AlignmentError: `address` is not a multiple of 4096, or `vmemmap` not of 4: the low bits of
+///         pointers are the marks of the table.
 ///     RangeError: Limits that nothing satisfies; addresses that pass 2^64.
 ///     MismatchError: The list is not of RAM.
 ///
@@ -377,7 +399,7 @@ pub(crate) fn scatterlist(
 ///     virt_boundary_mask: Inside the list, segments start and end at multiples of this plus one.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list breaks the virt boundary.
+///     GapError: A boundary inside the list breaks the virt boundary.
 ///     RangeError: Limits that nothing satisfies.
 ///     MismatchError: The list is not of RAM.
 ///
@@ -420,7 +442,7 @@ pub(crate) fn bio_vecs(
 ///     virt_boundary_mask: Inside the list, segments start and end at multiples of this plus one.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list breaks the virt boundary.
+///     GapError: A boundary inside the list breaks the virt boundary.
 ///     RangeError: Limits that nothing satisfies; a chunk that passes the end of the virtual space.
 ///
 /// Examples:
@@ -458,7 +480,7 @@ pub(crate) fn iovecs(
 ///     virt_boundary_mask: Inside the list, segments start and end at multiples of this plus one.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list breaks the virt boundary.
+///     GapError: A boundary inside the list breaks the virt boundary.
 ///     RangeError: Limits that nothing satisfies.
 ///
 /// Examples:
@@ -506,8 +528,8 @@ fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr
 ///     pages of `lists`, one after the other.
 ///
 /// Raises:
-///     AlignmentError: The first address is not a multiple of 4; a boundary inside the list is not a
-///         multiple of the page size; `lists` is not aligned.
+///     AlignmentError: The first address is not a multiple of 4; `lists` does not start at a page.
+///     GapError: A boundary inside the list, or inside `lists`, is not a multiple of the page size.
 ///     RangeError: An empty list, no such page size, or too few list pages.
 ///
 /// Examples:
@@ -557,7 +579,9 @@ pub(crate) fn prp<'py>(
 ///     blocks of `lists`, one after the other.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list breaks the virt boundary; `lists` is not aligned.
+///     AlignmentError: `lists` does not start at a multiple of `segment_size`.
+///     GapError: A boundary inside the list breaks the virt boundary, or one inside `lists` is not a
+///         multiple of `segment_size`.
 ///     RangeError: No such segment size, limits that nothing satisfies, or too little room in `lists`.
 ///
 /// Examples:
@@ -638,7 +662,7 @@ pub(crate) fn best_pgsize(
 ///     byteorder: ``"little"`` or ``"big"``.
 ///
 /// Raises:
-///     AlignmentError: A boundary inside the list is not a multiple of `page_size`.
+///     GapError: A boundary inside the list is not a multiple of `page_size`.
 ///     RangeError: `page_size` is not a power of two, or there is no such byte order.
 ///     FormatError: `flags` reach into the address.
 ///
@@ -704,14 +728,18 @@ pub(crate) fn split<'py>(
     let (py, list): (_, &Phyr) = (phyr.py(), phyr.get().as_ref());
     let (parts, mut all) = (made::list(py)?, Vec::new());
     Numbers::new(lengths)?.for_each_block(py, |block| {
+        numbers::reserve(&mut all, block.len())?;
         all.extend_from_slice(block);
         Ok::<(), PyErr>(())
     })?;
     let mut at = start.0;
-    for part in desc::split(list, start.0, all) {
+    for (number, part) in desc::split(list, start.0, all).enumerate() {
         let (part, held) = (part?, phyr.get().held().part(py, at));
         at += part.length();
         parts.append(Bound::new(py, PyPhyr::with(part, held))?)?;
+        if number % SIGNALS == 0 {
+            py.check_signals()?;
+        }
     }
     Ok(parts)
 }

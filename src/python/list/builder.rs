@@ -61,7 +61,7 @@ impl PyBuilder {
         };
         let mut part = Builder::with(self.granule, kind);
         fill(&mut part).map_err(|failure| error::further(py, failure, length))?;
-        Ok(py.detach(|| self.lock().extend(&part.finish()))?)
+        Ok(py.detach(|| self.lock().extend(&part.try_finish()?))?)
     }
 }
 
@@ -197,8 +197,7 @@ impl PyBuilder {
             if end > inner.length() {
                 return Err(Error::Outside { start: offset.0, end, length: inner.length() });
             }
-            let fresh = Builder::with(inner.granule(), inner.kind());
-            Ok(core::mem::replace(&mut *inner, fresh).finish())
+            inner.try_finish()
         })?;
         view(&whole, offset, length)
     }

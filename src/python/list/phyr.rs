@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::list::phyr::Phyr;
-use crate::python::convert::buffer::Array;
+use crate::python::convert::buffer::Bytes;
 use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
@@ -57,7 +57,7 @@ impl PyPhyr {
         let options = Options::new(options)?;
         let mut builder = options.empty()?;
         fill::chunks(cls.py(), &mut builder, chunks, lengths)?;
-        options.view(&builder.finish())
+        options.view(&builder.try_finish()?)
     }
 
     /// Make a list of page numbers: multiples of the granule.
@@ -91,7 +91,7 @@ impl PyPhyr {
         let options = Options::new(options)?;
         let mut builder = options.empty()?;
         Numbers::new(pfns)?.for_each_block(cls.py(), |block| builder.extend_pfns(block))?;
-        options.view(&builder.finish())
+        options.view(&builder.try_finish()?)
     }
 
     /// Make a list of page addresses.
@@ -127,7 +127,7 @@ impl PyPhyr {
         let options = Options::new(options)?;
         let mut builder = options.empty()?;
         Numbers::new(paddrs)?.for_each_block(cls.py(), |block| builder.extend_pages(block))?;
-        options.view(&builder.finish())
+        options.view(&builder.try_finish()?)
     }
 
     /// Read a list that `to_bytes` wrote, from any bytes-like object.
@@ -139,8 +139,9 @@ impl PyPhyr {
     #[classmethod]
     #[pyo3(text_signature = "($cls, data)")]
     fn from_bytes(cls: &Bound<'_, PyType>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let bytes = Array::bytes(data)?;
-        Ok(Self::new(cls.py().detach(|| Phyr::from_bytes(&bytes))?))
+        let bytes = Bytes::new(data, false)?;
+        let read = |at, out: &mut [u8]| bytes.read(at, out);
+        Ok(Self::new(cls.py().detach(|| Phyr::deserialise(bytes.len(), read))?))
     }
 
     /// Return the list as bytes: versioned, little-endian, the same for equal lists.
@@ -150,8 +151,11 @@ impl PyPhyr {
     ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
     ///     True
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.phyr.to_bytes());
-        made::bytes(py, &bytes)
+        // Made where they stay.
+        PyBytes::new_with(py, py.detach(|| self.phyr.serialised_size()), |out| {
+            py.detach(|| self.phyr.serialise(out));
+            Ok(())
+        })
     }
 
     /// Bytes in the list; as ``len(phyr)``, which Python limits to 2^63 - 1.
@@ -232,8 +236,8 @@ impl PyPhyr {
     ///
     /// A slice shares the storage it was cut from, however small it is; its compact copy does not.
     /// Both keep the owner of the memory.
-    fn compact(&self, py: Python<'_>) -> Self {
-        Self::with(py.detach(|| self.phyr.compact()), self.held.part(py, 0))
+    fn compact(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self::with(py.detach(|| self.phyr.try_compact())?, self.held.part(py, 0)))
     }
 
     /// Return what the list holds and what it costs. O(n).

@@ -40,6 +40,8 @@ pub(crate) fn check_length(phyr: &Phyr, bytes: &Bytes) -> PyResult<()> {
 ///
 /// Args:
 ///     size: Bytes, a multiple of 4096 from 0x2000 to 2^52.
+///     most_resident: Most bytes of pages that are written at a time, page tables included: what the
+///         simulation may use of this machine's memory.
 ///
 /// Raises:
 ///     RangeError: There is no such memory.
@@ -70,8 +72,12 @@ impl PyMemory {
 #[pymethods]
 impl PyMemory {
     #[new]
-    fn make(size: Amount) -> PyResult<Self> {
-        Ok(Self(Arc::new(Mutex::new(Memory::new(size.0)?))))
+    #[pyo3(
+        signature = (size, *, most_resident=Amount(Memory::MOST_RESIDENT)),
+        text_signature = "(size, *, most_resident=0x100000000)"
+    )]
+    fn make(size: Amount, most_resident: Amount) -> PyResult<Self> {
+        Ok(Self(Arc::new(Mutex::new(Memory::with_limit(size.0, most_resident.0)?))))
     }
 
     /// Bytes of memory, written or not.
@@ -136,6 +142,8 @@ impl PyMemory {
     ///     RangeError: The list is not inside the memory, or not as long as `data`.
     ///     MismatchError: The list is not RAM.
     ///     ArrayError: `data` is not contiguous.
+    ///     NoMemoryError: More pages would be resident than the limit allows; nothing is written.
+    ///     MemoryError: There is no memory for the pages; nothing is written.
     fn write(&self, py: Python<'_>, phyr: &PyPhyr, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let (phyr, bytes) = (phyr.as_ref(), Bytes::new(data, false)?);
         check_length(phyr, &bytes)?;
@@ -199,7 +207,7 @@ impl PyMemory {
     ///
     /// Raises:
     ///     NoMemoryError: No free pages fit.
-    ///     RangeError: There is no such layout.
+    ///     RangeError: There is no such layout, or it has more than 2^24 blocks.
     #[pyo3(
         signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
         text_signature = "($self, size, *, seed=0, orders=None, offset=0, below=None)"
@@ -283,7 +291,8 @@ fn options(
 ///
 /// Raises:
 ///     NoMemoryError: There is no room.
-///     RangeError: There is no such order or offset.
+///     RangeError: There is no such order or offset, or the list would have more than 2^24 blocks.
+///     MemoryError: There is no memory for the list.
 ///
 /// Examples:
 ///     >>> from phyr.sim import scatter

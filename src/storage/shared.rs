@@ -1,0 +1,200 @@
+//! Items, immutable and shared: as `Arc<[T]>`, but making one may fail.
+//!
+//! ```text
+//!  pointer -> | count of owners | item 0 | item 1 | ...       one allocation
+//! ```
+//!
+//! `Arc` aborts the process where there is no memory, and its fallible constructors are not stable.
+#![expect(unsafe_code, reason = "shared ownership is made of raw pointers")]
+
+use alloc::alloc::{alloc, dealloc};
+use core::alloc::Layout;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use crate::error::NoMemory;
+
+/// Items of one allocation, which lives until its last owner is dropped.
+pub(crate) struct Shared<T> {
+    /// Start of the allocation: the count of owners.
+    count: NonNull<AtomicUsize>,
+    len: usize,
+    items: PhantomData<T>,
+}
+
+// SAFETY: as for `Arc`: threads share the items by reference, and the last owner drops them on
+// whatever thread it is.
+unsafe impl<T: Send + Sync> Send for Shared<T> {}
+// SAFETY: as above; a shared reference can be cloned to an owner.
+unsafe impl<T: Send + Sync> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Bytes before the items.
+    pub(crate) const HEADER: usize = size_of::<AtomicUsize>();
+
+    /// The layout of `len` items behind their count.
+    fn layout(len: usize) -> Result<Layout, NoMemory> {
+        const { assert!(align_of::<T>() <= Self::HEADER, "items follow the count") };
+        let size = size_of::<T>().checked_mul(len).and_then(|size| size.checked_add(Self::HEADER));
+        size.and_then(|size| Layout::from_size_align(size, align_of::<AtomicUsize>()).ok())
+            .ok_or(NoMemory { bytes: u64::MAX })
+    }
+
+    /// Takes `len` items, which `items` must yield, once there is memory for them; none before that.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are fewer items.
+    #[expect(clippy::cast_ptr_alignment, reason = "the layout is aligned as the count is")]
+    pub(crate) fn try_new(
+        len: usize,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Self, NoMemory> {
+        let layout = Self::layout(len)?;
+        // SAFETY: the layout has at least the bytes of the count.
+        let start = unsafe { alloc(layout) };
+        let count = NonNull::new(start.cast::<AtomicUsize>())
+            .ok_or(NoMemory { bytes: layout.size() as u64 })?;
+        let mut items = items.into_iter();
+        for index in 0..len {
+            let Some(item) = items.next() else {
+                unreachable!("{index} items where {len} were promised")
+            };
+            // SAFETY: the layout has room for the count and `len` items; `index` is below that.
+            let to = unsafe { Self::first(count).add(index) };
+            // SAFETY: `to` is inside the allocation, aligned as the count is, and nobody else's.
+            unsafe { to.write(item) };
+        }
+        // SAFETY: as above, for the count at the start.
+        unsafe { count.write(AtomicUsize::new(1)) };
+        Ok(Self { count, len, items: PhantomData })
+    }
+
+    /// The first item behind a count.
+    fn first(count: NonNull<AtomicUsize>) -> *mut T {
+        // Stays inside the allocation, or at its end.
+        count.as_ptr().wrapping_add(1).cast::<T>()
+    }
+
+    fn owners(&self) -> &AtomicUsize {
+        // SAFETY: an owner keeps the allocation alive, and the count was written when it was made.
+        unsafe { self.count.as_ref() }
+    }
+
+    /// Returns true if both are the same allocation.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.count == other.count
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: all `len` items were written when this was made, nobody changes them, and an owner
+        // keeps them alive.
+        unsafe { slice::from_raw_parts(Self::first(self.count), self.len) }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        // The reference that is cloned keeps the items alive, so nothing has to be ordered.
+        let owners = self.owners().fetch_add(1, Ordering::Relaxed);
+        // Only clones that are forgotten, not dropped, can be so many.
+        assert!(owners < usize::MAX / 2, "{owners} owners of one list");
+        Self { ..*self }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        if self.owners().fetch_sub(1, Ordering::Release) > 1 {
+            return;
+        }
+        // What other owners did with the items comes before they are dropped.
+        fence(Ordering::Acquire);
+        let items = ptr::slice_from_raw_parts_mut(Self::first(self.count), self.len);
+        // SAFETY: this was the last owner, and the items are dropped nowhere else.
+        unsafe { ptr::drop_in_place(items) };
+        if let Ok(layout) = Self::layout(self.len) {
+            // SAFETY: `try_new` allocated it, with the same layout.
+            unsafe { dealloc(self.count.as_ptr().cast::<u8>(), layout) };
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::vec::Vec;
+    use std::thread;
+
+    use super::*;
+
+    struct Counted<'a>(&'a AtomicUsize, usize);
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn items_live_until_the_last_owner_is_dropped() {
+        for len in [0, 1, 3, 510] {
+            let alive = AtomicUsize::new(0);
+            let make = |number| {
+                alive.fetch_add(1, Ordering::Relaxed);
+                Counted(&alive, number)
+            };
+            let shared = Shared::try_new(len, (0..len).map(make)).unwrap();
+            let other = shared.clone();
+            assert!(shared.is_same(&other));
+            drop(shared);
+            assert_eq!(alive.load(Ordering::Relaxed), len);
+            assert!(other.iter().map(|item| item.1).eq(0..len));
+            drop(other);
+            assert_eq!(alive.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn threads_share_and_drop_the_items() {
+        let shared = Shared::try_new(3, [1_u64, 2, 3].map(Box::new)).unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let sum = |shared: &Shared<Box<u64>>| -> u64 {
+                        shared.iter().map(|item| **item).sum()
+                    };
+                    (0..1000).map(|_| sum(&shared.clone())).sum::<u64>()
+                })
+            })
+            .collect();
+        drop(shared);
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 6000));
+    }
+
+    #[test]
+    fn more_than_there_can_be_is_an_error() {
+        assert!(Shared::<u64>::try_new(usize::MAX, []).is_err());
+        assert!(Shared::<u64>::try_new(usize::MAX / 16, []).is_err());
+    }
+}

@@ -1,0 +1,258 @@
+//! Every allocation may fail: each operation then says so, changes nothing, and leaks nothing.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(unsafe_code, reason = "the contract of an allocator")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ptr;
+
+use phyr::desc::{DescError, from_phys_vecs};
+use phyr::{Builder, BusOffset, DmaBackend, Error, FormatError, Phyr, Prot};
+
+/// The system's allocator, which fails when told to.
+struct Failing;
+
+thread_local! {
+    /// Allocations to come before those that fail.
+    static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Allocations less deallocations.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Returns true if the next allocation is to succeed.
+fn allows() -> bool {
+    let left = LEFT.get();
+    if left != usize::MAX {
+        LEFT.set(left.saturating_sub(1));
+    }
+    left > 0
+}
+
+// SAFETY: does what the system's allocator does, or returns null, as an allocator may.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !allows() {
+            return ptr::null_mut();
+        }
+        LIVE.set(LIVE.get() + 1);
+        // SAFETY: the caller keeps the same contract with us.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get() - 1);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !allows() {
+            return ptr::null_mut();
+        }
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Failing = Failing;
+
+/// Does `work` while all allocations but the first `k` fail.
+fn with<T>(k: usize, work: impl FnOnce() -> T) -> T {
+    LEFT.set(k);
+    let result = work();
+    LEFT.set(usize::MAX);
+    result
+}
+
+/// Does `work` with ever more allocations until it succeeds, and gives the result and how often it
+/// failed. Whatever failed has kept nothing.
+fn each<T, E>(
+    mut work: impl FnMut() -> Result<T, E>,
+    is_memory: impl Fn(&E) -> bool,
+) -> (T, usize) {
+    for k in 0.. {
+        let before = LIVE.get();
+        match with(k, &mut work) {
+            Ok(result) => return (result, k),
+            Err(why) => {
+                assert!(is_memory(&why), "allocation {k}");
+                drop(why);
+                assert_eq!(LIVE.get(), before, "allocation {k}");
+            }
+        }
+    }
+    unreachable!("there is a number of allocations")
+}
+
+fn is_memory(why: &Error) -> bool {
+    matches!(why, Error::NoMemory { .. })
+}
+
+/// Page numbers of which no two neighbours touch; some runs need two words.
+fn pfns(count: u64) -> Vec<u64> {
+    (0..count).map(|number| number * 3 + 7).collect()
+}
+
+fn singles(count: u64) -> Phyr {
+    let mut builder = Builder::new();
+    builder.extend_pfns(&pfns(count)).unwrap();
+    builder.finish()
+}
+
+/// Chunks of two words, an odd number of words a node.
+fn long(count: u64) -> Phyr {
+    let mut builder = Builder::new();
+    builder.append(0x1800, 0x800).unwrap();
+    for number in 1..=count {
+        builder.append(number << 32, 2049 << 12).unwrap();
+    }
+    builder.finish()
+}
+
+fn lists() -> Vec<Phyr> {
+    // No heap; one node; full nodes, and one more; a full index node, and one more.
+    let mut lists: Vec<Phyr> =
+        [0_u64, 1, 2, 3, 509, 510, 511, 1020, 1021, 5000].map(singles).to_vec();
+    lists.extend([long(1), long(254), long(255), long(2000)]);
+    let slice = lists[9].slice(0x10, 4000 << 12).unwrap();
+    lists.push(slice);
+    lists
+}
+
+#[test]
+fn making_lists_of_lists_fails_without_memory_and_keeps_nothing() {
+    for phyr in lists() {
+        let (copy, _) = each(|| phyr.try_compact(), is_memory);
+        copy.validate().unwrap();
+        assert_eq!(copy, phyr);
+        let offset = 1_i128 << 40;
+        let (moved, _) = each(|| phyr.shift(offset), is_memory);
+        moved.validate().unwrap();
+        let (back, _) = each(|| moved.shift(-offset), is_memory);
+        assert_eq!(back, phyr);
+        let mut backend = BusOffset { offset };
+        let (mapped, _) =
+            each(|| backend.map(&phyr, Prot::READ), |why| format!("{why:?}").contains("NoMemory"));
+        assert_eq!(mapped, moved);
+    }
+    let (a, b) = (singles(3000), singles(2000).shift(1 << 44).unwrap());
+    let (both, failed) = each(|| a.concat(&b), is_memory);
+    assert!(failed > 10);
+    assert_eq!(both.slice(0, a.length()).unwrap(), a);
+    assert_eq!(both.slice(a.length(), both.length()).unwrap(), b);
+}
+
+#[test]
+fn bytes_fail_without_memory_and_keep_nothing() {
+    for phyr in lists() {
+        let (bytes, _) = each(|| phyr.try_to_bytes(), is_memory);
+        let (read, _) =
+            each(|| Phyr::from_bytes(&bytes), |why| matches!(why, FormatError::NoMemory { .. }));
+        read.validate().unwrap();
+        assert_eq!(read, phyr);
+        let records: Vec<u8> = phyr
+            .chunks()
+            .flat_map(|chunk| [chunk.paddr.to_le_bytes(), chunk.length.to_le_bytes()].concat())
+            .collect();
+        let (read, _) = each(
+            || from_phys_vecs(&records, phyr.granule()),
+            |why| matches!(why, DescError::NoMemory { .. }),
+        );
+        assert_eq!(read, phyr);
+    }
+}
+
+/// A builder with so many chunks.
+fn started(count: u64) -> Builder {
+    let mut builder = Builder::new();
+    builder.extend_pfns(&pfns(count)).unwrap();
+    builder
+}
+
+/// Finishes a list, after each failure there can be.
+fn finished(builder: &mut Builder) -> Phyr {
+    let length = builder.length();
+    for k in 0.. {
+        if let Ok(phyr) = with(k, || builder.try_finish()) {
+            assert_eq!((phyr.length(), builder.length()), (length, 0));
+            return phyr;
+        }
+        assert_eq!(builder.length(), length, "allocation {k}");
+    }
+    unreachable!("there is a number of allocations")
+}
+
+/// Appends in one of several ways.
+type Append<'a> = dyn Fn(&mut Builder) -> Result<(), Error> + 'a;
+
+#[test]
+fn a_builder_is_as_it_was_after_each_failure() {
+    let more = pfns(4000);
+    let pages: Vec<u64> = more.iter().map(|pfn| pfn << 12).collect();
+    let (list, odd) = (singles(4000), long(1500).slice(0x800, 1 << 33).unwrap());
+    let by_pfn = |builder: &mut Builder| builder.extend_pfns(&more);
+    let by_page = |builder: &mut Builder| builder.extend_pages(&pages);
+    let by_list = |builder: &mut Builder| builder.extend(&list);
+    let by_odd = |builder: &mut Builder| builder.extend(&odd);
+    let by_chunk = |builder: &mut Builder| builder.append(1 << 50, 0x1000);
+    let ways: [&Append; 5] = [&by_pfn, &by_page, &by_list, &by_odd, &by_chunk];
+    for start in [0, 1, 2, 400, 509, 510, 511, 2000, 64_769, 64_771, 65_500] {
+        for way in ways {
+            let mut plain = started(start);
+            way(&mut plain).unwrap();
+            let plain = plain.finish();
+            let mut builder = started(start);
+            for k in 0.. {
+                let (length, before) = (builder.length(), LIVE.get());
+                match with(k, || way(&mut builder)) {
+                    Ok(()) => break,
+                    Err(why) => assert!(is_memory(&why)),
+                }
+                assert_eq!(builder.length(), length, "allocation {k}");
+                // An open node may stay, empty, for the next attempt.
+                assert!(LIVE.get() <= before + 4, "allocation {k}");
+            }
+            let phyr = finished(&mut builder);
+            phyr.validate().unwrap();
+            plain.validate().unwrap();
+            assert_eq!(phyr, plain);
+        }
+    }
+}
+
+#[test]
+fn a_failed_finish_leaves_a_builder_that_goes_on() {
+    for count in [3, 510, 511, 1021, 64_770, 64_771, 130_000] {
+        let phyr = finished(&mut started(count));
+        phyr.validate().unwrap();
+        assert_eq!(phyr, singles(count));
+
+        // The same, and more appended after each failure.
+        let mut builder = Builder::new();
+        builder.extend_pfns(&pfns(count)).unwrap();
+        let mut chunks = count;
+        for k in 0..12 {
+            if with(k, || builder.try_finish()).is_err() {
+                builder.append((chunks * 3 + 7) << 12, 0x1000).unwrap();
+                chunks += 1;
+            } else {
+                builder.extend_pfns(&pfns(chunks)).unwrap();
+            }
+        }
+        let phyr = builder.finish();
+        phyr.validate().unwrap();
+        assert_eq!(phyr, singles(chunks));
+    }
+}
+
+#[test]
+fn nothing_is_left_when_all_is_dropped() {
+    let before = LIVE.get();
+    drop(lists());
+    let mut builder = Builder::new();
+    builder.extend_pfns(&pfns(70_000)).unwrap();
+    let _ = with(3, || builder.try_finish());
+    drop(builder);
+    assert_eq!(LIVE.get(), before);
+}
