@@ -15,7 +15,7 @@ use common::harness::{Race, Settings, Table, Timing};
 use common::lists::from_pages;
 use common::workloads::Workload;
 use phyr::sim::{Attached, DomainOptions, Memory, SimDomain};
-use phyr::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot};
+use phyr::{Direct, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -92,7 +92,7 @@ fn main() {
         let mut tally = Tally::default();
         let linear = counted(|| both(&mut Linear::new(&mut tally, iova))).1.allocations;
         let direct = counted(|| Direct.map(&phyr, Prot::READ)).1.allocations;
-        let offset = counted(|| BusOffset { offset: 4096 }.map(&phyr, Prot::READ)).1;
+        let offset = counted(|| phyr.shift(4096)).1;
         // One entry or the same list: no heap, however many pages.
         assert_eq!((linear, direct), (0, 0));
         assert!(offset.largest <= 4096);
@@ -127,7 +127,7 @@ fn main() {
         });
         race.add("choose the window", chunks, || window(&phyr));
         race.add("direct", chunks, || Direct.map(&phyr, Prot::READ));
-        race.add("bus offset", chunks, || BusOffset { offset: 4096 }.map(&phyr, Prot::READ));
+        race.add("bus offset", chunks, || phyr.shift(4096));
         race.add("linear, map and unmap", chunks, || {
             let mut tally = Tally::default();
             both(&mut Linear::new(&mut tally, iova));

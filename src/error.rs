@@ -58,6 +58,26 @@ pub enum Error {
         /// Bytes.
         length: u64,
     },
+    /// A window of I/O virtual addresses that passes 2^64, or would be all of them.
+    Window {
+        /// I/O virtual address of the first byte.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Whole pages that show a device bytes beyond the list, where none are to be shown.
+    Exposes {
+        /// First byte of the list.
+        paddr: u64,
+        /// Last byte of the list.
+        last: u64,
+        /// Smallest page of the table in bytes.
+        page_size: u64,
+        /// Bytes of the first page before the list.
+        before: u64,
+        /// Bytes of the last page behind the list.
+        behind: u64,
+    },
     /// An address beyond what the granule can number.
     Reach {
         /// First byte.
@@ -181,6 +201,16 @@ impl fmt::Display for Error {
             Self::Wraps { paddr, length } => {
                 write!(f, "range {paddr:#x}+{length:#x} passes the end of the 64-bit space")
             }
+            Self::Window { iova, length } => {
+                write!(f, "window {iova:#x}+{length:#x} passes the end of the I/O virtual space")
+            }
+            Self::Exposes { paddr, last, page_size, before, behind } => write!(
+                f,
+                "whole pages of {page_size:#x} show the device {:#x} bytes beyond the list: \
+                 {before:#x} before {paddr:#x}, {behind:#x} behind {last:#x}",
+                // Each is less than a page, which is at most 2^63.
+                before + behind
+            ),
             Self::Reach { paddr, length, granule } => write!(
                 f,
                 "range {paddr:#x}+{length:#x} is beyond the reach of granule {granule}, \

@@ -30,7 +30,7 @@
 //! From page numbers to the window that a device sees, and to what an NVMe command points to:
 //!
 //! ```
-//! use phyr::{Builder, BusOffset, Chunk, DmaBackend, Phyr, Prot, desc};
+//! use phyr::{Builder, Chunk, Phyr, desc};
 //!
 //! let mut builder = Builder::new();
 //! builder.extend_pfns(&[7, 8, 9, 0x200])?;
@@ -45,7 +45,7 @@
 //! assert_eq!(part.translate(0x2800)?, 0x20_0000);
 //!
 //! // The bus of the device adds a constant: mapping gives a list again.
-//! let dma = BusOffset { offset: 0x1_0000_0000 }.map(&part, Prot::READ)?;
+//! let dma = part.shift(0x1_0000_0000)?;
 //! assert_eq!(dma.translate(0)?, 0x1_0000_7800);
 //!
 //! // An NVMe command that moves the first 4 KiB of it points to two pages.
@@ -79,8 +79,9 @@ mod wide;
 mod python;
 
 pub use dma::alignment::Alignment;
-pub use dma::backend::{BusOffset, Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
-pub use dma::plan::{MapCall, Plan, UnmapCall, Unmaps};
+pub use dma::backend::{Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
+pub use dma::plan::{MapCall, Plan};
+pub use dma::unmaps::{UnmapCall, Unmaps};
 pub use error::{Error, FormatError};
 pub use granule::Granule;
 pub use kind::Kind;

@@ -18,6 +18,7 @@ __all__ = [
     "MappedError",
     "MismatchError",
     "NoMemoryError",
+    "NotMappedError",
     "PhyrError",
     "PinError",
     "PositionError",
@@ -125,7 +126,11 @@ class AllocationError(PhyrError, ValueError):
 
 
 class MappedError(PhyrError, ValueError):
-    """An address to be mapped is mapped, or one to be unmapped is not, or not by itself."""
+    """An address to be mapped is mapped, or one to be unmapped is part of a larger page."""
+
+
+class NotMappedError(PhyrError, ValueError):
+    """Nothing is mapped there: at an address of a domain, or for a list that a backend unmaps."""
 
 
 class FaultError(PhyrError, OSError):

@@ -14,7 +14,7 @@ from random import Random
 from typing import TypeVar
 
 from phyr._phyr import Phyr, plan_map
-from phyr.errors import IovaSpaceError, PhyrError
+from phyr.errors import IovaSpaceError, MappedError, NotMappedError, PhyrError
 from phyr.iommu import Direction, DmaBackend, IommuDomain, Mapping, Paging, Prot, dma_map
 
 __all__ = [
@@ -63,7 +63,7 @@ class TableDomain:
         if self.iova_to_phys(iova) is not None or any(
             iova <= page <= last for page in list(self.table)
         ):
-            raise ValueError(f"something in {iova:#x} to {last:#x} is mapped already")
+            raise MappedError(f"something in {iova:#x} to {last:#x} is mapped already", iova=iova)
         for at in range(0, pgsize * pgcount, pgsize):
             self.table[iova + at] = (paddr + at, pgsize, prot)
 
@@ -72,7 +72,9 @@ class TableDomain:
         pages = range(iova, iova + pgsize * pgcount, pgsize)
         for page in pages:
             if self.table.get(page, (0, 0, 0))[1] != pgsize:
-                raise ValueError(f"no page of {pgsize:#x} bytes is mapped at {page:#x}")
+                if self.iova_to_phys(page) is not None:
+                    raise MappedError(f"a page at {page:#x} is not of {pgsize:#x} bytes", iova=page)
+                raise NotMappedError(f"nothing is mapped at {page:#x}", iova=page)
         for page in pages:
             del self.table[page]
 
@@ -163,6 +165,21 @@ def unmapping_removes_just_what_it_names(make: Callable[[], IommuDomain]) -> Non
         domain.map_pages(iova + pgsize, 3 * pgsize, pgsize, 1, Prot.READ)
         found = [domain.iova_to_phys(iova + pgsize)]
         _expect(found == [3 * pgsize], "an unmapped page cannot be mapped again")
+
+
+def nothing_mapped_is_not_said_to_be_mapped(make: Callable[[], IommuDomain]) -> None:
+    """Asked to unmap what is not mapped, a domain does not raise `MappedError`."""
+    for pgsize, iova in _usable(make(), 3):
+        domain = make()
+        domain.map_pages(iova, 0, pgsize, 1, Prot.READ)
+        try:
+            domain.unmap_pages(iova + pgsize, pgsize, 1)
+        except MappedError as failure:
+            sentence = f"{iova + pgsize:#x} is not mapped, and unmapping it says: {failure}"
+            raise ConformanceError(sentence) from failure
+        except Exception:  # noqa: BLE001, S110 - a domain may raise what else it likes
+            pass
+        _expect(domain.iova_to_phys(iova) == 0, f"unmapping {iova + pgsize:#x} unmapped others")
 
 
 def part_of_a_larger_page_goes_alone_or_not_at_all(make: Callable[[], IommuDomain]) -> None:
@@ -269,6 +286,7 @@ DOMAIN_CHECKS: tuple[Callable[[Callable[[], IommuDomain]], None], ...] = (
     nothing_is_mapped_at_first,
     every_byte_translates,
     unmapping_removes_just_what_it_names,
+    nothing_mapped_is_not_said_to_be_mapped,
     part_of_a_larger_page_goes_alone_or_not_at_all,
     a_refused_call_maps_nothing,
     plans_translate,
@@ -423,6 +441,29 @@ def what_is_unmapped_is_given_back(make: Callable[[], _B], _reach: _Translate[_B
             raise ConformanceError(sentence) from failure
 
 
+def unmapping_again_says_that_nothing_is_mapped(
+    make: Callable[[], _B], _reach: _Translate[_B]
+) -> None:
+    """The second of two calls that unmap a list returns, or raises `NotMappedError`.
+
+    That is how a mapping whose `unmap` was interrupted learns that its owner can be let go.
+    """
+    for phyr in _samples():
+        backend = make()
+        try:
+            dma = backend.map(phyr, Direction.FROM_DEVICE)
+        except IovaSpaceError:
+            continue
+        backend.unmap(dma, Direction.FROM_DEVICE)
+        try:
+            backend.unmap(dma, Direction.FROM_DEVICE)
+        except NotMappedError:
+            pass
+        except Exception as failure:
+            sentence = f"{phyr!r} is not mapped any more, and unmapping it again says: {failure!r}"
+            raise ConformanceError(sentence) from failure
+
+
 def lists_of_mmio_are_mapped_or_refused(make: Callable[[], _B], reach: _Translate[_B]) -> None:
     """A device's own memory is reached itself, or not at all: never a copy."""
     for phyr in _samples("mmio:5"):
@@ -443,6 +484,7 @@ BACKEND_CHECKS = (
     mappings_do_not_disturb_each_other,
     what_is_unmapped_is_gone,
     what_is_unmapped_is_given_back,
+    unmapping_again_says_that_nothing_is_mapped,
     lists_of_mmio_are_mapped_or_refused,
 )
 

@@ -1,17 +1,19 @@
-//! Mapping a list for a device: the same list, one entry, or a full new list.
+//! Mapping a list for a device: the same list, or one entry.
 //!
 //! ```text
 //! backend      what the device's bus sees            the list of bus addresses
 //! Direct       physical addresses                    the same one, shared
 //! Linear       a window of an I/O address space      one entry, whatever is underneath
-//! BusOffset    physical addresses and a constant     as many chunks, all new
 //! ```
+//!
+//! A bus that adds a constant needs no backend: [`Phyr::shift`] makes its list.
 
 use core::convert::Infallible;
 use core::fmt;
 use core::ops::BitOr;
 
-use crate::dma::plan::{MapCall, Plan, UnmapCall};
+use crate::dma::plan::{MapCall, Plan};
+use crate::dma::unmaps::UnmapCall;
 use crate::error::Error;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
@@ -144,29 +146,13 @@ impl DmaBackend for Direct {
     }
 }
 
-/// The bus sees physical addresses and a constant: a full new list of the same shape.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BusOffset {
-    /// Bytes to add, or to take away.
-    pub offset: i128,
-}
-
-impl DmaBackend for BusOffset {
-    type Error = Error;
-
-    fn map(&mut self, phyr: &Phyr, _prot: Prot) -> Result<Phyr, Error> {
-        phyr.shift(self.offset)
-    }
-
-    fn unmap(&mut self, _phyr: &Phyr, _dma: &Phyr) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
 /// The bus sees a window of an I/O address space: one entry, whatever memory is underneath.
 ///
 /// Byte `i` of the list appears at `iova + i`. Whoever owns the address space says where the window
 /// is; [`Phyr::alignment`] says where it would be of most use.
+///
+/// The contract is that of Python's `phyr.iommu.Paging`, without its allocator: a map that fails undoes
+/// the calls before, an unmap that fails makes all other calls, and the error names the call.
 #[derive(Debug)]
 pub struct Linear<'d, D> {
     domain: &'d mut D,
@@ -234,7 +220,7 @@ impl Phyr {
     /// # Errors
     ///
     /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
-    /// granule; [`Error::Wraps`] or [`Error::Reach`] if there is no such window.
+    /// granule; [`Error::Window`] or [`Error::Reach`] if there is no such window.
     pub fn window_at(&self, iova: u64) -> Result<Self, Error> {
         let granule = self.granule();
         let mut builder = Builder::with(granule, self.kind());
@@ -242,9 +228,30 @@ impl Phyr {
             if (iova ^ paddr) & granule.mask() != 0 {
                 return Err(Error::Skew { iova, paddr, granule: granule.bytes() });
             }
-            builder.append(iova, self.length())?;
+            builder.append(iova, self.length()).map_err(|error| match error {
+                Error::Wraps { paddr: iova, length } => Error::Window { iova, length },
+                other => other,
+            })?;
         }
         builder.try_finish()
+    }
+
+    /// Checks that whole pages of `sizes` hold no byte beyond the list: that its first byte starts a
+    /// smallest page and its last byte ends one. O(log n).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exposes`] if a device would reach more than the list.
+    pub fn exposes_nothing(&self, sizes: PageSizes) -> Result<(), Error> {
+        let (page_size, low) = (sizes.granule(), sizes.granule() - 1);
+        let ends =
+            self.length().checked_sub(1).map(|last| (self.translate(0), self.translate(last)));
+        let Some((Ok(paddr), Ok(last))) = ends else { return Ok(()) };
+        let (before, behind) = (paddr & low, !last & low);
+        if before | behind == 0 {
+            return Ok(());
+        }
+        Err(Error::Exposes { paddr, last, page_size, before, behind })
     }
 }
 
@@ -369,17 +376,6 @@ mod tests {
         let dma = Direct.map(&phyr, Prot::READ).unwrap();
         assert!(dma.chain().is_same(phyr.chain()));
         assert_eq!(Direct.unmap(&phyr, &dma), Ok(()));
-    }
-
-    #[test]
-    fn bus_offset_is_a_new_list_of_the_same_shape() {
-        let phyr = list();
-        let mut backend = BusOffset { offset: 0x8000_0000 };
-        let dma = backend.map(&phyr, Prot::READ).unwrap();
-        assert_eq!(dma.nr_chunks(), phyr.nr_chunks());
-        assert_eq!(dma.translate(0x1000), Ok(0x8001_1800));
-        assert_eq!(backend.unmap(&phyr, &dma), Ok(()));
-        assert!(BusOffset { offset: -0x8000 }.map(&phyr, Prot::READ).is_err());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `plan` | the calls of `map_pages` and `unmap_pages` that a linear window takes |
-//! | `backend` | backends (`Direct`, `BusOffset`, `Linear`) and the traits of DMA and IOMMU |
+//! | `plan` | the calls of `map_pages` that a linear window takes |
+//! | `unmaps` | the calls of `unmap_pages` that undo a plan |
+//! | `backend` | backends (`Direct`, `Linear`) and the traits of DMA and IOMMU |
 //! | `alignment` | where to put a window, so that large pages fit |
 
 pub(crate) mod alignment;
 pub(crate) mod backend;
 pub(crate) mod plan;
+pub(crate) mod unmaps;

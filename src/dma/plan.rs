@@ -45,24 +45,6 @@ impl fmt::Debug for MapCall {
     }
 }
 
-/// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` are to be unmapped.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct UnmapCall {
-    /// I/O virtual address of the first page.
-    pub iova: u64,
-    /// Bytes in a page.
-    pub pgsize: u64,
-    /// Pages, at least one.
-    pub pgcount: u64,
-}
-
-impl fmt::Debug for UnmapCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { iova, pgsize, pgcount } = self;
-        write!(f, "{iova:#x}, {pgcount} of {pgsize:#x}")
-    }
-}
-
 /// The calls that map a list linearly from some I/O virtual address on, in order.
 ///
 /// Byte `i` of the list appears at `iova + i`. Whole pages are mapped: what the first and last page
@@ -115,7 +97,7 @@ impl<'a> Plan<'a> {
     ///
     /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
     /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list in the midst of
-    /// one; [`Error::Wraps`] if the window passes 2^64, or would be all of it.
+    /// one; [`Error::Window`] if the window passes 2^64, or would be all of it.
     pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
         let low = sizes.granule() - 1;
         let chunks = phyr.chunks();
@@ -124,7 +106,7 @@ impl<'a> Plan<'a> {
             if (iova ^ paddr) & low != 0 {
                 return Err(Error::Skew { iova, paddr, granule: sizes.granule() });
             }
-            let wraps = Error::Wraps { paddr: iova, length: phyr.length() };
+            let wraps = Error::Window { iova, length: phyr.length() };
             let last = iova.checked_add(more).ok_or(wraps)?;
             if (last | low) - (iova & !low) == u64::MAX {
                 return Err(wraps);
@@ -146,14 +128,6 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn sizes(&self) -> PageSizes {
         self.sizes
-    }
-
-    /// The calls that unmap what the calls still to come map, in order.
-    ///
-    /// Neighbours of one page size are one call, whatever memory is under them.
-    #[must_use]
-    pub fn unmaps(self) -> Unmaps<'a> {
-        Unmaps { plan: self, held: None }
     }
 
     /// As `fold`, with single pages by the block.
@@ -323,54 +297,6 @@ impl Iterator for Plan<'_> {
 
 impl FusedIterator for Plan<'_> {}
 
-/// The calls that undo a plan; from [`Plan::unmaps`].
-#[derive(Clone, Debug)]
-pub struct Unmaps<'a> {
-    plan: Plan<'a>,
-    /// A call of the plan that belongs to the next run.
-    held: Option<MapCall>,
-}
-
-impl Iterator for Unmaps<'_> {
-    type Item = UnmapCall;
-
-    fn next(&mut self) -> Option<UnmapCall> {
-        let first = self.held.take().or_else(|| self.plan.next())?;
-        let mut run = UnmapCall { iova: first.iova, pgsize: first.pgsize, pgcount: first.pgcount };
-        for call in self.plan.by_ref() {
-            if call.pgsize != run.pgsize {
-                self.held = Some(call);
-                break;
-            }
-            run.pgcount += call.pgcount;
-        }
-        Some(run)
-    }
-
-    fn fold<A, F: FnMut(A, UnmapCall) -> A>(self, start: A, mut f: F) -> A {
-        let Self { plan, held } = self;
-        let run = |call: MapCall| UnmapCall {
-            iova: call.iova,
-            pgsize: call.pgsize,
-            pgcount: call.pgcount,
-        };
-        let (mut acc, last) = plan.fold((start, held.map(run)), |(acc, held), call| match held {
-            Some(mut held) if held.pgsize == call.pgsize => {
-                held.pgcount += call.pgcount;
-                (acc, Some(held))
-            }
-            Some(held) => (f(acc, held), Some(run(call))),
-            None => (acc, Some(run(call))),
-        });
-        if let Some(last) = last {
-            acc = f(acc, last);
-        }
-        acc
-    }
-}
-
-impl FusedIterator for Unmaps<'_> {}
-
 #[cfg(test)]
 mod tests {
     use alloc::vec;
@@ -445,7 +371,7 @@ mod tests {
         assert_eq!(calls[1], MapCall { iova: top, paddr: top, pgsize: 4096, pgcount: 1 });
         assert_eq!(
             Plan::new(&phyr, top, sizes(1 << 12)).err(),
-            Some(Error::Wraps { paddr: top, length: 0x2000 })
+            Some(Error::Window { iova: top, length: 0x2000 })
         );
     }
 
@@ -454,7 +380,7 @@ mod tests {
         let phyr = list(4096, &[(0, u64::MAX - 0xfff)]);
         assert!(Plan::new(&phyr, 0, sizes(1 << 12)).is_ok());
         let refused = Plan::new(&phyr, 0, sizes(1 << 20)).err();
-        assert_eq!(refused, Some(Error::Wraps { paddr: 0, length: u64::MAX - 0xfff }));
+        assert_eq!(refused, Some(Error::Window { iova: 0, length: u64::MAX - 0xfff }));
     }
 
     #[test]
@@ -533,26 +459,14 @@ mod tests {
         }
 
         #[test]
-        fn both_walks_agree_and_undoing_covers_the_same_pages(
+        fn both_walks_agree(
             pieces in layouts(), bitmap in 0_u64..1 << 8, iova in 0_u64..300,
         ) {
             let phyr = list(1, &pieces);
             let plan = Plan::new(&phyr, iova, sizes(bitmap | 1)).unwrap();
             let mut calls = Vec::new();
             plan.clone().for_each(|call| calls.push(call));
-            prop_assert!(plan.clone().eq(calls.iter().copied()));
-
-            let mut unmaps = Vec::new();
-            plan.clone().unmaps().for_each(|call| unmaps.push(call));
-            prop_assert!(plan.unmaps().eq(unmaps.iter().copied()));
-            prop_assert!(unmaps.windows(2).all(|pair| pair[0].pgsize != pair[1].pgsize));
-            let mapped = calls.iter().flat_map(|call| {
-                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
-            });
-            let unmapped = unmaps.iter().flat_map(|call| {
-                (0..call.pgcount).map(|page| (call.iova + page * call.pgsize, call.pgsize))
-            });
-            prop_assert!(mapped.eq(unmapped));
+            prop_assert!(plan.eq(calls));
         }
 
         #[test]

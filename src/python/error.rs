@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -105,48 +105,10 @@ pub(crate) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
     failure
 }
 
-/// A failure, and what came of cleaning up after it: a note on the first.
-///
-/// An interrupt (an exception that is no `Exception`) is not to be lost: it comes first then.
-pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
-    let Err(second) = second else { return first };
-    let (main, other) = if is_interrupt(py, &second) && !is_interrupt(py, &first) {
-        (second, first)
-    } else {
-        (first, second)
-    };
-    let repr = other.value(py).repr();
-    let noted = repr
-        .and_then(|other| add_note(py, &main, &format!("{doing}: {}", other.to_string_lossy())));
-    match noted {
-        Err(interrupt) if is_interrupt(py, &interrupt) && !is_interrupt(py, &main) => interrupt,
-        // A note that cannot be written costs no more than itself.
-        _ => main,
-    }
-}
-
 /// Has an exception tell a thing more.
-fn add_note(py: Python<'_>, failure: &PyErr, note: &str) -> PyResult<()> {
+pub(crate) fn add_note(py: Python<'_>, failure: &PyErr, note: &str) -> PyResult<()> {
     let add = made::attribute(failure.value(py), "add_note")?;
     made::call(&add, made::text(py, note)?.as_any()).map(drop)
-}
-
-/// Whether it is no error, but asks to stop, and so is raised whatever else failed.
-fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
-    !failure.is_instance_of::<PyException>(py)
-}
-
-/// Whether it may come at any moment, and so says nothing about what was done. A subclass of
-/// `MemoryError` is somebody's choice.
-pub(crate) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
-    failure.get_type(py).is(py.get_type::<PyMemoryError>()) || is_interrupt(py, failure)
-}
-
-/// Whether it is a `RangeError` of phyr's.
-pub(crate) fn is_range(py: Python<'_>, failure: &PyErr) -> bool {
-    let class =
-        made::module(py, "phyr.errors").and_then(|errors| made::attribute(&errors, "RangeError"));
-    class.is_ok_and(|class| failure.is_instance(py, &class))
 }
 
 impl From<Error> for PyErr {
@@ -161,6 +123,21 @@ impl From<Error> for PyErr {
             Error::Wraps { paddr, length } => {
                 new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
+            Error::Window { iova, length } => {
+                new("RangeError", message, [("iova", iova), ("length", length)])
+            }
+            Error::Exposes { paddr, last, page_size, before, behind } => new(
+                "AlignmentError",
+                message,
+                [
+                    ("paddr", paddr),
+                    ("last", last),
+                    ("page_size", page_size),
+                    ("before", before),
+                    ("behind", behind),
+                    ("exposed", before + behind),
+                ],
+            ),
             Error::Reach { paddr, length, granule } => new(
                 "RangeError",
                 message,
@@ -209,7 +186,7 @@ impl From<Error> for PyErr {
                 message,
                 [("iova", iova), ("paddr", paddr), ("granule", granule)],
             ),
-            Error::NoMemory { .. } => PyMemoryError::new_err(message),
+            Error::NoMemory { .. } => made::failure::<PyMemoryError>(message),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
             }
@@ -255,7 +232,7 @@ impl From<FormatError> for PyErr {
                 make(py, "FormatError", &made::objects(py, [&message])?, numbers)
             })
             .unwrap_or_else(|failure| failure),
-            FormatError::NoMemory { .. } => PyMemoryError::new_err(message),
+            FormatError::NoMemory { .. } => made::failure::<PyMemoryError>(message),
             FormatError::NotCanonical { index } => new("FormatError", message, [("index", index)]),
             FormatError::Magic { magic } => Python::attach(|py| {
                 let (magic, message) = (made::bytes(py, &magic)?, made::text(py, &message)?);
@@ -271,7 +248,7 @@ impl From<DescError> for PyErr {
     fn from(error: DescError) -> Self {
         let message = error.to_string();
         let (class, numbers): (_, &[(&str, u64)]) = match error {
-            DescError::NoMemory { .. } => return PyMemoryError::new_err(message),
+            DescError::NoMemory { .. } => return made::failure::<PyMemoryError>(message),
             DescError::Mask { mask } => ("RangeError", &[("mask", mask)]),
             DescError::SegmentSize { max_segment_size, least } => {
                 ("RangeError", &[("max_segment_size", max_segment_size), ("least", least)])
@@ -431,9 +408,11 @@ impl From<DomainError> for PyErr {
                 new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
             DomainError::Prot { prot } => new("RangeError", message, [("prot", prot)]),
-            DomainError::Mapped { iova } | DomainError::NotMapped { iova } => {
-                new("MappedError", message, [("iova", iova)])
+            DomainError::Misplaced { iova, pgsize } => {
+                new("AlignmentError", message, [("iova", iova), ("pgsize", pgsize)])
             }
+            DomainError::Mapped { iova } => new("MappedError", message, [("iova", iova)]),
+            DomainError::NotMapped { iova } => new("NotMappedError", message, [("iova", iova)]),
             DomainError::Split { iova, pgsize } => {
                 new("MappedError", message, [("iova", iova), ("pgsize", pgsize)])
             }

@@ -194,6 +194,13 @@ pub enum DomainError {
         /// Page size in bytes.
         pgsize: u64,
     },
+    /// An address to be unmapped that is not a multiple of the page size.
+    Misplaced {
+        /// I/O virtual address.
+        iova: u64,
+        /// Page size in bytes.
+        pgsize: u64,
+    },
     /// No pages, or more than there are addresses.
     Count {
         /// First address.
@@ -289,6 +296,9 @@ impl fmt::Display for DomainError {
                 f,
                 "iova {iova:#x} and address {paddr:#x} are not multiples of page size {pgsize:#x}"
             ),
+            Self::Misplaced { iova, pgsize } => {
+                write!(f, "iova {iova:#x} is not a multiple of page size {pgsize:#x}")
+            }
             Self::Count { iova, pgsize, pgcount } => {
                 write!(f, "{pgcount} pages of {pgsize:#x} at iova {iova:#x} are no range")
             }

@@ -275,7 +275,7 @@ impl SimDomain {
     ///
     /// [`DomainError::Split`] if the range holds part of a larger page only,
     /// [`DomainError::NotMapped`] if something in it is not mapped; [`DomainError::PageSize`],
-    /// [`DomainError::Unaligned`], [`DomainError::Count`] for arguments. Nothing is unmapped then.
+    /// [`DomainError::Misplaced`], [`DomainError::Count`] for arguments. Nothing is unmapped then.
     pub fn unmap_pages(
         &mut self,
         memory: &mut Memory,
@@ -286,7 +286,7 @@ impl SimDomain {
         self.counters.unmap_calls += 1;
         self.check_pgsize(pgsize)?;
         if iova & (pgsize - 1) != 0 {
-            return Err(DomainError::Unaligned { iova, paddr: 0, pgsize });
+            return Err(DomainError::Misplaced { iova, pgsize });
         }
         let last = iova + (length(iova, pgsize, pgcount)? - 1);
         if last >> self.width() != 0 {

@@ -21,6 +21,7 @@ from phyr import (
     IovaSpaceError,
     LimitError,
     MismatchError,
+    NotMappedError,
     Phyr,
     PinError,
     RangeError,
@@ -153,12 +154,27 @@ def test_a_list_without_user_addresses_is_refused(
 
 
 @MAPPERS
+def test_exposed_counts_the_bytes_of_whole_pages(
+    kernel: FakeKernel, make: Callable[[], Mapper]
+) -> None:
+    with make() as backend, backend.open(TWO):
+        whole = buffer_of(7)
+        with dma_map(whole[0x80:], backend, BOTH) as mapping:
+            [(_, _, length, _)] = mapped(kernel)
+            assert mapping.exposed == length - len(whole) + 0x80
+        with dma_map(whole[:0], backend, BOTH) as mapping:
+            assert mapping.exposed == 0
+        with pytest.raises(NotMappedError, match="is not mapped here"):
+            backend.exposed(whole)
+
+
+@MAPPERS
 def test_a_stranger_cannot_be_unmapped(kernel: FakeKernel, make: Callable[[], Mapper]) -> None:
     with make() as backend, backend.open(TWO):
         dma = backend.map(buffer_of(7), BOTH)
-        with pytest.raises(RangeError, match="is not mapped here"):
+        with pytest.raises(NotMappedError, match="is not mapped here"):
             backend.unmap(Phyr.from_chunks(list(dma.chunks)), BOTH)
-        with pytest.raises(RangeError, match="nothing is mapped at 0x123000"):
+        with pytest.raises(NotMappedError, match="nothing is mapped at 0x123000"):
             backend.unmap_user(0x12_3000)
         assert len(mapped(kernel)) == 1
 
@@ -384,7 +400,7 @@ def test_an_interrupted_unmap_takes_no_mapping_of_anothers_away(
                 backend.unmap(dma, BOTH)
             other = backend.map(buffer_of(11), BOTH)
             # It is done already, maybe.
-            with suppress(RangeError):
+            with suppress(NotMappedError):
                 backend.unmap(dma, BOTH)
             assert [iova for iova, *_ in mapped(kernel)] == [other[0]]
             backend.unmap(other, BOTH)

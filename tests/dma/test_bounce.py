@@ -203,3 +203,9 @@ def test_the_device_and_the_cpu_see_what_the_direction_says(
             memory.write(dma, wanted)
     assert memory.read(phyr) == wanted
     assert memory.handed_out == 0
+
+
+def test_a_bouncing_device_shows_its_reach() -> None:
+    memory = FlatMemory(1 << 16)
+    bounce = Bounce(Staging(memory, memory), dma_mask=0xFFFF, offset=0x10)
+    assert repr(bounce) == "Bounce(dma_mask 0xffff, BusOffset(+0x10), 0 mappings with copies)"

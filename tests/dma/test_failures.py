@@ -13,10 +13,9 @@ from phyr.iommu import (
     Prot,
     Staging,
     dma_map,
-    map_plan,
     plan_map,
 )
-from phyr.iommu.linear import _NOTES, raise_first
+from phyr.iommu._failures import _NOTES, raise_first
 from support.machine import FlatMemory, NoTablePageError, PageTable, pattern
 
 BOTH = Direction.BIDIRECTIONAL
@@ -290,11 +289,11 @@ def test_whichever_unmap_fails_all_else_is_unmapped_and_the_window_is_not_used_a
         mapping = dma_map(phyr, paging, BOTH, owner=pin)
         with pytest.raises(OSError, match=f"stuck at {k}") as caught:
             mapping.unmap()
-        notes = caught.value.__notes__
-        assert "not used again" in notes[0]
+        *notes, last = caught.value.__notes__
+        assert "not used again" in last
         stuck = range(k, min(k + times, len(calls)))
         shown = [f"another failure: OSError('stuck at {other}')" for other in stuck[1:]]
-        assert notes[1:] == shown
+        assert notes == shown
         # Each call was made once, and what did not fail is gone.
         assert table.unmaps == [call for at, call in enumerate(calls) if at not in stuck]
         left = {
@@ -325,18 +324,12 @@ def test_whichever_call_fails_when_whichever_is_undone_all_else_is_unmapped(time
             stuck = table.asked > k
             assert any(f"stuck at {k}" in note for note in caught.value.__notes__) == stuck
             assert (len(paging.iovas), bool(table.pages)) == (stuck, stuck)
-            # A backend that raised is taken at its word.
-            assert pin.count == 0
-
-            table = Stuck(k, times=times)
-            table.fail_at = fail_at
-            with pytest.raises(NoTablePageError):
-                map_plan(table, plan_map(PHYR, 0x1_1000, SIZES), Prot.READ)
-            assert bool(table.pages) == (table.asked > k)
+            # A device may still reach it.
+            assert pin.count == stuck
 
 
 def test_of_many_failures_a_few_are_shown() -> None:
-    failures: list[Exception] = [OSError(number) for number in range(100)]
+    failures: list[BaseException] = [OSError(number) for number in range(100)]
     with pytest.raises(OSError, match="0") as caught:
         raise_first(failures)
     assert len(caught.value.__notes__) == _NOTES + 1

@@ -18,9 +18,7 @@ from phyr.iommu import (
     Prot,
     Staging,
     dma_map,
-    map_plan,
     plan_map,
-    unmap_plan,
 )
 from phyr.sim import Memory, SimDomain
 from support.interrupts import interrupted
@@ -105,8 +103,10 @@ def test_whichever_call_finds_no_memory_nothing_stays(make: type[Rude], when: st
             with pytest.raises(MemoryError):
                 dma_map(PHYR, paging, BOTH)
         else:
-            # Unmapping gets along without.
-            dma_map(PHYR, paging, BOTH).unmap()
+            # It is raised, and all is unmapped nevertheless.
+            mapping = dma_map(PHYR, paging, BOTH)
+            with pytest.raises(MemoryError):
+                mapping.unmap()
         assert table.seen > k
         assert table.pages == table.leaves == {}
         assert len(paging.iovas) == 0
@@ -124,40 +124,46 @@ def test_a_full_list_that_is_interrupted_leaves_nothing(when: str) -> None:
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_a_plan_mapped_by_hand_is_undone_or_unmapped_all_the_same(when: str) -> None:
-    plan = plan_map(PHYR, 0x1000, SIZES)
-    for k in range(len(list(plan))):
+def test_the_call_that_was_interrupted_is_named(when: str) -> None:
+    calls = len(list(plan_map(PHYR, 0x1000, SIZES)))
+    for k in range(calls):
         table = Rude(k, when)
         with pytest.raises(KeyboardInterrupt) as caught:
-            map_plan(table, plan, Prot.READ)
+            Paging(table).map(PHYR, BOTH)
         assert caught.value.__notes__[0].startswith(f"call {k}: ")
         assert table.pages == {}
-    for k in range(len(list(plan.unmaps()))):
-        table = Rude(len(list(plan)) + k, when)
-        map_plan(table, plan, Prot.READ)
-        [interrupt] = unmap_plan(table, plan)
-        assert isinstance(interrupt, KeyboardInterrupt)
-        assert table.pages == {}
 
-        table = Rude(len(list(plan)) + k, when)
-        table.raised = MemoryError
-        map_plan(table, plan, Prot.READ)
-        [failure] = unmap_plan(table, plan)
-        assert isinstance(failure, MemoryError)
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("when", WHEN)
+def test_a_backend_that_was_interrupted_can_be_called_again(
+    when: str, raised: type[BaseException]
+) -> None:
+    whole = Rude(-1, when)
+    Paging(whole).map(PHYR, BOTH)
+    for k in range(whole.seen, whole.seen + 3):
+        table = Rude(k, when)
+        table.raised = raised
+        paging = Paging(table)
+        dma = paging.map(PHYR, BOTH)
+        with pytest.raises(raised):
+            paging.unmap(dma, BOTH)
+        paging.unmap(dma, BOTH)
         assert table.pages == {}
+        assert len(paging.iovas) == 0
 
 
 def test_an_interrupt_while_a_failed_map_is_undone_is_not_lost() -> None:
-    plan = plan_map(PHYR, 0x1000, SIZES)
     for when in WHEN:
-        table = Rude(3, when)
-        table.fail_at = 3
         # The fourth call fails; the first that undoes is interrupted.
-        table.k = 4
+        table = Rude(4, when)
+        table.fail_at = 3
+        paging = Paging(table)
         with pytest.raises(KeyboardInterrupt) as caught:
-            map_plan(table, plan, Prot.READ)
+            paging.map(PHYR, BOTH)
         assert type(caught.value.__context__).__name__ == "NoTablePageError"
-        assert table.pages == {}
+        # What may still be mapped is not given to another.
+        assert (len(paging.iovas), getattr(caught.value, "still_mapped", None)) == (1, True)
 
 
 class Hopeless(Rude):

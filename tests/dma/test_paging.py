@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phyr import AlignmentError, IovaSpaceError, Phyr, RangeError
+from phyr import AlignmentError, IovaSpaceError, NotMappedError, Phyr
 from phyr.iommu import (
     BatchDomain,
     Direction,
@@ -14,8 +14,6 @@ from phyr.iommu import (
     Prot,
     Staging,
     dma_map,
-    map_plan,
-    plan_map,
 )
 from support.agree import names
 from support.machine import FlatMemory, NoTablePageError, PageTable, pattern, seen
@@ -114,13 +112,6 @@ def test_a_domain_that_fails_to_undo_costs_its_window_too() -> None:
     assert len(paging.iovas) == 1
 
 
-def test_undoing_that_fails_is_noted_for_whoever_maps_a_plan_himself() -> None:
-    table = StuckTable(SIZES, fail_at=3)
-    with pytest.raises(NoTablePageError) as caught:
-        map_plan(table, plan_map(PHYR, 0x1000, SIZES), Prot.READ)
-    assert "stuck" in caught.value.__notes__[1]
-
-
 class OddError(Exception):
     """What cannot be shown."""
 
@@ -178,11 +169,16 @@ def test_a_failure_that_takes_no_notes_costs_the_window_too() -> None:
 def test_only_what_was_mapped_here_can_be_unmapped_here() -> None:
     paging = Paging(PageTable(SIZES))
     dma = paging.map(PHYR, BOTH)
-    with pytest.raises(RangeError):
-        paging.unmap(dma[:], BOTH)
+    for _ in range(2):
+        with pytest.raises(NotMappedError):
+            paging.unmap(dma[:], BOTH)
+        with pytest.raises(NotMappedError):
+            paging.exposed(dma[:])
+        assert paging.exposed(dma) == 0x1000 - 0x123
     paging.unmap(dma, BOTH)
-    with pytest.raises(RangeError):
-        paging.unmap(dma, BOTH)
+    for use in (lambda: paging.unmap(dma, BOTH), lambda: paging.exposed(dma)):
+        with pytest.raises(NotMappedError):
+            use()
 
 
 def test_an_empty_list_needs_no_window() -> None:

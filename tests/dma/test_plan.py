@@ -136,6 +136,29 @@ def test_the_last_byte_of_both_spaces_can_be_mapped() -> None:
     with pytest.raises(RangeError) as caught:
         plan_map(Phyr.from_pfns([1, 5]), TOP - 0x1000, 1 << 12)
     names(caught.value, TOP - 0x1000, 0x2000)
+    # It is the window that passes the end, not memory.
+    assert vars(caught.value) == {"iova": TOP - 0x1000, "length": 0x2000}
+
+
+@given(st.integers(0, 0x3FFF), st.integers(1, 0x9000), st.sampled_from([12, 13, 14]))
+def test_strict_refuses_just_the_bytes_beyond_the_list(at: int, length: int, lg2: int) -> None:
+    phyr = Phyr.from_chunks([(at, length)])
+    pages = {byte >> lg2 for byte in (at, at + length - 1)}
+    shown = range(min(pages) << lg2, max(pages) + 1 << lg2)
+    if len(shown) == length:
+        assert plan_map(phyr, 0x8000 + at, 1 << lg2, strict=True)
+        return
+    with pytest.raises(AlignmentError) as caught:
+        plan_map(phyr, 0x8000 + at, 1 << lg2, strict=True)
+    assert vars(caught.value) == {
+        "paddr": at,
+        "last": at + length - 1,
+        "page_size": 1 << lg2,
+        "before": at - shown[0],
+        "behind": shown[-1] + 1 - at - length,
+        "exposed": len(shown) - length,
+    }
+    assert len(shown) == sum(size * count for _, _, size, count in plan_map(phyr, at, 1 << lg2))
 
 
 def test_addresses_out_of_step_are_named() -> None:

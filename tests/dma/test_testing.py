@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from phyr import Phyr
+from phyr import MappedError, NotMappedError, Phyr, RangeError
 from phyr.iommu import (
     Bounce,
     BusOffset,
@@ -75,7 +75,7 @@ def test_a_table_refuses_what_is_outside_or_taken() -> None:
     for iova in (0, 0x2000, 0x3000, 0x9000):
         with pytest.raises(ValueError, match=r"aperture|mapped already"):
             domain.map_pages(iova, 0, 4096, 2, Prot.READ)
-    with pytest.raises(ValueError, match="no page"):
+    with pytest.raises(ValueError, match="nothing is mapped"):
         domain.unmap_pages(0x4000, 4096, 1)
     assert domain.table == {0x3000: (0, 4096, Prot.READ)}
 
@@ -164,6 +164,14 @@ class PagesOnly(TableDomain):
 class OneTooMany(TableDomain):
     def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: Prot) -> None:
         super().map_pages(iova, paddr, pgsize, pgcount + 1, prot)
+
+
+class Confused(TableDomain):
+    def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
+        try:
+            super().unmap_pages(iova, pgsize, pgcount)
+        except NotMappedError as failure:
+            raise MappedError("nothing there") from failure
 
 
 class KeepsAll(TableDomain):
@@ -267,6 +275,7 @@ class CarelessBatch(BatchDomain):
         Identity,
         PagesOnly,
         OneTooMany,
+        Confused,
         KeepsAll,
         TakesOver,
         HalfWay,
@@ -453,7 +462,17 @@ def test_each_way_to_break_the_rules_of_backends_is_found() -> None:
             check_backend(make, lambda _, dma_addr: dma_addr)
 
 
-@pytest.mark.parametrize("make", [Single, KeepsMapped, SyncUnmaps, KeepsWindows])
+class SaysOther(Paging):
+    """Says something else of what is not mapped."""
+
+    def unmap(self, dma: Phyr, direction: Direction) -> None:
+        try:
+            super().unmap(dma, direction)
+        except NotMappedError as failure:
+            raise RangeError("not here") from failure
+
+
+@pytest.mark.parametrize("make", [Single, KeepsMapped, SyncUnmaps, KeepsWindows, SaysOther])
 def test_each_way_to_break_the_rules_of_windows_is_found(make: type[Paging]) -> None:
     aperture = (0x1000, 0x20_0FFF)
     with pytest.raises(ConformanceError):

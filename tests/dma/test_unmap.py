@@ -5,9 +5,12 @@ import sys
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from phyr import NoMemoryError, Phyr
 from phyr._phyr import Unmapping
-from phyr.iommu import Direction, Otherwise, Paging, Plan, Prot, dma_map, plan_map, unmap_plan
+from phyr.iommu import Direction, Otherwise, Paging, Plan, Prot, dma_map, plan_map
+from phyr.iommu.linear import unmap_walks
 from support.machine import PageTable
 
 BOTH = Direction.BIDIRECTIONAL
@@ -93,8 +96,8 @@ def test_a_walk_goes_on_behind_the_call_that_raised() -> None:
     assert len(calls) == 3
     for k in range(3):
         table = Refusing(k)
-        [failure] = unmap_plan(table, plan)
-        assert isinstance(failure, OSError)
+        with pytest.raises(OSError, match="stuck"):
+            unmap_walks(table, [Unmapping(plan)])
         assert table.unmaps == calls
 
 
@@ -126,13 +129,29 @@ def test_a_walk_makes_the_calls_of_the_plan_however_long_their_runs() -> None:
         for iova in (0, huge - lengths[0] % 512 * small):
             plan = plan_map(phyr, iova, SIZES)
             walk, calls = Unmapping(plan), list(plan.unmaps())
-            assert walk.last == (iova, small, 0)
             # The second time there is nothing left.
             for anew, wanted in ((False, calls), (False, []), (True, calls)):
                 table = Refusing(-1)
                 walk.run(table.unmap_pages, anew=anew)
                 assert table.unmaps == wanted
-                assert walk.last == calls[-1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from([1, 2, 512])), min_size=1, max_size=8),
+    st.data(),
+)
+def test_a_walk_that_ends_early_undoes_just_the_calls_before(
+    runs: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    phyr = Phyr.from_chunks([(at << 21, count << 12) for at, count in runs])
+    plan = plan_map(phyr, (7 << 21) + data.draw(st.integers(0, 2)) * 4096, SIZES)
+    calls = list(plan)
+    number = data.draw(st.integers(0, len(calls) - 1))
+    table = PageTable(SIZES)
+    for call in calls[:number]:
+        table.map_pages(*call, Prot.READ)
+    Unmapping(plan).run(table.unmap_pages, end=calls[number][0])
+    assert table.pages == {}
 
 
 def test_a_domain_without_room_for_a_table_is_not_asked_page_by_page() -> None:

@@ -450,6 +450,7 @@ def test_every_exception_has_the_root_and_a_built_in_base() -> None:
         "LimitError": ValueError,
         "MappedError": ValueError,
         "NoMemoryError": MemoryError,
+        "NotMappedError": ValueError,
         "PinError": OSError,
         "PositionError": IndexError,
         "UnmappedError": ValueError,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from phyr import AlignmentError, ArrayError, Phyr, RangeError
-from phyr.errors import MappedError, NoMemoryError, PhyrError
+from phyr.errors import MappedError, NoMemoryError, NotMappedError, PhyrError
 from phyr.iommu import Prot, plan_map
 from phyr.sim import Memory, SimDomain
 from support import vtd_walker
@@ -118,6 +118,10 @@ class Machine(RuleBasedStateMachine):
             count += 1
         self.unmap(iova, pgsize, data.draw(st.integers(1, count)))
 
+    def names(self, error: MappedError | NotMappedError) -> None:
+        found: int = error.iova  # type: ignore[assignment]
+        assert bool(self.overlaps(found, 1)) == isinstance(error, MappedError)
+
     def unmap(self, iova: int, pgsize: int, pgcount: int) -> None:
         end = iova + pgsize * pgcount
         inside = {at: leaf for at, leaf in self.leaves.items() if iova <= at < end}
@@ -126,7 +130,9 @@ class Machine(RuleBasedStateMachine):
         before = image(self.memory)
         try:
             self.domain.unmap_pages(iova, pgsize, pgcount)
-        except MappedError:
+        except (MappedError, NotMappedError) as error:
+            # It names the first address that is not mapped, or a page that is cut.
+            self.names(error)
             assert not (whole and covered)
             assert image(self.memory) == before
         else:
@@ -262,7 +268,7 @@ def test_the_last_page_of_each_width_can_be_mapped_and_nothing_after_it(levels: 
             domain.map_pages(top, 0, pgsize, 1, 3)
         with pytest.raises(RangeError):
             domain.map_pages(top - pgsize, 0, pgsize, 2, 3)
-        with pytest.raises(MappedError) as info:
+        with pytest.raises(NotMappedError) as info:
             domain.unmap_pages(top - pgsize, pgsize, 2)
         assert info.value.iova == top
         domain.unmap_pages(top - pgsize, pgsize, 1)
@@ -328,11 +334,17 @@ def test_arguments_that_are_none_are_refused_and_change_nothing() -> None:
         ((0x10_0800, K4, 1), AlignmentError),
         ((0x10_0000, K4, 0), RangeError),
         (((1 << 64) - K4, K4, 2), RangeError),
-        ((0x10_0000, K4, 1), MappedError),
+        ((0x10_0000, K4, 1), NotMappedError),
     ]:
         with pytest.raises(error):
             domain.unmap_pages(*unmap)
     assert domain.counters.ptes_written == 0
+
+
+def test_an_address_out_of_step_is_the_only_one_blamed() -> None:
+    with pytest.raises(AlignmentError, match=r"^iova 0x1001 is not a multiple of") as info:
+        SimDomain(Memory(1 << 20)).unmap_pages(0x1001, K4, 1)
+    assert vars(info.value) == {"iova": 0x1001, "pgsize": K4}
 
 
 def test_part_of_a_larger_page_cannot_be_unmapped() -> None:
@@ -363,10 +375,10 @@ def test_a_hole_in_what_is_unmapped_is_an_error_that_removes_nothing() -> None:
     domain.map_pages(0, 0, K4, 5, 1)
     domain.map_pages(6 * K4, 0, K4, 5, 1)
     before = image(memory)
-    with pytest.raises(MappedError) as info:
+    with pytest.raises(NotMappedError) as info:
         domain.unmap_pages(0, K4, 11)
     assert info.value.iova == 5 * K4
-    with pytest.raises(MappedError):
+    with pytest.raises(NotMappedError):
         domain.unmap_pages(512 * G1, K4, 1)
     assert image(memory) == before
 

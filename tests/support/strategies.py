@@ -5,6 +5,7 @@ neighbours that touch or nearly do, odd runs too long for one word, the last pag
 """
 
 from hypothesis import strategies as st
+
 from support.model import Model
 
 Run = tuple[int, int]

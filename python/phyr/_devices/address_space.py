@@ -22,7 +22,7 @@ from typing import NamedTuple
 from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
 from phyr._phyr import Builder, Phyr, alignment
-from phyr.errors import AlignmentError, MismatchError, RangeError, VfioError
+from phyr.errors import AlignmentError, MismatchError, NotMappedError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, is_open, refuse_twice
@@ -179,7 +179,7 @@ class AddressSpace(Closing):
         In a forked child it does nothing: the mapping is the parent's.
 
         Raises:
-            RangeError: `dma` is not a list that `map` returned and that is still mapped.
+            NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
             VfioError: As of `unmap_user`.
         """
         del direction
@@ -190,7 +190,7 @@ class AddressSpace(Closing):
                 return
             found = self._mapped.get(id(dma))
             if found is None:
-                raise RangeError(f"{dma!r} is not mapped here")
+                raise NotMappedError(f"{dma!r} is not mapped here")
             _, iova, window = found
             # Forgotten last: whoever was interrupted calls this again, and finds it. The address
             # may be another's by then.
@@ -201,6 +201,19 @@ class AddressSpace(Closing):
                 self._mapped.pop(id(dma), None)
                 raise
             self._mapped.pop(id(dma), None)
+
+    def exposed(self, dma: Phyr) -> int:
+        """Return the bytes beyond the list in the pages that `map` asked for.
+
+        Raises:
+            NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
+        """
+        if not dma:
+            return 0
+        found = self._mapped.get(id(dma))
+        if found is None:
+            raise NotMappedError(f"{dma!r} is not mapped here")
+        return found[2].length - dma.length
 
     def map_user(self, uaddr: int, length: int, prot: int) -> int:
         """Map a stretch of this process's memory by one request, and return its I/O address.
@@ -242,7 +255,7 @@ class AddressSpace(Closing):
         In a forked child it does nothing: the mapping is the parent's.
 
         Raises:
-            RangeError: Nothing is mapped there by itself.
+            NotMappedError: Nothing is mapped there by itself.
             VfioError: The kernel refused, against the rules. The address is not used again then,
                 as devices may still reach the memory.
         """
@@ -253,7 +266,7 @@ class AddressSpace(Closing):
                 return
             window = self._windows.get(iova)
             if window is None:
-                raise RangeError(f"nothing is mapped at {iova:#x}", iova=iova)
+                raise NotMappedError(f"nothing is mapped at {iova:#x}", iova=iova)
             try:
                 self._undo(window.undo)
             except OSError as failure:

@@ -11,18 +11,18 @@ Domains and backends are ordinary classes: see `DmaBackend` and `IommuDomain`, a
 for checks to run on your own.
 """
 
-from phyr._phyr import Mapping, Plan, dma_map, dma_unmap, plan_map
+from phyr._phyr import Mapping, Plan, alignment, dma_map, dma_unmap, plan_map
 from phyr.iommu.bounce import Bounce, Copy, Staging
 from phyr.iommu.bus_offset import BusOffset
 from phyr.iommu.identity import Direct
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.limits import DeviceLimits
-from phyr.iommu.linear import map_plan, unmap_plan
 from phyr.iommu.paging import Otherwise, Paging
 from phyr.iommu.protocols import (
     BatchDomain,
     Direction,
     DmaBackend,
+    ExposingBackend,
     IommuDomain,
     Memory,
     Owner,
@@ -40,6 +40,7 @@ __all__ = [
     "Direct",
     "Direction",
     "DmaBackend",
+    "ExposingBackend",
     "IommuDomain",
     "IovaAllocator",
     "Mapping",
@@ -52,9 +53,8 @@ __all__ = [
     "Prot",
     "Staging",
     "SyncBackend",
+    "alignment",
     "dma_map",
     "dma_unmap",
-    "map_plan",
     "plan_map",
-    "unmap_plan",
 ]

@@ -5,8 +5,8 @@ from functools import partial
 
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
+from phyr.iommu._failures import attempt, is_interrupt, noting
 from phyr.iommu.bus_offset import BusOffset
-from phyr.iommu.linear import attempt, noting
 from phyr.iommu.protocols import Direction, Memory, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
@@ -120,7 +120,7 @@ class Bounce:
         self.routes = BusOffset(offset, providers)
         self.dma_mask = dma_mask
         self.offset = offset
-        # By identity of the list handed out, which is kept so that the number stays its own.
+        # By identity of the list handed out, which is kept so that no other takes its number.
         self._mapped: dict[int, tuple[Phyr, list[Copy]]] = {}
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
@@ -202,8 +202,9 @@ class Bounce:
         copies = self._copies(dma)
         try:
             attempt(copies.pop().release for _ in range(len(copies)))
-        except Exception:
-            del self._mapped[id(dma)]
+        except BaseException as failure:
+            if not is_interrupt(failure):
+                del self._mapped[id(dma)]
             raise
         # An interrupt keeps those that are left.
         del self._mapped[id(dma)]
@@ -218,6 +219,11 @@ class Bounce:
         """Copy what the device wrote from the bounce pages, unless it only reads."""
         if direction is not Direction.TO_DEVICE:
             attempt(staged.to_cpu for staged in self._copies(dma))
+
+    def __repr__(self) -> str:
+        """Show the reach, and how many mappings have copies."""
+        mapped = f"{len(self._mapped)} mappings with copies"
+        return f"Bounce(dma_mask {self.dma_mask:#x}, {self.routes!r}, {mapped})"
 
     def _copies(self, dma: Phyr) -> list[Copy]:
         return self._mapped[id(dma)][1] if id(dma) in self._mapped else []

@@ -56,3 +56,8 @@ class BusOffset:
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Do nothing."""
+
+    def __repr__(self) -> str:
+        """Show the constants."""
+        routes = "".join(f", mmio:{key} {offset:+#x}" for key, offset in self.providers.items())
+        return f"BusOffset({self.offset:+#x}{routes})"

@@ -23,3 +23,7 @@ class Direct:
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Do nothing."""
+
+    def __repr__(self) -> str:
+        """Show what makes one."""
+        return "Direct()"

@@ -67,6 +67,8 @@ class IovaAllocator:
                 self._taken.append((first, last, False))
         self._taken.append((_TOP + 1, _TOP + 1, False))
         self._nr_fixed = len(self._taken)
+        self.reserved = tuple(range_[:2] for range_ in self._taken[1:-1])
+        """First and last address of each range that is never handed out, joined, in order."""
         self._cursor = 0
         # Whoever frees may be the garbage collector, which drops a mapping in the midst of this
         # thread's own search: whoever searched looks whether it was disturbed.
@@ -76,6 +78,11 @@ class IovaAllocator:
     def __len__(self) -> int:
         """Return how many windows are handed out."""
         return len(self._taken) - self._nr_fixed
+
+    def __repr__(self) -> str:
+        """Show the aperture and how many windows are handed out."""
+        first, last = self.aperture
+        return f"IovaAllocator({first:#x} to {last:#x}, {len(self)} windows)"
 
     def alloc(self, length: int, *, align: int = 1, residue: int = 0, last: int = _TOP) -> int:
         """Return the first address of a window, and keep the window until it is freed.

@@ -1,237 +1,112 @@
-"""One list, linear in a domain: the calls, and what undoes them.
+"""Lists, linear in a domain: the calls that map them, and those that undo it.
 
-An interrupt (an exception that is no `Exception`, such as `KeyboardInterrupt`) may come between a
-call to the domain and what would remember it, and so may `MemoryError`. Then the domain is asked
-what is mapped.
+`_failures` says what is done about calls that fail.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from functools import partial
 
-from phyr._phyr import Phyr, Plan, Unmapping, plan_map
-from phyr.errors import PhyrError
+from phyr._phyr import Plan, Unmapping
+from phyr.iommu._failures import (
+    collect,
+    is_abrupt,
+    is_panic,
+    note,
+    raise_first,
+    raise_still_mapped,
+)
 from phyr.iommu.protocols import IommuDomain, Prot
 
-__all__ = ["map_plan", "unmap_plan"]
-
-# How often the pages of one call are unmapped anew, if interrupts keep coming.
-_TRIES = 3
-
-# How many failures are shown beside the first.
-_NOTES = 8
+__all__ = ["map_plans", "unmap_walks"]
 
 
-def map_plan(
-    domain: IommuDomain, plan: Plan, prot: Prot, stuck: list[Exception] | None = None
-) -> None:
-    """Map all of `plan`, or nothing.
+def map_plans(domain: IommuDomain, plans: list[Plan], walks: list[Unmapping], prot: Prot) -> None:
+    """Map all of the plans, or nothing.
 
-    A domain with `map_batch` gets the plan in one call.
+    A domain with `map_batch` gets each plan in one call.
 
     Args:
         domain: Where to map.
-        plan: The calls, from `plan_map`.
+        plans: The calls, at ascending addresses.
+        walks: What unmaps each of the plans, made beforehand.
         prot: What the device may do.
-        stuck: Takes what the domain raised while calls were undone, against the rules; something
-            may then still be mapped.
 
     Raises:
-        Exception: The domain's own, with a note that names the call; those before it are undone.
-        BaseException: An interrupt; all that the domain mapped is undone.
+        BaseException: The domain's own, or an interrupt, with a note that names the call. Nothing
+            is mapped then, unless its attribute `still_mapped` is true.
     """
-    batch = getattr(domain, "map_batch", None)
-    if batch is not None:
-        walk = Unmapping(plan)
-        try:
-            batch(plan, prot)
-        except BaseException as failure:
-            note(failure, f"mapping {plan!r} in one batch")
-            undone: list[BaseException] = []
-            if is_abrupt(failure):
-                undone = unmap_walk(domain, walk, found=True)
-            report(failure, undone, stuck)
-            raise
-        return
-    iova = plan.iova
-    paddr = pgsize = pgcount = calls = 0
+    done = calls = iova = paddr = pgsize = pgcount = 0
+    batch = None
     try:
-        for iova, paddr, pgsize, pgcount in plan:
-            domain.map_pages(iova, paddr, pgsize, pgcount, prot)
-            calls += 1
+        batch = getattr(domain, "map_batch", None)
+        for plan in plans:
+            calls, iova = 0, plan.iova
+            if batch is not None:
+                batch(plan, prot)
+            else:
+                for iova, paddr, pgsize, pgcount in plan:
+                    domain.map_pages(iova, paddr, pgsize, pgcount, prot)
+                    calls += 1
+            done += 1
     except BaseException as failure:
-        note(failure, f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}")
-        undone = unmap_plan(domain, _first_calls(plan, iova))
-        if is_abrupt(failure):
-            # It may have come before the call, in the midst of it, or after.
-            undone += _unmap_found_pages(domain, iova, pgsize, pgcount)
-        report(failure, undone, stuck)
+        if batch is not None:
+            what = f"mapping {plans[done : done + 1]} in one batch"
+        else:
+            what = f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}"
+        try:
+            if is_abrupt(failure) or is_panic(failure):
+                # It may have come before the call, in the midst of it, or after.
+                unmap_walks(domain, walks[: done + 1], found=True)
+            elif batch is not None:
+                unmap_walks(domain, walks[:done])
+            else:
+                unmap_walks(domain, walks[: done + 1], end=iova)
+        except BaseException as undo:  # noqa: BLE001 - raised as it should be
+            raise_still_mapped(failure, what, undo)
+        note(failure, what)
         raise
 
 
-def unmap_plan(domain: IommuDomain, plan: Plan) -> list[BaseException]:
-    """Unmap all of `plan`, whatever fails, and return what did.
+def unmap_walks(
+    domain: IommuDomain,
+    walks: Iterable[Unmapping],
+    *,
+    found: bool = False,
+    end: int | None = None,
+) -> None:
+    """Unmap what plans map, whatever fails, but for an interrupt or `MemoryError`.
 
-    Where all that is returned is interrupts or `MemoryError`, everything is unmapped nevertheless.
-
-    Args:
-        domain: Where it is mapped.
-        plan: As it was mapped.
-    """
-    return unmap_walk(domain, Unmapping(plan))
-
-
-def unmap_walk(domain: IommuDomain, walk: Unmapping, *, found: bool = False) -> list[BaseException]:
-    """Unmap what a walk still has to; otherwise as `unmap_plan`.
-
-    Whoever made the walk when it mapped needs no memory now but for the numbers of a call.
+    Needs no memory but for the numbers of a call.
 
     Args:
-        domain: Where it is mapped.
-        walk: Over the plan.
-        found: Whether to begin anew, and to ask for each page whether it is mapped.
+        domain: Where they are mapped.
+        walks: Over the plans.
+        found: Begin anew, and ask for each page whether it is mapped.
+        end: Unmap what the calls before this address mapped; by default, all.
+
+    Raises:
+        BaseException: The first failure, as by `raise_first`; or an interrupt or `MemoryError`, at
+            once, whatever is still mapped.
     """
     failures: list[BaseException] = []
-
-    def look(iova: int, pgsize: int, pgcount: int) -> None:
-        failures.extend(_unmap_found_pages(domain, iova, pgsize, pgcount))
-
-    anew, tries = found, 0
-    while tries < _TRIES:
-        try:
-            walk.run(look if found else domain.unmap_pages, anew=anew)
-        except BaseException as failure:  # noqa: BLE001 - returned, to be raised at the end
-            failures.append(failure)
-            if is_abrupt(failure):
-                failures += _unmap_found_pages(domain, *walk.last)
-            if walk.moved():
-                anew, tries = False, 0
-            else:
-                tries += 1
-        else:
-            return failures
-    return [*failures, PhyrError(f"no call to {domain!r} could be made {_TRIES} times")]
-
-
-def is_abrupt(failure: BaseException) -> bool:
-    """Return whether it may come at any moment, and so says nothing about what was done.
-
-    A subclass of `MemoryError` is somebody's choice, such as a domain's without room for a table.
-    """
-    return type(failure) is MemoryError or is_interrupt(failure)
-
-
-def errors(failures: list[BaseException]) -> list[Exception]:
-    """Return those after which something may still be mapped: what is abrupt was looked into."""
-    return [
-        failure for failure in failures if isinstance(failure, Exception) and not is_abrupt(failure)
-    ]
-
-
-def is_interrupt(failure: BaseException) -> bool:
-    """Return whether it is no error, but asks to stop, and so is raised whatever else failed."""
-    return not isinstance(failure, Exception)
-
-
-def report(
-    failure: BaseException, undone: list[BaseException], stuck: list[Exception] | None
-) -> None:
-    """Note on a failure what failed when calls were undone, to be raised after it.
-
-    Raises:
-        BaseException: An interrupt among that, unless the failure is one.
-    """
-    if stuck is not None:
-        # First of all, since what is mapped hangs on it, and a note may fail.
-        stuck += errors(undone)
-    for undo in undone:
-        note(failure, "undoing the calls before it", undo)
-    if not is_interrupt(failure):
-        raise_interrupt(undone)
-
-
-def note(failure: BaseException, sentence: str, other: BaseException | None = None) -> None:
-    """Add a note to a failure, and how another looks; if that fails, as far as it goes."""
-    if other is not None:
-        shown = f"{type(other).__name__}, which cannot be shown"
-        with suppress(Exception):
-            shown = repr(other)
-        sentence = f"{sentence}: {shown}"
-    with suppress(Exception):
-        failure.add_note(sentence)
-
-
-@contextmanager
-def noting(failure: BaseException, sentence: str) -> Iterator[None]:
-    """Note on a failure what fails while it is cleaned up after."""
-    try:
-        yield
-    except Exception as other:  # noqa: BLE001 - whatever it is, the first one is raised
-        note(failure, sentence, other)
-
-
-def raise_first(failures: list[Exception]) -> None:
-    """Raise the first of these, if there are any, with a few of the others as notes.
-
-    Raises:
-        Exception: That one.
-    """
-    if not failures:
-        return
-    first, *others = failures
-    for other in others[:_NOTES]:
-        note(first, "another failure", other)
-    if others[_NOTES:]:
-        note(first, f"and {len(others) - _NOTES} more")
-    raise first
-
-
-def attempt(acts: Iterable[Callable[[], None]]) -> None:
-    """Do all of this, whatever fails, but for an interrupt, which is raised at once.
-
-    Raises:
-        Exception: The first failure, as by `raise_first`.
-    """
-    failures: list[Exception] = []
-    for act in acts:
-        try:
-            act()
-        except Exception as failure:  # noqa: BLE001 - raised below
-            failures.append(failure)
-        except BaseException as interrupt:
-            for before in failures[:_NOTES]:
-                note(interrupt, "a failure before it", before)
-            raise
+    unmap_pages = partial(_unmap_found, domain) if found else domain.unmap_pages
+    for walk in walks:
+        anew, left = found, True
+        while left:
+            try:
+                walk.run(unmap_pages, anew=anew, end=end)
+                left = False
+            except BaseException as failure:
+                collect(failures, failure)
+                if is_abrupt(failure):
+                    raise
+                # The walk goes on behind the call that failed.
+                anew = False
     raise_first(failures)
 
 
-def raise_interrupt(failures: list[BaseException]) -> None:
-    """Raise the first interrupt of `failures`, if there is one."""
-    for failure in failures:
-        if is_interrupt(failure):
-            raise failure
-
-
-def _unmap_found_pages(
-    domain: IommuDomain, iova: int, pgsize: int, pgcount: int
-) -> list[BaseException]:
-    """Unmap what is mapped of the pages of one call, whatever fails, and return what did."""
-    failures: list[BaseException] = []
-    for _ in range(_TRIES):
-        try:
-            for page in range(iova, iova + pgsize * pgcount, pgsize or 1):
-                if domain.iova_to_phys(page) is not None:
-                    domain.unmap_pages(page, pgsize, 1)
-        except BaseException as failure:  # noqa: BLE001 - as above
-            failures.append(failure)
-            if not is_abrupt(failure):
-                return failures
-        else:
-            return failures
-    again = f"interrupted {_TRIES} times: {pgcount} pages of {pgsize:#x} at {iova:#x} may be mapped"
-    return [*failures, PhyrError(again)]
-
-
-def _first_calls(plan: Plan, iova: int) -> Plan:
-    """Return the calls before that at `iova`: a plan of the first bytes is the first calls."""
-    first: Phyr = plan.phyr[: max(iova - plan.iova, 0)]
-    return plan_map(first, plan.iova, plan.pgsize_bitmap)
+def _unmap_found(domain: IommuDomain, iova: int, pgsize: int, pgcount: int) -> None:
+    """Unmap what is mapped of the pages of one call."""
+    for page in range(iova, iova + pgsize * pgcount, pgsize):
+        if domain.iova_to_phys(page) is not None:
+            domain.unmap_pages(page, pgsize, 1)

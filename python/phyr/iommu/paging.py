@@ -6,21 +6,12 @@ from enum import Enum
 from functools import partial
 
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
-from phyr.errors import AlignmentError, RangeError
+from phyr.errors import AlignmentError, NotMappedError, RangeError
+from phyr.iommu._failures import attempt, is_abrupt, note, noting
+from phyr.iommu._windows import allocator_of
 from phyr.iommu.bounce import Copy, Staging
 from phyr.iommu.iova import IovaAllocator
-from phyr.iommu.linear import (
-    attempt,
-    errors,
-    is_abrupt,
-    map_plan,
-    note,
-    noting,
-    raise_first,
-    raise_interrupt,
-    report,
-    unmap_walk,
-)
+from phyr.iommu.linear import map_plans, unmap_walks
 from phyr.iommu.protocols import Direction, IommuDomain, Prot
 
 __all__ = ["Otherwise", "Paging"]
@@ -46,10 +37,12 @@ class _Mapped:
 
     dma: Phyr
     window: int
+    exposed: int
+    """Bytes beyond the list in the pages that are mapped."""
     walks: list[Unmapping]
     copy: Copy | None
     begun: bool = False
-    """Whether undoing has begun, so that not all of it need be mapped."""
+    """Undoing has begun, so that not all of it need be mapped."""
 
 
 class Paging:
@@ -61,10 +54,17 @@ class Paging:
 
     Args:
         domain: The I/O address space.
-        iovas: Which addresses are free; by default, those that the domain says.
+        iovas: Which addresses are free; by default, those that the domain says. One allocator
+            serves a domain, however many `Paging` share it.
         dma_mask: Highest address that the device can put out.
         otherwise: What to do where the domain's pages are too large for the list: an `Otherwise`,
             or a `Staging`, whose pages then stand in for the whole list.
+        strict: Refuse a list where the pages of the domain hold bytes beyond it, which the device
+            could reach as well.
+
+    Raises:
+        MismatchError: The domain's addresses are handed out already, by another allocator than
+            `iovas`, or of another aperture or other reserved ranges than the domain now has.
 
     Examples:
         >>> from phyr.testing import TableDomain
@@ -80,30 +80,34 @@ class Paging:
         iovas: IovaAllocator | None = None,
         dma_mask: int = _TOP,
         otherwise: Otherwise | Staging = Otherwise.ERROR,
+        strict: bool = False,
     ) -> None:
         """Keep the parts."""
         self.domain = domain
-        self.iovas = IovaAllocator(domain.aperture, domain.reserved) if iovas is None else iovas
+        self.iovas = allocator_of(domain, iovas, self)
         self.dma_mask = dma_mask
         self.otherwise = otherwise
-        # By identity of the list handed out, which is kept so that the number stays its own.
+        self.strict = strict
+        # By identity of the list handed out, which is kept so that no other takes its number.
         self._mapped: dict[int, _Mapped] = {}
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
         """Return a window onto `phyr`.
 
         Raises:
-            AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help.
+            AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help;
+                or this is strict, and pages hold bytes beyond the list: `exposed` of them.
             IovaSpaceError: No room for the window.
             Exception: The domain's own, with a note of the call; nothing is then mapped.
         """
         if not phyr:
             return phyr
         prot = Prot.of(direction, phyr.kind)
-        where = alignment(phyr, self.domain.pgsize_bitmap)
+        bitmap = self.domain.pgsize_bitmap
+        where = alignment(phyr, bitmap)
         try:
-            # Whether a linear window is possible does not depend on where exactly it is.
-            plan_map(phyr, where[1], self.domain.pgsize_bitmap)
+            # If a linear window is possible, it is wherever it lies.
+            plan_map(phyr, where[1], bitmap)
         except AlignmentError:
             if self.otherwise is Otherwise.LIST:
                 return self._map_list(phyr, prot)
@@ -111,26 +115,30 @@ class Paging:
             if not isinstance(self.otherwise, Staging) or phyr.kind != "ram":
                 raise
         else:
+            if self.strict:
+                plan_map(phyr, where[1], bitmap, strict=True)
             return self._map_linear(phyr, where, prot, None)
+        self._refuse_exposed(phyr, self._whole(phyr[0], phyr.length) - phyr.length)
         copy = self.otherwise.stage(phyr, align=max(self._granule(), phyr.granule))
-        where = alignment(copy.copy, self.domain.pgsize_bitmap)
+        where = alignment(copy.copy, bitmap)
         return self._map_linear(copy.copy, where, prot, copy)
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Take the window away.
 
         Raises:
-            RangeError: `dma` is not a list that `map` returned and that is still mapped.
+            NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
             Exception: The domain's own, if it breaks its promise not to fail. All other pages are
                 then unmapped, but the window is not used again, as the device may still reach it.
-            BaseException: An interrupt, or `MemoryError`. This method can be called again then, for
-                what is left; it raises RangeError where nothing is.
+            BaseException: An interrupt, or `MemoryError`.
+
+        After any of these but the first, this method can be called again for what is left.
         """
         if not dma:
             return
         mapped = self._mapped.get(id(dma))
         if mapped is None:
-            raise RangeError(f"{dma!r} is not mapped here")
+            raise NotMappedError(f"{dma!r} is not mapped here")
         # An interrupt keeps all as it is: whoever calls again finds the device's data.
         attempt((partial(self.sync_for_cpu, dma, direction), partial(self._undo, mapped)))
 
@@ -145,6 +153,23 @@ class Paging:
         copy = self._copy(dma)
         if copy and direction is not Direction.TO_DEVICE:
             copy.to_cpu()
+
+    def exposed(self, dma: Phyr) -> int:
+        """Return the bytes beyond the list in the pages that `map` mapped: what else is reached.
+
+        Raises:
+            NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
+        """
+        if not dma:
+            return 0
+        mapped = self._mapped.get(id(dma))
+        if mapped is None:
+            raise NotMappedError(f"{dma!r} is not mapped here")
+        return mapped.exposed
+
+    def __repr__(self) -> str:
+        """Show the domain, and how many mappings there are."""
+        return f"Paging({self.domain!r}, {len(self._mapped)} mappings)"
 
     def _granule(self) -> int:
         """Bytes in the smallest page of the domain."""
@@ -162,13 +187,29 @@ class Paging:
             last=min(self.dma_mask, phyr.granule * 2**52 - 1),
         )
 
+    def _whole(self, paddr: int, length: int) -> int:
+        """Return the bytes of the pages of the domain that hold a range."""
+        granule = self._granule()
+        return (paddr % granule + length + granule - 1) & -granule
+
+    def _refuse_exposed(self, phyr: Phyr, exposed: int) -> None:
+        """Raise if this is strict, and the device could reach bytes beyond a list."""
+        if self.strict and exposed:
+            raise AlignmentError(
+                f"whole pages of {self._granule():#x} show the device {exposed:#x} bytes beyond "
+                f"{phyr!r}",
+                exposed=exposed,
+                page_size=self._granule(),
+                paddr=phyr[0],
+                last=phyr[-1],
+            )
+
     def _map_linear(
         self, phyr: Phyr, where: tuple[int, int], prot: Prot, copy: Copy | None
     ) -> Phyr:
-        granule = self._granule()
+        head = phyr[0] & (self._granule() - 1)
+        length = self._whole(phyr[0], phyr.length)
         align, residue = where
-        head = phyr[0] & (granule - 1)
-        length = (head + phyr.length + granule - 1) & -granule
         try:
             window = self._alloc(phyr, length, align, residue - head)
         except BaseException as failure:
@@ -176,7 +217,7 @@ class Paging:
                 with noting(failure, "giving back what stands in"):
                     copy.release()
             raise
-        return self._map_all(phyr, window, [(phyr, window + head)], prot, copy)
+        return self._map_all(phyr, (window, length), [(phyr, window + head)], prot, copy)
 
     def _map_list(self, phyr: Phyr, prot: Prot) -> Phyr:
         """Map the pages under each chunk one after the other in one window."""
@@ -187,24 +228,23 @@ class Paging:
             head = chunk.paddr & (granule - 1)
             pieces.append((phyr[position : position + chunk.length], length + head))
             position += chunk.length
-            length += (head + chunk.length + granule - 1) & -granule
+            length += self._whole(*chunk)
+        self._refuse_exposed(phyr, length - phyr.length)
         window = self._alloc(phyr, length, max(granule, phyr.granule), 0)
-        return self._map_all(
-            phyr, window, [(piece, window + at) for piece, at in pieces], prot, None
-        )
+        placed = [(piece, window + at) for piece, at in pieces]
+        return self._map_all(phyr, (window, length), placed, prot, None)
 
     def _map_all(
         self,
         phyr: Phyr,
-        window: int,
+        where: tuple[int, int],
         pieces: list[tuple[Phyr, int]],
         prot: Prot,
         copy: Copy | None,
     ) -> Phyr:
         """Map lists at addresses inside a window and return the list of these addresses."""
-        stuck: list[Exception] = []
-        walks: list[Unmapping] = []
-        done = 0
+        window, length = where
+        dma = None
         try:
             builder = Builder(phyr.granule, phyr.kind)
             for piece, iova in pieces:
@@ -212,36 +252,25 @@ class Paging:
             dma = builder.finish()
             plans = [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
             walks = [Unmapping(plan) for plan in plans]
-            mapped = _Mapped(dma, window, walks, copy)
-            for plan in plans:
-                map_plan(self.domain, plan, prot, stuck)
-                done += 1
-            self._mapped[id(dma)] = mapped
+            # Remembered before it is mapped: behind the calls, nothing can fail.
+            self._mapped[id(dma)] = _Mapped(dma, window, length - dma.length, walks, copy)
+            map_plans(self.domain, plans, walks, prot)
         except BaseException as failure:
-            # An interrupt may come after a plan is mapped and before that is counted.
-            found = is_abrupt(failure)
-            begun = walks if found else walks[:done]
-            failures = self._unmap(begun, found=found)
-            stuck += errors(failures)
-            try:
-                report(failure, failures, None)
-            finally:
-                if not stuck:
-                    with noting(failure, "giving back the window and what stands in"):
-                        self._give_back(window, copy)
+            self._mapped.pop(id(dma), None)
+            if not getattr(failure, "still_mapped", False):
+                with noting(failure, "giving back the window and what stands in"):
+                    self._give_back(window, copy)
             raise
         return dma
 
     def _undo(self, mapped: _Mapped) -> None:
         found, mapped.begun = mapped.begun, True
-        failures = self._unmap(mapped.walks, found=found)
-        stuck = errors(failures)
-        if stuck:
-            # Where interrupts are to blame, whoever calls again may have more luck.
-            raise_interrupt(failures)
-            del self._mapped[id(mapped.dma)]
-            note(stuck[0], f"unmapping {mapped.dma!r}, whose window is not used again")
-            raise_first(stuck)
+        try:
+            unmap_walks(self.domain, mapped.walks, found=found)
+        except BaseException as failure:
+            if not is_abrupt(failure):
+                note(failure, f"unmapping {mapped.dma!r}, whose window is not used again")
+            raise
         # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
         del self._mapped[id(mapped.dma)]
         try:
@@ -250,10 +279,6 @@ class Paging:
             with suppress(RangeError):  # of a window that was given back
                 self._give_back(mapped.window, mapped.copy)
             raise
-        raise_interrupt(failures)
-
-    def _unmap(self, walks: list[Unmapping], *, found: bool) -> list[BaseException]:
-        return [failure for walk in walks for failure in unmap_walk(self.domain, walk, found=found)]
 
     def _give_back(self, window: int, copy: Copy | None) -> None:
         """Let others use what no device can reach any more."""

@@ -14,6 +14,7 @@ __all__ = [
     "BatchDomain",
     "Direction",
     "DmaBackend",
+    "ExposingBackend",
     "IommuDomain",
     "Memory",
     "Owner",
@@ -76,7 +77,8 @@ class DmaBackend(Protocol):
         """Return the bus addresses of `phyr`, byte for byte: a list of the same length.
 
         Where the bus sees physical addresses that is `phyr` itself. Whoever raises here has left
-        nothing mapped.
+        nothing mapped, or sets the attribute `still_mapped` of the exception to true: the list's
+        owner is not let go then.
         """
         ...
 
@@ -84,8 +86,8 @@ class DmaBackend(Protocol):
         """Undo a `map` that returned `dma`, this very object. Does not fail.
 
         Called a second time if it was interrupted, with `KeyboardInterrupt` say, or memory was
-        short, for what is left; a `RangeError` then says that nothing was. Whoever fails all the
-        same is taken not to have unmapped it: the list's owner is not let go.
+        short, for what is left; `phyr.NotMappedError` then says that nothing was. Whoever fails all
+        the same, or panics, is taken not to have unmapped it: the list's owner is not let go.
 
         Also called for what `map` returned against the rules: no list, or one of another length.
         """
@@ -102,6 +104,15 @@ class SyncBackend(DmaBackend, Protocol):
 
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
         """Let the CPU see what the device wrote."""
+        ...
+
+
+@runtime_checkable
+class ExposingBackend(DmaBackend, Protocol):
+    """A backend that tells how much a device can reach beyond a list: see `Mapping.exposed`."""
+
+    def exposed(self, dma: Phyr) -> int:
+        """Return the bytes beyond the list, in the pages of a `map` that returned `dma`."""
         ...
 
 
@@ -150,9 +161,9 @@ class IommuDomain(Protocol):
     def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
         """Unmap `pgcount` pages of `pgsize` bytes at `iova`. Does not fail.
 
-        They were mapped at this size, by one call or by several next to each other. Whoever is
-        asked for part of a larger page all the same raises and unmaps nothing, or unmaps just that
-        part.
+        They were mapped at this size, by one call or by several next to each other. Whoever finds
+        nothing mapped raises, `phyr.NotMappedError` for one, and unmaps nothing. Whoever is asked
+        for part of a larger page all the same raises and unmaps nothing, or unmaps just that part.
         """
         ...
 

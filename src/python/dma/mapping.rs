@@ -168,6 +168,29 @@ impl PyMapping {
         })
     }
 
+    /// Bytes beyond the list that the device reaches in the pages of the mapping: a table maps whole
+    /// pages. None if the backend does not keep the device from anything, or cannot tell.
+    ///
+    /// Raises:
+    ///     UnmappedError: The mapping is unmapped.
+    ///
+    /// Examples:
+    ///     >>> from phyr import Phyr
+    ///     >>> from phyr.iommu import Direct, Direction, Paging, dma_map
+    ///     >>> from phyr.testing import TableDomain
+    ///     >>> phyr = Phyr.from_chunks([(0x7080, 0x100)])
+    ///     >>> with dma_map(phyr, Paging(TableDomain()), Direction.TO_DEVICE) as mapping:
+    ///     ...     hex(mapping.exposed)
+    ///     '0xf00'
+    ///     >>> with dma_map(phyr, Direct(), Direction.TO_DEVICE) as mapping:
+    ///     ...     mapping.exposed is None
+    ///     True
+    #[getter]
+    fn exposed<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let dma = self.dma(py)?;
+        self.owed.as_ref().map_or(Ok(None), |owed| owed.get().exposed(py, &dma))
+    }
+
     /// What is mapped.
     #[getter]
     fn phyr(&self, py: Python<'_>) -> Py<PyPhyr> {

@@ -2,12 +2,14 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `failures` | failing calls: the twin of `phyr.iommu._failures` |
 //! | `mapping` | `dma_map` and its mapping |
-//! | `owed` | failures that are kept for later |
+//! | `owed` | what a mapping owes its backend and its owner |
 //! | `plan` | `plan_map` and its plan |
 //! | `shift` | a constant added to addresses; where to put a window |
 //! | `unmapping` | taking a plan back |
 
+pub(crate) mod failures;
 pub(crate) mod mapping;
 pub(crate) mod owed;
 pub(crate) mod plan;

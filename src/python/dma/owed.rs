@@ -21,6 +21,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use crate::python::convert::made;
+use crate::python::dma::failures;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 
@@ -129,15 +130,18 @@ impl PyOwed {
         }
     }
 
-    /// What the backend makes of the list, checked; or why not, and whether nothing is mapped then.
+    /// Returns the backend's list, checked; or why there is none, and whether nothing is mapped then.
     fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
         let backend = self.backend.bind(py);
-        // A backend that raises has mapped nothing.
+        // A backend that raises has mapped nothing, unless it says that it could not undo it.
         let map = || {
             let arguments = [self.phyr.bind(py).as_any(), self.direction.bind(py)];
             made::attribute(backend, "map")?.call1(made::objects(py, arguments)?)
         };
-        let made = map().map_err(|failure| (failure, true))?;
+        let made = failures::caught(map).map_err(|failure| {
+            let gone = !failures::is_still_mapped(py, &failure);
+            (failure, gone)
+        })?;
         let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
             let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
             if given == got {
@@ -153,26 +157,28 @@ impl PyOwed {
         };
         // Whatever it is, the backend may have mapped something for it.
         let (undone, gone) = self.unmap(&made);
-        Err((error::also(py, wrong, undone, "unmapping it again"), gone))
+        Err((failures::also(py, wrong, undone, "unmapping it again"), gone))
     }
 
     /// Has the backend unmap what it made; and whether nothing is mapped then.
     fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
         let py = made.py();
         let unmap = || {
-            let unmap = self.backend.bind(py).getattr(unmap_name(py)?)?;
-            unmap.call1(made::objects(py, [made, self.direction.bind(py)])?).map(drop)
+            failures::caught(|| {
+                let unmap = self.backend.bind(py).getattr(unmap_name(py)?)?;
+                unmap.call1(made::objects(py, [made, self.direction.bind(py)])?).map(drop)
+            })
         };
         match unmap() {
-            Err(interrupt) if error::is_abrupt(py, &interrupt) => {
+            Err(interrupt) if failures::is_abrupt(py, &interrupt) => {
                 // It may have come before the backend did anything, or after all was done.
                 let again = match unmap() {
-                    Err(failure) if error::is_range(py, &failure) => Ok(()),
+                    Err(failure) if failures::says_not_mapped(py, &failure) => Ok(()),
                     outcome => outcome,
                 };
                 let gone = again.is_ok();
                 let doing = "unmapping once more after the interrupt";
-                (Err(error::also(py, interrupt, again, doing)), gone)
+                (Err(failures::also(py, interrupt, again, doing)), gone)
             }
             outcome => {
                 let gone = outcome.is_ok();
@@ -196,12 +202,22 @@ impl PyOwed {
             let _ = owner.clone_ref(py).into_ptr();
             return outcome;
         }
-        let released =
-            release_name(py).and_then(|name| owner.bind(py).getattr(name)?.call0()).map(drop);
+        let release = || release_name(py).and_then(|name| owner.bind(py).getattr(name)?.call0());
+        let released = failures::caught(|| release().map(drop));
         match outcome {
-            Err(failure) => Err(error::also(py, failure, released, "letting the owner go")),
+            Err(failure) => Err(failures::also(py, failure, released, "letting the owner go")),
             Ok(()) => released,
         }
+    }
+
+    /// Returns how many bytes beyond the list the device reaches, if the backend can tell.
+    pub(crate) fn exposed<'py>(
+        &self,
+        py: Python<'py>,
+        dma: &Py<PyPhyr>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let exposed = self.backend.bind(py).getattr_opt("exposed")?;
+        exposed.map(|exposed| exposed.call1((dma,))).transpose()
     }
 
     /// Lets the backend do something with the addresses, if it can.

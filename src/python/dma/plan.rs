@@ -9,7 +9,8 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::dma::plan::{MapCall, Plan, UnmapCall};
+use crate::dma::plan::{MapCall, Plan};
+use crate::dma::unmaps::{Joiner, UnmapCall};
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
@@ -91,24 +92,31 @@ impl PyPlan {
 ///     iova: I/O virtual address of the first byte, at the same place inside the smallest page as
 ///         the first byte's physical address.
 ///     pgsize_bitmap: Supported page sizes; bit *n* set means ``1 << n`` bytes.
+///     strict: Refuse a list whose first and last page hold bytes outside it.
 ///
 /// Raises:
 ///     AlignmentError: `iova` and the first byte's address are at different places in the smallest
-///         page, or a chunk starts or ends inside the list in the midst of one.
+///         page, or a chunk starts or ends inside the list in the midst of one. With `strict`, pages
+///         hold bytes beyond the list: `exposed` of them, `before` and `behind` it.
 ///     RangeError: No page size, or the window passes 2^64.
 ///
 /// Source:
 ///     Each step as ``iommu_pgsize()``, drivers/iommu/iommu.c, Linux.
 #[pyfunction]
+#[pyo3(signature = (phyr, iova, pgsize_bitmap, *, strict=false))]
 pub(crate) fn plan_map(
     py: Python<'_>,
     phyr: &PyPhyr,
     iova: Amount,
     pgsize_bitmap: Amount,
+    strict: bool,
 ) -> PyResult<PyPlan> {
     let (phyr, iova) = (phyr.as_ref().clone(), iova.0);
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
     py.detach(|| Plan::new(&phyr, iova, sizes).map(drop))?;
+    if strict {
+        phyr.exposes_nothing(sizes)?;
+    }
     Ok(PyPlan { phyr, iova, sizes, len: OnceLock::new() })
 }
 
@@ -211,8 +219,8 @@ struct Batches {
 struct State {
     /// Bytes of the list before the next chunk.
     done: u64,
-    /// A run that may go on in the next chunk.
-    held: Option<UnmapCall>,
+    /// The run that may go on in the next chunk.
+    joiner: Joiner,
 }
 
 impl Batches {
@@ -246,18 +254,17 @@ impl Batches {
     fn runs(&self, state: &mut State) -> Result<Vec<UnmapCall>, Error> {
         let mut runs = Vec::new();
         while runs.is_empty() {
-            let mut held = state.held.take();
+            let mut joiner = state.joiner;
             let more = self.next(state, RUNS, |plan| {
-                plan.unmaps().for_each(|run| match &mut held {
-                    Some(held) if held.pgsize == run.pgsize => held.pgcount += run.pgcount,
-                    _ => runs.extend(held.replace(run)),
-                });
+                plan.unmaps().for_each(|run| runs.extend(joiner.push(run)));
             })?;
             if more.is_none() {
-                runs.extend(held);
+                runs.extend(joiner.finish());
+            }
+            state.joiner = joiner;
+            if more.is_none() {
                 break;
             }
-            state.held = held;
         }
         Ok(runs)
     }

@@ -57,7 +57,7 @@ use crate::sim::{
 /// Source:
 ///     Intel Virtualization Technology for Directed I/O, Architecture Specification, chapter on
 ///     second-stage translation.
-#[pyclass(name = "SimDomain", module = "phyr.sim", frozen)]
+#[pyclass(name = "SimDomain", module = "phyr.sim", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PySimDomain {
     memory: Shared,
@@ -364,7 +364,8 @@ impl PySimDomain {
     ///     pgcount: Pages, at least one.
     ///
     /// Raises:
-    ///     MappedError: Something is not mapped, or is part of a larger page.
+    ///     NotMappedError: Something is not mapped.
+    ///     MappedError: Something is part of a larger page.
     ///     RangeError: A number is no number of pages or page size.
     ///     AlignmentError: The address is not a multiple of `pgsize`.
     fn unmap_pages(
@@ -401,12 +402,12 @@ impl PySimDomain {
     /// Clear the dirty bit of the page that holds `iova`, and return whether it was set.
     ///
     /// Raises:
-    ///     MappedError: The address is not mapped.
+    ///     NotMappedError: The address is not mapped.
     fn clear_dirty(&self, py: Python<'_>, iova: Amount) -> PyResult<bool> {
         let was = self.with(py, |domain, memory| domain.clear_dirty(memory, iova.0));
         was.ok_or_else(|| {
             let message = format!("iova {:#x} is not mapped", iova.0);
-            error::new("MappedError", message, [("iova", iova.0)])
+            error::new("NotMappedError", message, [("iova", iova.0)])
         })
     }
 

@@ -1,0 +1,88 @@
+//! Failing calls, in Rust: the twin of `phyr.iommu._failures`, which states the policy.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+
+use core::any::Any;
+use core::panic::AssertUnwindSafe;
+
+use std::panic::catch_unwind;
+
+use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+
+use crate::python::convert::made;
+use crate::python::error;
+
+/// Calls Python, and returns a panic as the exception that it is in Python.
+///
+/// `PyO3` unwinds where a call raises its own `PanicException`, past whatever is still owed.
+pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(PanicException::new_err(message(&panic))))
+}
+
+fn message(panic: &Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|&text| text.to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "panic from Rust code".to_owned())
+}
+
+/// A failure, and the outcome of cleaning up after it: a note on the failure.
+///
+/// An interrupt must not be lost: it comes first.
+pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
+    let Err(second) = second else { return first };
+    let (main, other) = if is_interrupt(py, &second) && !is_interrupt(py, &first) {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let noted = caught(|| {
+        let other = other.value(py).repr()?;
+        error::add_note(py, &main, &format!("{doing}: {}", other.to_string_lossy()))
+    });
+    match noted {
+        Err(interrupt) if is_interrupt(py, &interrupt) && !is_interrupt(py, &main) => interrupt,
+        // A note that cannot be written costs no more than itself.
+        _ => main,
+    }
+}
+
+/// Returns true if it is a panic of an extension in Rust. Each extension has a class of its own.
+fn is_panic(py: Python<'_>, failure: &PyErr) -> bool {
+    let class = failure.get_type(py);
+    class.name().is_ok_and(|name| name == "PanicException")
+        && class.module().is_ok_and(|module| module == "pyo3_runtime")
+}
+
+/// Returns true if it is no error, but asks to stop, and so is raised whatever else failed.
+fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
+    !failure.is_instance_of::<PyException>(py) && !is_panic(py, failure)
+}
+
+/// Returns true if it may come at any moment, and so says nothing about what was done. A subclass of
+/// `MemoryError` is somebody's choice.
+pub(crate) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
+    failure.get_type(py).is(py.get_type::<PyMemoryError>()) || is_interrupt(py, failure)
+}
+
+/// Returns true if a backend's `unmap` says that nothing is mapped.
+pub(crate) fn says_not_mapped(py: Python<'_>, failure: &PyErr) -> bool {
+    let class = made::module(py, "phyr.errors")
+        .and_then(|errors| made::attribute(&errors, "NotMappedError"));
+    class.is_ok_and(|class| failure.is_instance(py, &class))
+}
+
+/// Returns true if a backend's `map` says that it failed to undo what it did.
+pub(crate) fn is_still_mapped(py: Python<'_>, failure: &PyErr) -> bool {
+    // An attribute that cannot be asked for says nothing good.
+    caught(|| match failure.value(py).getattr_opt(made::text(py, "still_mapped")?)? {
+        Some(mark) => mark.is_truthy(),
+        None => Ok(false),
+    })
+    .unwrap_or(true)
+}
