@@ -20,7 +20,7 @@ WINGS = {
     "storage": "digest entry words shared chain writer mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
     "pagemap": "records decoder mod",
-    "dma": "plan alignment backend mod",
+    "dma": "plan unmaps alignment backend mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme mod",
     "sim": "small counters error store frames vtd plan scatter memory table iotlb domain map bus"
@@ -29,7 +29,7 @@ WINGS = {
     "python/convert": "made foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",
     "python/desc": "tables parse requests mod",
-    "python/dma": "shift owed mapping plan unmapping mod",
+    "python/dma": "shift failures owed mapping plan unmapping mod",
     "python/sim": "memory domain mod",
     "python/os": "loan area pagemap uring mod",
 }
