@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
 from phyr import Chunks, Phyr
 
 ROOT = Path(__file__).parents[1]

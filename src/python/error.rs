@@ -8,7 +8,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::python::convert::made;
+use crate::python::made;
 
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};

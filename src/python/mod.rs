@@ -5,6 +5,7 @@ mod desc;
 mod dma;
 mod error;
 mod list;
+mod made;
 mod os;
 mod sim;
 
@@ -83,7 +84,7 @@ mod _phyr {
         match unsafe { ffi::PyInterpreterState_GetID(current) } {
             0 => Ok(()),
             id if id < 0 => Err(PyErr::fetch(module.py())),
-            id => Err(crate::python::convert::made::exception::<PyImportError>(
+            id => Err(crate::python::made::exception::<PyImportError>(
                 module.py(),
                 &format!(
                     "phyr works in the main interpreter of a process only, and this is interpreter {id}"

@@ -16,13 +16,14 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
-import phyr
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
+
+import phyr
 from phyr import __main__, cli, pagemap
 from phyr.cli import demo, render, report
 from phyr.pagemap import process
-from rich.console import Console
 from support.live import linux, python, shown
 
 KIB = 1 << 10

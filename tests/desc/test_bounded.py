@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, GapError, Phyr, RangeError, desc
 from phyr.errors import NoMemoryError
 from phyr.sim import Memory, SimDomain, scatter

@@ -3,6 +3,7 @@
 import doctest
 
 import pytest
+
 from phyr import desc
 
 NAMES = [name for name in desc.__all__ if name not in {"from_ranges", "from_iomem"}]

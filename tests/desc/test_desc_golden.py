@@ -1,6 +1,7 @@
 """Descriptors beside byte images that were written by hand."""
 
 import pytest
+
 from phyr import Phyr, desc
 from support.desc_model import Controller, golden, write_prp_lists
 

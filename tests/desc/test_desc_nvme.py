@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, FormatError, Phyr, RangeError, desc
 from support.desc_model import (
     ALL,

@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, FormatError, Phyr, RangeError, desc
 from support.desc_model import ALL, Range, best_pgsize, buffers, in_pieces, runs
 

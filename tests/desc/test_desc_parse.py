@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, FormatError, HiddenPagesError, Phyr, RangeError, desc
 from support.desc_model import ALL, VMEMMAP
 

@@ -1,6 +1,7 @@
 """Page-table pieces: the plan that mappings use, for whoever fills page tables of their own."""
 
 import pytest
+
 from phyr import Phyr, desc
 from phyr.iommu import plan_map
 

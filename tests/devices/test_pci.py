@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from phyr import RangeError, VfioError, pci
 from phyr.pci.device import OPEN, Device
 from support.fake_vfio import FakeKernel

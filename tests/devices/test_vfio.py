@@ -16,6 +16,7 @@ from warnings import catch_warnings, simplefilter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import (
     AlignmentError,
     IovaSpaceError,

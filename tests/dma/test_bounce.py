@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from phyr import MismatchError, Phyr, RangeError
 from phyr.iommu import Bounce, Direction, Staging, dma_map
 from support.agree import names

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from phyr import Phyr
 from phyr.iommu import (
     Bounce,

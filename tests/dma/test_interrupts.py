@@ -6,6 +6,7 @@ from collections.abc import Callable
 from warnings import catch_warnings, simplefilter
 
 import pytest
+
 from phyr import IovaSpaceError, Phyr
 from phyr.iommu import (
     Bounce,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import IovaSpaceError, RangeError
 from phyr.iommu import IovaAllocator
 from support.agree import names

@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import LimitError, Phyr, RangeError, desc
 from phyr.iommu import DeviceLimits
 from support.agree import names

@@ -7,6 +7,7 @@ import weakref
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import (
     MappedError,
     MismatchError,

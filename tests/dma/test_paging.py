@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, IovaSpaceError, NotMappedError, Phyr
 from phyr.iommu import (
     BatchDomain,

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, Phyr, RangeError
 from phyr._phyr import alignment
 from phyr.iommu import Plan, Prot, plan_map

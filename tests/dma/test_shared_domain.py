@@ -5,6 +5,7 @@ import weakref
 from threading import Thread
 
 import pytest
+
 from phyr import AlignmentError, MismatchError, Phyr, PhyrError
 from phyr.iommu import (
     Direction,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from phyr import MappedError, NotMappedError, Phyr, RangeError
 from phyr.iommu import (
     Bounce,

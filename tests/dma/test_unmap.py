@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import NoMemoryError, Phyr
 from phyr._phyr import Unmapping
 from phyr.iommu import Direction, Otherwise, Paging, Plan, Prot, dma_map, plan_map

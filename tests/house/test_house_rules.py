@@ -6,8 +6,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -25,8 +26,8 @@ WINGS = {
     " parse parse_nvme mod",
     "sim": "small counters error store frames vtd plan scatter memory table iotlb domain map bus"
     " walk attached mod",
-    "python": "error",
-    "python/convert": "made foreign buffer kind numbers tuple mod",
+    "python": "made error",
+    "python/convert": "foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",
     "python/desc": "tables parse requests mod",
     "python/dma": "shift failures owed mapping plan unmapping mod",
@@ -46,7 +47,7 @@ UNSAFE = {
     "python/desc/tables.rs": "the signature of the slot that lends descriptors",
     "python/os/uring.rs": "memory registered with a ring",
     "python/convert/foreign.rs": "memory of others, which they may write meanwhile",
-    "python/convert/made.rs": "objects made by calls that say when memory is short",
+    "python/made.rs": "objects made by calls that say when memory is short",
     "python/mod.rs": "asks which interpreter this is",
     "python/convert/tuple.rs": "tuples made item by item, without a panic",
 }

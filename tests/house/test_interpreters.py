@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from phyr import Chunk, Phyr
 
 PHYR = Phyr.from_pfns([7, 8, 9, 512])

@@ -6,8 +6,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 from phyr import _phyr, desc, iommu, sim
 
 pytest.importorskip("_testcapi", reason="this Python cannot make allocations fail")

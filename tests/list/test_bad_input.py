@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import phyr as package
 import pytest
+
+import phyr as package
 from phyr import (
     AlignmentError,
     ArrayError,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, Chunk, Phyr, PositionError, RangeError
 from support.agree import built
 from support.model import Model

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import FormatError, Phyr, RangeError
 from support.agree import agree, built
 from support.form import Form, entry, form_of

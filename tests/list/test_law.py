@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import Phyr
 from support.agree import agree
 from support.model import Model

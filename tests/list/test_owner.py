@@ -8,6 +8,7 @@ import weakref
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import Phyr, RangeError, desc
 from phyr._ownership import Owners
 from phyr._phyr import held

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import FormatError, Phyr
 from support.agree import agree, built
 from support.model import Model

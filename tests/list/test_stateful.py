@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+
 from phyr import AlignmentError, Builder, Phyr, RangeError
 from support.agree import agree, agree_at, built
 from support.model import Model

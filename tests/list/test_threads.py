@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from phyr import Builder, Phyr
 from support.agree import built
 from support.model import Model

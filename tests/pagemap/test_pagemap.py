@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import phyr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import phyr
 from phyr import pagemap
 from phyr._phyr import Loan, PagemapDecoder
 from phyr.pagemap import proc, reader, zero

@@ -10,10 +10,11 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-import phyr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import phyr
 from phyr import NoMemoryError, RangeError, _libc, _mmap
 from phyr._phyr import Area
 from phyr.allocating import Huge

@@ -19,10 +19,11 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-import phyr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import phyr
 from phyr import PinError, _phyr, pagemap
 from phyr._phyr import Ring
 from phyr.iommu import Direct, Direction, Paging, Prot, dma_map

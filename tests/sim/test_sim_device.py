@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import ArrayError, MismatchError, Phyr, PhyrError, RangeError
 from phyr.errors import FaultError
 from phyr.iommu import Direct, Direction, Paging, Prot, dma_map, plan_map

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from phyr import AlignmentError, ArrayError, Phyr, RangeError
 from phyr.errors import MappedError, NoMemoryError, NotMappedError, PhyrError
 from phyr.iommu import Prot, plan_map

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import AlignmentError, ArrayError, MismatchError, Phyr, RangeError
 from phyr.errors import AllocationError, NoMemoryError
 from phyr.sim import Memory, scatter

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phyr._devices import uapi
 
 TYPE1V2, NOIOMMU = 3, 8

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from phyr._phyr import Loan, Ring
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

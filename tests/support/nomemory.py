@@ -15,16 +15,7 @@ from contextlib import suppress
 
 from phyr import AllocationError, Builder, MappedError, Phyr, desc, sim
 from phyr._phyr import Area, Loan, PagemapDecoder
-from phyr.iommu import (
-    BusOffset,
-    Direct,
-    Direction,
-    Paging,
-    dma_map,
-    dma_unmap,
-    plan_map,
-    unmap_plan,
-)
+from phyr.iommu import BusOffset, Direct, Direction, Paging, alignment, dma_map, dma_unmap, plan_map
 
 MOST = 600
 """Allocations of an operation that are made to fail, one after the other."""
@@ -87,7 +78,7 @@ def remap() -> None:
 def map_batch() -> None:
     with suppress(MappedError):
         DOMAIN.map_batch(PLAN, 3)
-    unmap_plan(DOMAIN, PLAN)
+    DOMAIN.unmap_pages(1 << 40, 4096, 4)
 
 
 def reserve() -> None:
@@ -189,7 +180,7 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "desc.from_prp": lambda: desc.from_prp(BIG, 0, 4096, None),
     "desc.from_scatterlist": lambda: desc.from_scatterlist(SCATTERLIST, vmemmap=0),
     "desc.from_sgl": lambda: desc.from_sgl(SGL1, None),
-    "desc.plan_map": lambda: desc.plan_map(PHYR, 1 << 40, 1 << 12),
+    "iommu.alignment": lambda: alignment(PHYR, 1 << 12 | 1 << 21),
     "desc.from_phys_vecs": lambda: desc.from_phys_vecs(TABLE),
     "desc.map_requests": lambda: bytes(desc.map_requests(PHYR, BIG)),
     "desc.vfio_maps": lambda: bytes(desc.vfio_maps(PHYR, BIG)),

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from phyr._phyr import Loan
 
+from phyr._phyr import Loan
 from support.live import PAGE, PFN, PRESENT
 
 HUGE = 2 << 20

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
-import phyr
 from harness import NVME, PAGE, TRACING, Checks, Skip, faults, fork, kind, log, scattered
+
+import phyr
 from phyr import Phyr, desc, pci
 from phyr.iommu import Direction, dma_map
 

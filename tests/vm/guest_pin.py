@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import phyr
 from harness import (
     EDU,
     KINDS,
@@ -20,6 +19,8 @@ from harness import (
     scattered,
     uaddr_of,
 )
+
+import phyr
 from phyr import pci
 from phyr.iommufd import Ioas
 from phyr.vfio import Type1

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-import phyr
 from harness import (
     EDU,
     NVME,
@@ -33,6 +32,8 @@ from harness import (
     traced,
     uaddr_of,
 )
+
+import phyr
 from phyr import LimitError, PinError, VfioError, pci
 from phyr._devices import uapi
 from phyr.iommu import Direction, Prot, dma_map

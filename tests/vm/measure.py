@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-import phyr
 from guest_pin import aligned
 from guest_vfio import Backend, edu_of, iommufd, noiommu
 from harness import PAGE, huge, kind, scattered
+
+import phyr
 from phyr import pci
 from phyr.iommu import Direction, dma_map
 from phyr.vfio import Type1

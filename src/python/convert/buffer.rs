@@ -18,8 +18,8 @@ use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyMemoryView;
 
 use crate::python::convert::foreign;
-use crate::python::convert::made;
 use crate::python::error;
+use crate::python::made;
 
 /// The memory that an object lends.
 pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {

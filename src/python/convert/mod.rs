@@ -4,7 +4,6 @@
 //! | --- | --- |
 //! | `buffer` | memory lent by Python and to it |
 //! | `foreign` | memory of others, which they may write meanwhile |
-//! | `made` | objects made by calls that say when memory is short |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
 //! | `numbers` | integers, arrays and iterables of them |
 //! | `tuple` | named tuples, made in bulk |
@@ -12,6 +11,5 @@
 pub(crate) mod buffer;
 pub(crate) mod foreign;
 pub(crate) mod kind;
-pub(crate) mod made;
 pub(crate) mod numbers;
 pub(crate) mod tuple;

@@ -10,8 +10,8 @@ use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
 
 use crate::error::Error;
 use crate::python::convert::buffer::Array;
-use crate::python::convert::made;
 use crate::python::error;
+use crate::python::made;
 
 /// Numbers handed over at a time: as many as stay in the second level cache. Between two such
 /// blocks the interpreter may handle signals.

@@ -11,7 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use crate::python::convert::made::{self, int, numbers, objects};
+use crate::python::made::{self, int, numbers, objects};
 
 /// A class of named tuples of two numbers, which `tuple.__new__` can make.
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use crate::desc::{
 };
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int, Text};
 
 /// Bytes made at a time for a caller's buffer; between two such pieces the interpreter may handle
 /// signals.

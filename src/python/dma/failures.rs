@@ -14,8 +14,8 @@ use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
-use crate::python::convert::made;
 use crate::python::error;
+use crate::python::made;
 
 /// Calls Python, and returns a panic as the exception that it is in Python.
 ///

@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::python::convert::made::{self, Text};
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Text};
 
 /// A list mapped for a device, until it is unmapped.
 ///

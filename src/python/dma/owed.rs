@@ -20,10 +20,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-use crate::python::convert::made;
 use crate::python::dma::failures;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
+use crate::python::made;
 
 /// The bus addresses, until they are unmapped.
 ///

@@ -14,10 +14,10 @@ use crate::dma::unmaps::{Joiner, UnmapCall};
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int, Text};
 
 /// The calls to a domain that map a list linearly, in order.
 ///

@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::pgsize::PageSizes;
-use crate::python::convert::made::{self, Int};
 use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int};
 
 /// Return the list with `offset` added to every address: the same object for 0.
 ///

@@ -9,9 +9,9 @@ use crate::dma::unmaps::Joiner;
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
-use crate::python::convert::made;
 use crate::python::convert::numbers::Amount;
 use crate::python::dma::plan::PyPlan;
+use crate::python::made;
 
 /// Calls of a plan that are joined to a run one by one, before it is taken for a long one.
 const FEW: u64 = 1024;

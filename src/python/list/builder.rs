@@ -10,11 +10,11 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::list::builder::Builder;
-use crate::python::convert::made::{Int, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::fill;
 use crate::python::list::object::{PyPhyr, view};
+use crate::python::made::{Int, Text};
 
 /// Builds a list, front to back.
 ///

@@ -12,11 +12,11 @@ use pyo3::sync::PyOnceLock;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Key, Place};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
+use crate::python::made::{self, Int, Text};
 
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///

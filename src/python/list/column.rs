@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyMemoryView, PySlice};
 
 use crate::python::convert::buffer::{self, Lender, Lent};
-use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::{self, Key};
+use crate::python::made::{self, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
 ///

@@ -11,9 +11,9 @@ use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 use crate::python::convert::kind;
-use crate::python::convert::made;
 use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::list::object::{self, PyPhyr};
+use crate::python::made;
 
 /// An empty builder, of arguments from Python.
 pub(crate) fn empty(granule: Amount, kind: &str) -> PyResult<Builder> {

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::python::convert::made;
+use crate::python::made;
 
 /// What a list knows of the memory it stands for, beside its addresses. It is no part of its value.
 ///

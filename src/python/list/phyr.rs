@@ -9,13 +9,13 @@ use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::held::Held;
 use crate::python::list::object::{PyPhyr, hash};
+use crate::python::made::{self, Int, Text};
 
 #[pymethods]
 impl PyPhyr {

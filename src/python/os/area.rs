@@ -11,8 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::convert::buffer::{self, Lender, Lent};
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::error;
+use crate::python::made::{self, Int, Text};
 
 /// A part of the memory of a writable buffer, which is one itself.
 ///

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::python::convert::buffer::{self, Array};
-use crate::python::convert::made::{self, Text};
 use crate::python::error;
+use crate::python::made::{self, Text};
 
 /// Holds a buffer in place, and tells where it lies.
 ///

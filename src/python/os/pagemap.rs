@@ -11,9 +11,9 @@ use pyo3::types::PyList;
 use crate::granule::Granule;
 use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
 use crate::python::convert::buffer::Array;
-use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Text};
 
 /// Decodes records of ``/proc/PID/pagemap``, in any number of pieces, into extents.
 ///

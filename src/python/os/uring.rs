@@ -13,8 +13,8 @@ use io_uring::IoUring;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::python::convert::made::{self, Text};
 use crate::python::convert::numbers::Amount;
+use crate::python::made::{self, Text};
 
 /// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
 ///

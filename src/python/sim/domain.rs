@@ -12,12 +12,12 @@ use pyo3::types::{PyBool, PyList, PyTuple};
 use crate::dma::backend::Prot;
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::{Array, Bytes};
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int, Text};
 use crate::python::sim::memory::{PyMemory, Shared, check_length, lock};
 use crate::sim::{
     self, Bus, Columns, DomainError, DomainOptions, Fault, Memory, OffsetBus, SimDomain,

@@ -12,9 +12,9 @@ use pyo3::types::PyBytes;
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
-use crate::python::convert::made::{self, Int, Text};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int, Text};
 use crate::sim::{Memory, MemoryError, ScatterOptions};
 
 /// Memory that others share: domains keep their tables in it, devices move its bytes.

@@ -5,6 +5,7 @@
 from array import array
 
 import numpy as np
+
 from phyr import Builder, Phyr
 
 pfns = np.arange(5, dtype=np.uint64)
