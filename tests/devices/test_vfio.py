@@ -40,7 +40,7 @@ from phyr.vfio import NoIommu, Type1
 from support.fake_vfio import CONFIG, TYPE1V2, FakeKernel
 from support.interrupts import interrupted
 
-PHYR = str(Path(uapi.__file__).parent)
+PHYR = str(Path(uapi.__file__).parents[1])
 ONE, TWO = "0000:00:04.0", "0000:00:05.0"
 PAGE = 4096
 UADDR = 0x7F00_0000_0000
