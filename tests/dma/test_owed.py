@@ -5,6 +5,7 @@ import sys
 import weakref
 
 import pytest
+
 from phyr import (
     MappedError,
     NotMappedError,
