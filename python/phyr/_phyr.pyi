@@ -4,7 +4,7 @@ from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, o
 from typing_extensions import Buffer, disjoint_base
 
 from phyr._records import Chunk, Columns, Counters, Leaf, Prp, Sgl, Stats
-from phyr.iommu.protocols import Direction, DmaBackend, Owner
+from phyr.iommu.protocols import Direction, DmaBackend, Limits, Owner
 
 _Ints: TypeAlias = Buffer | Iterable[int]
 _Pairs: TypeAlias = Iterable[tuple[int, int]]
@@ -329,33 +329,25 @@ def scatterlist(
     address: int = 0,
     bus_offset: int | None = None,
     page_size: int = 4096,
-    max_segment_size: int | None = None,
-    seg_boundary_mask: int | None = None,
-    virt_boundary_mask: int = 0,
+    limits: Limits | None = None,
 ) -> Descriptors: ...
 def bio_vecs(
     phyr: Phyr,
     *,
     vmemmap: int,
     page_size: int = 4096,
-    max_segment_size: int | None = None,
-    seg_boundary_mask: int | None = None,
-    virt_boundary_mask: int = 0,
+    limits: Limits | None = None,
 ) -> Descriptors: ...
 def iovecs(
     phyr: Phyr,
     uaddr: int,
     *,
-    max_segment_size: int | None = None,
-    seg_boundary_mask: int | None = None,
-    virt_boundary_mask: int = 0,
+    limits: Limits | None = None,
 ) -> Descriptors: ...
 def phys_vecs(
     phyr: Phyr,
     *,
-    max_segment_size: int | None = None,
-    seg_boundary_mask: int | None = None,
-    virt_boundary_mask: int = 0,
+    limits: Limits | None = None,
 ) -> Descriptors: ...
 def prp(phyr: Phyr, lists: Phyr | None = None, *, page_size: int = 4096) -> Prp: ...
 def sgl(
@@ -363,9 +355,7 @@ def sgl(
     lists: Phyr | None = None,
     *,
     segment_size: int = 4096,
-    max_segment_size: int | None = None,
-    seg_boundary_mask: int | None = None,
-    virt_boundary_mask: int = 0,
+    limits: Limits | None = None,
 ) -> Sgl: ...
 def best_pgsize(phyr: Phyr, pgsize_bitmap: int, iova: int) -> int: ...
 def page_list(

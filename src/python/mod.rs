@@ -21,16 +21,21 @@ mod _phyr {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::desc::arrays::{bio_vecs, iovecs, phys_vecs, scatterlist};
+    #[pymodule_export]
+    use super::desc::descriptors::PyDescriptors;
+    #[pymodule_export]
+    use super::desc::nvme::{prp, sgl};
+    #[pymodule_export]
     use super::desc::parse::{
         from_bio_vecs, from_iovecs, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
     };
     #[pymodule_export]
+    use super::desc::rdma::{best_pgsize, page_list};
+    #[pymodule_export]
     use super::desc::requests::{ioas_maps, map_requests, vfio_maps};
     #[pymodule_export]
-    use super::desc::tables::{
-        PyDescriptors, best_pgsize, bio_vecs, iovecs, page_list, phys_vecs, prp, scatterlist, sgl,
-        split,
-    };
+    use super::desc::split::split;
     #[pymodule_export]
     use super::list::builder::PyBuilder;
     #[pymodule_export]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from phyr import AlignmentError, GapError, Phyr, RangeError, desc
 from phyr.errors import NoMemoryError
+from phyr.iommu import DeviceLimits
 from phyr.sim import Memory, SimDomain, scatter
 
 K4 = 4096
@@ -31,14 +32,14 @@ chunks = st.lists(
     min_size=1,
     max_size=4,
 )
-FORMATS: list[Callable[..., Any]] = [
-    desc.phys_vecs,
-    lambda phyr, **limits: desc.iovecs(phyr, 0, **limits),
-    lambda phyr, **limits: desc.bio_vecs(phyr, vmemmap=1 << 40, **limits),
-    lambda phyr, **limits: desc.scatterlist(phyr, vmemmap=1 << 40, address=1 << 44, **limits),
-    lambda phyr, **limits: (
-        desc.sgl(phyr, Phyr.from_chunks([(1 << 45, 1 << 30)]), segment_size=4096, **limits).segments
-    ),
+Make: TypeAlias = Callable[[Phyr, DeviceLimits], Any]
+BLOCKS = Phyr.from_chunks([(1 << 45, 1 << 30)])
+FORMATS: list[Make] = [
+    lambda phyr, limits: desc.phys_vecs(phyr, limits=limits),
+    lambda phyr, limits: desc.iovecs(phyr, 0, limits=limits),
+    lambda phyr, limits: desc.bio_vecs(phyr, vmemmap=1 << 40, limits=limits),
+    lambda phyr, limits: desc.scatterlist(phyr, vmemmap=1 << 40, address=1 << 44, limits=limits),
+    lambda phyr, limits: desc.sgl(phyr, BLOCKS, segment_size=4096, limits=limits).segments,
 ]
 
 
@@ -56,11 +57,11 @@ def small(pieces: list[tuple[int, int, int]]) -> Phyr:
 def test_a_count_is_the_number_of_records_written(
     pieces: list[tuple[int, int, int]],
     limits: dict[str, int],
-    make: Callable[..., Any],
+    make: Make,
 ) -> None:
     phyr = small(pieces)
     try:
-        table = make(phyr, **limits)
+        table = make(phyr, DeviceLimits(**limits))
     except (RangeError, AlignmentError):
         return
     # `fill` writes each record; it asks for no count.
@@ -79,14 +80,18 @@ def test_a_count_is_the_number_of_records_written(
     st.sampled_from(FORMATS[:4]),
 )
 def test_a_count_of_many_blocks_goes_on_as_that_of_a_few(
-    start: int, length: int, order: int, limits: dict[str, int], make: Callable[..., Any]
+    start: int,
+    length: int,
+    order: int,
+    limits: dict[str, int],
+    make: Make,
 ) -> None:
     limits = {**limits, "seg_boundary_mask": (1 << order) - 1}
     period = max(1 << order, K4)
 
     def count(periods: int) -> int:
         phyr = Phyr.from_chunks([(start, length + periods * period)], granule=1)
-        return int(make(phyr, **limits).nents)
+        return int(make(phyr, DeviceLimits(**limits)).nents)
 
     try:
         few, more = count(4), count(5)
@@ -99,20 +104,23 @@ def test_a_count_of_many_blocks_goes_on_as_that_of_a_few(
 
 def test_counting_a_huge_chunk_ends_at_once() -> None:
     before = time.monotonic()
-    table = desc.phys_vecs(BIG, max_segment_size=300, seg_boundary_mask=0xFFF)
+    table = desc.phys_vecs(BIG, limits=DeviceLimits(max_segment_size=300, seg_boundary_mask=0xFFF))
     # 13 segments of 300 bytes a page, and what is left.
     segments = 14 << 50
     assert (len(table), table.nents, table.nbytes) == (segments, segments, segments * 16)
     assert repr(table).startswith(f"Descriptors({segments} records")
     with pytest.raises(RangeError):
-        desc.sgl(BIG, Phyr.from_pfns([1]), max_segment_size=8192, seg_boundary_mask=0x3FFF)
+        desc.sgl(
+            BIG,
+            Phyr.from_pfns([1]),
+            limits=DeviceLimits(max_segment_size=8192, seg_boundary_mask=0x3FFF),
+        )
     with pytest.raises(RangeError):
         desc.scatterlist(
             BIG,
             vmemmap=0,
             address=0xFFFF_FFFF_FFFF_0000,
-            max_segment_size=12288,
-            seg_boundary_mask=0x3FFF,
+            limits=DeviceLimits(max_segment_size=12288, seg_boundary_mask=0x3FFF),
         )
     assert time.monotonic() - before < 5
 
@@ -124,7 +132,8 @@ def test_writing_descriptors_can_be_interrupted(make: str) -> None:
     program = f"""
 import signal, mmap, time
 from phyr import Phyr, desc
-table = desc.phys_vecs(Phyr.from_chunks([(0x1000, 1 << 38)]), {limits})
+from phyr.iommu import DeviceLimits
+table = desc.phys_vecs(Phyr.from_chunks([(0x1000, 1 << 38)]), limits=DeviceLimits({limits}))
 memory = mmap.mmap(-1, 1 << 30)
 signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
 signal.setitimer(signal.ITIMER_REAL, 0.05)

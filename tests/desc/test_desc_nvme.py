@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phyr import AlignmentError, FormatError, Phyr, RangeError, desc
+from phyr.iommu import DeviceLimits
 from support.desc_model import (
     ALL,
     Controller,
@@ -136,7 +137,9 @@ def test_sgls_followed_by_a_controller_are_the_buffer(
     chunks = merged([(paddr % (1 << 50), length) for paddr, length in chunks])
     phyr = Phyr.from_chunks(chunks, granule=4)
     lists, blocks = scattered(64, segment_size)
-    sgl1, table = desc.sgl(phyr, lists, segment_size=segment_size, max_segment_size=size)
+    sgl1, table = desc.sgl(
+        phyr, lists, segment_size=segment_size, limits=DeviceLimits(max_segment_size=size)
+    )
     controller = Controller(blocks, segment_size, bytes(table))
     found = controller.follow_sgl(sgl1)
     assert found == segments(chunks, min(size, 0xFFFF_F000), ALL, 4096)

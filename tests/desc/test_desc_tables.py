@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyr import AlignmentError, ArrayError, MismatchError, Phyr, RangeError, desc
+from phyr import AlignmentError, ArrayError, LimitError, MismatchError, Phyr, RangeError, desc
+from phyr.iommu import DeviceLimits
 from support.desc_model import (
     ALL,
     VMEMMAP,
@@ -42,7 +44,8 @@ def test_segments_are_as_long_as_the_limits_allow(
     chunks: list[Range], size: int, boundary: int
 ) -> None:
     table = desc.phys_vecs(
-        Phyr.from_chunks(chunks), max_segment_size=size, seg_boundary_mask=boundary
+        Phyr.from_chunks(chunks),
+        limits=DeviceLimits(max_segment_size=size, seg_boundary_mask=boundary),
     )
     assert pairs(table) == segments(chunks, size, boundary)
     assert table.nents == len(table) == len(segments(chunks, size, boundary))
@@ -56,8 +59,7 @@ def test_a_scatterlist_walked_back_is_the_buffer(
         Phyr.from_chunks(chunks),
         vmemmap=VMEMMAP,
         address=ADDRESS,
-        max_segment_size=size,
-        seg_boundary_mask=boundary,
+        limits=DeviceLimits(max_segment_size=size, seg_boundary_mask=boundary),
     )
     found = [(paddr, length) for paddr, length, _, _ in walk_scatterlist(bytes(table), ADDRESS)]
     assert found == segments(chunks, min(size, MOST), boundary, 4096)
@@ -75,7 +77,7 @@ def test_a_scatterlist_has_the_segments_of_sg_alloc_table_from_pages_segment(
 ) -> None:
     length = len(pfns) * 4096 - offset - min(100, 4095 - offset)
     phyr = Phyr.from_pfns(pfns, offset=offset, length=length)
-    table = desc.scatterlist(phyr, vmemmap=VMEMMAP, max_segment_size=size)
+    table = desc.scatterlist(phyr, vmemmap=VMEMMAP, limits=DeviceLimits(max_segment_size=size))
     found = [(paddr, count) for paddr, count, _, _ in walk_scatterlist(bytes(table), 0)]
     assert found == from_pages_segment(pfns, offset, length, size)
 
@@ -112,7 +114,11 @@ def test_with_a_bus_offset_the_dma_fields_say_where_the_device_looks(chunks: lis
 @given(buffers(), sizes, boundaries)
 def test_bio_vecs_walked_back_are_the_buffer(chunks: list[Range], size: int, boundary: int) -> None:
     phyr = Phyr.from_chunks(chunks)
-    table = desc.bio_vecs(phyr, vmemmap=VMEMMAP, max_segment_size=size, seg_boundary_mask=boundary)
+    table = desc.bio_vecs(
+        phyr,
+        vmemmap=VMEMMAP,
+        limits=DeviceLimits(max_segment_size=size, seg_boundary_mask=boundary),
+    )
     found = [
         ((page - VMEMMAP) // 64 * 4096 + offset, length)
         for page, length, offset in struct.iter_unpack("<QII", bytes(table))
@@ -125,7 +131,7 @@ def test_bio_vecs_walked_back_are_the_buffer(chunks: list[Range], size: int, bou
 def test_iovecs_and_phys_vecs_take_any_granule(chunks: list[Range], size: int) -> None:
     chunks = [(paddr % (1 << 60), length) for paddr, length in chunks]
     phyr = Phyr.from_chunks(chunks, granule=512)
-    iovecs = desc.iovecs(phyr, 0x7F00_0000_0123, max_segment_size=size)
+    iovecs = desc.iovecs(phyr, 0x7F00_0000_0123, limits=DeviceLimits(max_segment_size=size))
     runs = merged(chunks)
     assert pairs(iovecs) == [
         (0x7F00_0000_0123 + paddr, length) for paddr, length in segments(runs, size)
@@ -142,9 +148,13 @@ def test_a_virt_boundary_is_kept_or_refused(chunks: list[Range], unit: int, size
     )
     if size < unit:
         with pytest.raises(RangeError):
-            desc.phys_vecs(phyr, max_segment_size=size, virt_boundary_mask=unit - 1)
+            desc.phys_vecs(
+                phyr, limits=DeviceLimits(max_segment_size=size, virt_boundary_mask=unit - 1)
+            )
     elif fits:
-        table = desc.phys_vecs(phyr, max_segment_size=size, virt_boundary_mask=unit - 1)
+        table = desc.phys_vecs(
+            phyr, limits=DeviceLimits(max_segment_size=size, virt_boundary_mask=unit - 1)
+        )
         found = pairs(table)
         assert found == segments(chunks, size, virt=unit - 1)
         assert merged(found) == chunks
@@ -153,7 +163,9 @@ def test_a_virt_boundary_is_kept_or_refused(chunks: list[Range], unit: int, size
         assert all(length <= size for _, length in found)
     else:
         with pytest.raises(AlignmentError) as caught:
-            desc.phys_vecs(phyr, max_segment_size=size, virt_boundary_mask=unit - 1)
+            desc.phys_vecs(
+                phyr, limits=DeviceLimits(max_segment_size=size, virt_boundary_mask=unit - 1)
+            )
         assert caught.value.mask == unit - 1
 
 
@@ -162,7 +174,7 @@ def test_a_table_filled_in_pieces_is_the_whole_table(
     chunks: list[Range], size: int, pieces: list[int]
 ) -> None:
     phyr = Phyr.from_chunks(chunks)
-    table = desc.scatterlist(phyr, vmemmap=VMEMMAP, max_segment_size=size)
+    table = desc.scatterlist(phyr, vmemmap=VMEMMAP, limits=DeviceLimits(max_segment_size=size))
     whole = table.tobytes()
     assert in_pieces(table.fill, pieces) == whole
     assert table.done == len(table)
@@ -181,7 +193,9 @@ def test_a_long_table_filled_in_pieces_is_the_whole_table() -> None:
 
 def test_the_segment_boundary_with_all_bits_set_is_none() -> None:
     phyr = Phyr.from_chunks([(0x1000, 1 << 40)])
-    assert pairs(desc.phys_vecs(phyr, seg_boundary_mask=ALL)) == [(0x1000, 1 << 40)]
+    assert pairs(desc.phys_vecs(phyr, limits=DeviceLimits(seg_boundary_mask=ALL))) == [
+        (0x1000, 1 << 40)
+    ]
 
 
 def test_a_chunk_that_ends_at_2_64_is_cut_like_any_other() -> None:
@@ -193,7 +207,7 @@ def test_a_chunk_that_ends_at_2_64_is_cut_like_any_other() -> None:
     assert [(paddr, length) for paddr, length, _, _ in walk_scatterlist(bytes(table), 0)] == cut
     assert desc.from_scatterlist(table, vmemmap=VMEMMAP) == phyr
     assert desc.from_bio_vecs(desc.bio_vecs(phyr, vmemmap=VMEMMAP), vmemmap=VMEMMAP) == phyr
-    halves = desc.phys_vecs(phyr, seg_boundary_mask=(1 << 32) - 1)
+    halves = desc.phys_vecs(phyr, limits=DeviceLimits(seg_boundary_mask=(1 << 32) - 1))
     assert pairs(halves) == [(start, 2 << 30), (start + (2 << 30), 4 << 30)]
 
 
@@ -252,18 +266,20 @@ def test_what_cannot_be_says_why() -> None:
         with pytest.raises(MismatchError, match="device 7 has no struct page"):
             make(device, vmemmap=0)
         with pytest.raises(RangeError, match="0x800"):
-            make(phyr, vmemmap=0, max_segment_size=0x800)
+            make(phyr, vmemmap=0, limits=DeviceLimits(max_segment_size=0x800))
         with pytest.raises(RangeError, match="page size 0x200 "):
             make(phyr, vmemmap=0, page_size=512)
     assert len(desc.phys_vecs(device)) == 1
     with pytest.raises(RangeError, match="0x0 is too small"):
-        desc.phys_vecs(phyr, max_segment_size=0)
+        desc.phys_vecs(phyr, limits=DeviceLimits(max_segment_size=0))
     with pytest.raises(RangeError, match="0x1000 is not one less"):
-        desc.phys_vecs(phyr, seg_boundary_mask=0x1000)
+        desc.phys_vecs(phyr, limits=DeviceLimits(seg_boundary_mask=0x1000))
     with pytest.raises(RangeError, match="0xfff is below"):
-        desc.phys_vecs(phyr, seg_boundary_mask=0xFFF, virt_boundary_mask=0x1FFF)
+        desc.phys_vecs(
+            phyr, limits=DeviceLimits(seg_boundary_mask=0xFFF, virt_boundary_mask=0x1FFF)
+        )
     with pytest.raises(AlignmentError, match="position 0x1000, at address 0x2000"):
-        desc.phys_vecs(phyr, virt_boundary_mask=0x3FFF)
+        desc.phys_vecs(phyr, limits=DeviceLimits(virt_boundary_mask=0x3FFF))
     with pytest.raises(AlignmentError, match="block address 0x10"):
         desc.scatterlist(phyr, vmemmap=0, address=16)
     with pytest.raises(RangeError, match="passes the end"):
@@ -319,7 +335,9 @@ def test_more_than_memory_is_an_error() -> None:
     with pytest.raises(MemoryError):
         table.tobytes()
     # How many there are is not known before they are made, but that they are too many is.
-    cut = desc.phys_vecs(Phyr.from_chunks([(0, 1 << 62)]), max_segment_size=0x3000)
+    cut = desc.phys_vecs(
+        Phyr.from_chunks([(0, 1 << 62)]), limits=DeviceLimits(max_segment_size=0x3000)
+    )
     for make in (memoryview, desc.Descriptors.tobytes):
         with pytest.raises(MemoryError, match=r"at least \d{16} bytes"):
             make(cut)
@@ -327,3 +345,25 @@ def test_more_than_memory_is_an_error() -> None:
     assert table.fill(buffer) == 16
     with pytest.raises(OverflowError, match="records are more than len"):
         len(desc.page_list(Phyr.from_chunks([(0, ALL - 8191)]), 1))
+
+
+@pytest.mark.parametrize("mask", [0x2FFF, 0x3FFE, 0xFFF])
+def test_descriptors_of_bus_addresses_stay_below_the_dma_mask(mask: int) -> None:
+    phyr, lists = Phyr.from_pages([0x1000, 0x3000]), Phyr.from_pfns([100])
+    limits = DeviceLimits(dma_mask=mask)
+    makes: list[Callable[[DeviceLimits], object]] = [
+        lambda limits: desc.phys_vecs(phyr, limits=limits),
+        lambda limits: desc.sgl(phyr, lists, limits=limits),
+        lambda limits: desc.scatterlist(phyr, vmemmap=0, bus_offset=0, limits=limits),
+    ]
+    number = 0 if mask < 0x1FFF else 1
+    for make in makes:
+        with pytest.raises(LimitError, match=f"chunk {number}, .* above the DMA mask {mask:#x}"):
+            make(limits)
+        assert make(DeviceLimits(dma_mask=0x3FFF))
+    # The bus adds a constant: it is what the device puts out that counts.
+    with pytest.raises(LimitError, match="chunk 0, 0x11000"):
+        desc.scatterlist(phyr, vmemmap=0, bus_offset=0x1_0000, limits=limits)
+    # No bus addresses, no mask.
+    assert desc.scatterlist(phyr, vmemmap=0, limits=limits)
+    assert desc.bio_vecs(phyr, vmemmap=0, limits=limits)

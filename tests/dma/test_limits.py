@@ -53,7 +53,10 @@ def test_segments_are_as_long_as_the_limits_allow(  # noqa: PLR0913, PLR0917 - a
     assert list(limits.segments(phyr)) == expected
     limits.check(phyr)
     vecs = desc.phys_vecs(
-        phyr, max_segment_size=most, seg_boundary_mask=boundary, virt_boundary_mask=virt
+        phyr,
+        limits=DeviceLimits(
+            max_segment_size=most, seg_boundary_mask=boundary, virt_boundary_mask=virt
+        ),
     )
     assert list(struct.iter_unpack("<QQ", vecs)) == expected
     assert len(vecs) == len(expected)

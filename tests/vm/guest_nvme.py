@@ -19,7 +19,7 @@ from harness import NVME, PAGE, TRACING, Checks, Skip, faults, fork, kind, log, 
 
 import phyr
 from phyr import Phyr, desc, pci
-from phyr.iommu import Direction, dma_map
+from phyr.iommu import DeviceLimits, Direction, dma_map
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import nvme
@@ -190,7 +190,7 @@ def segments(phyr: Phyr) -> list[tuple[int, int]]:
     limits = {
         name: int((queue / name).read_text()) for name in ("max_segment_size", "virt_boundary_mask")
     }
-    table = bytes(desc.scatterlist(phyr, vmemmap=0, **limits))
+    table = bytes(desc.scatterlist(phyr, vmemmap=0, limits=DeviceLimits(**limits)))
     found = []
     for link, offset, length, *_ in _RECORD.iter_unpack(table):
         if not link & 1:  # no link to a further block

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from phyr._phyr import Descriptors, Phyr, first_beyond, phys_vecs
 from phyr._records import Chunk
@@ -14,6 +15,15 @@ _TOP = 2**64 - 1
 _NOTHING = Phyr.from_chunks([])
 _SEGMENT = struct.Struct("<QQ")
 _AHEAD = 256  # segments made at a time
+
+
+class _Limits(NamedTuple):
+    """The same limits for one walk, without the checks of `DeviceLimits`."""
+
+    dma_mask: int
+    max_segment_size: int
+    seg_boundary_mask: int
+    virt_boundary_mask: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +104,14 @@ class DeviceLimits:
             raise self._error(dma, beyond, "ends above the DMA mask", self.dma_mask)
 
     def _table(self, dma: Phyr) -> Descriptors:
-        return phys_vecs(
-            dma,
-            max_segment_size=min(self.max_segment_size, _TOP),
+        # Without the mask: `check` tells which chunk is the first that has a fault.
+        limits = _Limits(
+            dma_mask=_TOP,
+            max_segment_size=self.max_segment_size,
             seg_boundary_mask=self.seg_boundary_mask,
             virt_boundary_mask=self.virt_boundary_mask,
         )
+        return phys_vecs(dma, limits=limits)
 
     @staticmethod
     def _error(dma: Phyr, number: int, why: str, limit: int) -> LimitError:

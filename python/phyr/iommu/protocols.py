@@ -16,6 +16,7 @@ __all__ = [
     "DmaBackend",
     "ExposingBackend",
     "IommuDomain",
+    "Limits",
     "Memory",
     "Owner",
     "PagePool",
@@ -209,4 +210,28 @@ class PagePool(Protocol):
 
     def free(self, phyr: Phyr) -> None:
         """Take back a list that `alloc` returned. Does not fail."""
+        ...
+
+
+class Limits(Protocol):
+    """What a device can take in one descriptor; `phyr.iommu.DeviceLimits` is one."""
+
+    @property
+    def dma_mask(self) -> int:
+        """Highest address that the device can put out."""
+        ...
+
+    @property
+    def max_segment_size(self) -> int:
+        """Most bytes in a segment."""
+        ...
+
+    @property
+    def seg_boundary_mask(self) -> int:
+        """No segment crosses a multiple of this plus one."""
+        ...
+
+    @property
+    def virt_boundary_mask(self) -> int:
+        """Inside a list, segments start and end at multiples of this plus one."""
         ...

@@ -2,10 +2,19 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `parse` | lists from tables |
+//! | `descriptors` | the class that every table is |
+//! | `limits` | what a device takes |
+//! | `arrays` | scatterlist, `bio_vec`, `iovec`, `phys_vec` |
+//! | `nvme`, `rdma` | PRP and SGL; page lists |
 //! | `requests` | VFIO and iommufd map requests |
-//! | `tables` | tables of every other format |
+//! | `split` | a list in parts |
+//! | `parse` | lists from tables |
 
+pub(crate) mod arrays;
+pub(crate) mod descriptors;
+pub(crate) mod limits;
+pub(crate) mod nvme;
 pub(crate) mod parse;
+pub(crate) mod rdma;
 pub(crate) mod requests;
-pub(crate) mod tables;
+pub(crate) mod split;

@@ -1,4 +1,4 @@
-//! `phyr.desc`: requests that map a list. Extract, call, convert.
+//! Requests that map a list: VFIO and iommufd.
 
 use core::ffi::CStr;
 
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::desc::{self, DescError, IoasMap, RequestLayout, Table, VfioDmaMap};
 use crate::list::phyr::Phyr;
 use crate::python::convert::numbers::Amount;
-use crate::python::desc::tables::{PyDescriptors, table};
+use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::list::object::PyPhyr;
 
 const REQUEST: &CStr = c"T{<Q:iova:<Q:uaddr:<Q:length:}";

@@ -1,0 +1,304 @@
+//! The class `phyr.desc.Descriptors`: the records of a list, as bytes.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_int};
+use core::fmt;
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use pyo3::exceptions::{PyMemoryError, PyOverflowError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::desc::{Count, DescError, Fill, Place};
+use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
+use crate::python::convert::numbers;
+use crate::python::error;
+use crate::python::made::{self, Int, Text};
+
+/// Bytes made at a time for a caller's buffer; between two such pieces the interpreter may handle
+/// signals.
+const PIECE: usize = 256 << 10;
+/// Parts of a list, or pieces of descriptors, after which the interpreter may handle signals.
+pub(crate) const SIGNALS: usize = 64;
+
+/// The descriptors of a list, as bytes.
+///
+/// Lends all of its bytes through the buffer protocol, with a format that ``numpy.asarray`` reads
+/// field by field; they are made at the first use. `fill` makes them piece by piece instead, and
+/// keeps nothing. Either walks the list once. How many there are is a search, or where a limit may cut
+/// a chunk another walk, at the first time that ``len``, `nents` or `nbytes` ask.
+///
+/// Examples:
+///     >>> from phyr import Phyr, desc
+///     >>> table = desc.phys_vecs(Phyr.from_pfns([1, 2, 9]))
+///     >>> len(table), table.itemsize, table.nbytes
+///     (2, 16, 32)
+///     >>> ring = bytearray(16)
+///     >>> while table.fill(ring):
+///     ...     print(ring.hex(" ", 8))
+///     0010000000000000 0020000000000000
+///     0090000000000000 0010000000000000
+#[pyclass(name = "Descriptors", module = "phyr.desc", frozen)]
+pub(crate) struct PyDescriptors {
+    table: Box<dyn Fill + Send + Sync>,
+    format: &'static CStr,
+    /// What a buffer view points to.
+    stride: isize,
+    /// How far `fill` got. Whoever holds the lock does not wait for the interpreter.
+    place: Mutex<Place>,
+    count: OnceLock<Count>,
+    whole: OnceLock<Whole>,
+}
+
+/// All bytes.
+#[derive(Default)]
+struct Whole {
+    bytes: Vec<u8>,
+    /// What a buffer view points to: the number of records.
+    shape: isize,
+}
+
+impl fmt::Debug for PyDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PyDescriptors").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+/// A size that memory can have.
+fn room(size: u128) -> Option<usize> {
+    isize::try_from(size).ok().map(isize::unsigned_abs)
+}
+
+/// Memory to make descriptors in, where so many bytes are wanted in all.
+fn piece(wanted: usize) -> PyResult<Vec<u8>> {
+    let (mut piece, size) = (Vec::new(), wanted.min(PIECE));
+    numbers::reserve(&mut piece, size)?;
+    piece.resize(size, 0);
+    Ok(piece)
+}
+
+fn no_memory(least: &str, size: u128) -> PyErr {
+    made::failure::<PyMemoryError>(format!("no memory for {least}{size} bytes of descriptors"))
+}
+
+impl Lender for PyDescriptors {
+    fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>> {
+        let whole = self.whole(py)?;
+        Ok(Lent {
+            start: whole.bytes.as_ptr().cast_mut(),
+            length: whole.bytes.len(),
+            readonly: true,
+            item_size: self.table.record_size(),
+            format: self.format,
+            shape: &whole.shape,
+            stride: &self.stride,
+        })
+    }
+}
+
+impl PyDescriptors {
+    pub(crate) fn new(table: impl Fill + Send + Sync + 'static, format: &'static CStr) -> Self {
+        let stride = table.record_size().cast_signed();
+        let (place, count, whole) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Self { table: Box::new(table), format, stride, place, count, whole }
+    }
+
+    /// Bytes of all records, if no walk is needed to tell.
+    fn known_size(&self) -> Option<u128> {
+        let count = self.count.get().copied().or_else(|| self.table.find_count())?;
+        Some(u128::from(count.records) * self.table.record_size() as u128)
+    }
+
+    /// All bytes, made now. Called without the interpreter.
+    fn make(&self) -> PyResult<Vec<u8>> {
+        let known = self.known_size();
+        // Where memory will never do, that is to show before it is used up.
+        let least = u128::from(self.table.least()) * self.table.record_size() as u128;
+        let reserve = |bytes: &mut Vec<u8>, more: u128| {
+            // What may follow unexpectedly is reserved by doubling.
+            let done = room(more).map(|more| match known {
+                Some(_) => bytes.try_reserve_exact(more),
+                None => bytes.try_reserve(more),
+            });
+            done.and_then(Result::ok).ok_or_else(|| match known {
+                Some(size) => no_memory("", size),
+                None => no_memory("at least ", least.max(bytes.len() as u128 + 1)),
+            })
+        };
+        let mut bytes = Vec::new();
+        reserve(&mut bytes, known.unwrap_or(least))?;
+        let mut piece = piece(known.and_then(room).unwrap_or(PIECE))?;
+        let mut place = Place::default();
+        for number in 1.. {
+            let made = self.table.fill(&mut place, &mut piece);
+            if made == 0 {
+                break;
+            }
+            reserve(&mut bytes, made as u128)?;
+            bytes.extend_from_slice(&piece[..made]);
+            if number % SIGNALS == 0 {
+                let check = |py: Python<'_>| py.check_signals();
+                Python::attach(check)?;
+            }
+        }
+        bytes.shrink_to_fit();
+        Ok(bytes)
+    }
+
+    /// All bytes, made once.
+    fn whole(&self, py: Python<'_>) -> PyResult<&Whole> {
+        if self.whole.get().is_none() {
+            let bytes = py.detach(|| self.make())?;
+            let shape = (bytes.len() / self.table.record_size()).cast_signed();
+            // Another thread may have been first, with the same bytes.
+            let _ = self.whole.set(Whole { bytes, shape });
+        }
+        Ok(self.whole.get_or_init(Whole::default))
+    }
+
+    /// How many records there are, found once.
+    fn count(&self, py: Python<'_>) -> Count {
+        *self.count.get().unwrap_or_else(|| {
+            let count = py.detach(|| self.table.count());
+            self.count.get_or_init(|| count)
+        })
+    }
+}
+
+#[pymethods]
+impl PyDescriptors {
+    /// Bytes of a record.
+    #[getter]
+    fn itemsize(&self) -> Int {
+        Int(self.table.record_size() as u64)
+    }
+
+    /// Bytes of all records.
+    #[getter]
+    fn nbytes(&self, py: Python<'_>) -> u128 {
+        u128::from(self.count(py).records) * self.table.record_size() as u128
+    }
+
+    /// Records that stand for bytes of the list; `len` counts the links between blocks too.
+    #[getter]
+    fn nents(&self, py: Python<'_>) -> Int {
+        Int(self.count(py).data)
+    }
+
+    /// Records that `fill` has written.
+    #[getter]
+    fn done(&self, py: Python<'_>) -> Int {
+        Int(py.detach(|| self.place.lock().unwrap_or_else(PoisonError::into_inner).record()))
+    }
+
+    /// Write the next records to a caller's memory, and return the bytes written.
+    ///
+    /// Writes as many whole records as fit, and goes on from there at the next call; returns 0 when
+    /// all are written.
+    ///
+    /// Args:
+    ///     buffer: Writable, contiguous memory: a ``bytearray``, an array, a mapped ring.
+    ///
+    /// Raises:
+    ///     ArrayError: The memory is not writable, not contiguous, or too short for one record that is
+    ///         still to be written.
+    fn fill(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let target = Bytes::new(buffer, true)?;
+        let size = self.table.record_size();
+        let is_done =
+            || self.table.is_done(&self.place.lock().unwrap_or_else(PoisonError::into_inner));
+        if target.len() < size && !py.detach(is_done) {
+            let len = target.len();
+            return Err(error::new(
+                "ArrayError",
+                format!("{len} bytes have no room for a record of {size}"),
+                [("bytes", len as u64)],
+            ));
+        }
+        let mut piece = piece(target.len())?;
+        let mut written = 0;
+        loop {
+            let room = piece.len().min(target.len() - written);
+            let made = py.detach(|| {
+                let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+                self.table.fill(&mut place, &mut piece[..room])
+            });
+            if made == 0 {
+                return Ok(written);
+            }
+            target.write(written, &piece[..made]);
+            written += made;
+            py.check_signals()?;
+        }
+    }
+
+    /// Let `fill` start over.
+    fn rewind(&self, py: Python<'_>) {
+        py.detach(|| *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::default());
+    }
+
+    /// Return all records as ``bytes``.
+    fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let Some(size) = py.detach(|| self.known_size()) else {
+            return made::bytes(py, &py.detach(|| self.make())?);
+        };
+        let Some(room) = room(size) else { return Err(no_memory("", size)) };
+        // Made where they stay.
+        let made = PyBytes::new_with(py, room, |out| {
+            let mut place = Place::default();
+            let most = SIGNALS * PIECE / self.table.record_size() * self.table.record_size();
+            for piece in out.chunks_mut(most) {
+                py.detach(|| self.table.fill(&mut place, piece));
+                py.check_signals()?;
+            }
+            Ok(())
+        });
+        made.map_err(|failure| {
+            let is_memory = failure.is_instance_of::<PyMemoryError>(py);
+            if is_memory { no_memory("", size) } else { failure }
+        })
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let count = self.count(py).records;
+        usize::try_from(count).ok().filter(|&count| isize::try_from(count).is_ok()).ok_or_else(
+            || {
+                made::failure::<PyOverflowError>(format!(
+                    "{count} records are more than len() can say"
+                ))
+            },
+        )
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> Text {
+        Text(format!(
+            "Descriptors({} records of {} bytes, format {:?})",
+            self.count(py).records,
+            self.table.record_size(),
+            self.format,
+        ))
+    }
+
+    #[expect(unsafe_code, reason = "the signature of the slot")]
+    unsafe fn __getbuffer__(
+        slf: &Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
+        unsafe { buffer::lend(slf, view, flags) }
+    }
+}
+
+/// Makes a table, with the interpreter released.
+pub(crate) fn table<T: Fill + Send + Sync + 'static>(
+    py: Python<'_>,
+    format: &'static CStr,
+    make: impl FnOnce() -> Result<T, DescError> + Send,
+) -> PyResult<PyDescriptors> {
+    Ok(PyDescriptors::new(py.detach(make)?, format))
+}

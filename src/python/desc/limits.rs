@@ -1,0 +1,66 @@
+//! Limits of a device, as a `phyr.iommu.DeviceLimits` says them.
+
+use alloc::format;
+
+use pyo3::prelude::*;
+
+use crate::desc::Limits;
+use crate::list::phyr::Phyr;
+use crate::python::convert::numbers::Amount;
+use crate::python::error;
+use crate::python::made;
+
+/// The limits of a `DeviceLimits`, or of any object with its attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeviceLimits {
+    pub(crate) segments: Limits,
+    dma_mask: u64,
+}
+
+impl Default for DeviceLimits {
+    fn default() -> Self {
+        Self { segments: Limits::default(), dma_mask: u64::MAX }
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
+    type Error = PyErr;
+
+    fn extract(limits: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let mask = |name| Ok::<u64, PyErr>(made::attribute(&limits, name)?.extract::<Amount>()?.0);
+        // More than 64 bits can say is no limit.
+        let most = |name| {
+            let value = made::attribute(&limits, name)?;
+            if value.gt(made::int(limits.py(), u64::MAX)?)? { Ok(u64::MAX) } else { mask(name) }
+        };
+        let segments = Limits {
+            max_segment_size: most("max_segment_size")?,
+            seg_boundary_mask: mask("seg_boundary_mask")?,
+            virt_boundary_mask: mask("virt_boundary_mask")?,
+        };
+        Ok(Self { segments, dma_mask: most("dma_mask")? })
+    }
+}
+
+impl DeviceLimits {
+    /// Refuses a list with an address that the device cannot put out. The list is of addresses to
+    /// which the bus adds `bus_offset`.
+    pub(crate) fn check_reach(&self, phyr: &Phyr, bus_offset: u64) -> PyResult<()> {
+        if self.dma_mask == u64::MAX {
+            return Ok(());
+        }
+        let beyond = match self.dma_mask.checked_sub(bus_offset) {
+            Some(mask) => phyr.first_beyond(mask),
+            None => phyr.chunks().next().map(|chunk| (0, chunk)),
+        };
+        let Some((number, chunk)) = beyond else { return Ok(()) };
+        let (dma_addr, length) = (chunk.paddr.wrapping_add(bus_offset), chunk.length);
+        let limit = self.dma_mask;
+        let message = format!(
+            "chunk {number}, {dma_addr:#x}+{length:#x}, ends above the DMA mask {limit:#x}"
+        );
+        let numbers =
+            [("number", number), ("dma_addr", dma_addr), ("length", length), ("limit", limit)];
+        Err(error::new("LimitError", message, numbers))
+    }
+}

@@ -1,0 +1,61 @@
+//! A list cut into consecutive parts.
+
+use alloc::vec::Vec;
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::desc;
+use crate::list::phyr::Phyr;
+use crate::python::convert::numbers::{self, Amount, Numbers};
+use crate::python::desc::descriptors::SIGNALS;
+use crate::python::list::object::PyPhyr;
+use crate::python::made;
+
+/// Cut a list into consecutive parts, which share its storage.
+///
+/// Lengths of 0 make no part; what lies after the last part is left out.
+///
+/// Args:
+///     phyr: The list.
+///     lengths: Array or iterable of lengths in bytes.
+///     start: Position of the first part in bytes.
+///
+/// Raises:
+///     RangeError: A part lies beyond the end of the list.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> [part.length for part in split(Phyr.from_pfns([1, 5]), [0x800, 0, 0x1000], start=0x100)]
+///     [2048, 4096]
+///
+/// Source:
+///     What ``sg_split()`` does, ``lib/sg_split.c``, Linux, without its entries of no bytes.
+#[pyfunction]
+#[pyo3(
+    signature = (phyr, lengths, *, start=Amount(0)),
+    text_signature = "(phyr, lengths, *, start=0)"
+)]
+pub(crate) fn split<'py>(
+    phyr: &Bound<'py, PyPhyr>,
+    lengths: &Bound<'_, PyAny>,
+    start: Amount,
+) -> PyResult<Bound<'py, PyList>> {
+    let (py, list): (_, &Phyr) = (phyr.py(), phyr.get().as_ref());
+    let (parts, mut all) = (made::list(py)?, Vec::new());
+    Numbers::new(lengths)?.for_each_block(py, |block| {
+        numbers::reserve(&mut all, block.len())?;
+        all.extend_from_slice(block);
+        Ok::<(), PyErr>(())
+    })?;
+    let mut at = start.0;
+    for (number, part) in desc::split(list, start.0, all).enumerate() {
+        let (part, held) = (part?, phyr.get().held().part(py, at));
+        at += part.length();
+        parts.append(Bound::new(py, PyPhyr::with(part, held))?)?;
+        if number % SIGNALS == 0 {
+            py.check_signals()?;
+        }
+    }
+    Ok(parts)
+}
