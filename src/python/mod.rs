@@ -53,9 +53,11 @@ mod _phyr {
     #[pymodule_export]
     use super::os::pagemap::PyPagemapDecoder;
     #[pymodule_export]
-    use super::sim::domain::{PySimDomain, dma_read, dma_write};
+    use super::sim::domain::PySimDomain;
     #[pymodule_export]
     use super::sim::memory::{PyMemory, scatter};
+    #[pymodule_export]
+    use super::sim::transfer::{dma_read, dma_write};
 
     #[cfg(target_os = "linux")]
     #[pymodule_export]

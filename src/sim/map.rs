@@ -4,6 +4,7 @@ use core::cell::RefCell;
 
 use super::domain::SimDomain;
 use super::error::DomainError;
+use super::leaf_table::LeafTable;
 use super::memory::Memory;
 use super::plan::{Columns, Runs};
 use super::small::small;
@@ -11,7 +12,6 @@ use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
 use crate::dma::backend::Prot;
 use crate::dma::plan::{MapCall, Part, Plan};
-use crate::wide::{self, Wide};
 
 impl SimDomain {
     /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
@@ -170,7 +170,7 @@ impl SimDomain {
         call: MapCall,
         prot: Prot,
         done: &mut Done,
-    ) -> Result<(u64, Window), DomainError> {
+    ) -> Result<(u64, LeafTable), DomainError> {
         self.check_call(call)?;
         let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
         // Tables that are there already are at most all: where even that is not enough, nothing is
@@ -205,7 +205,7 @@ impl SimDomain {
                 let first = iova & !(span - 1);
                 let (pgsize, lg2) = (call.pgsize, shift(level));
                 let unfit = (pgsize - 1) | !((1 << 52) - 1);
-                let window = Window { first, pgsize, lg2, unfit, bits };
+                let window = LeafTable { first, pgsize, lg2, unfit, bits };
                 return Ok((table, window));
             }
         }
@@ -321,7 +321,7 @@ struct Open {
     page: Page,
     /// Where it belongs.
     table: u64,
-    window: Window,
+    window: LeafTable,
     /// Calls that went on in it, and their pages.
     calls: usize,
     pages: u64,
@@ -415,93 +415,6 @@ impl Filler<'_> {
 struct Done {
     calls: usize,
     pages: u64,
-}
-
-/// One table in the making, all of whose addresses may be mapped.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    /// First address that the table covers.
-    first: u64,
-    /// Bytes that an entry covers, and log2 of them.
-    pgsize: u64,
-    lg2: u32,
-    /// Bits that no address of an entry has.
-    unfit: u64,
-    /// What the entries have besides their addresses.
-    bits: u64,
-}
-
-impl Window {
-    /// Last address that the table covers.
-    fn last(self) -> u64 {
-        self.first + (self.pgsize * ENTRIES - 1)
-    }
-
-    /// The entries of this table for pages of a size from an address on: none if it is another's.
-    #[inline(always)]
-    fn slots(self, words: &mut [[u8; 8]], iova: u64, pgsize: u64) -> &mut [[u8; 8]] {
-        // Neither beyond the entries of a table, nor where low bits end up on top, is there a slot.
-        let into = iova.wrapping_sub(self.first).rotate_right(self.lg2);
-        let slots = usize::try_from(into).ok().and_then(|at| words.get_mut(at..));
-        slots.filter(|_| pgsize == self.pgsize).unwrap_or_default()
-    }
-
-    /// Fills the entries of a call that has all its pages in this table and nothing in its way:
-    /// whether it is one.
-    #[inline(always)]
-    fn fill(self, words: &mut [[u8; 8]], call: MapCall) -> bool {
-        let MapCall { iova, paddr, pgsize, pgcount } = call;
-        let slots = self.slots(words, iova, pgsize);
-        let slots = usize::try_from(pgcount).ok().and_then(|count| slots.get_mut(..count));
-        let Some(slots @ [_, ..]) = slots else { return false };
-        // Below 2^52, as what is less than 2^40 bytes on has to be.
-        let fits = |paddr: u64| paddr & self.unfit == 0;
-        if !fits(paddr) || !fits(paddr + (slots.len() as u64 - 1) * pgsize) || is_any_present(slots)
-        {
-            return false;
-        }
-        for (slot, number) in slots.iter_mut().zip(0..) {
-            *slot = Pte((paddr + number * pgsize) | self.bits).to_bytes();
-        }
-        true
-    }
-
-    /// Fills the entries of single pages, as far as the table goes, if nothing is in the way of any:
-    /// how many.
-    fn fill_pages(self, words: &mut [[u8; 8]], iova: u64, pgsize: u64, pages: &[u64]) -> usize {
-        let slots = self.slots(words, iova, pgsize);
-        let count = slots.len().min(pages.len());
-        wide::run(FillPages { window: self, slots: &mut slots[..count], pages: &pages[..count] })
-    }
-}
-
-/// As many entries as pages: filled, if none is in the way and all addresses fit.
-struct FillPages<'a> {
-    window: Window,
-    slots: &'a mut [[u8; 8]],
-    pages: &'a [u64],
-}
-
-impl Wide for FillPages<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run(self) -> usize {
-        let Self { window, slots, pages } = self;
-        let any = pages.iter().fold(0, |any, page| any | page);
-        if any & window.unfit != 0 || is_any_present(slots) {
-            return 0;
-        }
-        for (slot, page) in slots.iter_mut().zip(pages) {
-            *slot = Pte(page | window.bits).to_bytes();
-        }
-        pages.len()
-    }
-}
-
-#[inline(always)]
-fn is_any_present(words: &[[u8; 8]]) -> bool {
-    Pte(words.iter().fold(0, |any, &word| any | Pte::from_bytes(word).0)).is_present()
 }
 
 fn check_prot(prot: Prot) -> Result<(), DomainError> {

@@ -41,6 +41,7 @@ mod domain;
 mod error;
 mod frames;
 mod iotlb;
+mod leaf_table;
 mod map;
 mod memory;
 mod plan;

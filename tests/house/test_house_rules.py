@@ -24,14 +24,14 @@ WINGS = {
     "dma": "plan unmaps alignment backend mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme mod",
-    "sim": "small counters error store frames vtd plan scatter memory table iotlb domain map bus"
+    "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb domain map bus"
     " walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "shift failures owed mapping plan unmapping mod",
-    "python/sim": "memory domain mod",
+    "python/sim": "memory columns domain transfer mod",
     "python/os": "loan area pagemap uring mod",
 }
 ORDER = [f"{wing}/{name}".lstrip("/") for wing, names in WINGS.items() for name in names.split()]

@@ -1,4 +1,4 @@
-//! `phyr.sim.SimDomain`, and what its devices do: extract, call, convert.
+//! `phyr.sim.SimDomain`.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -10,18 +10,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
-use crate::list::phyr::Phyr;
-use crate::python::convert::buffer::{Array, Bytes};
-use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::convert::numbers::Amount;
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
-use crate::python::list::column::PyColumn;
-use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
-use crate::python::sim::memory::{PyMemory, Shared, check_length, lock};
-use crate::sim::{
-    self, Bus, Columns, DomainError, DomainOptions, Fault, Memory, OffsetBus, SimDomain,
-};
+use crate::python::sim::columns::{Column, Source};
+use crate::python::sim::memory::{PyMemory, Shared, lock};
+use crate::sim::{Columns, DomainError, DomainOptions, Memory, SimDomain};
 
 /// A simulated IOMMU domain: page tables in simulated memory, in Intel VT-d's second-stage format.
 ///
@@ -60,7 +55,7 @@ use crate::sim::{
 #[pyclass(name = "SimDomain", module = "phyr.sim", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PySimDomain {
-    memory: Shared,
+    pub(crate) memory: Shared,
     /// Locked before the memory, never after it; none when the domain is gone.
     domain: Mutex<Option<SimDomain>>,
     pgsize_bitmap: u64,
@@ -76,7 +71,7 @@ impl PySimDomain {
     }
 
     /// Does something to the domain and its memory, with the interpreter released.
-    fn with<T: Send>(
+    pub(crate) fn with<T: Send>(
         &self,
         py: Python<'_>,
         act: impl FnOnce(&mut SimDomain, &mut Memory) -> T + Send,
@@ -102,74 +97,6 @@ fn prot(bits: Amount) -> PyResult<Prot> {
     // The domain looks at the bits; here they must only fit.
     let bits_ = u32::try_from(bits.0).map_err(|_| DomainError::Prot { prot: bits.0 })?;
     Ok(Prot::from_bits(bits_))
-}
-
-/// A column of a plan.
-enum Column<'py> {
-    Ours(Bound<'py, PyColumn>),
-    /// An array of `u64`: copied a block at a time, as it may change while it is read.
-    Lent(Array),
-    Copy(Vec<u64>),
-}
-
-impl<'py> Column<'py> {
-    fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        let column = match made::attribute(plan, name)?.cast_into::<PyColumn>() {
-            Ok(column) => return Ok(Self::Ours(column)),
-            Err(other) => other.into_inner(),
-        };
-        match Numbers::new(&column)? {
-            Numbers::Array { array, .. } if array.is_u64() => Ok(Self::Lent(array)),
-            numbers => {
-                let mut items = Vec::new();
-                numbers.for_each_block(plan.py(), |block| {
-                    items.extend_from_slice(block);
-                    Ok::<(), PyErr>(())
-                })?;
-                Ok(Self::Copy(items))
-            }
-        }
-    }
-
-    /// The column without what ties it to the interpreter.
-    fn source(&self) -> Source<'_> {
-        match self {
-            Self::Ours(column) => Source::Items(column.get().items()),
-            Self::Lent(array) => Source::Array(array),
-            Self::Copy(items) => Source::Items(items),
-        }
-    }
-}
-
-/// Where the numbers of a column are.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Items(&'a [u64]),
-    Array(&'a Array),
-}
-
-impl<'a> Source<'a> {
-    fn len(self) -> usize {
-        match self {
-            Self::Items(items) => items.len(),
-            Self::Array(array) => array.len(),
-        }
-    }
-
-    /// Items `start..end`; in `block`, if they are not in place.
-    fn block<'b>(self, start: usize, end: usize, block: &'b mut Vec<u64>) -> &'b [u64]
-    where
-        'a: 'b,
-    {
-        match self {
-            Self::Items(items) => &items[start..end],
-            Self::Array(array) => {
-                block.clear();
-                array.copy_u64(start, end - start, block);
-                block
-            }
-        }
-    }
 }
 
 /// Rows of a plan that are looked at together.
@@ -423,86 +350,4 @@ impl PySimDomain {
             self.levels, self.root, self.pgsize_bitmap
         ))
     }
-}
-
-/// What a device is behind.
-enum Path<'a> {
-    Domain(&'a mut SimDomain),
-    Offset(OffsetBus),
-}
-
-impl Bus for Path<'_> {
-    fn reach(
-        &mut self,
-        memory: &mut Memory,
-        dma_addr: u64,
-        access: sim::Access,
-    ) -> Result<sim::Reach, sim::Reason> {
-        match self {
-            Self::Domain(domain) => domain.reach(memory, dma_addr, access),
-            Self::Offset(offset) => offset.reach(memory, dma_addr, access),
-        }
-    }
-}
-
-/// Does a transfer of `phyr` with the interpreter released.
-fn transfer(
-    py: Python<'_>,
-    memory: &PyMemory,
-    domain: Option<&Bound<'_, PySimDomain>>,
-    offset: i128,
-    act: impl FnOnce(&mut Memory, &mut Path<'_>) -> Result<(), Fault> + Send,
-) -> PyResult<()> {
-    let Some(domain) = domain else {
-        let mut path = Path::Offset(OffsetBus(offset));
-        return Ok(py.detach(|| act(&mut lock(memory.shared()), &mut path))?);
-    };
-    let domain = domain.get();
-    if !Arc::ptr_eq(&domain.memory, memory.shared()) {
-        let message = "the domain's tables are in another memory than the device's".into();
-        return Err(error::new("MismatchError", message, error::NO_NUMBERS));
-    }
-    Ok(domain.with(py, |domain, memory| act(memory, &mut Path::Domain(domain)))?)
-}
-
-/// Copy what a device reads at the addresses of `dma` into `buffer`; for `phyr.sim.Device`.
-#[pyfunction]
-pub(crate) fn dma_read(
-    py: Python<'_>,
-    memory: &PyMemory,
-    domain: Option<&Bound<'_, PySimDomain>>,
-    offset: i128,
-    dma: &PyPhyr,
-    buffer: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(buffer, true)?);
-    check_length(dma, &bytes)?;
-    transfer(py, memory, domain, offset, |memory, path| {
-        let mut position = 0;
-        sim::dma_read_with(memory, path, dma, |piece| {
-            bytes.write(position, piece);
-            position += piece.len();
-        })
-    })
-}
-
-/// Let a device write `data` at the addresses of `dma`; for `phyr.sim.Device`.
-#[pyfunction]
-pub(crate) fn dma_write(
-    py: Python<'_>,
-    memory: &PyMemory,
-    domain: Option<&Bound<'_, PySimDomain>>,
-    offset: i128,
-    dma: &PyPhyr,
-    data: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(data, false)?);
-    check_length(dma, &bytes)?;
-    transfer(py, memory, domain, offset, |memory, path| {
-        let mut position = 0;
-        sim::dma_write_with(memory, path, dma, |piece| {
-            bytes.read(position, piece);
-            position += piece.len();
-        })
-    })
 }

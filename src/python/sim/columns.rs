@@ -1,0 +1,78 @@
+//! Columns of a plan: phyr's own, lent arrays, or anything with numbers.
+
+use alloc::vec::Vec;
+
+use pyo3::prelude::*;
+
+use crate::python::convert::buffer::Array;
+use crate::python::convert::numbers::Numbers;
+use crate::python::list::column::PyColumn;
+use crate::python::made;
+
+/// A column of a plan.
+pub(crate) enum Column<'py> {
+    Ours(Bound<'py, PyColumn>),
+    /// An array of `u64`: copied a block at a time, as it may change while it is read.
+    Lent(Array),
+    Copy(Vec<u64>),
+}
+
+impl<'py> Column<'py> {
+    pub(crate) fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        let column = match made::attribute(plan, name)?.cast_into::<PyColumn>() {
+            Ok(column) => return Ok(Self::Ours(column)),
+            Err(other) => other.into_inner(),
+        };
+        match Numbers::new(&column)? {
+            Numbers::Array { array, .. } if array.is_u64() => Ok(Self::Lent(array)),
+            numbers => {
+                let mut items = Vec::new();
+                numbers.for_each_block(plan.py(), |block| {
+                    items.extend_from_slice(block);
+                    Ok::<(), PyErr>(())
+                })?;
+                Ok(Self::Copy(items))
+            }
+        }
+    }
+
+    /// The column without what ties it to the interpreter.
+    pub(crate) fn source(&self) -> Source<'_> {
+        match self {
+            Self::Ours(column) => Source::Items(column.get().items()),
+            Self::Lent(array) => Source::Array(array),
+            Self::Copy(items) => Source::Items(items),
+        }
+    }
+}
+
+/// Where the numbers of a column are.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    Items(&'a [u64]),
+    Array(&'a Array),
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Items(items) => items.len(),
+            Self::Array(array) => array.len(),
+        }
+    }
+
+    /// Items `start..end`; in `block`, if they are not in place.
+    pub(crate) fn block<'b>(self, start: usize, end: usize, block: &'b mut Vec<u64>) -> &'b [u64]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Items(items) => &items[start..end],
+            Self::Array(array) => {
+                block.clear();
+                array.copy_u64(start, end - start, block);
+                block
+            }
+        }
+    }
+}
