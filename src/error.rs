@@ -1,17 +1,17 @@
-//! What the core refuses, and the sentences that say so. Ranges read `0xbase+0xlength`.
+//! Errors of the core, and their messages. A range reads `0xbase+0xlength`.
 
 use core::fmt;
 
 use crate::kind::Kind;
 
-/// No memory for so many bytes.
+/// There is no memory for so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoMemory {
     pub(crate) bytes: u64,
 }
 
 impl NoMemory {
-    /// For `len` items.
+    /// The error for `len` items.
     pub(crate) fn of<T>(len: usize) -> Self {
         Self { bytes: (size_of::<T>() as u64).saturating_mul(len as u64) }
     }
@@ -23,27 +23,27 @@ impl From<NoMemory> for Error {
     }
 }
 
-/// The result of an operation whose caller did not ask about memory.
+/// Returns the result of an operation that the caller expects to have memory.
 ///
 /// # Panics
 ///
-/// Panics if there was none.
+/// Panics if there was no memory.
 pub(crate) fn expect_memory<T>(outcome: Result<T, Error>) -> T {
     outcome.unwrap_or_else(|why| panic!("{why}; `try_` forms return this as an error"))
 }
 
-/// Why a list could not be made, viewed or joined.
+/// Why a list could not be made, sliced, searched or joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// Not a granule: it must be a power of two from 1 to 65536.
     Granule {
-        /// What was asked for, in bytes.
+        /// The granule asked for, in bytes.
         granule: u64,
     },
     /// Not a block size: it must be a power of two.
     PageSize {
-        /// What was asked for, in bytes.
+        /// The size asked for, in bytes.
         page_size: u64,
     },
     /// A chunk of no bytes.
@@ -65,7 +65,7 @@ pub enum Error {
         /// Bytes.
         length: u64,
     },
-    /// Whole pages that show a device bytes beyond the list, where none are to be shown.
+    /// Whole pages would let a device reach bytes beyond the list, and the caller forbade that.
     Exposes {
         /// First byte of the list.
         paddr: u64,
@@ -78,7 +78,7 @@ pub enum Error {
         /// Bytes of the last page behind the list.
         behind: u64,
     },
-    /// An address beyond what the granule can number.
+    /// An address that is too high for a list of this granule.
     Reach {
         /// First byte.
         paddr: u64,
@@ -87,34 +87,34 @@ pub enum Error {
         /// The list's granule in bytes.
         granule: u64,
     },
-    /// A page number beyond what the granule can number.
+    /// A page number that is too high for a list of this granule.
     Pfn {
         /// The page number.
         pfn: u64,
         /// The list's granule in bytes.
         granule: u64,
     },
-    /// A boundary inside a list that is not a multiple of its granule.
+    /// A boundary inside a list is not a multiple of the granule.
     Unaligned {
-        /// Where the next chunk starts, or would start.
+        /// Start of the chunk after the boundary, existing or to be added.
         paddr: u64,
         /// Position of the boundary in the list, in bytes.
         position: u64,
         /// The list's granule in bytes.
         granule: u64,
     },
-    /// A chunk boundary inside a list that is not a multiple of the blocks asked for.
+    /// A chunk boundary inside a list is not a multiple of the block size asked for.
     Block {
-        /// Start of the chunk before, or after, the boundary.
+        /// Start of the chunk before or after the boundary.
         paddr: u64,
         /// Length of that chunk.
         length: u64,
         /// Size of the blocks in bytes.
         page_size: u64,
     },
-    /// A list whose granules, counted whole, have more than 2^64 - 1 bytes.
+    /// The whole granules of a list would have more than 2^64 - 1 bytes.
     TooLong {
-        /// Bytes so far, whole granules.
+        /// Bytes so far, counted in whole granules.
         length: u64,
         /// Granules to be added.
         nr_pages: u64,
@@ -144,10 +144,10 @@ pub enum Error {
         /// Chunks in the list.
         nr_chunks: u64,
     },
-    /// A bitmap of page sizes that names none.
+    /// A bitmap of page sizes is 0: it names no size.
     NoPageSize,
-    /// An I/O virtual address and the physical address it is to stand for are at different places
-    /// inside the smallest page.
+    /// An I/O virtual address and the physical address to map there have different offsets inside
+    /// the smallest page.
     Skew {
         /// I/O virtual address of the first byte.
         iova: u64,
@@ -158,32 +158,32 @@ pub enum Error {
     },
     /// A constant that cannot be added to the addresses of a list.
     Shift {
-        /// First byte of the first chunk concerned.
+        /// First byte of the first chunk that it does not fit.
         paddr: u64,
         /// Bytes of that chunk.
         length: u64,
-        /// What was to be added.
+        /// The constant.
         offset: i128,
         /// The list's granule in bytes.
         granule: u64,
     },
     /// Two lists of different granules.
     Granules {
-        /// Of the first list, in bytes.
+        /// Granule of the first list, in bytes.
         left: u64,
-        /// Of the second, in bytes.
+        /// Granule of the second list, in bytes.
         right: u64,
     },
     /// Two lists of different kinds.
     Kinds {
-        /// Of the first list.
+        /// Kind of the first list.
         left: Kind,
-        /// Of the second.
+        /// Kind of the second list.
         right: Kind,
     },
     /// No memory for the list.
     NoMemory {
-        /// Bytes that were asked for and not to be had.
+        /// Bytes that could not be allocated.
         bytes: u64,
     },
 }
@@ -275,59 +275,59 @@ impl core::error::Error for Error {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// Shorter or longer than the header says, or too short for a header.
+    /// The bytes are fewer or more than the header says, or too few for a header.
     Size {
         /// Bytes given.
         given: u64,
-        /// Bytes that there should be; `u64::MAX` where the claim itself passes it.
+        /// Bytes that the header announces; `u64::MAX` if that number does not fit.
         expected: u64,
     },
     /// The first four bytes are not `PHYR`.
     Magic {
-        /// What they are.
+        /// The first four bytes.
         magic: [u8; 4],
     },
-    /// A version this crate does not read.
+    /// A version that this crate cannot read.
     Version {
-        /// What the header says.
+        /// The version in the header.
         version: u16,
     },
-    /// A header field with a value it cannot have.
+    /// A header field has a value that is not allowed.
     Header {
         /// The field's name.
         field: &'static str,
         /// Its value.
         value: u64,
     },
-    /// The check word differs from the bytes: they changed since they were written.
+    /// The check word does not match the bytes: they changed since they were written.
     Check {
-        /// What the header says.
+        /// The check word in the header.
         stored: u64,
-        /// What the bytes yield.
+        /// The check word computed from the bytes.
         computed: u64,
     },
-    /// A word that is no entry, or not the one encoding of its chunk.
+    /// A word is not an entry, or is not the only encoding of its chunk.
     Entry {
         /// Number of the word.
         index: u64,
-        /// The word.
+        /// The value of the word.
         word: u64,
     },
-    /// A chunk that the list cannot hold.
+    /// The list cannot hold a chunk.
     Chunk {
         /// Number of its first word.
         index: u64,
-        /// Why not.
+        /// The reason.
         why: Error,
     },
-    /// Two neighbouring chunks that touch, or a first or last granule that the list does not use.
+    /// Two neighbouring chunks touch, or the list uses no byte of its first or last granule.
     NotCanonical {
-        /// Number of the word where it shows.
+        /// Number of the word where this was found.
         index: u64,
     },
-    /// No memory for the list; nothing is known of the bytes.
+    /// There is no memory for the list. The bytes may be right or wrong.
     NoMemory {
-        /// Bytes that were asked for and not to be had.
+        /// Bytes that could not be allocated.
         bytes: u64,
     },
 }

@@ -1,20 +1,20 @@
 //! The granule of a list, and the checked arithmetic between bytes and granules.
 //!
-//! `end` is exclusive, `last` inclusive. A range may contain the last byte of the 64-bit space, so
-//! nothing here computes an `end`.
+//! `end` is exclusive, `last` is inclusive. A range may contain the last byte of the 64-bit space,
+//! so nothing here computes an `end`, which would overflow.
 
 use core::fmt;
 
 use crate::error::Error;
 
-/// Pages that a packed word can number, as a power of two.
+/// Log2 of the number of pages that a packed word can number.
 const PFN_BITS: u32 = 52;
 
-/// The "page" of a list: the unit in which its addresses and lengths are stored.
+/// The unit in which the addresses and lengths of a list are stored: its "page".
 ///
-/// A power of two from 1 byte to 64 KiB, 4096 by default. Numbers of granules are at most 52 bits
-/// wide, so a granule of 4096 bytes reaches every 64-bit address, a granule of 1 byte only those
-/// below 2^52.
+/// A granule is a power of two from 1 byte to 64 KiB, 4096 by default. A granule number has at most
+/// 52 bits. So a list with a granule of 4096 bytes can hold every 64-bit address, and one with a
+/// granule of 1 byte only addresses below 2^52.
 ///
 /// # Examples
 ///
@@ -28,8 +28,8 @@ const PFN_BITS: u32 = 52;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Granule {
-    /// Log2 of the size, not the size: shifts are what every use needs, and no invalid size can be
-    /// written down.
+    /// Log2 of the size, because every use needs a shift and because it cannot hold a size that is
+    /// not a power of two.
     lg2: u32,
 }
 
@@ -62,12 +62,12 @@ impl Granule {
         self.lg2
     }
 
-    /// The bits of an address below the granule.
+    /// A mask of the address bits below the granule.
     pub(crate) const fn mask(self) -> u64 {
         self.bytes() - 1
     }
 
-    /// How many granules can be numbered: page numbers are below this.
+    /// The reach: page numbers are below this.
     pub(crate) const fn reach(self) -> u64 {
         let address_bits = 64 - self.lg2();
         1 << if address_bits < PFN_BITS { address_bits } else { PFN_BITS }
@@ -78,7 +78,7 @@ impl Granule {
         u64::MAX >> self.lg2
     }
 
-    /// Whole granules in `bytes`, the rest dropped.
+    /// Whole granules in `bytes`, rounded down.
     pub(crate) const fn floor(self, bytes: u64) -> u64 {
         bytes >> self.lg2
     }
@@ -102,7 +102,7 @@ impl fmt::Debug for Granule {
     }
 }
 
-/// A byte range as pages: the granules it touches, and what it leaves of the first and last.
+/// A byte range as pages: the granules that it touches, and the unused bytes of the first and last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// First granule touched.
@@ -120,8 +120,8 @@ impl Span {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroLength`], [`Error::Wraps`] past 2^64, [`Error::Reach`] past what the granule
-    /// can number.
+    /// [`Error::ZeroLength`], [`Error::Wraps`] past 2^64, [`Error::Reach`] past the granule's
+    /// reach.
     pub(crate) fn new(granule: Granule, paddr: u64, length: u64) -> Result<Self, Error> {
         let Some(more) = length.checked_sub(1) else {
             return Err(Error::ZeroLength { paddr });

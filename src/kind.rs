@@ -1,18 +1,18 @@
-//! What stands behind the addresses of a list.
+//! The kind of memory that a list describes.
 
 use core::fmt;
 
-/// What stands behind the addresses of a list: memory with pages, or a device's own.
+/// The kind of memory that a list describes: RAM, or the memory of a device.
 ///
 /// Lists of different kinds never merge and are never equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// RAM: pages that can be pinned, bounced and copied by the CPU.
+    /// RAM: pages that the kernel can pin, and that the CPU can copy.
     #[default]
     Ram,
-    /// A device's memory, reached peer to peer, without pages behind it.
+    /// Memory of a device, accessed peer to peer; it has no pages of RAM.
     Mmio {
-        /// Which device provides it; the number is the caller's.
+        /// The device that provides the memory; the caller chooses the number.
         provider: u32,
     },
 }

@@ -1,13 +1,13 @@
 //! Page-size bitmaps: which page of a table fits where.
 //!
-//! Bit *n* of a bitmap set means that pages of `1 << n` bytes are supported; the lowest set bit is
-//! the table's granule, in which everything it maps is counted.
+//! If bit *n* of a bitmap is set, pages of `1 << n` bytes are supported. The lowest set bit is the
+//! granule of the table: everything that it maps is a multiple of that.
 
 use core::fmt;
 
 use crate::error::Error;
 
-/// The page sizes of an I/O page table: never none.
+/// The page sizes of an I/O page table; there is at least one.
 ///
 /// # Examples
 ///
@@ -62,11 +62,11 @@ impl PageSizes {
         largest(self.bitmap & up_to(length) & dividing(iova | paddr))
     }
 
-    /// The largest page that divides every number of a set, given as the bitwise or of them all.
+    /// The largest page that divides every number of a set. `merged` is the bitwise or of the set.
     ///
-    /// With the addresses and lengths between which a list may be cut, that is the best page to
-    /// describe all of it with one size: the same contract as `ib_umem_find_best_pgsz()`,
-    /// drivers/infiniband/core/umem.c, Linux.
+    /// If the set is the addresses and lengths at which a list may be cut, the result is the
+    /// largest single page size that describes the whole list. Same contract as
+    /// `ib_umem_find_best_pgsz()`, drivers/infiniband/core/umem.c, Linux.
     ///
     /// # Examples
     ///
@@ -81,10 +81,11 @@ impl PageSizes {
         largest(self.bitmap & dividing(merged))
     }
 
-    /// The largest page for the start of a range, and how many of it to map before asking again:
-    /// as many as fit, or as lead up to where a larger page becomes usable.
+    /// The largest page for the start of a range, and how many pages of that size to map before the
+    /// next call: as many as fit, or as many as lead up to the place where a larger page can be
+    /// used.
     ///
-    /// `None` if no page fits. The same contract as `iommu_pgsize()`, drivers/iommu/iommu.c, Linux.
+    /// `None` if no page fits. Same contract as `iommu_pgsize()`, drivers/iommu/iommu.c, Linux.
     ///
     /// # Examples
     ///
@@ -103,7 +104,7 @@ impl PageSizes {
         let Some(pgsize) = self.largest_fit(iova, paddr, length) else { return None };
         let mut until = length;
         if let Some(next) = self.above(pgsize) {
-            // A larger page is of use only where both sides are at the same place inside it.
+            // A larger page can be used only where both addresses have the same offset inside it.
             if (iova ^ paddr) & (next - 1) == 0 {
                 let ahead = next - (iova & (next - 1));
                 if let Some(needed) = ahead.checked_add(next)
@@ -117,7 +118,7 @@ impl PageSizes {
     }
 }
 
-/// The largest of some sizes.
+/// The largest size in a bitmap.
 #[inline]
 const fn largest(some: u64) -> Option<u64> {
     if some == 0 { None } else { Some(1 << some.ilog2()) }
@@ -129,7 +130,7 @@ const fn up_to(length: u64) -> u64 {
     if length == 0 { 0 } else { u64::MAX >> length.leading_zeros() }
 }
 
-/// All powers of two that divide `number`; every one divides 0.
+/// All powers of two that divide `number`. Every power of two divides 0.
 #[inline]
 const fn dividing(number: u64) -> u64 {
     number ^ number.wrapping_sub(1)

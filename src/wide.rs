@@ -1,16 +1,17 @@
 //! Loops compiled twice: for the baseline of the target, and for wide registers where the machine
 //! has them.
 //!
-//! The compiler vectorises plain loops by itself; all it lacks is leave to use the instructions.
-//! A [`Wide`] loop gives that leave without a line of assembly or an intrinsic.
+//! The compiler vectorises simple loops by itself, but only with instructions that it may use. A
+//! [`Wide`] loop is compiled once more with wide instructions allowed; it needs no assembly and no
+//! intrinsics.
 
 /// A loop worth compiling for wide registers.
 pub(crate) trait Wide {
-    /// What the loop yields.
+    /// The result of the loop.
     type Output;
 
-    /// Runs the loop. Implementations are `#[inline(always)]`, which is what lets the body be
-    /// compiled with the features of whoever calls it.
+    /// Runs the loop. Implementations are `#[inline(always)]`, so that the body is compiled with
+    /// the features of the caller.
     fn run(self) -> Self::Output;
 }
 

@@ -8,13 +8,14 @@
 //!                Leaf          [entry, entry, entry, ...]                   up to 510 words
 //! ```
 //!
-//! A node's place (pages and chunks before it) stands in the slot that points to it, so a search
-//! reads a few cache lines a level and no leaf but the one it wants. Of that it reads a quarter at
-//! most: the slot says how many pages three of its quarters have. Where there are as many pages as
-//! words, each is a page, and none is read but the one wanted.
+//! A slot holds the position of the node that it points to: the pages and chunks before that node.
+//! So a search reads a few cache lines in each level, and only one leaf. In that leaf it reads a
+//! quarter at most, because the slot also says how many pages three of the four quarters have. If a
+//! leaf has as many pages as words, each word is one page, and the search reads only the word it
+//! wants.
 //!
-//! A billion entries bring no leaf deeper than four: walking and dropping need no deep recursion. One
-//! list of up to 510 words is a single node, and one of up to two words needs no heap at all.
+//! A list of a billion entries has four levels, so walking and dropping need no deep recursion. A
+//! list of up to 510 words is a single node. A list of up to two words needs no heap.
 
 use alloc::boxed::Box;
 use core::ops::Deref;
@@ -26,7 +27,7 @@ use crate::storage::words::{self, Found};
 
 /// Largest single allocation, in bytes.
 pub(crate) const NODE_BYTES: usize = 4096;
-/// What an allocator, or sharing, may add to a node without leaving the page.
+/// Bytes that the allocator, or the count of owners, may add to a node; both fit in the page.
 const NODE_HEADER: usize = 16;
 
 /// Words in a full leaf.
@@ -36,10 +37,11 @@ pub(crate) const TWIG_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Leaf
 /// Slots in a full limb: a node of a higher index level.
 pub(crate) const LIMB_SLOTS: usize = (NODE_BYTES - NODE_HEADER) / size_of::<Slot<Branch>>();
 
-/// Words of a leaf whose pages its slot sums up, three times: a search reads a quarter at most.
+/// Words in a quarter of a leaf. A slot has the sums of the first three quarters, so a search reads
+/// one quarter at most.
 pub(crate) const QUARTER: usize = 128;
 
-/// A leaf, and what comes before it.
+/// A leaf, and the number of pages and chunks before it.
 #[derive(Debug)]
 pub(crate) struct LeafSlot {
     /// Pages before it in the chain.
@@ -53,10 +55,11 @@ pub(crate) struct LeafSlot {
 const _: () = assert!(size_of::<LeafSlot>() == 32);
 const _: () = assert!(LEAF_WORDS * TWIG_SLOTS <= u16::MAX as usize);
 
-/// Pages of each of the first three quarters of a leaf, less one; 0 where that is not known.
+/// Pages of each of the first three quarters of a leaf, less one; 0 if unknown.
 ///
-/// It is known of [`QUARTER`] words that are entries of their own, none after one that is not, with up
-/// to 65,536 pages: 2 MiB an entry on average, where a page has 4 KiB.
+/// The sum of a quarter is known if each of its [`QUARTER`] words is an entry of one word, the sums
+/// of the quarters before it are known, and it has up to 65,536 pages. With pages of 4 KiB that is
+/// an average of 2 MiB an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quarters([u16; 3]);
 
@@ -65,7 +68,7 @@ impl Quarters {
         Self::by(words, words::plain_pages)
     }
 
-    /// The quarters of a leaf that has as many pages as words, each of which then is a page.
+    /// The quarters of a leaf that has as many pages as words, so that each word is one page.
     pub(crate) fn of_single(words: &[u64]) -> Self {
         Self::by(words, |quarter| Some(quarter.len() as u64))
     }
@@ -73,7 +76,7 @@ impl Quarters {
     fn by(words: &[u64], pages: impl Fn(&[u64]) -> Option<u64>) -> Self {
         let mut quarters = Self::default();
         for (more, quarter) in quarters.0.iter_mut().zip(words.chunks_exact(QUARTER)) {
-            // Each entry has a page, so what is known is not 0.
+            // Each entry has a page, so the sum of a known quarter is not 0.
             let Some(Ok(known)) = pages(quarter).map(|pages| u16::try_from(pages - 1)) else {
                 break;
             };
@@ -82,15 +85,16 @@ impl Quarters {
         quarters
     }
 
-    /// The start of the last quarter that starts where `starts(pages, chunks)` holds, as far as is
-    /// known; it holds for (0, 0), and not beyond where it does not.
+    /// The start of the last quarter that starts where `starts(pages, chunks)` holds; quarters
+    /// whose sums are unknown are left out. `starts` must hold for (0, 0) and, once false, stay
+    /// false.
     fn find(self, starts: impl Fn(u64, u64) -> bool) -> Found {
         let (mut found, mut at) = (Found::default(), Found::default());
         for more in self.0 {
             at.word += QUARTER;
             at.chunks += QUARTER as u64;
             at.pages += u64::from(more) + 1;
-            // No branch: where the search ends cannot be foreseen.
+            // No branch: the processor cannot predict where the search ends.
             if more > 0 && starts(at.pages, at.chunks) {
                 found = at;
             }
@@ -99,7 +103,7 @@ impl Quarters {
     }
 }
 
-/// A node below, and what comes before it in the chain.
+/// A node of a lower level, and the number of pages and chunks before it in the chain.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
     pub(crate) first_page: u64,
@@ -114,21 +118,21 @@ pub(crate) enum Branch {
 }
 
 impl LeafSlot {
-    /// Bytes below, and allocations.
+    /// Bytes and number of the allocations below this slot.
     pub(crate) fn storage(&self) -> (usize, usize) {
         (size_of_val(&*self.words), 1)
     }
 }
 
 impl Slot<Branch> {
-    /// Bytes below, and allocations.
+    /// Bytes and number of the allocations below this slot.
     pub(crate) fn storage(&self) -> (usize, usize) {
         self.child.storage()
     }
 }
 
 impl Branch {
-    /// Bytes of this node and all below, and allocations.
+    /// Bytes and number of the allocations of this node and below it.
     fn storage(&self) -> (usize, usize) {
         match self {
             Self::Twig(slots) => sum(size_of_val(&**slots), slots.iter().map(LeafSlot::storage)),
@@ -139,7 +143,7 @@ impl Branch {
     }
 }
 
-/// The bytes of one allocation and of all below it, and how many there are.
+/// Bytes and number of one allocation and all those below it.
 pub(crate) fn sum(own: usize, below: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
     below.fold((own, 1), |(bytes, nodes), (more, others)| (bytes + more, nodes + others))
 }
@@ -149,7 +153,7 @@ pub(crate) struct Tree {
     pub(crate) root: Branch,
     pub(crate) nr_pages: u64,
     pub(crate) nr_chunks: u64,
-    /// As [`Chain::inner`] gives it.
+    /// The result of [`Chain::inner`].
     pub(crate) inner: u64,
 }
 
@@ -158,7 +162,7 @@ pub(crate) struct Tree {
 pub(crate) struct Root(Shared<Tree>);
 
 impl Root {
-    /// The tree that `make` makes, once there is memory for its root.
+    /// Makes a tree with `make`, after the memory for its root was allocated.
     pub(crate) fn try_new(make: impl FnOnce() -> Tree) -> Result<Self, NoMemory> {
         Shared::try_new(1, core::iter::once_with(make)).map(Self)
     }
@@ -190,7 +194,7 @@ impl Default for Chain {
     }
 }
 
-/// A leaf in its place.
+/// A leaf, and where it lies in the chain.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Node<'a> {
     pub(crate) words: &'a [u64],
@@ -198,17 +202,19 @@ pub(crate) struct Node<'a> {
     pub(crate) first_page: u64,
     /// Chunks before it in the chain.
     pub(crate) first_chunk: u64,
-    /// Its neighbours under the same twig, so that walking seldom searches.
+    /// The slots before and after this leaf under the same twig: a walk finds the next leaf there
+    /// and seldom searches.
     before: &'a [LeafSlot],
     after: &'a [LeafSlot],
     /// Chunks before the twig in the chain.
     twig_chunk: u64,
-    /// As in its slot.
+    /// The quarters from the slot of this leaf.
     quarters: Quarters,
 }
 
 impl<'a> Node<'a> {
-    /// Whether it is known, without a look at the words, that each is an entry of its own.
+    /// Returns true if each word is known to be an entry of one word. True is certain; false means
+    /// look. Reads no word.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         let chunks =
@@ -229,13 +235,13 @@ impl<'a> Node<'a> {
 }
 
 impl Node<'_> {
-    /// Pages of the chain up to its end, if its neighbour tells.
+    /// Pages of the chain up to the end of this leaf, if the slot after it says so.
     pub(crate) fn end_page(&self) -> Option<u64> {
         self.after.first().map(|slot| slot.first_page)
     }
 
-    /// The chunk `more` chunks behind `start`, which [`Quarters::find`] found, where the words from
-    /// there to the end of that quarter are known to be as many pages: then each is one page.
+    /// The chunk `more` chunks after `start`, if each word from there to the end of its quarter is
+    /// known to be one page. `start` comes from [`Quarters::find`].
     fn single(&self, start: Found, more: u64) -> Option<Found> {
         let (pages, words) = if let Some(&known) = self.quarters.0.get(start.word / QUARTER) {
             (u64::from(known) + 1, QUARTER)
@@ -244,7 +250,8 @@ impl Node<'_> {
             let end = self.end_page()? - self.first_page;
             (end - start.pages, self.words.len() - start.word)
         };
-        // An entry of two words has more than two pages.
+        // An entry of two words has more than two pages, so equal numbers mean that each word is
+        // one page.
         (pages == words as u64).then(|| {
             let word = start.word + usize::try_from(more).unwrap_or_default();
             Found { word, chunks: start.chunks + more, pages: start.pages + more }
@@ -252,7 +259,7 @@ impl Node<'_> {
     }
 }
 
-/// A chunk in its place.
+/// A chunk, and where it lies in the chain.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place<'a> {
     pub(crate) node: Node<'a>,
@@ -272,7 +279,7 @@ impl Place<'_> {
 }
 
 impl Chain {
-    /// The last node for whose first page and chunk `starts` holds; it must hold for (0, 0).
+    /// The last node whose first page and chunk satisfy `starts`, which must hold for (0, 0).
     fn node(&self, starts: impl Fn(u64, u64) -> bool) -> Node<'_> {
         match self {
             Self::Inline(words) => {
@@ -305,7 +312,7 @@ impl Chain {
         }
     }
 
-    /// The chunk that holds page `target`, counted from the start of the chain and inside it.
+    /// The chunk that holds page `target` of the chain, which must have that page.
     pub(crate) fn find_page(&self, target: u64) -> Place<'_> {
         let node = self.node(|first_page, _| first_page <= target);
         let target = target - node.first_page;
@@ -319,7 +326,7 @@ impl Chain {
         Self::place(node, found.unwrap_or_else(find))
     }
 
-    /// The chunk with `target` chunks before it, which the chain must have.
+    /// The chunk number `target` of the chain, which must have that chunk.
     pub(crate) fn find_chunk(&self, target: u64) -> Place<'_> {
         let node = self.node(|_, first_chunk| first_chunk <= target);
         let target = target - node.first_chunk;
@@ -338,17 +345,17 @@ impl Chain {
         }
     }
 
-    /// The node after `node`, whose first chunk is `number`.
+    /// The node after `node`; the first chunk of the result has the number `number`.
     #[cold]
     pub(crate) fn next_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
-        // One twig as a slice would spare the two halves, but not the arithmetic.
+        // One slice of the whole twig, in place of two halves, would need the same arithmetic.
         match node.after.split_first() {
             Some((slot, after)) => Node { after, ..Node::of_slot(slot, node.twig_chunk) },
             None => self.node(|_, first_chunk| first_chunk <= number),
         }
     }
 
-    /// The node before `node`, whose last chunk is `number`.
+    /// The node before `node`; the last chunk of the result has the number `number`.
     #[cold]
     pub(crate) fn previous_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
         match node.before.split_last() {
@@ -365,7 +372,7 @@ impl Chain {
         }
     }
 
-    /// Pages and chunks of all nodes, where there are many.
+    /// Pages and chunks of the whole chain, if it is a tree.
     pub(crate) fn totals(&self) -> Option<(u64, u64)> {
         match self {
             Self::Tree(tree) => Some((tree.nr_pages, tree.nr_chunks)),
@@ -373,11 +380,12 @@ impl Chain {
         }
     }
 
-    /// The bits set in any word of the chunks between the first and the last.
+    /// The bitwise or of all words of the chunks between the first and the last.
     ///
-    /// A marker's place says how well both ends of its chunk are aligned, and what is above it is the
-    /// address: so this one word bounds all of these chunks, without a walk. A second word reads as
-    /// less aligned than its chunk, and bounds it all the same.
+    /// The marker bit in a word shows how well both ends of the chunk are aligned, and the bits
+    /// above the marker are the address. So this one word bounds the alignments and addresses of
+    /// all inner chunks without a walk. The second word of a long chunk counts as an entry that is
+    /// less aligned than the chunk, so the bound stays true.
     pub(crate) fn inner(&self) -> u64 {
         if let Self::Tree(tree) = self {
             return tree.inner;
@@ -387,7 +395,7 @@ impl Chain {
             return 0;
         }
         let (from, to) = (words::decode(words, 0).1, words::before(words, words.len()));
-        // One chunk is the first and the last.
+        // A list of one chunk has no inner chunk: the first chunk is the last.
         words::any_bit(words.get(from..to).unwrap_or_default())
     }
 
@@ -405,7 +413,7 @@ impl Chain {
         }
     }
 
-    /// Whether both are the same storage, not only the same entries.
+    /// Returns true if both chains share the same storage. Equal entries are not enough.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inline(a), Self::Inline(b)) => a == b,

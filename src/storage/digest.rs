@@ -5,9 +5,9 @@
 //! digest = step(... step(step(count) ^ lane 0) ... ^ lane 7)
 //! ```
 //!
-//! Every step is a bijection of the lane and of the word, so any change confined to one word
-//! changes the digest. Eight lanes keep as many multiplications under way at a time. Damage by
-//! accident is what it notices; it is no defence against forgery.
+//! Every step is a bijection of the lane and of the word, so any change inside one word changes the
+//! digest. Eight lanes let the processor work on eight multiplications at a time. The digest finds
+//! damage by accident; it does not protect against forgery.
 
 use crate::wide::{self, Wide};
 
@@ -21,7 +21,7 @@ const fn step(x: u64) -> u64 {
     y ^ (y >> 32)
 }
 
-/// A digest under way.
+/// A digest of the words so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Digest {
     lanes: [u64; LANES],
@@ -29,9 +29,9 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
-    /// Takes more words; how they are cut into calls makes no difference.
+    /// Adds words. The digest depends on the words only, not on how many come in one call.
     pub(crate) fn write(&mut self, mut words: &[u64]) {
-        // Bring the count to a multiple of eight, so that lanes and eights go together.
+        // Bring the count to a multiple of eight, so that blocks of eight words start at lane 0.
         let ahead = self.count.wrapping_neg() % LANES;
         let (first, rest) = words.split_at(ahead.min(words.len()));
         for &word in first {
@@ -47,7 +47,7 @@ impl Digest {
         }
     }
 
-    /// Takes one more word.
+    /// Adds one word.
     pub(crate) fn write_one(&mut self, word: u64) {
         let lane = &mut self.lanes[self.count % LANES];
         *lane = step(*lane ^ word);

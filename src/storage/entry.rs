@@ -11,10 +11,11 @@
 //!                                         ^ the marker: lowest set bit of the upper 53
 //! ```
 //!
-//! A chunk that is aligned to 2^order pages leaves `order` more bits of its page number free, so
-//! the order needs no field: a marker bit says where the number ends. A count above 2047 does not
-//! fit the eleven bits; the field then holds 0, the *escape*, and the next word is the count. A
-//! word without a marker is never an entry, so 0 can mark an unused slot.
+//! A chunk that is aligned to 2^order pages has zeros in the lowest `order` bits of its page
+//! number, and the word drops them. The marker bit shows where the page number ends, so the order
+//! needs no field. A count above 2047 does not fit in eleven bits: the field then holds 0, the
+//! *escape*, and the next word is the count. A word without a marker is never an entry, so 0 marks
+//! an unused slot.
 
 use core::fmt;
 
@@ -62,9 +63,9 @@ impl Entry {
 
     /// Packs `nr_pages` pages from page number `pfn` on.
     ///
-    /// The second part is the word that must follow, where the count does not fit. Each run has
-    /// exactly one encoding. `None` if there are no pages or one of them is numbered
-    /// [`Self::PFN_LIMIT`] or above.
+    /// The second part of the result is the word that must follow if the count does not fit in the
+    /// entry. Each run has exactly one encoding. Returns `None` if there are no pages, or if a page
+    /// number is [`Self::PFN_LIMIT`] or above.
     #[must_use]
     pub const fn encode(pfn: u64, nr_pages: u64) -> Option<(Self, Option<u64>)> {
         if nr_pages == 0 || pfn >= Self::PFN_LIMIT || nr_pages > Self::PFN_LIMIT - pfn {
@@ -78,7 +79,7 @@ impl Entry {
     /// second word if the entry is an escape.
     #[inline]
     pub(crate) const fn pack(run: Run) -> (Self, u64) {
-        // Not both can be zero, since a run has pages: the order is at most 52 and the marker at
+        // A run has pages, so the two are not both zero: the order is at most 52, and the marker at
         // most bit 63.
         let order = (run.pfn | run.nr_pages).trailing_zeros();
         let count = run.nr_pages >> order;
@@ -87,20 +88,22 @@ impl Entry {
         (Self(run.pfn << (COUNT_BITS + 1) | marker | field), count)
     }
 
-    /// The word of a run of one page: order 0, so no more than the page number, marker and count.
+    /// The word of a run of one page. Its order is 0, so it is the page number, the marker and a
+    /// count of 1.
     #[inline]
     pub(crate) const fn one_page(pfn: u64) -> u64 {
         pfn << (COUNT_BITS + 1) | 1 << COUNT_BITS | 1
     }
 
-    /// The page number of a run of one page, and bits of which one is set if the word is none.
+    /// The page number of a run of one page, and bits that are all 0 only if the word is such a
+    /// run.
     #[inline]
     pub(crate) const fn as_one_page(self) -> (u64, u64) {
         let other = self.0 ^ Self::one_page(0);
         (self.0 >> (COUNT_BITS + 1), other & ((1 << (COUNT_BITS + 1)) - 1))
     }
 
-    /// The entry that `word` is; `None` for a word without a marker.
+    /// Reads a word as an entry; `None` for a word without a marker.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {
         if word >> COUNT_BITS == 0 { None } else { Some(Self(word)) }
@@ -127,13 +130,13 @@ impl Entry {
         (y & (y.wrapping_sub(1))) >> (COUNT_BITS + 1)
     }
 
-    /// First byte and bytes of the chunk, if this word is all of it, in a list of granule 4096: there
-    /// the address stands in the word as it is.
+    /// Address and length in bytes of the chunk, if this word is the whole entry and the granule is
+    /// 4096: then the word holds the address as it is.
     #[inline]
     pub(crate) const fn bytes(self) -> (u64, u64) {
         let y = self.0 & !COUNT;
         let below = y.wrapping_sub(1);
-        // Twice the marker: the bytes of a unit.
+        // The bytes of a unit are twice the marker.
         let unit = (y ^ below).wrapping_add(1);
         (y & below, self.count().wrapping_mul(unit))
     }
@@ -144,8 +147,8 @@ impl Entry {
         (self.0 & !COUNT).trailing_zeros() - COUNT_BITS
     }
 
-    /// Of words whose bits were joined in one: the least order of any, and a page number that none is
-    /// above. `None` of no words.
+    /// Bounds of several words, given as the bitwise or of all of them: the lowest order among
+    /// them, and a page number that no chunk passes. `None` if there are no words.
     pub(crate) const fn bounds(joined: u64) -> Option<(u32, u64)> {
         match Self::from_word(joined) {
             Some(entry) => Some((entry.order(), joined >> (COUNT_BITS + 1))),
@@ -153,7 +156,7 @@ impl Entry {
         }
     }
 
-    /// The marker, in its place in the word.
+    /// The marker bit, at its place in the word.
     #[inline]
     pub(crate) const fn marker(self) -> u64 {
         let y = self.0 & !COUNT;
@@ -166,36 +169,37 @@ impl Entry {
         Self::pages_of(self.marker())
     }
 
-    /// Pages that a marker stands for.
+    /// Pages that a marker bit stands for.
     #[inline]
     const fn pages_of(marker: u64) -> u64 {
         marker >> COUNT_BITS
     }
 
-    /// Pages that many markers stand for, by the sums of their halves of 32 bits.
+    /// Pages that several markers stand for, given as sums of their lower and upper 32 bits.
     ///
-    /// The sum of whole markers would not do: pages fit 64 bits, 2^11 times as much need not.
+    /// A sum of whole markers could overflow: the pages fit in 64 bits, but a marker is 2^11 times
+    /// its pages.
     #[inline]
     pub(crate) const fn pages_of_halves(low: u64, high: u64) -> u64 {
         Self::pages_of(low).wrapping_add(high << (u32::BITS - COUNT_BITS))
     }
 
-    /// Number of units; 0 where the next word holds it.
+    /// Number of units; 0 if the count is in the next word.
     #[must_use]
     #[inline]
     pub const fn count(self) -> u64 {
         self.0 & COUNT
     }
 
-    /// Whether the next word belongs to this entry and holds the count.
+    /// Returns true if the next word belongs to this entry and holds the count.
     #[must_use]
     #[inline]
     pub const fn is_escape(self) -> bool {
         self.0 & COUNT == 0
     }
 
-    /// Pages of the chunk, if this word is all of it; 0 for an escape. No branch, so a slice of
-    /// words decodes in wide registers.
+    /// Pages of the chunk if this word is the whole entry; 0 for an escape. There is no branch, so
+    /// that the compiler can decode a slice of words with wide registers.
     #[inline]
     pub(crate) const fn nr_pages(self) -> u64 {
         // At most 2^52 for a stored entry. A second word misread as an entry may overflow; its
@@ -203,9 +207,9 @@ impl Entry {
         self.count().wrapping_mul(self.unit())
     }
 
-    /// Pages of the chunk whose second word, if this is an escape, is `next`.
+    /// Pages of the chunk. `next` is the word after this one, and is used if this one is an escape.
     ///
-    /// `None` if that passes `u64`.
+    /// Returns `None` if the pages do not fit in `u64`.
     pub(crate) const fn nr_pages_with(self, next: u64) -> Option<u64> {
         if self.is_escape() { next.checked_mul(self.unit()) } else { Some(self.nr_pages()) }
     }

@@ -1,10 +1,10 @@
-//! Items, immutable and shared: as `Arc<[T]>`, but making one may fail.
+//! Immutable items with shared ownership: like `Arc<[T]>`, but a failed allocation is an error.
 //!
 //! ```text
 //!  pointer -> | count of owners | item 0 | item 1 | ...       one allocation
 //! ```
 //!
-//! `Arc` aborts the process where there is no memory, and its fallible constructors are not stable.
+//! `Arc` aborts the process if there is no memory, and its fallible constructors are not stable.
 #![expect(unsafe_code, reason = "shared ownership is made of raw pointers")]
 
 use alloc::alloc::{alloc, dealloc};
@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use crate::error::NoMemory;
 
-/// Items of one allocation, which lives until its last owner is dropped.
+/// Items in one allocation, which is freed when its last owner is dropped.
 pub(crate) struct Shared<T> {
     /// Start of the allocation: the count of owners.
     count: NonNull<AtomicUsize>,
@@ -33,7 +33,7 @@ unsafe impl<T: Send + Sync> Send for Shared<T> {}
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Bytes before the items.
+    /// Bytes before the first item.
     pub(crate) const HEADER: usize = size_of::<AtomicUsize>();
 
     /// The layout of `len` items behind their count.
@@ -44,7 +44,8 @@ impl<T> Shared<T> {
             .ok_or(NoMemory { bytes: u64::MAX })
     }
 
-    /// Takes `len` items, which `items` must yield, once there is memory for them; none before that.
+    /// Allocates memory for `len` items, then takes them from `items`. If the allocation fails, no
+    /// item is taken.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl<T> Shared<T> {
     ///
     /// # Panics
     ///
-    /// Panics if there are fewer items.
+    /// Panics if `items` yields fewer than `len`.
     #[expect(clippy::cast_ptr_alignment, reason = "the layout is aligned as the count is")]
     pub(crate) fn try_new(
         len: usize,
@@ -78,9 +79,9 @@ impl<T> Shared<T> {
         Ok(Self { count, len, items: PhantomData })
     }
 
-    /// The first item behind a count.
+    /// A pointer to the first item of an allocation.
     fn first(count: NonNull<AtomicUsize>) -> *mut T {
-        // Stays inside the allocation, or at its end.
+        // The result is inside the allocation, or at its end.
         count.as_ptr().wrapping_add(1).cast::<T>()
     }
 
@@ -89,7 +90,7 @@ impl<T> Shared<T> {
         unsafe { self.count.as_ref() }
     }
 
-    /// Returns true if both are the same allocation.
+    /// Returns true if both share one allocation.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.count == other.count
     }
@@ -108,9 +109,9 @@ impl<T> Deref for Shared<T> {
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        // The reference that is cloned keeps the items alive, so nothing has to be ordered.
+        // The cloned reference keeps the items alive, so no memory ordering is needed.
         let owners = self.owners().fetch_add(1, Ordering::Relaxed);
-        // Only clones that are forgotten, not dropped, can be so many.
+        // So many owners are possible only if clones were forgotten, not dropped.
         assert!(owners < usize::MAX / 2, "{owners} owners of one list");
         Self { ..*self }
     }
@@ -121,7 +122,7 @@ impl<T> Drop for Shared<T> {
         if self.owners().fetch_sub(1, Ordering::Release) > 1 {
             return;
         }
-        // What other owners did with the items comes before they are dropped.
+        // Everything that other owners did with the items happens before the items are dropped.
         fence(Ordering::Acquire);
         let items = ptr::slice_from_raw_parts_mut(Self::first(self.count), self.len);
         // SAFETY: this was the last owner, and the items are dropped nowhere else.

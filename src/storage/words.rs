@@ -1,12 +1,13 @@
 //! Slices of packed words: the walks and searches inside one node.
 //!
-//! A slice holds whole entries, each one word or two. Forwards that needs no help; backwards, the
-//! second word of a long chunk looks like any other word, and [`before`] tells them apart.
+//! A slice holds whole entries of one word or two. A forward walk sees which word starts an entry.
+//! A backward walk does not, because the second word of a long chunk can have any value; [`before`]
+//! finds out.
 
 use crate::storage::entry::{Entry, Run};
 use crate::wide::{self, Wide};
 
-/// Decodes the entry that starts at `word`; also returns how many words it has.
+/// Decodes the entry that starts at index `word`. Also returns the number of its words.
 #[inline]
 pub(crate) fn decode(words: &[u64], word: usize) -> (Run, usize) {
     let entry = Entry::stored(words[word]);
@@ -19,11 +20,11 @@ pub(crate) fn decode(words: &[u64], word: usize) -> (Run, usize) {
     }
 }
 
-/// Where the entry that ends before `word` starts; `word` is the start of an entry or the end of
-/// the slice, and not 0.
+/// The index where the entry that ends before `word` starts. `word` is the start of an entry or the
+/// end of the slice, and is not 0.
 pub(crate) fn before(words: &[u64], word: usize) -> usize {
-    // A word whose count field is not 0 cannot be the first of two, so after it an entry starts.
-    // From there on, words with field 0 pair up: first, second, first, second.
+    // A word whose count field is not 0 is the last word of its entry, so the next word starts an
+    // entry. After it, words with count field 0 come in pairs: first, second, first, second.
     let previous = word - 1;
     let zeros = words[..previous].iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
     if zeros.count() % 2 == 1 { previous - 1 } else { previous }
@@ -58,9 +59,9 @@ pub(crate) struct Found {
     pub(crate) pages: u64,
 }
 
-/// Finds the first chunk for which `reached(pages, chunks)` holds, where both count up to and
-/// including that chunk. The end of the slice if there is none. Looks from `start` on: a chunk
-/// known not to come after the one to be found.
+/// Finds the first chunk for which `reached(pages, chunks)` holds. Both arguments count up to that
+/// chunk, itself included. Returns the end of the slice if there is no such chunk. The search
+/// begins at `start`, which must not be after the chunk to find.
 pub(crate) fn find(words: &[u64], start: Found, reached: impl Fn(u64, u64) -> bool) -> Found {
     wide::run(Find { words, start, reached })
 }
@@ -76,7 +77,8 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
 
     #[inline(always)]
     fn run(self) -> Found {
-        /// Words summed at a time: the fewer, the shorter the last step.
+        /// Words summed at a time. After large blocks, small ones: they leave fewer words to
+        /// decode.
         const BLOCK: usize = 32;
         const SMALL: usize = 8;
 
@@ -84,7 +86,7 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
         while at.word < words.len() {
             skip::<BLOCK>(words, &mut at, &reached);
             skip::<SMALL>(words, &mut at, &reached);
-            // One of the next chunks is the one, or has two words, or the slice ends.
+            // The chunk is among the next few, or one of them has two words, or the slice ends.
             let stop = words.len().min(at.word + SMALL);
             while at.word < stop {
                 let (run, len) = decode(words, at.word);
@@ -100,7 +102,7 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
     }
 }
 
-/// Skips blocks of one-word entries up to the one in which the search ends.
+/// Skips blocks of one-word entries, up to the block in which the search ends.
 #[inline(always)]
 fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64, u64) -> bool) {
     while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
@@ -114,7 +116,7 @@ fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64
     }
 }
 
-/// Pages of a block of one-word entries; `None` if any has two words.
+/// The pages of a block if all its entries have one word; `None` if any has two.
 pub(crate) fn plain_pages(block: &[u64]) -> Option<u64> {
     wide::run(PlainPages { block })
 }
@@ -128,10 +130,10 @@ impl Wide for PlainPages<'_> {
 
     #[inline(always)]
     fn run(self) -> Option<u64> {
-        // The product of a count and a unit, as in `Entry::nr_pages`, but by the halves of the unit:
-        // wide registers multiply 32 bits by 32. A second word read as an entry yields nonsense,
-        // which the escape before it, in this block or as the reason that no block starts on it,
-        // keeps from being used.
+        // Multiplies the count by each half of the unit, because wide registers multiply 32 bits by
+        // 32. A second word, read as an entry, gives a wrong sum. That sum is never used: the
+        // escape before it is in this block, and then the result is `None`, or no block starts at
+        // that word.
         let (mut low, mut high, mut escapes) = (0_u64, 0_u64, 0_u64);
         for &word in self.block {
             let entry = Entry::stored(word);
@@ -144,8 +146,9 @@ impl Wide for PlainPages<'_> {
     }
 }
 
-/// Whether a look at a few entries at a time shows that none has as many pages as `limit`: the pages of
-/// all of them, less one for each other, are fewer. Where it does not show that, one may have.
+/// Returns true if every entry is known to have fewer pages than `limit`. True is certain; false
+/// means look. It sums a few entries at a time: each entry has a page at least, so none of n
+/// entries has more than the sum less n - 1.
 pub(crate) fn are_shorter(words: &[u64], limit: u64) -> bool {
     wide::run(AreShorter { words, limit })
 }
@@ -170,7 +173,7 @@ impl Wide for AreShorter<'_> {
     }
 }
 
-/// Whether all entries have one word.
+/// Returns true if all entries have one word.
 #[inline(always)]
 pub(crate) fn is_plain(words: &[u64]) -> bool {
     words.iter().fold(0, |any, &word| any | u64::from(Entry::stored(word).is_escape())) == 0

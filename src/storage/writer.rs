@@ -1,7 +1,7 @@
-//! Growing a chain: entries are only ever appended, and what is written never moves.
+//! Growing a chain: words are appended only, and written nodes never move.
 //!
-//! Every step that needs memory comes before the change it is for, so a step that fails leaves the
-//! chain as it was; a [`Mark`] takes back the steps before it.
+//! Each step allocates memory before it changes anything, so a step that fails leaves the chain as
+//! it was. [`Writer::rewind`] to a [`Mark`] takes back the steps before.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,18 +15,18 @@ use crate::storage::shared::Shared;
 use crate::storage::words;
 use crate::wide::{self, Wide};
 
-/// A chain under construction: the open node of each level. A full node stays open until something
-/// follows it.
+/// A chain under construction: the open node of each level. A full node stays open until another
+/// entry follows it.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     open: OpenLeaf,
-    /// The open twig, and the open limb of each level above it.
+    /// The open twig, and the open limb of each level above the twig.
     twig: Vec<LeafSlot>,
     limbs: Vec<Vec<Slot<Branch>>>,
     closed: Closed,
 }
 
-/// What is known of closed leaves.
+/// Totals of the closed leaves.
 #[derive(Clone, Copy, Debug, Default)]
 struct Closed {
     nr_leaves: u64,
@@ -34,15 +34,15 @@ struct Closed {
     nr_chunks: u64,
     /// Chunks before the open twig.
     twig_chunk: u64,
-    /// [`Chain::inner`] of them.
+    /// [`Chain::inner`] of the closed leaves.
     inner: u64,
 }
 
-/// Where a chain ended, to go back to.
+/// The end of a chain at some time, to go back to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     closed: Closed,
-    /// The open leaf.
+    /// The open leaf at that time.
     words: usize,
     nr_pages: u64,
     nr_escapes: usize,
@@ -51,25 +51,25 @@ pub(crate) struct Mark {
 /// The leaf that is being written.
 #[derive(Debug, Default)]
 struct OpenLeaf {
-    /// Has the capacity of a leaf, or none before the first entry.
+    /// Its capacity is that of a full leaf, or 0 before the first entry.
     words: Vec<u64>,
     nr_pages: u64,
-    /// Entries of two words.
+    /// Number of entries with two words.
     nr_escapes: usize,
 }
 
 impl OpenLeaf {
-    /// Words that there is room for.
+    /// Words that still fit.
     #[inline(always)]
     fn room(&self) -> usize {
         self.words.capacity() - self.words.len()
     }
 
-    /// Writes a run that can be encoded; `false` if it has no room.
+    /// Writes a run that can be encoded. Returns `false` if it does not fit.
     #[inline(always)]
     fn push(&mut self, run: Run) -> bool {
         let (entry, count) = Entry::pack(run);
-        // An entry of two words never straddles nodes.
+        // The two words of an entry are always in the same node.
         if self.room() <= usize::from(entry.is_escape()) {
             return false;
         }
@@ -82,7 +82,7 @@ impl OpenLeaf {
         true
     }
 
-    /// Writes runs of one page, for which there is room.
+    /// Writes runs of one page each, which must fit.
     #[inline(always)]
     fn push_ones(&mut self, pfns: impl ExactSizeIterator<Item = u64>) {
         self.nr_pages += pfns.len() as u64;
@@ -91,8 +91,8 @@ impl OpenLeaf {
 }
 
 impl Writer {
-    /// Appends a run that can be encoded and does not touch the one before; or fails, and changes
-    /// nothing.
+    /// Appends a run that can be encoded and does not touch the run before it. If this fails,
+    /// nothing has changed.
     #[inline]
     pub(crate) fn push(&mut self, run: Run) -> Result<(), NoMemory> {
         while !self.open.push(run) {
@@ -101,8 +101,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends to `run` the pages that `items` number: page `item >> shift` for each. Runs are
-    /// written as they end; the last one is returned. If it fails, some were written.
+    /// Appends to `run` one page for each item: page number `item >> shift`. A run is written when
+    /// it ends; the last run is returned. If this fails, some runs may have been written.
     pub(crate) fn push_pages(
         &mut self,
         mut run: Run,
@@ -121,14 +121,14 @@ impl Writer {
         }
     }
 
-    /// Where the chain ends.
+    /// The current end of the chain.
     pub(crate) fn mark(&self) -> Mark {
         let OpenLeaf { words, nr_pages, nr_escapes } = &self.open;
         let (closed, words) = (self.closed, words.len());
         Mark { closed, words, nr_pages: *nr_pages, nr_escapes: *nr_escapes }
     }
 
-    /// Takes back what was written since `mark` was made. Allocates nothing.
+    /// Removes everything written since `mark` was made. Allocates nothing.
     #[cold]
     pub(crate) fn rewind(&mut self, mark: Mark) {
         while self.closed.nr_leaves > mark.closed.nr_leaves {
@@ -148,7 +148,7 @@ impl Writer {
         (self.open.nr_pages, self.open.nr_escapes) = (mark.nr_pages, mark.nr_escapes);
     }
 
-    /// Opens the last twig in the limbs again; there is one.
+    /// Opens the last closed twig again; there must be one.
     fn reopen_twig(&mut self) {
         let Some(level) = self.limbs.iter().position(|limb| !limb.is_empty()) else {
             unreachable!("{} leaves, and none in {self:?}", self.closed.nr_leaves)
@@ -162,11 +162,11 @@ impl Writer {
         }
     }
 
-    /// Closes the open leaf, if there is one that is full, and opens the next.
+    /// Closes the open leaf if it is full, and opens the next.
     #[cold]
     fn open_leaf(&mut self) -> Result<(), NoMemory> {
         if self.open.words.capacity() < LEAF_WORDS {
-            // The first; or one that was closed for the end of the chain, which then did not end.
+            // There is no leaf yet, or `finish` closed it and then failed.
             return reserve(&mut self.open.words, LEAF_WORDS);
         }
         let mut next = Vec::new();
@@ -176,7 +176,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes the open leaf, which has entries; the chain ends in it or goes on.
+    /// Closes the open leaf, which has entries. `is_last` says that the chain ends in it.
     fn close_leaf(&mut self, is_last: bool) -> Result<(), NoMemory> {
         self.make_room()?;
         let words = close(&mut self.open.words)?;
@@ -218,7 +218,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for a slot in the open limb of a level, which is there or one above all.
+    /// Makes room for a slot in the open limb of a level. The limb exists, or is a new one above
+    /// all others.
     fn make_room_in(&mut self, level: usize) -> Result<(), NoMemory> {
         let Some(limb) = self.limbs.get_mut(level) else {
             let count = self.limbs.len() + 1;
@@ -252,8 +253,8 @@ impl Writer {
         open + twig + self.limbs.iter().map(limb).sum::<usize>()
     }
 
-    /// The finished chain, with one more run at its end, if it has pages; every node trimmed to what
-    /// it holds. The writer is then empty; if this fails, it is as it was.
+    /// The finished chain, with `last` appended if it has pages. Every node is trimmed to the
+    /// entries it holds. The writer is then empty; if this fails, the writer is as before.
     pub(crate) fn finish(&mut self, last: Run) -> Result<Chain, NoMemory> {
         let chain = if let Some(chain) = self.finish_one(last)? {
             chain
@@ -265,7 +266,7 @@ impl Writer {
         Ok(chain)
     }
 
-    /// The chain, if it is one node at most.
+    /// The chain, if it has at most one node.
     fn finish_one(&self, last: Run) -> Result<Option<Chain>, NoMemory> {
         if self.closed.nr_leaves > 0 {
             return Ok(None);
@@ -292,7 +293,8 @@ impl Writer {
         })
     }
 
-    /// The chain as a tree. If this fails, some nodes are closed too early, and `last` was written.
+    /// The chain as a tree. If this fails, some nodes may be closed that are not full, and `last`
+    /// may have been written.
     fn finish_tree(&mut self, last: Run) -> Result<Chain, NoMemory> {
         if last.nr_pages > 0 {
             self.push(last)?;
@@ -300,7 +302,8 @@ impl Writer {
         if !self.open.words.is_empty() {
             self.close_leaf(true)?;
         }
-        // From the lowest level up, each open node goes into the one above, until one slot is left.
+        // From the lowest level up, each open node becomes a slot of the level above, until one
+        // slot is left.
         if !self.twig.is_empty() {
             self.make_room_in(0)?;
             self.limbs[0].extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
@@ -314,7 +317,7 @@ impl Writer {
             if !limb.is_empty() {
                 self.make_room_in(level + 1)?;
                 let limb = &mut self.limbs[level];
-                // One node needs no other above it.
+                // A single node is the root.
                 let slot = if limb.len() == 1 { limb.pop() } else { close_limb(limb)? };
                 self.limbs[level + 1].extend(slot);
             }
@@ -330,7 +333,8 @@ impl Writer {
     }
 }
 
-/// The inner loop of [`Writer::push_pages`]. It owns what it writes to, so that it lies in registers.
+/// The inner loop of [`Writer::push_pages`]. It owns the leaf, so that the compiler can keep its
+/// fields in registers.
 struct PushPages<'a> {
     open: OpenLeaf,
     run: Run,
@@ -339,7 +343,8 @@ struct PushPages<'a> {
 }
 
 impl<'a> Wide for PushPages<'a> {
-    /// The leaf, the run that did not end or has no room in it, and the items that remain.
+    /// The leaf; the last run, which may continue or does not fit in the leaf; the items that
+    /// remain.
     type Output = (OpenLeaf, Run, &'a [u64]);
 
     #[inline(always)]
@@ -386,12 +391,14 @@ impl<'a> Wide for PushPages<'a> {
     }
 }
 
-/// Items looked at together: as many as the mask of their breaks has bits.
+/// Items compared at a time: one for each bit of the mask of breaks.
 const BLOCK: usize = 32;
 
-/// Bit i is set if item i does not continue what is before it, which for the first is page `next`.
+/// A bit mask: bit i is set if item i does not continue the item before it. The item before item 0
+/// is page `next - 1`.
 ///
-/// Compares page numbers, not addresses: 0 does not follow the last page of the address space.
+/// This compares page numbers, not addresses: page 0 does not follow the last page of the address
+/// space.
 #[inline(always)]
 fn breaks(next: u64, block: &[u64; BLOCK], shift: u32) -> u32 {
     let mut breaks = u32::from(block[0] >> shift != next);
@@ -402,25 +409,25 @@ fn breaks(next: u64, block: &[u64; BLOCK], shift: u32) -> u32 {
     breaks
 }
 
-/// Makes room for `len` items in all, no more.
+/// Makes room for exactly `len` items in all.
 fn reserve<T>(items: &mut Vec<T>, len: usize) -> Result<(), NoMemory> {
     let more = len.saturating_sub(items.len());
     items.try_reserve_exact(more).map_err(|_| NoMemory::of::<T>(len))
 }
 
-/// Takes the items of an open node, trimmed. If that fails, they stay.
+/// Takes the items of an open node, trimmed. If this fails, the items stay.
 fn close<T>(open: &mut Vec<T>) -> Result<Box<[T]>, NoMemory> {
     if open.len() == open.capacity() {
         return Ok(core::mem::take(open).into_boxed_slice());
     }
-    // To shrink the node in place would abort where there is no memory.
+    // `Vec::shrink_to_fit` would abort the process if there is no memory.
     let mut items = Vec::new();
     reserve(&mut items, open.len())?;
     items.append(open);
     Ok(items.into_boxed_slice())
 }
 
-/// Makes a branch of the open leaves, leaving none; `None` if there are none.
+/// Makes a branch of the open leaves and leaves the twig empty. `None` if there are no open leaves.
 fn close_twig(
     open: &mut Vec<LeafSlot>,
     first_chunk: u64,
@@ -430,7 +437,7 @@ fn close_twig(
     Ok(Some(Slot { first_page, first_chunk, child }))
 }
 
-/// The same of open branches.
+/// Does the same for open branches.
 fn close_limb(open: &mut Vec<Slot<Branch>>) -> Result<Option<Slot<Branch>>, NoMemory> {
     let Some(first) = open.first() else { return Ok(None) };
     let (first_page, first_chunk) = (first.first_page, first.first_chunk);
