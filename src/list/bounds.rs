@@ -1,33 +1,33 @@
-//! What holds for every chunk of a list, told without a walk.
+//! Bounds that hold for every chunk of a list, found without a walk.
 //!
-//! A chain keeps the bits of all its inner words in one. That word answers for all chunks at once, and
-//! for good where it says yes; where it does not, only a walk can tell.
+//! A chain keeps the bitwise or of all its inner words. A bound computed from that word holds for
+//! every chunk. The tests are conservative: true is certain; false means walk.
 
 use crate::list::phyr::Phyr;
 use crate::storage::entry::Entry;
 
 impl Phyr {
-    /// An address that no byte of the list lies above. O(log n).
+    /// An upper bound on the addresses of the list: no byte has a higher address. O(log n).
     pub(crate) fn reach(&self) -> u64 {
         let Some((first, last)) = self.ends() else { return 0 };
         let granule = self.granule();
         let ends = [first, last].map(|place| place.run()).map(|run| run.pfn + (run.nr_pages - 1));
-        // An inner chunk has no more pages than the list touches.
+        // An inner chunk has at most as many pages as the whole list.
         let inner = Entry::bounds(self.chain().inner());
         let inner = inner.map_or(0, |(_, pfn)| pfn.saturating_add(self.granules().1 - 1));
         let pfn = inner.max(ends[0]).max(ends[1]).min(granule.reach() - 1);
         granule.to_bytes(pfn) | granule.mask()
     }
 
-    /// Whether it is plain that every boundary inside the list is a multiple of `mask + 1`, a power of
-    /// two. O(log n).
+    /// Returns true if every boundary inside the list is known to be a multiple of `mask + 1`, a
+    /// power of two. True is certain; false means walk. O(log n).
     pub(crate) fn is_aligned(&self, mask: u64) -> bool {
         let granule = self.granule();
         let Some((first, last)) = self.ends() else { return true };
         if granule.bytes() > mask || first.number == last.number {
             return true;
         }
-        // Neither where the list starts nor where it ends has to be aligned.
+        // The start and the end of the list need not be aligned.
         let (first, last) = (first.run(), last.run());
         let ends = granule.to_bytes(first.pfn + first.nr_pages) | granule.to_bytes(last.pfn);
         let inner = Entry::bounds(self.chain().inner());

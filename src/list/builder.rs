@@ -1,4 +1,4 @@
-//! Making lists: append chunks, page numbers, page addresses or other lists; neighbours merge.
+//! Making lists: append chunks, page numbers, page addresses or other lists. Neighbours merge.
 
 use crate::error::{Error, NoMemory, expect_memory};
 use crate::granule::{Granule, Span};
@@ -10,9 +10,10 @@ use crate::storage::writer::Writer;
 
 /// Builds a list, front to back.
 ///
-/// However the same bytes are cut into calls, the list is the same: a chunk that starts where the
-/// one before ends is merged with it. A call that fails leaves the builder as it was, also where it
-/// fails for want of memory. No allocation is larger than 4096 bytes, however long the list grows.
+/// The list depends only on the bytes appended, not on how many calls append them: a chunk that
+/// starts where the one before ends is merged with it. If a call fails, even for lack of memory,
+/// the builder is as before the call. No allocation is larger than 4096 bytes, however long the
+/// list grows.
 ///
 /// # Examples
 ///
@@ -33,9 +34,9 @@ use crate::storage::writer::Writer;
 pub struct Builder {
     granule: Granule,
     kind: Kind,
-    /// Everything but the last run, which may still grow.
+    /// All runs but the last.
     writer: Writer,
-    /// The last run; no pages while the list is empty.
+    /// The last run, which may still grow. It has no pages while the list is empty.
     run: Run,
     /// Pages so far, the last run included.
     nr_pages: u64,
@@ -83,14 +84,14 @@ impl Builder {
 
     /// Appends `length` bytes at `paddr`.
     ///
-    /// The first chunk may start inside a granule and the last may end inside one. A chunk that
-    /// starts at the very byte after the last one continues it.
+    /// The first chunk may start inside a granule, and the last may end inside one. A chunk that
+    /// starts at the byte right after the last chunk extends that chunk.
     ///
     /// # Errors
     ///
     /// [`Error::ZeroLength`], [`Error::Wraps`] or [`Error::Reach`] if there is no such chunk;
-    /// [`Error::Unaligned`] if it would put a boundary inside a granule; [`Error::TooLong`] if the
-    /// list's length would pass 2^64 - 1; [`Error::NoMemory`].
+    /// [`Error::Unaligned`] if a boundary would be inside a granule; [`Error::TooLong`] if the
+    /// whole granules of the list would pass 2^64 - 1 bytes; [`Error::NoMemory`].
     pub fn append(&mut self, paddr: u64, length: u64) -> Result<(), Error> {
         let span = Span::new(self.granule, paddr, length)?;
         let run = Run { pfn: span.pfn, nr_pages: span.nr_pages };
@@ -102,7 +103,7 @@ impl Builder {
             self.check_room(run.nr_pages)?;
             self.push(run)?;
         } else if self.continues_inside(span) {
-            // The first page of the chunk is our last one.
+            // The list already ends in the first page of the chunk.
             self.check_room(run.nr_pages - 1)?;
             self.run.nr_pages += run.nr_pages - 1;
             self.nr_pages += run.nr_pages - 1;
@@ -117,8 +118,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroLength`] for no pages; [`Error::Pfn`], [`Error::Unaligned`], [`Error::TooLong`]
-    /// and [`Error::NoMemory`] as in [`Self::extend_pfns`].
+    /// [`Error::ZeroLength`] if `nr_pages` is 0; [`Error::Pfn`], [`Error::Unaligned`],
+    /// [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::extend_pfns`].
     pub fn append_pfns(&mut self, pfn: u64, nr_pages: u64) -> Result<(), Error> {
         let paddr = || self.granule.bytes().saturating_mul(pfn);
         let Some(more) = nr_pages.checked_sub(1) else {
@@ -136,8 +137,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Pfn`] for a number out of the granule's reach; [`Error::Unaligned`] if the list so
-    /// far ends inside a granule; [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::append`].
+    /// [`Error::Pfn`] for a number past the granule's reach; [`Error::Unaligned`] if the list so
+    /// far ends inside a granule; [`Error::TooLong`] and [`Error::NoMemory`] as in
+    /// [`Self::append`].
     pub fn extend_pfns(&mut self, pfns: &[u64]) -> Result<(), Error> {
         let Some(&first) = pfns.first() else { return Ok(()) };
         let out_of_reach = !(self.granule.reach() - 1);
@@ -154,8 +156,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Unaligned`] for an address that is not a multiple of the granule, or if the list so
-    /// far ends inside one; [`Error::Reach`], [`Error::TooLong`] and [`Error::NoMemory`] as in
-    /// [`Self::append`].
+    /// far ends inside a granule; [`Error::Reach`], [`Error::TooLong`] and [`Error::NoMemory`] as
+    /// in [`Self::append`].
     pub fn extend_pages(&mut self, paddrs: &[u64]) -> Result<(), Error> {
         let Some(&first) = paddrs.first() else { return Ok(()) };
         let granule = self.granule;
@@ -179,8 +181,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Granules`] or [`Error::Kinds`] if those differ; [`Error::Unaligned`] if the joint is
-    /// inside a granule and the other list does not start at the very byte after this one;
+    /// [`Error::Granules`] or [`Error::Kinds`] if those differ; [`Error::Unaligned`] if the two
+    /// lists meet inside a granule and the other does not start at the byte right after this one;
     /// [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::append`].
     pub fn extend(&mut self, other: &Phyr) -> Result<(), Error> {
         let granule = self.granule;
@@ -194,21 +196,21 @@ impl Builder {
         self.extend_moved(other, 0)
     }
 
-    /// Appends another list of the same granule and kind, with `added`, a multiple of the granule,
-    /// added to its addresses; modulo 2^64, so that it can also be taken away. No address may leave
-    /// the granule's reach.
+    /// Appends another list of the same granule and kind, with `added` added to its addresses.
+    /// `added` is a multiple of the granule and is added modulo 2^64, so a large value subtracts.
+    /// No address may leave the granule's reach.
     pub(crate) fn extend_moved(&mut self, other: &Phyr, added: u64) -> Result<(), Error> {
         let granule = self.granule;
         let mut chunks = other.chunks();
         let Some(first) = chunks.next() else { return Ok(()) };
-        // The other's pages, less the one that both may share.
+        // Count the pages of the other list, without a first page that both lists share.
         let shared = u64::from(first.paddr & granule.mask() != 0 && self.nr_pages > 0);
         self.check_room(other.granules().1 - shared)?;
         self.all_or_nothing(|builder| {
             builder.append(first.paddr.wrapping_add(added), first.length)?;
-            // Every boundary from here on is aligned, save the end of the last chunk.
+            // From here on every boundary is aligned, except the end of the last chunk.
             let last = chunks.next_back();
-            // A walk by `for_each` is fast, and cannot be stopped.
+            // A walk by `for_each` is fast, but cannot stop early.
             let mut outcome = Ok(());
             chunks.for_each(|chunk| {
                 let pfn = granule.floor(chunk.paddr.wrapping_add(added));
@@ -221,21 +223,21 @@ impl Builder {
         })
     }
 
-    /// The finished list.
+    /// Finishes the list.
     ///
     /// # Panics
     ///
-    /// Panics if there is no memory for it; [`Self::try_finish`] does not.
+    /// Panics if there is no memory for the list; [`Self::try_finish`] returns an error instead.
     #[must_use]
     pub fn finish(mut self) -> Phyr {
         expect_memory(self.try_finish())
     }
 
-    /// The finished list. The builder is then empty.
+    /// Finishes the list and empties the builder.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; the builder is then as it was.
+    /// [`Error::NoMemory`]; the builder is then as before the call.
     ///
     /// # Examples
     ///
@@ -254,7 +256,7 @@ impl Builder {
         Ok(Phyr::new(chain, granule, kind, head, length))
     }
 
-    /// Does what appends several pieces; takes all of it back if it fails.
+    /// Runs `append`, which appends several pieces. If it fails, all its pieces are removed.
     fn all_or_nothing(
         &mut self,
         append: impl FnOnce(&mut Self) -> Result<(), Error>,
@@ -267,13 +269,14 @@ impl Builder {
         })
     }
 
-    /// Whether `span` starts inside our last page, at the very byte after our last one.
+    /// Returns true if `span` starts inside the last page of the list, at the byte right after the
+    /// last byte.
     fn continues_inside(&self, span: Span) -> bool {
         let last_pfn = self.run.pfn + (self.run.nr_pages - 1);
         self.tail > 0 && span.pfn == last_pfn && span.head == self.granule.bytes() - self.tail
     }
 
-    /// The error for a chunk at `paddr` that cannot follow.
+    /// The error for a chunk at `paddr` that cannot be appended.
     fn unaligned(&self, paddr: u64) -> Error {
         Error::Unaligned { paddr, position: self.length(), granule: self.granule.bytes() }
     }
@@ -286,7 +289,7 @@ impl Builder {
         Err(Error::TooLong { length, nr_pages, granule: self.granule.bytes() })
     }
 
-    /// Whether `count` whole pages, the first at `paddr`, may follow.
+    /// Checks that `count` whole pages, the first at `paddr`, may be appended.
     fn check_pages(&self, paddr: u64, count: u64) -> Result<(), Error> {
         if self.tail != 0 {
             return Err(self.unaligned(paddr));
@@ -294,10 +297,11 @@ impl Builder {
         self.check_room(count)
     }
 
-    /// Appends whole pages that may follow; or fails, and changes nothing.
+    /// Appends whole pages that may follow. If this fails, nothing has changed.
     #[inline]
     fn push(&mut self, run: Run) -> Result<(), NoMemory> {
-        // No overflow, nor a merge across 2^64: page numbers are below 2^52.
+        // Page numbers are below 2^52, so the sum cannot overflow, and pages cannot merge across
+        // 2^64.
         if self.run.nr_pages > 0 && self.run.pfn + self.run.nr_pages == run.pfn {
             self.run.nr_pages += run.nr_pages;
         } else {
@@ -310,10 +314,11 @@ impl Builder {
         Ok(())
     }
 
-    /// Appends pages that may follow; `item >> shift` is the page's number. If it fails, some were
-    /// appended.
+    /// Appends pages that may follow; `item >> shift` is the number of each. If this fails, some
+    /// pages may have been appended.
     fn push_pages(&mut self, items: &[u64], shift: u32) -> Result<(), NoMemory> {
-        // An empty list starts as no pages just before the first, which then continues it.
+        // An empty list begins with a run of no pages just before the first page, which extends
+        // that run.
         if self.run.nr_pages == 0
             && let Some(first) = items.first()
         {

@@ -1,4 +1,4 @@
-//! Iteration over the chunks of a list: only the first and the last are trimmed.
+//! Iteration over the chunks of a list. Only the first and the last chunk are trimmed.
 
 use core::fmt;
 use core::iter::FusedIterator;
@@ -13,18 +13,18 @@ mod bulk;
 /// One maximal run of a list: `length` bytes of memory from `paddr` on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Chunk {
-    /// Physical, or bus, address of the first byte.
+    /// Physical or bus address of the first byte.
     pub paddr: u64,
     /// Bytes, at least one.
     pub length: u64,
 }
 
 impl Chunk {
-    /// Address of the last byte. There may be no address after it.
+    /// Address of the last byte. The address after it may not exist: it could be 2^64.
     ///
     /// # Panics
     ///
-    /// If the chunk has no bytes or passes 2^64, as no chunk of a list does.
+    /// If the chunk has no bytes or passes 2^64. No chunk of a list does.
     #[must_use]
     pub const fn last(self) -> u64 {
         match self.length.checked_sub(1) {
@@ -33,7 +33,7 @@ impl Chunk {
         }
     }
 
-    /// The chunk that a word is all of.
+    /// The chunk of a word that is a whole entry.
     #[inline]
     fn of_word(granule: Granule, word: u64) -> Self {
         let entry = Entry::stored(word);
@@ -42,7 +42,7 @@ impl Chunk {
 
     #[inline]
     fn of_run(granule: Granule, run: Run) -> Self {
-        // A chunk lies in a list, whose length fits u64, and below 2^64.
+        // A chunk is part of a list, whose length fits in `u64`, and ends at or below 2^64.
         Self { paddr: granule.to_bytes(run.pfn), length: granule.to_bytes(run.nr_pages) }
     }
 }
@@ -53,22 +53,22 @@ impl fmt::Debug for Chunk {
     }
 }
 
-/// A place between two entries.
+/// A position between two entries.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor<'a> {
     node: Node<'a>,
     word: usize,
-    /// Chunks of the chain before this place.
+    /// Chunks of the chain before this position.
     number: u64,
 }
 
 impl<'a> Cursor<'a> {
-    /// The place before a chunk.
+    /// The position just before a chunk.
     fn before(place: &Place<'a>) -> Self {
         Self { node: place.node, word: place.word, number: place.number }
     }
 
-    /// Moves to the next node if this one is walked.
+    /// Moves to the next node if the current one is used up.
     #[inline]
     fn enter(&mut self, chain: &'a Chain) {
         if self.word == self.node.words.len() {
@@ -100,27 +100,28 @@ impl<'a> Cursor<'a> {
 
 /// The chunks of a list, in order; from [`Phyr::chunks`](crate::Phyr::chunks).
 ///
-/// `next` is made for short walks. `fold`, and what the standard library builds on it (`for_each`,
-/// `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as fast.
+/// `next` is made for short walks. `fold`, and the methods of the standard library that use it
+/// (`for_each`, `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as
+/// fast.
 #[derive(Clone)]
 pub struct Chunks<'a> {
     chain: &'a Chain,
     granule: Granule,
-    /// What lies between the two cursors is still to come. The back one is searched for when it is
-    /// first needed: many walks never do.
+    /// The walk still has to visit the chunks between the two cursors. The back cursor is found
+    /// when it is first needed, because many walks never need it.
     front: Cursor<'a>,
     back: Cursor<'a>,
     has_back: bool,
-    /// The bytes of the chain that are still to come.
+    /// The bytes of the chain that are still to be visited.
     start: u64,
     end: u64,
-    /// Bytes to take off the start of the first chunk, and off the end of the last.
+    /// Bytes to remove from the start of the first chunk, and from the end of the last.
     skip: u64,
     cut: u64,
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of the chain's bytes `start` to `end`, which it has.
+    /// The chunks of bytes `start` to `end` of the chain, which must have those bytes.
     pub(crate) fn new(chain: &'a Chain, granule: Granule, start: u64, end: u64) -> Self {
         let (mut front, mut skip) = (Cursor::default(), 0);
         if start < end {
@@ -132,11 +133,11 @@ impl<'a> Chunks<'a> {
         Self { chain, granule, front, back, has_back, start, end, skip, cut: 0 }
     }
 
-    /// Searches for the back cursor, if that was not done before. There must be a chunk.
+    /// Finds the back cursor, unless that was done before. There must be a chunk.
     #[inline]
     fn locate_back(&mut self) {
         if !self.has_back {
-            // By value, so that a walk keeps its cursors in registers.
+            // By value, so that the compiler can keep the cursors in registers.
             (self.back, self.cut) = locate_end(self.chain, self.granule, self.end);
             self.has_back = true;
         }
@@ -147,7 +148,7 @@ impl<'a> Chunks<'a> {
         self.granule.bytes()
     }
 
-    /// The chunk of the next run.
+    /// Makes a chunk of the next run, trimmed.
     #[inline(always)]
     fn trim(&self, run: Run) -> Chunk {
         let Chunk { paddr, length } = Chunk::of_run(self.granule, run);
@@ -155,7 +156,7 @@ impl<'a> Chunks<'a> {
         Chunk { paddr: paddr + self.skip, length }
     }
 
-    /// The next chunk, which stays the next.
+    /// The next chunk. The walk does not move.
     pub(crate) fn peek(&self) -> Option<Chunk> {
         let Cursor { node, word, .. } = self.front;
         if word < node.words.len() && self.start < self.end {
@@ -164,12 +165,12 @@ impl<'a> Chunks<'a> {
         self.clone().next()
     }
 
-    /// The byte of the chain where what is to come starts.
+    /// The byte of the chain where the walk stands.
     pub(crate) fn position(&self) -> u64 {
         self.start
     }
 
-    /// Chunks still to come. O(log n).
+    /// Number of chunks still to visit. O(log n).
     pub(crate) fn remaining(&self) -> u64 {
         if self.start == self.end {
             0
@@ -181,8 +182,8 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// The place after the chunk that holds the byte before byte `end` of the chain, and how many bytes of
-/// that chunk come after.
+/// The position after the chunk that holds byte `end - 1` of the chain, and the number of bytes of
+/// that chunk that come after byte `end - 1`.
 #[cold]
 fn locate_end(chain: &Chain, granule: Granule, end: u64) -> (Cursor<'_>, u64) {
     let last = chain.find_page(granule.floor(end - 1));
@@ -213,7 +214,7 @@ impl Iterator for Chunks<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // Each chunk takes eight bytes of memory, so their number fits.
+        // Each chunk takes eight bytes of memory, so their number fits in `usize`.
         let remaining = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
         (remaining, Some(remaining))
     }
@@ -244,7 +245,7 @@ impl Iterator for Chunks<'_> {
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
         let granule = self.granule;
         if granule == Granule::default() {
-            // Shifts by what the compiler knows are none.
+            // With a constant of 0 the compiler removes the shifts.
             self.fold_with(start, f, |word| {
                 let (paddr, length) = Entry::stored(word).bytes();
                 Chunk { paddr, length }
@@ -265,7 +266,8 @@ impl DoubleEndedIterator for Chunks<'_> {
         let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
         chunk.length -= self.cut;
         self.cut = 0;
-        // More than is to come: the first chunk, of which some was before the list.
+        // A chunk longer than the remaining bytes is the first chunk, and part of it lies before
+        // the list.
         let more = chunk.length.saturating_sub(self.end - self.start);
         chunk.paddr += more;
         chunk.length -= more;

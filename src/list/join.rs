@@ -1,16 +1,16 @@
-//! Lists made from lists.
+//! Lists made of other lists.
 
 use crate::error::{Error, expect_memory};
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 
 impl Phyr {
-    /// This list and then the other, as the concatenation of their buffers. O(n).
+    /// This list followed by the other: the concatenation of their buffers. O(n).
     ///
     /// # Errors
     ///
-    /// As [`Builder::extend`], of which [`Error::NoMemory`] is one; an empty list joins with any of its
-    /// granule and kind.
+    /// As [`Builder::extend`], [`Error::NoMemory`] included. An empty list joins with any list of
+    /// the same granule and kind.
     pub fn concat(&self, other: &Self) -> Result<Self, Error> {
         let mut builder = Builder::with(self.granule(), self.kind());
         builder.extend(self)?;
@@ -18,19 +18,20 @@ impl Phyr {
         builder.try_finish()
     }
 
-    /// An equal list that keeps nothing alive but its own entries. O(n).
+    /// An equal list that keeps only its own entries alive. O(n).
     ///
-    /// A slice shares the chain it was cut from, however small it is; its compact copy does not.
+    /// A slice shares the chain it was cut from, even if the slice is small. Its compact copy does
+    /// not.
     ///
     /// # Panics
     ///
-    /// Panics if there is no memory for it; [`Self::try_compact`] does not.
+    /// Panics if there is no memory for the copy; [`Self::try_compact`] returns an error instead.
     #[must_use]
     pub fn compact(&self) -> Self {
         expect_memory(self.try_compact())
     }
 
-    /// As [`Self::compact`], for whoever can do without.
+    /// As [`Self::compact`], but a lack of memory is an error.
     ///
     /// # Errors
     ///

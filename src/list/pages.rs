@@ -9,15 +9,14 @@ use crate::list::phyr::Phyr;
 impl Phyr {
     /// The aligned blocks of `page_size` bytes that cover the list, by address, in order.
     ///
-    /// The first block may start before the list and the last may end after it; what the list
-    /// begins with inside its first block is `translate(0) % page_size`. Walks the list once to
-    /// check it.
+    /// The first block may start before the list, and the last may end after it. The list starts at
+    /// byte `translate(0) % page_size` of its first block. Walks the list once to check it.
     ///
     /// # Errors
     ///
     /// [`Error::PageSize`] unless `page_size` is a power of two; [`Error::Block`] if a chunk starts
-    /// or ends inside the list at an address that is not a multiple of it; [`Error::TooLong`] if
-    /// the blocks number more than 2^64 - 1.
+    /// or ends inside the list at an address that is not a multiple of `page_size`;
+    /// [`Error::TooLong`] if there are more than 2^64 - 1 blocks.
     ///
     /// # Examples
     ///
@@ -56,7 +55,8 @@ impl Phyr {
     }
 }
 
-/// Blocks that cover a chunk: 2^64 at most only for blocks of one byte, which a length cannot reach.
+/// The number of blocks that cover a chunk. It fits in `u64`: 2^64 blocks would need blocks of one
+/// byte and a chunk of 2^64 bytes, and no chunk is that long.
 fn blocks(chunk: Chunk, page_size: u64) -> u64 {
     let lg2 = page_size.trailing_zeros();
     (chunk.last() >> lg2) - (chunk.paddr >> lg2) + 1
@@ -67,14 +67,14 @@ fn blocks(chunk: Chunk, page_size: u64) -> u64 {
 pub struct Pages<'a> {
     chunks: Chunks<'a>,
     page_size: u64,
-    /// The next block, while blocks remain in the chunk.
+    /// The next block, if the current chunk has one left.
     paddr: u64,
     in_chunk: u64,
     remaining: u64,
 }
 
 impl Pages<'_> {
-    /// Blocks still to come. A list can cover more of them than memory could hold.
+    /// The number of blocks still to come. It may be more than memory could hold.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.remaining
@@ -92,7 +92,7 @@ impl Iterator for Pages<'_> {
             self.in_chunk = blocks(chunk, self.page_size);
         }
         let paddr = self.paddr;
-        // Wraps only after the last block of the 64-bit space, whose successor nobody asks for.
+        // This wraps only after the last block of the 64-bit space; nothing uses the result then.
         self.paddr = paddr.wrapping_add(self.page_size);
         self.in_chunk -= 1;
         self.remaining -= 1;

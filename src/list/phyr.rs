@@ -74,30 +74,30 @@ impl Phyr {
         &self.chain
     }
 
-    /// Bytes of the chain before the view.
+    /// Bytes of the chain before the start of the list.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Bytes in the list.
+    /// Length of the list in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Whether the list has no bytes.
+    /// Returns true if the list has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The unit of the list's addresses and inner boundaries.
+    /// The granule: the unit of the list's addresses and inner boundaries.
     #[must_use]
     pub fn granule(&self) -> Granule {
         self.granule
     }
 
-    /// What stands behind the addresses.
+    /// The kind of memory that the list describes.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -118,7 +118,7 @@ impl Phyr {
         Ok(Self { chain, offset: self.offset + start, length: end - start, ..*self })
     }
 
-    /// The bytes before `position`, and those from it on. O(1).
+    /// Splits the list in two: the bytes before `position`, and the bytes from `position` on. O(1).
     ///
     /// # Errors
     ///
@@ -155,20 +155,21 @@ impl Phyr {
         self.chunks_from(0)
     }
 
-    /// The chunks from byte `position` on, which is at most the length.
+    /// The chunks from byte `position` on. `position` is at most the length.
     pub(crate) fn chunks_from(&self, position: u64) -> Chunks<'_> {
         Chunks::new(&self.chain, self.granule, self.offset + position, self.offset + self.length)
     }
 
-    /// How many chunks there are. O(log n).
+    /// Number of chunks. O(log n).
     #[must_use]
     pub fn nr_chunks(&self) -> u64 {
         self.numbers().1
     }
 
-    /// The chain's number of the first chunk, and how many chunks there are. O(log n).
+    /// The number that the chain gives to the first chunk, and how many chunks the list has. O(log
+    /// n).
     pub(crate) fn numbers(&self) -> (u64, u64) {
-        // A whole list need not be searched.
+        // A list that is a whole chain needs no search.
         if let Some((nr_pages, nr_chunks)) = self.chain.totals()
             && self.granules() == (0, nr_pages)
         {
@@ -177,7 +178,7 @@ impl Phyr {
         self.ends().map_or((0, 0), |(first, last)| (first.number, last.number - first.number + 1))
     }
 
-    /// Chunk `number`, and the position where it starts. O(log n).
+    /// Chunk `number` of the list, and the position where it starts. O(log n).
     ///
     /// # Errors
     ///
@@ -190,35 +191,35 @@ impl Phyr {
         Ok(self.numbered(first + number))
     }
 
-    /// The chunk that the chain numbers `number`, which the list must have, and the position where it
-    /// starts. O(log n).
+    /// The chunk with the number `number` in the chain, and the position in the list where it
+    /// starts. The list must have that chunk. O(log n).
     pub(crate) fn numbered(&self, number: u64) -> (u64, Chunk) {
         let place = self.chain.find_chunk(number);
         let run = place.run();
         let granule = self.granule;
-        // In bytes of the chain. The list ends where a u64 can say, so all of these do.
+        // In bytes of the chain. The end of the chain fits in `u64`, so all of these do.
         let start = granule.to_bytes(place.page).max(self.offset);
         let end = granule.to_bytes(place.page + run.nr_pages).min(self.offset + self.length);
         let paddr = granule.to_bytes(run.pfn) + (start - granule.to_bytes(place.page));
         (start - self.offset, Chunk { paddr, length: end - start })
     }
 
-    /// The place of a byte of the chain.
+    /// Finds the chunk that holds byte `at` of the chain.
     fn place(&self, at: u64) -> Place<'_> {
         self.chain.find_page(self.granule.floor(at))
     }
 
-    /// The places of the first and the last byte; `None` if there are none.
+    /// The chunks that hold the first and the last byte; `None` if the list is empty.
     pub(crate) fn ends(&self) -> Option<(Place<'_>, Place<'_>)> {
         let more = self.length.checked_sub(1)?;
         let first = self.place(self.offset);
-        // One chunk needs one search.
+        // If both bytes are in one chunk, one search is enough.
         let end = self.granule.to_bytes(first.page + first.run().nr_pages);
         let is_one = end - self.offset > more;
         Some((first, if is_one { first } else { self.place(self.offset + more) }))
     }
 
-    /// A position of the view as one of the chain.
+    /// Turns a position in the list into one in the chain, after a check.
     fn checked(&self, position: u64) -> Result<u64, Error> {
         if position < self.length {
             Ok(self.offset + position)
@@ -227,7 +228,7 @@ impl Phyr {
         }
     }
 
-    /// Granules of the chain that the view touches: how many come before, and how many it touches.
+    /// The granules of the chain before the list, and the granules that the list touches.
     pub(crate) fn granules(&self) -> (u64, u64) {
         let Some(more) = self.length.checked_sub(1) else { return (0, 0) };
         let first = self.granule.floor(self.offset);
@@ -243,7 +244,7 @@ impl PartialEq for Phyr {
         if self.length == 0 || self.offset == other.offset && self.chain.is_same(&other.chain) {
             return true;
         }
-        // Chunks are maximal runs on either side, so equal bytes mean equal chunks.
+        // The chunks of both lists are maximal runs, so equal bytes mean equal chunks.
         let (mut a, mut b) = (self.chunks(), other.chunks());
         a.next() == b.next()
             && a.next_back() == b.next_back()
@@ -268,7 +269,7 @@ impl Hash for Phyr {
 }
 
 impl fmt::Debug for Phyr {
-    /// The length and a few chunks, however many there are.
+    /// Shows the length and a few chunks, so that the text of a long list stays short.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 4;
 

@@ -15,7 +15,7 @@
 //!     48       words: the packed entries
 //! ```
 //!
-//! All numbers are little-endian. There is one form for each list: equal lists have equal bytes.
+//! All numbers are little-endian. Each list has exactly one form: equal lists have equal bytes.
 
 use alloc::vec::Vec;
 
@@ -31,16 +31,16 @@ use crate::storage::writer::Writer;
 
 const MAGIC: [u8; 4] = *b"PHYR";
 const VERSION: u16 = 1;
-/// Words of the header, the digest last.
+/// Words in the header; the last is the digest.
 const HEADER_WORDS: usize = 6;
 const WORD_BYTES: usize = size_of::<u64>();
-/// Bytes of the header.
+/// Bytes in the header.
 const HEADER_BYTES: usize = HEADER_WORDS * WORD_BYTES;
 /// Words read at a time.
 const BLOCK_WORDS: usize = 256;
 
 impl Phyr {
-    /// The list as bytes. O(n).
+    /// Serialises the list. O(n).
     ///
     /// # Examples
     ///
@@ -58,13 +58,13 @@ impl Phyr {
     ///
     /// # Panics
     ///
-    /// Panics if there is no memory for them; [`Self::try_to_bytes`] does not.
+    /// Panics if there is no memory for the bytes; [`Self::try_to_bytes`] returns an error instead.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         expect_memory(self.try_to_bytes())
     }
 
-    /// As [`Self::to_bytes`], for whoever can do without.
+    /// As [`Self::to_bytes`], but a lack of memory is an error.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Phyr {
         Ok(bytes)
     }
 
-    /// Bytes that [`Self::to_bytes`] returns. O(n / 500).
+    /// The number of bytes that [`Self::to_bytes`] returns. O(n / 500).
     pub(crate) fn serialised_size(&self) -> usize {
         let granule = self.granule();
         let mut chunks = self.chunks();
@@ -89,7 +89,7 @@ impl Phyr {
         HEADER_BYTES + count * WORD_BYTES
     }
 
-    /// Writes what [`Self::to_bytes`] returns to memory of that size.
+    /// Writes the bytes that [`Self::to_bytes`] returns to `out`, which must have that size.
     pub(crate) fn serialise(&self, out: &mut [u8]) {
         let granule = self.granule();
         let (kind, provider) = match self.kind() {
@@ -120,7 +120,8 @@ impl Phyr {
             let (entry, count) = Entry::pack(run_of(granule, chunk));
             ([entry.word(), count], 1 + usize::from(entry.is_escape()))
         };
-        // Only the ends are trimmed; the words of all others are written as they are.
+        // Only the first and the last chunk are trimmed. The words of all others are copied as they
+        // are.
         let mut chunks = self.chunks();
         let (first, last) = (chunks.next(), chunks.next_back());
         if let Some((words, len)) = first.map(pack) {
@@ -136,22 +137,23 @@ impl Phyr {
         }
     }
 
-    /// The list that [`Self::to_bytes`] made these bytes of. O(n).
+    /// Reads a list from bytes that [`Self::to_bytes`] made. O(n).
     ///
-    /// The bytes may come from anywhere: all of them are checked, and no more memory is used than
-    /// they account for.
+    /// The bytes may come from anywhere. All of them are checked, and the memory used is in
+    /// proportion to them.
     ///
     /// # Errors
     ///
-    /// A [`FormatError`] that says which part is not that of a list, or [`FormatError::NoMemory`].
+    /// A [`FormatError`] that says which part is wrong, or [`FormatError::NoMemory`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let read = |at, out: &mut [u8]| out.copy_from_slice(&bytes[at..at + out.len()]);
         Self::deserialise(bytes.len(), read)
     }
 
-    /// The list in `size` bytes, which `read(at, out)` copies from byte `at` on.
+    /// Reads a list of `size` bytes; `read(at, out)` copies bytes from byte `at` on to `out`.
     ///
-    /// Each byte is read once, so they may change meanwhile: what is checked is what is used.
+    /// Each byte is read once, so another program may change the bytes meanwhile: the list is made
+    /// of the same values that were checked.
     pub(crate) fn deserialise(
         size: usize,
         read: impl Fn(usize, &mut [u8]),
@@ -198,8 +200,8 @@ impl Phyr {
             Ok(head)
         };
 
-        // Of bytes that changed since they were written nothing else is worth saying: so all are read,
-        // whatever is wrong.
+        // If the digest does not match, the bytes were changed, and any other error would mislead.
+        // So all words are read for the digest, even after an error was found.
         let mut digest = Digest::default();
         digest.write(&header[..HEADER_WORDS - 1]);
         let mut entries = Entries::new(granule.unwrap_or_default());
@@ -233,7 +235,7 @@ impl Phyr {
         outcome?;
         let (granule, kind) = (granule?, kind?);
         let (mut writer, nr_pages) = entries.finish()?;
-        // The view must use the first and the last page, or there would be two forms of one list.
+        // The list must use its first and its last page, or one list would have two forms.
         let used = match (length.checked_sub(1), head.checked_add(length)) {
             (None, _) if head == 0 => Some(0),
             (Some(_), Some(end)) => Some(granule.floor(end - 1) + 1),
@@ -246,16 +248,16 @@ impl Phyr {
     }
 }
 
-/// Entries that are checked and stored word by word.
+/// Entries that are checked and stored one word at a time.
 struct Entries {
     granule: Granule,
     writer: Writer,
     nr_pages: u64,
-    /// The page after the last entry.
+    /// The page number after the last entry.
     end: Option<u64>,
     /// Words so far.
     index: u64,
-    /// The first word of an entry of two.
+    /// The first word of an entry whose second word is still to come.
     first: Option<u64>,
 }
 
@@ -265,7 +267,7 @@ impl Entries {
         Self { granule, writer, nr_pages: 0, end: None, index: 0, first: None }
     }
 
-    /// Takes the next word.
+    /// Adds the next word.
     fn push(&mut self, word: u64) -> Result<(), FormatError> {
         let second = self.first.map(|_| word);
         let (index, word) = match self.first.take() {
@@ -302,7 +304,7 @@ impl Entries {
         Ok(self.writer.push(run)?)
     }
 
-    /// The entries, and how many pages they have.
+    /// Returns the entries, and how many pages they have.
     fn finish(self) -> Result<(Writer, u64), FormatError> {
         match self.first {
             Some(word) => Err(FormatError::Entry { index: self.index - 1, word }),

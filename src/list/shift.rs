@@ -1,4 +1,4 @@
-//! The same list at other addresses, and what of a list lies beyond an address.
+//! The same list at other addresses, and the first chunk above an address.
 
 use crate::error::Error;
 use crate::list::builder::Builder;
@@ -10,8 +10,9 @@ impl Phyr {
     ///
     /// # Errors
     ///
-    /// [`Error::Shift`], with the first chunk concerned, if `offset` is not a multiple of the
-    /// granule, or takes a chunk below 0, to 2^64 or out of the granule's reach; [`Error::NoMemory`].
+    /// [`Error::Shift`], which names the first bad chunk, if `offset` is not a multiple of the
+    /// granule, or if it moves a chunk below 0, to 2^64 or past the granule's reach;
+    /// [`Error::NoMemory`].
     ///
     /// # Examples
     ///
@@ -50,8 +51,8 @@ impl Phyr {
         builder.try_finish()
     }
 
-    /// The first chunk with a byte above address `last`, and its number. O(log n) where a bound of all
-    /// addresses tells that there is none, else O(n).
+    /// Finds the first chunk with a byte above address `last`; returns its number and the chunk.
+    /// O(log n) if the bound of all addresses shows that there is none, else O(n).
     ///
     /// # Examples
     ///

@@ -1,35 +1,35 @@
-//! What a list holds and what it costs.
+//! Counts of what a list holds and of the memory that it uses.
 
 use crate::granule::Granule;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::storage::entry::{Entry, Run};
 
-/// What a list holds and what it costs; from [`Phyr::stats`].
+/// Counts of what a list holds and of the memory that it uses; from [`Phyr::stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes described.
     pub length: u64,
-    /// Chunks, trimmed ones included.
+    /// Chunks, including trimmed ones.
     pub nr_chunks: u64,
-    /// Packed words, the second word of a long odd chunk included.
+    /// Packed words. A long odd chunk has two.
     pub nr_entries: u64,
     /// Allocations that hold the storage; 0 for a list that needs no heap.
     pub nr_nodes: u64,
     /// Bytes of the largest chunk.
     pub largest: u64,
-    /// Bytes of heap that the list keeps alive, all of which other views may share.
+    /// Bytes of heap that the list keeps alive. Other lists may share them.
     pub storage: u64,
 }
 
-/// The granules that a chunk touches.
+/// The run of granules that a chunk touches.
 pub(crate) fn run_of(granule: Granule, chunk: Chunk) -> Run {
     let pfn = granule.floor(chunk.paddr);
     Run { pfn, nr_pages: granule.floor(chunk.last()) - pfn + 1 }
 }
 
 impl Phyr {
-    /// Counts what the list holds and what it costs. O(n).
+    /// Counts what the list holds and the memory that it uses. O(n).
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (storage, nr_nodes) = self.chain().storage();
@@ -54,11 +54,12 @@ impl Phyr {
         self.chain().storage().0
     }
 
-    /// How many naturally aligned blocks of each order the list is made of.
+    /// Counts the naturally aligned blocks of each order in the list.
     ///
-    /// Element `k` counts blocks of 2^k granules, after every chunk is cut, front to back, into the
-    /// largest blocks that are aligned to their own size; granules that the list touches in part
-    /// count whole. Twice the order for each chunk at most.
+    /// Element `k` is the number of blocks of 2^k granules, after every chunk is cut, front to
+    /// back, into the largest blocks that are aligned to their own size. A granule that the list
+    /// touches in part counts as whole. A chunk is cut into at most twice as many blocks as its
+    /// order.
     #[must_use]
     pub fn orders(&self) -> [u64; 53] {
         self.chunks().fold([0; 53], |mut orders, chunk| {

@@ -1,4 +1,4 @@
-//! Every invariant of a list, checked from the bottom up. Tests call it after every step.
+//! Checks of every invariant of a list, from the storage up. Tests call them after every step.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use crate::list::phyr::Phyr;
 use crate::storage::chain::{Branch, Chain, LEAF_WORDS, LIMB_SLOTS, Quarters, Slot, TWIG_SLOTS};
 use crate::storage::entry::{Entry, Run};
 
-/// An invariant that does not hold; from [`Phyr::validate`].
+/// An invariant that does not hold; the error of [`Phyr::validate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid {
     what: &'static str,
@@ -22,14 +22,15 @@ impl fmt::Display for Invalid {
 
 impl core::error::Error for Invalid {}
 
-/// A walk over the whole chain, and what it has seen.
+/// The state of a walk over the whole chain.
 #[derive(Default)]
 struct Walk {
     reach: u64,
     pages: u64,
     chunks: u64,
     previous: Option<Run>,
-    /// The bits of all words but those of the first chunk and of the last so far, which are `last`.
+    /// The bitwise or of all words, except those of the first chunk and of the last so far, which
+    /// are in `last`.
     inner: u64,
     last: u64,
 }
@@ -108,11 +109,11 @@ impl Walk {
 impl Phyr {
     /// Checks every invariant of the list and of the chain under it. O(chain).
     ///
-    /// No input makes this fail; it is for tests of phyr itself, and for whoever doubts their RAM.
+    /// No input makes this fail. It serves the tests of phyr, and users who suspect faulty RAM.
     ///
     /// # Errors
     ///
-    /// The first invariant found not to hold.
+    /// The first invariant that does not hold.
     pub fn validate(&self) -> Result<(), Invalid> {
         let granule = self.granule();
         let mut walk = Walk { reach: granule.reach(), ..Walk::default() };

@@ -1,4 +1,4 @@
-//! Chunks by the node: the loops over many that `fold`, columns, tables and comparisons are made of.
+//! Chunks by the node: the loops under `fold`, columns, tables and comparisons.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::storage::words;
 use crate::wide::{self, Wide};
 
 impl<'a> Chunks<'a> {
-    /// The words of the next node, up to where the back cursor stands; `None` when all are walked.
+    /// The words of the next node, up to the back cursor; `None` when all are visited.
     fn next_slice(&mut self) -> Option<&'a [u64]> {
         if self.start == self.end {
             return None;
@@ -26,7 +26,7 @@ impl<'a> Chunks<'a> {
         Some(&words[self.front.word..end])
     }
 
-    /// `fold`, for lists whose entries of one word `unpack` unpacks.
+    /// `fold`, where `unpack` decodes entries of one word.
     #[inline(always)]
     pub(super) fn fold_with<A, F: FnMut(A, Chunk) -> A>(
         mut self,
@@ -34,7 +34,8 @@ impl<'a> Chunks<'a> {
         mut f: F,
         unpack: impl Fn(u64) -> Chunk + Copy,
     ) -> A {
-        // The ends, which may be trimmed, by the plain way; whole nodes for what is between.
+        // Visits the ends, which may be trimmed, with `next`, and the nodes between them as a
+        // whole.
         let mut acc = start;
         if let Some(first) = self.next() {
             acc = f(acc, first);
@@ -52,28 +53,27 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// How many chunks these words of the front node hold.
+    /// The number of chunks in these words of the front node.
     fn chunks_in(&self, words: &[u64]) -> u64 {
         if self.front.node.is_plain() { words.len() as u64 } else { words::count(words) }
     }
 
-    /// Notes that the front moved over this many words and chunks of its node.
+    /// Moves the front cursor over so many words and chunks of its node.
     fn advance(&mut self, words: usize, chunks: u64) {
         self.front.word += words;
         self.front.number += chunks;
     }
 
-    /// Copies the next chunks to `out`; returns how many. Fewer than fit do not mean that none are
-    /// left, but none does.
+    /// Copies the next chunks to `out` and returns their number. A short count is not the end; zero
+    /// is.
     ///
-    /// Stops and starts at little cost, and copies as fast as `fold` visits.
+    /// A call has little overhead, and copies chunks as fast as `fold` visits them.
     pub(crate) fn read(&mut self, out: &mut [Chunk]) -> usize {
         self.write(out.iter_mut(), |slot, chunk, _| *slot = chunk)
     }
 
-    /// Gives the next chunks to `write`, each with one of `slots` and the byte of the chain where it
-    /// starts; returns how many. Fewer than there are slots do not mean that none are left, but none
-    /// does.
+    /// Passes the next chunks to `write`, each with one of `slots` and the byte of the chain where
+    /// the chunk starts. Returns the number of chunks. A short count is not the end; zero is.
     pub(crate) fn write<T>(
         &mut self,
         mut slots: impl ExactSizeIterator<Item = T>,
@@ -83,7 +83,7 @@ impl<'a> Chunks<'a> {
         if self.skip == 0 && start < self.end {
             self.front.enter(self.chain);
             let mut words = &self.front.node.words[self.front.word..];
-            // The rest of a node, with more to come: its end need not be worked out.
+            // Write the rest of this node. More nodes follow, so the back cursor is not needed.
             let node = &self.front.node;
             let end = node.end_page().map(|page| granule.to_bytes(page));
             let end = end.filter(|&end| end < self.end && words.len() <= slots.len());
@@ -101,7 +101,8 @@ impl<'a> Chunks<'a> {
                 self.start += bytes;
                 return few.len();
             }
-            // There are long runs, or the list ends here: up to the last chunk, which may be trimmed.
+            // Some chunks have two words, or the list ends in this node: go on to the last chunk,
+            // which may be trimmed.
             self.locate_back();
             if core::ptr::eq(self.front.node.words, self.back.node.words) {
                 words = &words[..words::before(words, self.back.word - self.front.word)];
@@ -120,8 +121,8 @@ impl<'a> Chunks<'a> {
         1
     }
 
-    /// How many of the next chunks are known to be no longer than `most` bytes together, untrimmed
-    /// and of one word each: all that is left of a node, or 0.
+    /// The number of next chunks that are known to have one word each, no trimming, and at most
+    /// `most` bytes together: all the rest of a node, or 0.
     pub(crate) fn short(&mut self, most: u64) -> usize {
         if self.skip > 0 || self.start == self.end {
             return 0;
@@ -133,16 +134,16 @@ impl<'a> Chunks<'a> {
         if is_short { node.words.len() - self.front.word } else { 0 }
     }
 
-    /// Writes the addresses of the next chunks to `out`, if each of them is one whole granule, and
-    /// returns how many. 0 does not mean that none are left, but that [`Self::read`] goes on; what
-    /// `out` holds then is of no use.
+    /// Writes the addresses of the next chunks to `out` if each of them is one whole granule, and
+    /// returns their number. If the result is 0, chunks may remain: read them with [`Self::read`].
+    /// `out` then holds no useful values.
     pub(crate) fn read_granules(&mut self, out: &mut [u64]) -> usize {
         if self.skip > 0 || self.start == self.end {
             return 0;
         }
         self.front.enter(self.chain);
         let words = &self.front.node.words[self.front.word..];
-        // No more than there is memory for, and none that is trimmed.
+        // At most as many as `out` holds, and no chunk that is trimmed.
         let left = usize::try_from((self.end - self.start) >> self.granule.lg2());
         let count = words.len().min(out.len()).min(left.unwrap_or(usize::MAX));
         let (words, granule) = (&words[..count], self.granule);
@@ -157,7 +158,7 @@ impl<'a> Chunks<'a> {
         count
     }
 
-    /// Appends what `of` makes of each chunk still to come to `items`, whole nodes at a time.
+    /// Appends `of(chunk)` to `items` for each chunk still to come, a whole node at a time.
     pub fn extend(mut self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
         items.extend(self.next().map(of));
         let last = self.next_back().map(of);
@@ -166,7 +167,8 @@ impl<'a> Chunks<'a> {
         items.extend(last);
     }
 
-    /// Hands out the words of all chunks still to come, none of which is trimmed any more.
+    /// Passes the words of all chunks still to come to `f`, node by node. None of the chunks may be
+    /// trimmed.
     pub(crate) fn for_each_slice(mut self, mut f: impl FnMut(&[u64])) {
         while let Some(words) = self.next_slice() {
             f(words);
@@ -174,16 +176,19 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Whether it is plain that every chunk still to come is shorter than so many bytes, a multiple of
-    /// the granule: faster than looking at each, and no more than a hint where it is not plain.
+    /// Returns true if every chunk still to come is known to be shorter than `length` bytes, a
+    /// multiple of the granule. True is certain; false means look. This is faster than a look at
+    /// each chunk.
     pub(crate) fn are_shorter(&self, length: u64) -> bool {
         let limit = length >> self.granule.lg2();
         let mut node = self.front.node;
         while self.granule.to_bytes(node.first_page) < self.end {
-            // One too far, or more, where chunks have two words: what lies between counts, then.
+            // If chunks have two words, the number of the next node's first chunk is too high here,
+            // and the node found may be a later one. The bound then covers all nodes between.
             let next = self.chain.next_node(node, node.first_chunk + node.words.len() as u64);
             let chunks = next.first_chunk - node.first_chunk;
-            // One of them has all the pages but one for each other.
+            // Each chunk has a page at least, so none has more than all the pages less one for each
+            // other chunk.
             let most = (next.first_page - node.first_page).saturating_sub(chunks.saturating_sub(1));
             let is_one = chunks == 0 || chunks == node.words.len() as u64;
             if (chunks == 0 || most >= limit) && !(is_one && words::are_shorter(node.words, limit))
@@ -198,14 +203,15 @@ impl<'a> Chunks<'a> {
         true
     }
 
-    /// Whether the chunks still to come, none of which is trimmed any more, have the same words.
+    /// Returns true if both walks have the same words to come. None of their chunks may be trimmed.
     pub(crate) fn same_words(mut self, mut other: Self) -> bool {
         while let (Some(a), Some(b)) = (self.next_slice(), other.next_slice()) {
             let len = a.len().min(b.len());
             if a[..len] != b[..len] {
                 return false;
             }
-            // Equal words of whole entries are as many chunks, wherever the nodes are cut.
+            // Equal words of whole entries are the same number of chunks, even if the nodes are
+            // split differently.
             let chunks = self.chunks_in(&a[..len]);
             self.advance(len, chunks);
             other.advance(len, chunks);
@@ -214,10 +220,10 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// The inner loop of `fold`: untrimmed entries of one node.
+/// The inner loop of `fold`: entries of one node, none of them trimmed.
 struct FoldNode<'w, A, F, U> {
     words: &'w [u64],
-    /// Whether all are known to be entries of their own.
+    /// True if all entries are known to have one word.
     is_plain: bool,
     granule: Granule,
     acc: A,
@@ -226,7 +232,7 @@ struct FoldNode<'w, A, F, U> {
 }
 
 impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F, U> {
-    /// The closure travels by value, so that what it captures can live in registers.
+    /// The closure is passed by value, so that the compiler can keep its captures in registers.
     type Output = (A, F, u64);
 
     #[inline(always)]
@@ -276,7 +282,7 @@ impl<F: Fn(Chunk) -> u64> Wide for ExtendNode<'_, F> {
     }
 }
 
-/// The inner loop of `write` over untrimmed entries of one word, for each of which there is a slot.
+/// The inner loop of `write` for entries of one word. None is trimmed, and each has a slot.
 struct WritePlain<'w, S, F> {
     words: &'w [u64],
     granule: Granule,
@@ -299,7 +305,8 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WritePlain<'_, 
     }
 }
 
-/// The inner loop of `write` over any untrimmed entries of one node, as many as there are slots.
+/// The inner loop of `write` for entries of one node, none of them trimmed, as many as there are
+/// slots.
 struct WriteWords<'w, S, F> {
     words: &'w [u64],
     granule: Granule,
@@ -309,7 +316,7 @@ struct WriteWords<'w, S, F> {
 }
 
 impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, S, F> {
-    /// The words and chunks taken, and where the next chunk starts.
+    /// The words and the chunks used, and where the next chunk starts.
     type Output = (usize, usize, u64);
 
     #[inline(always)]
@@ -331,7 +338,7 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, 
     }
 }
 
-/// The addresses of entries, as far as each is one granule: whether all are.
+/// Writes the addresses of entries. Returns true if each entry is one granule.
 struct WriteGranules<'a> {
     words: &'a [u64],
     granule: Granule,
