@@ -1,14 +1,15 @@
 //! Where a linear window should lie, so that pages which are large in memory stay large in it.
 //!
-//! A page of `pgsize` bytes needs `iova` and `paddr` at the same place inside it. All chunks of a
-//! list share one window, so what can be chosen is one residue: `iova` modulo `pgsize`. Every chunk
-//! that holds whole pages of that size votes for the residue that lets it keep them.
+//! A page of `pgsize` bytes can be used if `iova` and `paddr` have the same offset inside it. All
+//! chunks of a list share one window, so there is one number to choose: the residue, `iova` modulo
+//! `pgsize`. Every chunk that holds whole pages of that size votes for the residue that can map
+//! them.
 
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
 
-/// Where the first byte of a window should be: `iova % align == residue`.
+/// The recommended place of a window's first byte: `iova % align == residue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignment {
     /// A power of two, in bytes.
@@ -18,12 +19,12 @@ pub struct Alignment {
 }
 
 impl Phyr {
-    /// The alignment of a window for this list in a table of these page sizes.
+    /// The best alignment of a window for this list, in a table with these page sizes.
     ///
-    /// It keeps the place of the first byte inside the granules of list and table. Beyond that, size
-    /// by size from the smallest up, it takes the residue with which the most bytes can be mapped by
-    /// pages of that size. Walks the list once, and once more for each size that some chunk holds a
-    /// whole page of; needs no heap.
+    /// The first byte keeps its offset inside the granules of the list and of the table. Beyond
+    /// that, for each page size from the smallest up, the result takes the residue with which pages
+    /// of that size can map the most bytes. Walks the list once, and once more for each size of
+    /// which some chunk holds a whole page. Needs no heap.
     ///
     /// # Examples
     ///
@@ -47,7 +48,7 @@ impl Phyr {
         let first = self.translate(0).unwrap_or(0);
         let mut best = Alignment { align, residue: first & (align - 1) };
         let mut size = sizes.granule();
-        // Before each chunk is looked at: memory in pieces has none that matters.
+        // First a quick test of all chunks: fragmented memory has no chunk that is long enough.
         if sizes.above(size).is_none_or(|next| self.chunks().are_shorter(next)) {
             return best;
         }
@@ -62,15 +63,15 @@ impl Phyr {
         best
     }
 
-    /// The residue modulo `size`, among those that agree with `given`, that most pages vote for;
-    /// `None` if there is no page to vote.
+    /// The residue modulo `size` with the most votes, among those that agree with `given`; `None`
+    /// if there is no page to vote.
     fn elect(&self, size: u64, given: Alignment) -> Option<u64> {
         let low = size - 1;
         let mut votes = Votes::default();
         self.chunks().fold(0_u64, |position, chunk| {
             if chunk.length >= size {
-                // Where the first byte would be, for this chunk to be where it is in memory. Both
-                // wrap alike, and only the lower bits count.
+                // The place of the window's first byte that keeps this chunk at its offset. Both
+                // numbers wrap alike, and only the lower bits count.
                 let residue = chunk.paddr.wrapping_sub(position) & low;
                 if residue & (given.align - 1) == given.residue {
                     votes.add(residue, whole_pages(chunk, size));
@@ -82,20 +83,20 @@ impl Phyr {
     }
 }
 
-/// Aligned blocks of `size` bytes inside a chunk.
+/// The number of aligned blocks of `size` bytes inside a chunk.
 fn whole_pages(chunk: Chunk, size: u64) -> u64 {
     let lg2 = size.trailing_zeros();
-    // The block that holds the byte before the chunk, counted from 1, is the last one not inside;
-    // a block that ends with the chunk is inside, be it the last of the 64-bit space.
+    // `before` is the number of blocks that start before the chunk. A block that ends where the
+    // chunk ends counts as inside, even the last one of the 64-bit space.
     let before = (u128::from(chunk.paddr) + u128::from(size - 1)) >> lg2;
     let behind = (u128::from(chunk.last()) + 1) >> lg2;
     u64::try_from(behind.saturating_sub(before)).unwrap_or(u64::MAX)
 }
 
-/// A count of votes in bounded space: the method of Misra and Gries.
+/// Counts votes in bounded space, by the method of Misra and Gries.
 ///
-/// Exact while no more than [`Votes::SLOTS`] residues are voted for; with more, whatever has more
-/// than one vote in `SLOTS + 1` is still among those kept.
+/// Exact for up to [`Votes::SLOTS`] different residues. With more, every residue with more than one
+/// vote in `SLOTS + 1` is still kept.
 #[derive(Debug, Default)]
 struct Votes {
     slots: [(u64, u64); Self::SLOTS],
@@ -113,7 +114,8 @@ impl Votes {
             *count = count.saturating_add(votes);
             return;
         }
-        // The weakest makes room: all lose as many votes as it has, or as the newcomer has.
+        // Make room: all candidates lose as many votes as the weakest or the newcomer has,
+        // whichever is fewer.
         let (_, weakest) =
             self.slots.iter().copied().min_by_key(|&(_, count)| count).unwrap_or((0, 0));
         let lost = weakest.min(votes);
@@ -128,7 +130,7 @@ impl Votes {
     }
 
     fn winner(&self) -> Option<u64> {
-        // The first of equals, which is the one met first.
+        // Among equals, take the first, which was met first.
         let mut winner = (0, 0);
         for &(residue, count) in &self.slots {
             if count > winner.1 {

@@ -1,4 +1,4 @@
-//! Mapping a list for a device: the same list, or one entry.
+//! Mapping a list for a device: the result is the same list, or a list of one entry.
 //!
 //! ```text
 //! backend      what the device's bus sees            the list of bus addresses
@@ -6,7 +6,7 @@
 //! Linear       a window of an I/O address space      one entry, whatever is underneath
 //! ```
 //!
-//! A bus that adds a constant needs no backend: [`Phyr::shift`] makes its list.
+//! A bus that adds a constant needs no backend: [`Phyr::shift`] makes the list of bus addresses.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -19,7 +19,7 @@ use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
 
-/// What a device may do with mapped pages, and what they are: a set of flags.
+/// The accesses that a device may make to mapped pages, and the kind of the pages: a set of flags.
 ///
 /// The bits are those of `IOMMU_READ` and so on, include/linux/iommu.h, Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,13 +43,13 @@ impl Prot {
         self.0
     }
 
-    /// Flags of bits, whatever they mean.
+    /// Makes flags from bits. Unknown bits are kept.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    /// Whether all of `flags` are set.
+    /// Returns true if all of `flags` are set.
     #[must_use]
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
@@ -64,7 +64,7 @@ impl BitOr for Prot {
     }
 }
 
-/// An I/O address space: a page table that somebody keeps.
+/// An I/O address space: a page table and its owner.
 pub trait IommuDomain {
     /// Why pages could not be mapped or unmapped.
     type Error;
@@ -76,7 +76,7 @@ pub trait IommuDomain {
     ///
     /// # Errors
     ///
-    /// The domain's own; none of the pages is then mapped.
+    /// The domain's own error. None of the pages is mapped then.
     fn map_pages(
         &mut self,
         iova: u64,
@@ -90,8 +90,9 @@ pub trait IommuDomain {
     ///
     /// # Errors
     ///
-    /// The domain's own, if pages of that size are not mapped there, and then it removes nothing.
-    /// What was mapped at this size, by one call or by several next to each other, can be unmapped.
+    /// The domain's own error if pages of that size are not mapped there; then the domain unmaps
+    /// nothing. Pages of this size that were mapped by one call, or by several calls next to each
+    /// other, can be unmapped by one call.
     fn unmap_pages(&mut self, iova: u64, pgsize: u64, pgcount: u64) -> Result<(), Self::Error>;
 
     /// The physical address that `iova` is mapped to.
@@ -103,22 +104,22 @@ pub trait DmaBackend {
     /// Why a list could not be mapped.
     type Error;
 
-    /// Bus addresses of `phyr`, byte for byte.
+    /// Maps `phyr` for the device. Returns the list of bus addresses, byte for byte.
     ///
     /// # Errors
     ///
-    /// The backend's own; nothing is then mapped.
+    /// The backend's own error; nothing is mapped then.
     fn map(&mut self, phyr: &Phyr, prot: Prot) -> Result<Phyr, Self::Error>;
 
-    /// Undoes the [`Self::map`] that made `dma` of `phyr`. Allocates nothing.
+    /// Undoes the [`Self::map`] call that made `dma` from `phyr`. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// Only if the two do not belong together.
+    /// Only if `dma` was not made from `phyr`.
     fn unmap(&mut self, phyr: &Phyr, dma: &Phyr) -> Result<(), Self::Error>;
 }
 
-/// The bus sees physical addresses: the list is its own mapping. O(1), no allocation.
+/// A bus that sees physical addresses: the list is its own mapping. O(1), no allocation.
 ///
 /// # Examples
 ///
@@ -146,13 +147,14 @@ impl DmaBackend for Direct {
     }
 }
 
-/// The bus sees a window of an I/O address space: one entry, whatever memory is underneath.
+/// A bus that sees a window of an I/O address space: one entry, however fragmented the memory is.
 ///
-/// Byte `i` of the list appears at `iova + i`. Whoever owns the address space says where the window
-/// is; [`Phyr::alignment`] says where it would be of most use.
+/// Byte `i` of the list appears at `iova + i`. The owner of the address space chooses the window;
+/// [`Phyr::alignment`] recommends a place.
 ///
-/// The contract is that of Python's `phyr.iommu.Paging`, without its allocator: a map that fails undoes
-/// the calls before, an unmap that fails makes all other calls, and the error names the call.
+/// The contract is that of Python's `phyr.iommu.Paging`, without its allocator. If a map call
+/// fails, the calls before it are undone. If an unmap call fails, all other calls are still made.
+/// The error names the call.
 #[derive(Debug)]
 pub struct Linear<'d, D> {
     domain: &'d mut D,
@@ -165,7 +167,7 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
         Self { domain, iova }
     }
 
-    /// Unmaps all that `plan` maps, whatever fails, and returns the first failure.
+    /// Unmaps everything that `plan` maps, even if some calls fail. Returns the first failure.
     fn unmap_all(&mut self, plan: Plan<'_>) -> Result<(), (UnmapCall, D::Error)> {
         let mut result = Ok(());
         plan.unmaps().for_each(|call| {
@@ -187,7 +189,7 @@ impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
         let sizes = self.domain.page_sizes();
         let dma = phyr.window_at(self.iova).map_err(MapError::List)?;
         let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
-        // Whole nodes at a time; what follows a failure is walked in vain.
+        // Walks whole nodes at a time. After a failure the walk goes on, but does nothing.
         let domain = &mut *self.domain;
         let failed = plan.fold(None, |failed, call| {
             if failed.is_some() {
@@ -197,7 +199,8 @@ impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
             domain.map_pages(iova, paddr, pgsize, pgcount, prot).err().map(|error| (call, error))
         });
         if let Some((call, error)) = failed {
-            // What the calls before have mapped: up to this one, if it is not the first.
+            // Undo the calls before this one: they have mapped the window up to the start of this
+            // call.
             let done = call.iova.saturating_sub(self.iova).min(phyr.length());
             let mapped = phyr.slice(0, done).map_err(MapError::List)?;
             let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
@@ -214,12 +217,12 @@ impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
 }
 
 impl Phyr {
-    /// The one-entry list of a window at `iova` for this list: as long, with the same offset inside
-    /// the granule, of the same kind. No allocation.
+    /// The list of a window at `iova` for this list: one entry of the same length and kind, with
+    /// the same offset inside the granule. No allocation.
     ///
     /// # Errors
     ///
-    /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
+    /// [`Error::Skew`] if `iova` and the list's first byte have different offsets inside the
     /// granule; [`Error::Window`] or [`Error::Reach`] if there is no such window.
     pub fn window_at(&self, iova: u64) -> Result<Self, Error> {
         let granule = self.granule();
@@ -236,12 +239,12 @@ impl Phyr {
         builder.try_finish()
     }
 
-    /// Checks that whole pages of `sizes` hold no byte beyond the list: that its first byte starts a
-    /// smallest page and its last byte ends one. O(log n).
+    /// Checks that whole pages of `sizes` hold no byte beyond the list: the first byte of the list
+    /// starts a smallest page, and the last byte ends one. O(log n).
     ///
     /// # Errors
     ///
-    /// [`Error::Exposes`] if a device would reach more than the list.
+    /// [`Error::Exposes`] if a device could reach more than the list.
     pub fn exposes_nothing(&self, sizes: PageSizes) -> Result<(), Error> {
         let (page_size, low) = (sizes.granule(), sizes.granule() - 1);
         let ends =
@@ -255,27 +258,27 @@ impl Phyr {
     }
 }
 
-/// Why a list could not be mapped linearly, or not be unmapped.
+/// Why a list could not be mapped linearly, or could not be unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapError<E> {
-    /// There is no linear window for the list: nothing was done.
+    /// There is no linear window for the list. Nothing was done.
     List(Error),
-    /// The domain refused a call. The calls before it are undone.
+    /// The domain refused a call. The calls before it were undone.
     Map {
         /// The call.
         call: MapCall,
-        /// Why.
+        /// The domain's error.
         error: E,
-        /// A call that was to undo another and failed, against the rules for domains; what it was
-        /// to unmap may still be mapped.
+        /// The first call that failed while undoing, against the rules for domains. The pages of
+        /// that call may still be mapped.
         undo: Option<(UnmapCall, E)>,
     },
     /// The domain refused to unmap, against the rules. All other calls were made.
     Unmap {
         /// The first such call.
         call: UnmapCall,
-        /// Why.
+        /// The domain's error.
         error: E,
     },
 }

@@ -33,7 +33,7 @@ impl MapCall {
     /// Bytes that the call maps.
     #[must_use]
     pub const fn length(self) -> u64 {
-        // At most what is mapped in all, which fits.
+        // At most the length of the whole window, which fits in `u64`.
         self.pgsize * self.pgcount
     }
 }
@@ -45,14 +45,15 @@ impl fmt::Debug for MapCall {
     }
 }
 
-/// The calls that map a list linearly from some I/O virtual address on, in order.
+/// The calls that map a list linearly from an I/O virtual address on, in order.
 ///
-/// Byte `i` of the list appears at `iova + i`. Whole pages are mapped: what the first and last page
-/// hold outside the list can be reached as well. Each chunk is mapped by the rule of
-/// [`PageSizes::fit`], so with the fewest page-table entries, and for those in the fewest calls.
+/// Byte `i` of the list appears at `iova + i`. Only whole pages can be mapped, so the device can
+/// also reach the rest of the first and of the last page. Each chunk is mapped by the rule of
+/// [`PageSizes::fit`]: with the fewest page-table entries, and those in the fewest calls.
 ///
-/// `next` is made for short walks; `fold`, and what builds on it, walks whole nodes of the list at a
-/// time. The plan of the list's first bytes, up to where a call begins, is the calls before it.
+/// `next` is made for short walks. `fold`, and the methods that use it, walks whole nodes of the
+/// list at a time. If a list is cut where a call begins, the plan of its first part is the calls
+/// before that one.
 ///
 /// # Examples
 ///
@@ -80,7 +81,7 @@ pub struct Plan<'a> {
 /// Chunks decoded at a time by `fold`.
 const BLOCK: usize = 128;
 
-/// What is left of a chunk, in whole pages of the table.
+/// The rest of a chunk, in whole pages of the table.
 #[derive(Clone, Copy)]
 struct Rest {
     iova: u64,
@@ -89,15 +90,15 @@ struct Rest {
 }
 
 impl<'a> Plan<'a> {
-    /// A plan for `phyr` from `iova`, the address of its first byte, on.
+    /// Plans a mapping of `phyr` whose first byte is at `iova`.
     ///
-    /// O(1), or one walk to check the list where the smallest page is larger than its granule.
+    /// O(1). If the smallest page is larger than the list's granule: one walk to check the list.
     ///
     /// # Errors
     ///
-    /// [`Error::Skew`] if `iova` and the list's first byte are at different places inside the
-    /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list in the midst of
-    /// one; [`Error::Window`] if the window passes 2^64, or would be all of it.
+    /// [`Error::Skew`] if `iova` and the list's first byte have different offsets inside the
+    /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list and inside a page;
+    /// [`Error::Window`] if the window passes 2^64, or would be all of the space.
     pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
         let low = sizes.granule() - 1;
         let chunks = phyr.chunks();
@@ -118,35 +119,36 @@ impl<'a> Plan<'a> {
         Ok(Self { chunks, sizes, rest: Rest { iova: iova & !low, paddr: 0, left: 0 } })
     }
 
-    /// A plan that [`Self::new`] has made before, or what remains of one where a call begins.
+    /// A plan that [`Self::new`] has already checked, or the rest of one from where a call begins.
     pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
         let iova = iova & !(sizes.granule() - 1);
         Self { chunks: phyr.chunks(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
     }
 
-    /// The page sizes that the plan draws on.
+    /// The page sizes that the plan may use.
     #[must_use]
     pub fn sizes(&self) -> PageSizes {
         self.sizes
     }
 
-    /// As `fold`, with single pages by the block.
+    /// As `fold`, but passes blocks of single pages at once.
     #[inline(always)]
     pub(crate) fn fold_parts<A>(self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
         let Self { mut chunks, sizes, mut rest } = self;
         let granule = sizes.granule();
         let (low, lg2) = (granule - 1, granule.trailing_zeros());
-        // Below the second smallest size, or out of step with it, a rest is a single call.
+        // A rest is a single call if it is shorter than the second smallest size, or if its two
+        // addresses have different offsets inside a page of that size.
         let second = sizes.above(granule).unwrap_or(u64::MAX);
         let second_low = second - 1;
         let mut acc = start;
-        // By the block, so that `f` is called in few places and can become part of the loops. What
-        // is left of a chunk is the first block.
+        // Works on blocks of chunks, so that `f` is called in few places and can be inlined into
+        // the loops. The rest of the current chunk is the first block.
         let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
         let mut pages = [0; BLOCK];
         let mut count = usize::from(rest.left > 0);
         loop {
-            // Single pages throughout, as memory in pieces has them.
+            // Single pages only, as in fragmented memory.
             let mut nr_pages = 0;
             if count == 0 {
                 if chunks.granule() == granule {
@@ -185,7 +187,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The addresses of chunks, as far as each is one whole page: whether all are.
+/// The addresses of chunks; true if each chunk is one whole page.
 struct PagesOf<'a> {
     chunks: &'a [Chunk],
     granule: u64,
@@ -210,30 +212,31 @@ impl Wide for PagesOf<'_> {
     }
 }
 
-/// What a walk of a plan comes upon.
+/// A part of a plan.
 pub(crate) enum Part<'a> {
     /// A call.
     Call(MapCall),
-    /// From this I/O virtual address on, smallest pages at these addresses: a call for each.
+    /// A call for each of these addresses: each maps one smallest page. The first is mapped at this
+    /// I/O virtual address, the others right after it.
     Pages(u64, &'a [u64]),
 }
 
 impl Rest {
-    /// The whole of a chunk, in pages of which `low` are the lower bits.
+    /// Begins a chunk, in whole pages. `low` masks the lower bits of a page.
     #[inline(always)]
     fn begin(&mut self, chunk: Chunk, low: u64) {
-        // Pages inside the list are whole, so only the ends of the list grow. No chunk is longer
-        // than the window, which is shorter than 2^64.
+        // Only the ends of the list grow, because chunks inside the list are whole pages. No chunk
+        // is longer than the window, which is shorter than 2^64.
         self.paddr = chunk.paddr & !low;
         self.left = (chunk.last() | low) - self.paddr + 1;
     }
 
-    /// The next call, while bytes are left: as many pages as fit.
+    /// The next call, if bytes are left: as many pages as fit.
     #[inline(always)]
     fn call(&mut self, (pgsize, pgcount): (u64, u64)) -> MapCall {
         let Self { iova, paddr, left } = *self;
         let length = pgsize * pgcount;
-        // Wraps only behind the last page of the 64-bit space, where nothing follows.
+        // Wraps only after the last page of the 64-bit space, where nothing follows.
         self.iova = iova.wrapping_add(length);
         self.paddr = paddr.wrapping_add(length);
         self.left = left - length;
@@ -243,11 +246,11 @@ impl Rest {
 
 /// Page size and count of the call that maps the start of a rest.
 fn fit(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {
-    // A rest is whole pages at whole pages, so the smallest page always fits.
+    // A rest is whole pages at page-aligned addresses, so the smallest page always fits.
     sizes.fit(iova, paddr, left).unwrap_or((sizes.granule(), 1))
 }
 
-/// As [`fit`], out of line: what is rare is not to slow down what is not.
+/// As [`fit`], but not inlined: this rare case must not slow down the common one.
 #[cold]
 #[inline(never)]
 fn fit_of_many(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64) {

@@ -1,4 +1,4 @@
-//! What undoes a plan: the calls that unmap, fewer than those that map.
+//! The calls that undo a plan. They are fewer than the calls that map.
 //!
 //! ```text
 //! calls of the plan   4 KiB x 3 | 4 KiB x 2 | 2 MiB x 3 | 4 KiB x 1
@@ -29,25 +29,25 @@ impl fmt::Debug for UnmapCall {
 }
 
 impl From<MapCall> for UnmapCall {
-    /// What undoes one call.
+    /// Returns the call that undoes a call of a plan.
     fn from(MapCall { iova, pgsize, pgcount, .. }: MapCall) -> Self {
         Self { iova, pgsize, pgcount }
     }
 }
 
-/// Joins neighbours of one page size to runs, whatever memory is under them.
+/// Joins neighbouring calls of one page size into runs, whatever their physical addresses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Joiner {
     run: Option<UnmapCall>,
 }
 
 impl Joiner {
-    /// Takes the next call, or the next run; returns the run that ends before it.
+    /// Adds the next call or run. Returns the run that ends before it.
     #[inline(always)]
     pub(crate) fn push(&mut self, next: UnmapCall) -> Option<UnmapCall> {
         match &mut self.run {
             Some(run) if run.pgsize == next.pgsize => {
-                // At most the pages of a window, whose bytes fit 64 bits.
+                // At most the pages of a window, whose bytes fit in 64 bits.
                 run.pgcount += next.pgcount;
                 None
             }
@@ -55,16 +55,16 @@ impl Joiner {
         }
     }
 
-    /// Returns the last run; then there is none.
+    /// Returns the last run. The joiner is empty then.
     pub(crate) fn finish(&mut self) -> Option<UnmapCall> {
         self.run.take()
     }
 }
 
 impl<'a> Plan<'a> {
-    /// The calls that unmap what the calls still to come map, in order.
+    /// The calls that unmap what the remaining calls of this plan map, in order.
     ///
-    /// Neighbours of one page size are one call, whatever memory is under them.
+    /// Neighbours of one page size are one call, whatever their physical addresses.
     #[must_use]
     pub fn unmaps(self) -> Unmaps<'a> {
         Unmaps { plan: self, joiner: Joiner::default() }
@@ -96,7 +96,7 @@ impl Iterator for Unmaps<'_> {
         let (acc, mut joiner) = plan.fold_parts((start, joiner), |(mut acc, mut joiner), part| {
             let next = match part {
                 Part::Call(call) => call.into(),
-                // Single pages, side by side in the window.
+                // Single pages, next to each other in the window.
                 Part::Pages(iova, pages) => UnmapCall { iova, pgsize, pgcount: pages.len() as u64 },
             };
             if let Some(run) = joiner.push(next) {

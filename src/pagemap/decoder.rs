@@ -1,7 +1,7 @@
 //! Records of Linux's `/proc/PID/pagemap`, decoded into lists.
 //!
-//! A page is RAM, a device's, or the shared page of zeros by its number, which the caller's ranges
-//! tell apart.
+//! A present page is RAM, a device's, or the shared page of zeros. The page number tells which: the
+//! caller gives the ranges of each.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,7 +15,7 @@ use crate::list::phyr::Phyr;
 use crate::pagemap::records::{self, BLOCK, PFN, PRESENT};
 use crate::storage::entry::Run;
 
-/// What stands behind a stretch of virtual memory.
+/// The state of a stretch of virtual memory: where its pages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Pages of RAM.
@@ -24,9 +24,9 @@ pub enum State {
     Device,
     /// The shared page of zeros: memory that was read but never written.
     Zero,
-    /// Pages in swap, or on their way to another place.
+    /// Pages in swap, or pages that the kernel is migrating.
     Swap,
-    /// Nothing.
+    /// No page.
     Hole,
 }
 
@@ -39,9 +39,9 @@ pub struct Extent {
     pub uaddr: u64,
     /// Bytes.
     pub length: u64,
-    /// What stands behind it.
+    /// The state of all its pages.
     pub state: State,
-    /// Its pages, where they are RAM or a device's.
+    /// Its pages, if they are RAM or a device's.
     pub phyr: Option<Phyr>,
 }
 
@@ -54,11 +54,11 @@ pub enum Hidden {
         /// Virtual address of the page.
         uaddr: u64,
     },
-    /// No list can hold the page, or its neighbours.
+    /// A page that no list can hold, or not next to the pages before it.
     Page {
         /// Virtual address of the page.
         uaddr: u64,
-        /// Why not.
+        /// The reason.
         why: Error,
     },
 }
@@ -99,13 +99,14 @@ impl core::error::Error for Hidden {}
 pub struct PagemapDecoder {
     granule: Granule,
     uaddr: u64,
-    /// Page numbers of RAM and of zero pages, sorted; all is RAM where no RAM is named.
+    /// Page numbers of RAM and of zero pages, sorted. If no RAM is named, every page is RAM.
     ram: Option<Vec<RangeInclusive<u64>>>,
     zero: Vec<RangeInclusive<u64>>,
-    /// The range of RAM that the last page was in.
+    /// The range of RAM that held the last page; the next page is often in it too.
     hint: RangeInclusive<u64>,
     join: bool,
-    /// Finished extents, and the open one of each state; only one is open unless all are joined.
+    /// Finished extents, and the open one of each state. More than one is open only if extents are
+    /// joined.
     extents: Vec<Extent>,
     open: [Open; 5],
     current: Option<State>,
@@ -119,7 +120,7 @@ struct Open {
 }
 
 impl PagemapDecoder {
-    /// A decoder for records of the pages from virtual address `uaddr` on; `granule` is the page
+    /// A decoder for records of the pages from virtual address `uaddr` on. `granule` is the page
     /// size of the kernel. All present pages count as RAM.
     #[must_use]
     pub fn new(uaddr: u64, granule: Granule) -> Self {
@@ -136,7 +137,8 @@ impl PagemapDecoder {
         }
     }
 
-    /// Takes only addresses in `ranges` (first and last byte) for RAM, others for a device's.
+    /// Only addresses in `ranges` (first and last byte) count as RAM; other present pages are a
+    /// device's.
     #[must_use]
     pub fn ram(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
         self.ram = Some(self.pfn_ranges(ranges));
@@ -144,14 +146,14 @@ impl PagemapDecoder {
         self
     }
 
-    /// Takes addresses in `ranges` (first and last byte) for shared pages of zeros.
+    /// Addresses in `ranges` (first and last byte) count as the shared page of zeros.
     #[must_use]
     pub fn zero(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
         self.zero = self.pfn_ranges(ranges);
         self
     }
 
-    /// Joins what is in one state into one extent, wherever it lies.
+    /// Joins all pages of one state into one extent, even if they are not neighbours.
     #[must_use]
     pub fn join(mut self) -> Self {
         self.join = true;
@@ -164,7 +166,8 @@ impl PagemapDecoder {
             ranges.into_iter().map(|(first, last)| pfn(first)..=pfn(last)).collect();
         sorted.retain(|range| !range.is_empty());
         sorted.sort_by_key(|range| *range.start());
-        // Each page is in one range at most, so pages in ranges can be counted.
+        // Merge the ranges, so that each page is in one range at most and pages in ranges can be
+        // counted.
         let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
         for range in sorted {
             match merged.last_mut().filter(|last| range.start() <= last.end()) {
@@ -179,14 +182,14 @@ impl PagemapDecoder {
     ///
     /// # Errors
     ///
-    /// [`Hidden::Pfn`] at a page that is present but whose number is hidden, [`Hidden::Page`] at
-    /// one that no list can hold; the records before it are decoded.
+    /// [`Hidden::Pfn`] for a page that is present but whose number is hidden; [`Hidden::Page`] for
+    /// a page that no list can hold. The records before that page are decoded.
     pub fn feed(&mut self, records: &[u64]) -> Result<(), Hidden> {
         records.chunks(BLOCK).try_for_each(|block| self.feed_block(block))
     }
 
-    /// Decodes a block at once if it is all absent in one way, all one run, or all RAM, as most
-    /// are; else bit by bit.
+    /// Decodes a block at once if all its pages are absent in one way, are one run, or are all RAM,
+    /// as in most blocks. Otherwise decodes it in smaller pieces.
     fn feed_block(&mut self, block: &[u64]) -> Result<(), Hidden> {
         let Some(&record) = block.first() else { return Ok(()) };
         if record & PRESENT == 0 && records::is_one_state(block) {
@@ -201,7 +204,8 @@ impl PagemapDecoder {
         if all_ram && self.add_ram(pfns).is_ok() {
             return Ok(());
         }
-        // Mixed, or with a page that no list can hold, which one by one will be named.
+        // The block is mixed, or has a page that no list can hold; decoding one by one finds that
+        // page.
         let mut rest = block;
         while let Some(&record) = rest.first() {
             let count = if record & PRESENT == 0 {
@@ -213,7 +217,8 @@ impl PagemapDecoder {
             } else {
                 let mut expected = record & (PRESENT | PFN);
                 let mut count = 0;
-                // A run that grows out of the 55 bits ends there, since no masked record matches.
+                // A run that grows past 55 bits ends there, because no masked record equals such a
+                // number.
                 while rest.get(count).is_some_and(|r| r & (PRESENT | PFN) == expected) {
                     expected += 1;
                     count += 1;
@@ -226,7 +231,7 @@ impl PagemapDecoder {
         Ok(())
     }
 
-    /// Adds pages that are all RAM, or none.
+    /// Adds pages if all of them are RAM, else nothing.
     fn add_ram(&mut self, pfns: &[u64]) -> Result<(), Error> {
         self.enter(State::Ram);
         self.open[State::Ram as usize].builder.extend_pfns(pfns)?;
@@ -234,7 +239,8 @@ impl PagemapDecoder {
         Ok(())
     }
 
-    /// All extents, in the order of their addresses; joined, one for each state that occurs.
+    /// All extents in the order of their addresses. If extents are joined: one for each state that
+    /// occurs.
     #[must_use]
     pub fn finish(mut self) -> Vec<Extent> {
         for state in STATES {
@@ -244,7 +250,7 @@ impl PagemapDecoder {
         self.extents
     }
 
-    /// Adds present pages, sorted by what they are.
+    /// Adds present pages, split by state.
     fn add_present(&mut self, mut run: Run) -> Result<(), Hidden> {
         if run.pfn == 0 {
             return Err(Hidden::Pfn { uaddr: self.uaddr });
@@ -258,7 +264,7 @@ impl PagemapDecoder {
         Ok(())
     }
 
-    /// What page `pfn` is, and the last page up to which that holds.
+    /// The state of page `pfn`, and the last page up to which that state holds.
     fn classify(&mut self, pfn: u64) -> (State, u64) {
         let mut last = u64::MAX;
         for zero in &self.zero {
@@ -272,7 +278,7 @@ impl PagemapDecoder {
         if self.hint.contains(&pfn) {
             return (State::Ram, last.min(*self.hint.end()));
         }
-        // Without ranges, the hint covers everything.
+        // If there are no ranges, the hint covers everything.
         let ram = self.ram.as_deref().unwrap_or_default();
         let next = ram.partition_point(|range| *range.start() <= pfn);
         if let Some(range) = ram[..next].last().filter(|range| range.contains(&pfn)) {
@@ -283,7 +289,7 @@ impl PagemapDecoder {
         (State::Device, last.min(until))
     }
 
-    /// Adds pages of one state, and their numbers where they count.
+    /// Adds pages of one state, and their numbers if the state has pages.
     fn add(&mut self, state: State, nr_pages: u64, pfn: Option<u64>) -> Result<(), Hidden> {
         let uaddr = self.enter(state);
         if let Some(pfn) = pfn.filter(|_| matches!(state, State::Ram | State::Device)) {
@@ -294,7 +300,7 @@ impl PagemapDecoder {
         Ok(())
     }
 
-    /// Makes `state` the current one; gives the address of the next page.
+    /// Makes `state` the current one. Returns the virtual address of the next page.
     fn enter(&mut self, state: State) -> u64 {
         if self.current != Some(state) {
             if let Some(current) = self.current.filter(|_| !self.join) {

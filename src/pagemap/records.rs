@@ -3,7 +3,7 @@
 //! ```text
 //! bit 63     the page is present
 //! bit 62     the page is swapped out
-//! bit 58     the page is a guard: nothing, for ever (such a record also has bit 62)
+//! bit 58     the page is a guard: never present (such a record also has bit 62)
 //! bits 54-0  the page frame number of a present page, 0 where it is hidden
 //! ```
 //!
@@ -21,25 +21,25 @@ pub(crate) const PFN: u64 = (1 << 55) - 1;
 /// Records decoded at a time: as many as a page table has.
 pub(crate) const BLOCK: usize = 512;
 
-/// Whether the page of a record, which is not present, is in swap.
+/// Returns true if the page of this record, which is not present, is in swap.
 pub(crate) fn is_swapped(record: u64) -> bool {
     record & (SWAPPED | GUARD) == SWAPPED
 }
 
-/// Whether no page of a block is present, for one and the same reason.
+/// Returns true if no page of a block is present, all for the same reason.
 pub(crate) fn is_one_state(block: &[u64]) -> bool {
     block
         .first()
         .is_some_and(|&record| record & PRESENT == 0 && wide::run(OneState { block, record }))
 }
 
-/// Whether a block is one run of present pages.
+/// Returns true if a block is one run of present pages.
 pub(crate) fn is_one_run(block: &[u64]) -> bool {
     wide::run(OneRun { block })
 }
 
-/// Whether the pages of a block are all present, in `ram` (sorted; anywhere, if not given) and not
-/// in `zero`. Their numbers are then in `pfns`, which is as long as the block.
+/// Returns true if all pages of a block are present, in `ram` (sorted ranges; anywhere if not
+/// given) and not in `zero`. Then `pfns`, which is as long as the block, holds their numbers.
 pub(crate) fn is_all_ram(
     block: &[u64],
     pfns: &mut [u64],
@@ -77,7 +77,7 @@ impl Wide for OneRun<'_> {
         let last = self.block[self.block.len() - 1];
         let first = first & (PRESENT | PFN);
         let more = self.block.len() as u64 - 1;
-        // The ends tell most blocks that are none.
+        // The first and the last record rule out most blocks that are not a run.
         if first & PRESENT == 0 || last & (PRESENT | PFN) != first.wrapping_add(more) {
             return false;
         }
@@ -107,7 +107,7 @@ impl Wide for AllRam<'_> {
         for (pfn, record) in self.pfns.iter_mut().zip(self.block) {
             *pfn = record & PFN;
             all &= record;
-            // Signed: what wide registers compare. 55 bits fit.
+            // Signed, because wide registers compare signed numbers. 55 bits fit.
             low = low.min(pfn.cast_signed());
             high = high.max(pfn.cast_signed());
         }
