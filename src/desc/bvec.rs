@@ -15,7 +15,7 @@ use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// Where a kernel keeps its array of `struct page`, which its descriptors point into.
+/// The place of a kernel's array of `struct page`, into which descriptors point.
 ///
 /// # Examples
 ///
@@ -31,7 +31,7 @@ use crate::list::phyr::Phyr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PageStructs {
     vmemmap: u64,
-    /// A shift and a mask are what every use needs.
+    /// A shift, because every use needs a shift or a mask.
     page_lg2: u32,
 }
 
@@ -39,7 +39,7 @@ impl PageStructs {
     /// Bytes of a `struct page`.
     pub const STRUCT_SIZE: u64 = 64;
 
-    /// The array of a kernel with pages of `page_size` bytes, whose page 0 has its `struct page` at
+    /// The array of a kernel with pages of `page_size` bytes. The `struct page` of page 0 is at
     /// virtual address `vmemmap`: `vmemmap_base` of that kernel, `0xffff_ea00_0000_0000` on x86-64
     /// without KASLR.
     ///
@@ -57,16 +57,16 @@ impl PageStructs {
         1 << self.page_lg2
     }
 
-    /// Pointer to the `struct page` of the page that holds `paddr`.
+    /// Returns the pointer to the `struct page` of the page that holds `paddr`.
     #[must_use]
     pub const fn page(self, paddr: u64) -> u64 {
-        // Wraps like the pointer arithmetic that it mirrors; tables check that theirs do not.
+        // Wraps like the kernel's pointer arithmetic. Tables check that their pointers do not wrap.
         self.vmemmap.wrapping_add((paddr >> self.page_lg2) * Self::STRUCT_SIZE)
     }
 
-    /// Address of the page that a `struct page` pointer stands for.
+    /// Returns the address of the page of a `struct page` pointer.
     ///
-    /// `None` if it points into the middle of one, or to no page below 2^64.
+    /// `None` if the pointer is not the start of a `struct page`, or its page is not below 2^64.
     #[must_use]
     pub const fn paddr(self, page: u64) -> Option<u64> {
         let at = page.wrapping_sub(self.vmemmap);
@@ -76,12 +76,12 @@ impl PageStructs {
         (at / Self::STRUCT_SIZE).checked_mul(self.page_size())
     }
 
-    /// The bytes of an address inside its page.
+    /// The offset of an address inside its page.
     pub(crate) fn offset(self, paddr: u64) -> u32 {
         low(paddr & (self.page_size() - 1))
     }
 
-    /// Checks that pointers leave two low bits free, where a scatterlist keeps its marks.
+    /// Checks that pointers have two low bits free. A scatterlist keeps its marks there.
     pub(crate) fn check_marks(self) -> Result<(), DescError> {
         const ALIGN: u64 = 4;
         if self.vmemmap.is_multiple_of(ALIGN) {
@@ -90,8 +90,8 @@ impl PageStructs {
         Err(DescError::Unaligned { field: "vmemmap", value: self.vmemmap, align: ALIGN })
     }
 
-    /// Checks that every page of a list has a `struct page`: only RAM does, below the end of the
-    /// virtual space.
+    /// Checks that every page of a list has a `struct page`: the list is RAM, and the pointers do
+    /// not pass the end of the virtual space.
     pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
         if let Kind::Mmio { provider } = phyr.kind() {
             return Err(DescError::NoPages { provider });
@@ -116,10 +116,10 @@ pub(crate) fn check_size(
     }
 }
 
-/// Checks the highest address of a list, which is 0 if it is empty. `check` must hold for every
-/// address below one that it holds for.
+/// Runs `check` on the highest address of a list, which is 0 if the list is empty. If `check` holds
+/// for an address, it must hold for every lower one.
 ///
-/// O(log n) where a bound will do; else a walk finds the address.
+/// O(log n) if the check holds for an upper bound of all addresses; else a walk finds the highest.
 pub(crate) fn check_last(
     phyr: &Phyr,
     check: impl Fn(u64) -> Result<(), DescError>,
@@ -136,14 +136,14 @@ pub(crate) fn check_sum(base: u64, offset: u64) -> Result<(), DescError> {
     }
 }
 
-/// A number that is known to fit 32 bits.
+/// Narrows a number that is known to fit in 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "lengths are cut to 32 bits, offsets smaller")]
 pub(crate) fn low(bytes: u64) -> u32 {
     debug_assert!(bytes <= u32::MAX.into(), "{bytes:#x}");
     bytes as u32
 }
 
-/// Two words of 8 bytes.
+/// Joins two words of 8 bytes.
 #[inline]
 pub(crate) fn words(first: u64, second: u64) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -163,7 +163,7 @@ pub struct BioVec {
     pub bv_page: u64,
     /// Bytes.
     pub bv_len: u32,
-    /// Bytes of the first page before the segment.
+    /// Offset of the first byte in its page.
     pub bv_offset: u32,
 }
 
@@ -190,7 +190,7 @@ impl Layout for BioVecLayout {
 }
 
 impl Table<BioVecLayout> {
-    /// The list as `bio_vec`s. Lengths are 32 bits wide: longer chunks are cut at page boundaries.
+    /// The list as `bio_vec`s. Lengths have 32 bits: longer chunks are cut at page boundaries.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ pub struct IoVec {
 
 const _: () = assert!(size_of::<IoVec>() == 16);
 
-/// Makes [`IoVec`] records, for memory that is mapped as a whole at one virtual address.
+/// Makes [`IoVec`] records of memory that is mapped at one virtual address without gaps.
 #[derive(Clone, Copy, Debug)]
 pub struct IoVecLayout {
     uaddr: u64,
@@ -242,8 +242,8 @@ impl Layout for IoVecLayout {
 }
 
 impl Table<IoVecLayout> {
-    /// The list as `iovec`s, where physical address 0 is mapped at virtual address `uaddr`: a guest's
-    /// memory, or a direct map.
+    /// The list as `iovec`s. Physical address 0 is mapped at virtual address `uaddr`, as for the
+    /// memory of a guest, or for a direct map.
     ///
     /// # Errors
     ///
@@ -259,7 +259,7 @@ impl Table<IoVecLayout> {
 
 /// Linux's `struct phys_vec`.
 ///
-/// Its `len` was 32 bits wide and padded in 2025; below 4 GiB the bytes are the same.
+/// `len` had 32 bits and padding until 2025. For lengths below 4 GiB the bytes are the same.
 ///
 /// Source: `include/linux/types.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

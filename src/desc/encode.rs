@@ -1,4 +1,4 @@
-//! The inner loops of tables whose chunks are cut: chunks to segments to bytes.
+//! The inner loops of tables whose chunks are cut: from chunks to segments to bytes.
 
 use super::layout::{Layout, ROUND};
 use super::limits::Cut;
@@ -6,18 +6,20 @@ use super::segments::take;
 use crate::list::chunks::Chunk;
 use crate::wide::Wide;
 
-/// Writes records until the chunks or the slots are used up.
+/// Writes records until there are no more chunks or no more slots.
 pub(super) struct Encode<'a, L: Layout> {
     pub(super) layout: &'a L,
     pub(super) cut: Cut,
-    /// One that is written in part keeps the rest; others that are written may lose their bytes.
+    /// The chunks to write. A chunk that is written in part keeps its rest; a chunk that is written
+    /// as a whole may be overwritten.
     pub(super) chunks: &'a mut [Chunk],
     pub(super) out: &'a mut [L::Bytes],
     pub(super) position: u64,
 }
 
 impl<L: Layout> Wide for Encode<'_, L> {
-    /// The chunks used up, the records written, and the position after them.
+    /// The number of chunks used up, the number of records written, and the position after those
+    /// records.
     type Output = (usize, usize, u64);
 
     #[inline(always)]
@@ -34,8 +36,8 @@ impl<L: Layout> Wide for Encode<'_, L> {
         let (mut taken, mut at) = (0, 0);
         loop {
             if let Some((mask, lg2)) = cut.block() {
-                // Whole blocks, and room to write over what the next chunks are written to: no more
-                // questions.
+                // Writes whole rounds. At least ROUND - 1 chunks follow, and their records overwrite
+                // the surplus ones.
                 let end = chunks.len().saturating_sub(ROUND - 1).max(taken);
                 for &chunk in &chunks[taken..end] {
                     let count = chunk.length >> lg2;

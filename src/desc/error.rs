@@ -1,10 +1,10 @@
-//! What cannot be written as descriptors, or read back from them, and the sentences that say so.
+//! Errors of writing and reading descriptors, and their messages.
 
 use core::fmt;
 
 use crate::error::Error;
 
-/// Why a list has no such descriptors, or bytes are no such descriptors.
+/// Why a list cannot be written as descriptors, or bytes cannot be read as descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DescError {
@@ -13,59 +13,59 @@ pub enum DescError {
         /// The mask.
         mask: u64,
     },
-    /// Segments too small for the cuts to fall where they must.
+    /// The largest segment size is too small: no cut would be allowed in a segment.
     SegmentSize {
-        /// What was asked for, in bytes.
+        /// The size asked for, in bytes.
         max_segment_size: u64,
-        /// The least that works.
+        /// The smallest size that works.
         least: u64,
     },
-    /// Segments end at boundaries where the virt boundary lets none end.
+    /// Segments must end at boundaries where the virt boundary mask allows no segment to end.
     Boundaries {
         /// The segment boundary mask.
         seg_boundary_mask: u64,
         /// The virt boundary mask.
         virt_boundary_mask: u64,
     },
-    /// A size that is no power of two, or not one of the format's.
+    /// A size is not a power of two, or is not one that the format allows.
     Size {
-        /// What the size is of.
+        /// The name of the size.
         field: &'static str,
         /// The size in bytes.
         size: u64,
-        /// The smallest that the format knows.
+        /// The smallest size that the format allows.
         least: u64,
-        /// The largest.
+        /// The largest size that the format allows.
         most: u64,
     },
     /// A boundary inside a list that the format cannot express.
     Gap {
-        /// Which list: `phyr`, of the data, or `lists`, of the memory for descriptors.
+        /// The list at fault: `phyr` is the data, `lists` the memory for descriptors.
         argument: &'static str,
-        /// Address after the boundary, or right after the chunk before it.
+        /// The address after the boundary, or the end of the chunk before it.
         paddr: u64,
         /// Position of the boundary in the list.
         position: u64,
-        /// It is not a multiple of this plus one.
+        /// The boundary is not a multiple of this plus one.
         mask: u64,
     },
-    /// An address or length that is not a multiple of what it must be.
+    /// An address or length is not a multiple of a number that it must be a multiple of.
     Unaligned {
-        /// What it is.
+        /// The name of the value.
         field: &'static str,
-        /// Its value.
+        /// The value.
         value: u64,
-        /// What it must be a multiple of.
+        /// The number that it must be a multiple of.
         align: u64,
     },
-    /// An address that passes 2^64.
+    /// A sum of addresses passes 2^64.
     Wraps {
-        /// What is added to.
+        /// The first number of the sum.
         base: u64,
-        /// What is added.
+        /// The second number of the sum.
         offset: u64,
     },
-    /// Less memory for the descriptors than they take.
+    /// The memory for descriptors is too small.
     NoRoom {
         /// Bytes that the blocks of descriptors take.
         needed: u64,
@@ -81,69 +81,69 @@ pub enum DescError {
     },
     /// A device's memory, which has no `struct page`.
     NoPages {
-        /// The number of the device that provides it.
+        /// The number of the device that provides the memory.
         provider: u32,
     },
-    /// An empty list, where the format needs a byte to point to.
+    /// An empty list, in a format that has to point to a byte.
     Empty,
-    /// Bytes that are not whole records.
+    /// The bytes are not a whole number of records.
     Ragged {
         /// Bytes given.
         bytes: u64,
         /// Bytes of a record.
         record_size: u64,
     },
-    /// A record that is not one of the format's.
+    /// A record is not valid in the format.
     Record {
         /// Number of the record.
         index: u64,
-        /// The field that is wrong.
+        /// The name of the wrong field.
         field: &'static str,
-        /// What it holds.
+        /// The value of the field.
         value: u64,
     },
-    /// A link that leads out of the table, or into the middle of a record.
+    /// A link leads out of the table, or to an address that is not the start of a record.
     Link {
         /// Number of the record.
         index: u64,
-        /// Where it leads.
+        /// The address that the link leads to.
         address: u64,
     },
-    /// More data than the transfer may have.
+    /// There is more data than the transfer may have.
     TooLong {
         /// Number of the record.
         index: u64,
-        /// Bytes of data up to and including it, or 2^64 - 1 for more than that.
+        /// Bytes of data up to the end of this record; 2^64 - 1 if there are more than that.
         length: u64,
         /// The limit.
         max_length: u64,
     },
-    /// Links that lead round in a circle, or on and on without data.
+    /// Links go round in a circle, or lead on too often without data.
     Endless {
         /// Records followed.
         records: u64,
     },
-    /// The records end before the table says that it ends.
+    /// The records end, but no record is marked as the last.
     NoEnd {
         /// Records read.
         records: u64,
     },
-    /// A record that the list cannot hold.
+    /// The list cannot hold a record.
     List {
         /// Number of the record.
         index: u64,
-        /// Why not.
+        /// The reason.
         why: Error,
     },
     /// No memory for the list.
     NoMemory {
-        /// Bytes that were asked for and not to be had.
+        /// Bytes that could not be allocated.
         bytes: u64,
     },
 }
 
 impl DescError {
-    /// The argument that is at fault, as the functions of Python call it, where alignment is.
+    /// The argument that is at fault, by its name in Python, if the error is about alignment.
     #[must_use]
     pub fn argument(&self) -> Option<&'static str> {
         match *self {
@@ -156,10 +156,10 @@ impl DescError {
         }
     }
 
-    /// Why a list did not take record `index`.
+    /// The error for record `index`, which the list did not accept.
     pub(crate) fn list(index: u64, why: Error) -> Self {
         match why {
-            // This says nothing about the record.
+            // A lack of memory is not the fault of the record.
             Error::NoMemory { bytes } => Self::NoMemory { bytes },
             why => Self::List { index, why },
         }

@@ -1,4 +1,4 @@
-//! How one segment becomes one record: the trait that every format implements.
+//! How one segment becomes one record: the trait of all formats.
 
 use core::{array, fmt};
 
@@ -11,14 +11,14 @@ pub trait Layout {
     /// A record as bytes: an array of the record's size.
     type Bytes: RecordBytes;
 
-    /// The record of a segment that starts at byte `position` of the list.
+    /// The record of a segment. The segment starts at byte `position` of the list.
     fn data(&self, segment: Chunk, position: u64) -> Self::Record;
 
     /// The bytes of a record.
     fn bytes(&self, record: Self::Record) -> Self::Bytes;
 
-    /// Fills `out` with the bytes of segments that follow each other, each as long as `first`, which
-    /// starts at byte `position` of the list.
+    /// Fills `out` with the bytes of records. The segments follow each other, each as long as
+    /// `first`, which starts at byte `position` of the list.
     #[inline(always)]
     fn run(&self, first: Chunk, position: u64, out: &mut [Self::Bytes]) {
         write_run(first, position, out, |segment, position| {
@@ -26,29 +26,29 @@ pub trait Layout {
         });
     }
 
-    /// Records of a block, if blocks are chained.
+    /// The number of records in a block, if blocks are linked.
     fn slots(&self) -> Option<u64> {
         None
     }
 
-    /// The record that leads to block `block`, which the table has.
+    /// The record that links to block `block`; the table must have that block.
     fn link(&self, _block: u64) -> Option<Self::Record> {
         None
     }
 
-    /// What the last record of the table is to be.
+    /// Turns the last record of the table into its final form, such as one with an end mark.
     fn close(&self, record: Self::Record) -> Self::Record {
         record
     }
 
-    /// The same of its bytes.
+    /// Does the same to the bytes of the last record.
     fn close_bytes(&self, _bytes: &mut Self::Bytes) {}
 }
 
 /// The bytes of a record: an array of any size.
 pub trait RecordBytes: Copy {
-    /// The memory of as many whole records as fit. Their size is known to the compiler, so a loop over
-    /// them may use wide registers.
+    /// The memory as slots for whole records; a rest that is too short is left out. The compiler
+    /// knows the size of a slot, so a loop over slots can use wide registers.
     fn slots(out: &mut [u8]) -> &mut [Self];
 }
 
@@ -58,10 +58,11 @@ impl<const N: usize> RecordBytes for [u8; N] {
     }
 }
 
-/// Records of a run made at a time.
+/// Number of records of a run that are made at a time.
 pub(super) const ROUND: usize = 4;
 
-/// Fills `out` with what `make` makes of segments that follow each other, each as long as `first`.
+/// Fills `out` with the results of `make` for segments that follow each other, each as long as
+/// `first`.
 #[inline(always)]
 pub(super) fn write_run<B>(
     first: Chunk,
@@ -70,7 +71,7 @@ pub(super) fn write_run<B>(
     make: impl Fn(Chunk, u64) -> B,
 ) {
     let Chunk { mut paddr, length } = first;
-    // Sums wrap only where nothing of the list is left.
+    // The sums wrap only after the end of the list, where they are not used.
     let (rounds, rest) = out.as_chunks_mut::<ROUND>();
     for round in rounds {
         *round = array::from_fn(|number| {

@@ -1,4 +1,4 @@
-//! What a device asks of its segments, and where that cuts a chunk.
+//! The limits of a device, and where they cut a chunk.
 
 use core::num::NonZeroU64;
 
@@ -6,7 +6,7 @@ use super::error::DescError;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// What a device asks of each segment. The default asks for nothing.
+/// The limits that a device sets for each segment. The default sets none.
 ///
 /// # Examples
 ///
@@ -22,12 +22,13 @@ use crate::list::phyr::Phyr;
 /// `virt_boundary_mask` of `struct queue_limits`, `include/linux/blkdev.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Most bytes of a segment, at least one.
+    /// The largest number of bytes in a segment, at least one.
     pub max_segment_size: u64,
-    /// No segment crosses a multiple of this plus one; one less than a power of two, or all ones.
+    /// No segment crosses a multiple of this plus one. It is one less than a power of two, or all
+    /// ones.
     pub seg_boundary_mask: u64,
-    /// Inside the list, segments start and end at multiples of this plus one; one less than a
-    /// power of two, 0 for none.
+    /// Inside the list, segments start and end at multiples of this plus one. It is one less than a
+    /// power of two; 0 sets no limit.
     pub virt_boundary_mask: u64,
 }
 
@@ -37,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Limits made ready for use: they are consistent, and cutting cannot fail.
+/// Limits, checked and ready for use: cutting cannot fail.
 ///
 /// ```text
 /// chunk     |-----------------------------|
@@ -47,23 +48,24 @@ impl Default for Limits {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Bytes of a segment, less one, counted from the multiple of `align + 1` at or before it.
+    /// The most bytes of a segment less one, counted from the multiple of `align + 1` at or before
+    /// its start.
     more: u64,
-    /// The format's own: bytes of a segment are counted in units of this plus one. At most `more`.
+    /// Set by the format: a segment's bytes are counted in units of this plus one. At most `more`.
     align: u64,
     boundary: u64,
-    /// Every cut falls on a multiple of this plus one. At most `more`, and `boundary`.
+    /// Every cut is at a multiple of this plus one. At most `more` and `boundary`.
     virt: u64,
 }
 
-/// One less than a power of two: a mask of low bits.
+/// Returns true if `mask` is one less than a power of two: a mask of low bits.
 fn is_low_mask(mask: u64) -> bool {
     mask & mask.wrapping_add(1) == 0
 }
 
 impl Cut {
-    /// Limits, together with what a format asks: at most `most` bytes a segment, counted in units of
-    /// `align`, a power of two, as a kernel counts pages.
+    /// Combines the limits of a device with those of a format: at most `most` bytes a segment,
+    /// counted in units of `align`, a power of two. A kernel that counts pages is an example.
     pub(crate) fn new(limits: Limits, most: u64, align: u64) -> Result<Self, DescError> {
         let Limits { max_segment_size, seg_boundary_mask, virt_boundary_mask } = limits;
         for mask in [seg_boundary_mask, virt_boundary_mask] {
@@ -75,7 +77,7 @@ impl Cut {
             return Err(DescError::Boundaries { seg_boundary_mask, virt_boundary_mask });
         }
         let (align, virt) = (align - 1, virt_boundary_mask);
-        // Of fewer bytes, none would be left after a cut is moved back to where it may fall.
+        // With fewer bytes, a cut that is moved back to an allowed place could leave nothing.
         let least = (align | virt).saturating_add(1);
         let size = max_segment_size.min(most) & !align;
         if size < least {
@@ -84,46 +86,49 @@ impl Cut {
         Ok(Self { more: size - 1, align, boundary: seg_boundary_mask, virt })
     }
 
-    /// Aligned blocks of `size` bytes, a power of two.
+    /// Cuts into aligned blocks of `size` bytes, a power of two.
     pub(crate) fn blocks(size: u64) -> Self {
         Self { more: size - 1, align: size - 1, ..Self::NONE }
     }
 
-    /// No limits: segments are chunks.
+    /// No limits: each chunk is one segment.
     pub(crate) const NONE: Self =
         Self { more: u64::MAX - 1, align: 0, boundary: u64::MAX, virt: 0 };
 
     /// Bytes of the first segment of `chunk`.
     #[inline(always)]
     pub(crate) fn length(self, chunk: Chunk) -> u64 {
-        // `align` is at most `more`, and of `boundary` bits are masked: neither wraps.
+        // `align` is at most `more`, and `boundary` minus its masked bits cannot be negative: no
+        // wrap.
         let by_size = self.more - (chunk.paddr & self.align);
         let by_boundary = self.boundary - (chunk.paddr & self.boundary);
         let more = (chunk.length - 1).min(by_size).min(by_boundary);
         if more == chunk.length - 1 {
             return chunk.length;
         }
-        // Something follows, so the cut lies below 2^64, and `virt` leaves at least one byte.
+        // Bytes follow, so the cut is below 2^64; `virt` leaves at least one byte.
         let length = more + 1;
         length - ((chunk.paddr + length) & self.virt)
     }
 
-    /// Bytes of a chunk that is not cut, wherever it lies; 0 where that depends on the place.
+    /// The largest number of bytes that is never cut, at any address; 0 if the address matters.
     pub(crate) fn uncut(self) -> u64 {
         if self.boundary == u64::MAX { self.more - self.align } else { 0 }
     }
 
-    /// Whether nothing can be cut in a list of `length` bytes.
+    /// Returns true if no chunk of a list of `length` bytes can be cut. True is certain; false
+    /// means look.
     pub(crate) fn is_idle(self, length: u64) -> bool {
-        // No chunk is longer than the list, nor starts `align` bytes after a multiple.
+        // No chunk is longer than the list, and none starts more than `align` bytes after a
+        // multiple of `align + 1`.
         length <= self.uncut()
     }
 
-    /// Whether it is plain that none of `chunks` is cut.
+    /// Returns true if none of `chunks` is cut. True is certain; false means look.
     #[inline(always)]
     pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
-        // All ends in one number, which is no less than the largest, and cheaper to find. Neither
-        // sum wraps, since no chunk passes 2^64.
+        // The bitwise or of all ends is at least the largest end, and cheaper to find. No chunk
+        // passes 2^64, so the sums cannot wrap.
         let reach = |mask| {
             let ends = chunks.iter().map(|chunk| (chunk.paddr & mask) + (chunk.length - 1));
             ends.fold(0, |all, end| all | end)
@@ -132,37 +137,37 @@ impl Cut {
             && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
     }
 
-    /// Bytes of every segment that is cut off from `paddr` on, where they are all alike.
+    /// The size of every segment that is cut off from `paddr` on, if all of them have one size.
     #[inline(always)]
     pub(crate) fn step(self, paddr: u64) -> Option<NonZeroU64> {
         let unit = self.align | self.virt;
         let is_free = self.boundary == u64::MAX
             || is_low_mask(self.more) && self.more <= self.boundary && paddr & self.more == 0;
-        // No unit is left only where it is the whole space, off which nothing is cut.
+        // The step is 0 only if the unit is the whole 64-bit space, and then nothing is cut.
         let step = NonZeroU64::new((self.more + 1) & !unit);
         step.filter(|_| is_free && paddr & unit == 0)
     }
 
-    /// How many segments of `step` bytes are cut off `length` bytes, of which at least one is left
-    /// as the last segment.
+    /// The number of segments of `step` bytes that are cut off `length` bytes. At least one byte
+    /// remains for the last segment.
     #[inline(always)]
     pub(crate) fn steps(self, length: u64, step: NonZeroU64) -> u64 {
-        // What a last segment may hold beyond a step, where cuts are moved back.
+        // A last segment may be this much longer than a step, because cuts are moved back.
         let over = self.more + 1 - step.get();
         let length = (length - 1).saturating_sub(over);
-        // Blocks are powers of two, and a division takes as long as many segments.
+        // Blocks are powers of two. A division takes as long as many segments.
         if step.is_power_of_two() { length >> step.trailing_zeros() } else { length / step }
     }
 
-    /// The size of blocks, less one, and its log2, where segments are aligned blocks of one size.
+    /// The size of a block less one, and its log2, if all segments are aligned blocks of one size.
     #[inline(always)]
     pub(crate) fn block(self) -> Option<(u64, u32)> {
         let is_block = self.boundary == u64::MAX && self.align == self.more;
         is_block.then_some((self.more, self.more.trailing_ones()))
     }
 
-    /// Segments of a list, if no walk is needed to tell: nothing can be cut, or all is cut into blocks
-    /// that no boundary inside the list lies in. O(log n).
+    /// The number of segments of a list, if it is known without a walk: no chunk can be cut, or all
+    /// segments are blocks of one size and no boundary inside the list is inside a block. O(log n).
     pub(crate) fn find_count(self, phyr: &Phyr) -> Option<u64> {
         if self.is_idle(phyr.length()) {
             return Some(phyr.nr_chunks());
@@ -171,25 +176,27 @@ impl Cut {
         let (Some(more), Ok(first)) = (phyr.length().checked_sub(1), phyr.translate(0)) else {
             return Some(0);
         };
-        // The last byte counted from the start of the first block, in two halves that fit.
+        // The offset of the last byte from the start of the first block. The sum could overflow, so
+        // its two halves are kept apart.
         let (blocks, bytes) = (more >> lg2, (more & low) + (first & low));
         Some(blocks + (bytes >> lg2) + 1)
     }
 
-    /// A number that segments of a list are at least, and six times that at most. O(log n).
+    /// A lower bound on the number of segments of a list, within a factor of six. O(log n).
     pub(crate) fn least(self, phyr: &Phyr) -> u64 {
-        // A segment is at most this long. What is cut off a chunk, but for the first, is at least half
-        // as long where only the size cuts it, and a quarter on average where the boundary does too.
+        // No segment is longer than the divisor. Segments cut off a chunk, except the first, have
+        // at least half that length if only the size cuts them, and a quarter on average if the
+        // boundary does too.
         phyr.nr_chunks().max(phyr.length().div_ceil(self.more.min(self.boundary).saturating_add(1)))
     }
 
-    /// Segments of a list. O(log n), or one walk of the chunks.
+    /// The number of segments of a list. O(log n), or one walk over the chunks.
     pub(crate) fn count(self, phyr: &Phyr) -> u64 {
         let walk = || phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk));
         self.find_count(phyr).unwrap_or_else(walk)
     }
 
-    /// Segments of one chunk, by arithmetic.
+    /// Counts the segments of one chunk, by arithmetic.
     ///
     /// ```text
     /// boundary  |               |               |               |
@@ -198,12 +205,13 @@ impl Cut {
     #[inline]
     fn count_chunk(self, chunk: Chunk) -> u64 {
         let into = chunk.paddr & self.boundary;
-        // Of fewer bytes than 2^64, unless there is no boundary: neither sum wraps.
+        // Fewer than 2^64 bytes unless there is no boundary, so no sum here wraps.
         if chunk.length - 1 <= self.boundary - into {
             return self.count_block(chunk);
         }
-        // A segment ends at each boundary. Blocks between two are cut alike: they start at multiples of
-        // `align + 1` where that is smaller, and are one segment each where it is not.
+        // A segment ends at each boundary. The blocks between two boundaries all have the same
+        // segments: if `align + 1` is smaller than a block, each block starts at a multiple of it;
+        // if not, each block is one segment.
         let first = self.boundary - into + 1;
         let rest = chunk.length - first;
         let (blocks, tail) = (rest >> self.boundary.count_ones(), rest & self.boundary);
@@ -217,14 +225,14 @@ impl Cut {
         count
     }
 
-    /// Segments of bytes that cross no boundary, of which there are some.
+    /// Counts the segments of a chunk that has bytes and crosses no boundary.
     #[inline]
     fn count_block(self, Chunk { paddr, length }: Chunk) -> u64 {
         let more = self.more - (paddr & self.align);
         if length - 1 <= more {
             return 1;
         }
-        // Something follows, so the cut lies below 2^64. From there on, steps are equal.
+        // Bytes follow, so the cut is below 2^64. After it, all steps are equal.
         let end = paddr + more + 1;
         let rest = length - (more + 1) + (end & self.virt);
         let unit = self.align | self.virt;
@@ -234,13 +242,13 @@ impl Cut {
 
 /// Checks that every boundary inside a list is a multiple of `mask + 1`.
 ///
-/// O(log n) where they are; a walk finds the one that is not, or that it is not in this part of a
-/// longer list.
+/// O(log n) if they are. Otherwise a walk finds the boundary that is not, or finds that it belongs
+/// to another part of a longer list.
 pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
     check_boundaries_of("phyr", phyr, mask)
 }
 
-/// As [`check_boundaries`], of a list that the caller knows as `argument`.
+/// As [`check_boundaries`]; errors call the list `argument`.
 pub(crate) fn check_boundaries_of(
     argument: &'static str,
     phyr: &Phyr,

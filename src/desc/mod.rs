@@ -1,4 +1,4 @@
-//! What devices and kernels read: descriptors and tables made from a list, and lists from those.
+//! Descriptors and tables for devices and kernels, made from a list; and lists made from those.
 //!
 //! ```text
 //! chunks   |------------------|  |-----|  |-----------------------------|
@@ -7,13 +7,13 @@
 //! records  [ first ] [        ]  [ ... ]  [ a link where the block ends ]  [ last ]
 //! ```
 //!
-//! Every format is a [`Table`]: segments of the list under [`Limits`], each written as one record by
-//! a [`Layout`], with the links that the format wants between blocks. A table is walked as typed
-//! records ([`Table::records`]), or written as bytes, at once or piece by piece ([`Fill`]). A
-//! [`Place`] says where the writing stands, so a ring of any size is filled as it drains. Nothing is
-//! allocated, however long the list.
+//! Every format is a [`Table`]: the segments of the list under [`Limits`], each written as one
+//! record by a [`Layout`], with the links between blocks that the format needs. A table can be
+//! walked as typed records ([`Table::records`]) or written as bytes, at once or in pieces
+//! ([`Fill`]). A [`Place`] says how far the writing has come, so a small ring can be filled again
+//! each time it drains. Nothing is allocated, however long the list.
 //!
-//! All bytes are little-endian; only RDMA page lists come in either order.
+//! All bytes are little-endian, except RDMA page lists, which exist in both orders.
 //!
 //! | module | makes |
 //! | --- | --- |

@@ -1,6 +1,6 @@
-//! Lists from the arrays of others: scatterlists, `bio_vec`, `iovec` and `phys_vec`.
+//! Lists from arrays that others wrote: scatterlists, `bio_vec`, `iovec` and `phys_vec`.
 //!
-//! The bytes may come from anywhere; what is wrong with them is said by record and field.
+//! The bytes may come from anywhere. Errors name the record and the field.
 
 use super::bvec::PageStructs;
 use super::error::DescError;
@@ -10,21 +10,21 @@ use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 
-/// The little-endian `u64` at byte `at`, which must be there.
+/// Reads the little-endian `u64` at byte `at`, which must exist.
 pub(crate) fn word(record: &[u8], at: usize) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&record[at..at + 8]);
     u64::from_le_bytes(bytes)
 }
 
-/// The little-endian `u32` at byte `at`, which must be there.
+/// Reads the little-endian `u32` at byte `at`, which must exist.
 pub(crate) fn half(record: &[u8], at: usize) -> u32 {
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&record[at..at + 4]);
     u32::from_le_bytes(bytes)
 }
 
-/// Bytes as records of `size` bytes.
+/// Splits bytes into records of `size` bytes.
 fn records(bytes: &[u8], size: usize) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
     if bytes.len().is_multiple_of(size) {
         Ok(bytes.chunks_exact(size))
@@ -33,7 +33,7 @@ fn records(bytes: &[u8], size: usize) -> Result<core::slice::ChunksExact<'_, u8>
     }
 }
 
-/// A list of the range that `range` reads from each record.
+/// Makes a list of the ranges that `range` reads from each record.
 fn list(
     bytes: &[u8],
     size: usize,
@@ -48,12 +48,12 @@ fn list(
     finish(builder)
 }
 
-/// The finished list.
+/// Finishes the list.
 pub(crate) fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
     builder.try_finish().map_err(|why| DescError::list(0, why))
 }
 
-/// The address that a `struct page` and an offset stand for.
+/// The address that a `struct page` pointer and an offset stand for.
 fn paddr(pages: PageStructs, index: u64, page: u64, offset: u32) -> Result<u64, DescError> {
     pages.paddr(page).and_then(|paddr| paddr.checked_add(offset.into())).ok_or(DescError::Record {
         index,
@@ -62,7 +62,7 @@ fn paddr(pages: PageStructs, index: u64, page: u64, offset: u32) -> Result<u64, 
     })
 }
 
-/// The list of an array of `bio_vec`.
+/// Reads a list from an array of `bio_vec`.
 ///
 /// # Errors
 ///
@@ -79,7 +79,7 @@ pub fn from_bio_vecs(
     })
 }
 
-/// The list of an array of `iovec`, where physical address 0 is mapped at `uaddr`.
+/// Reads a list from an array of `iovec`. Physical address 0 is mapped at `uaddr`.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ pub fn from_iovecs(bytes: &[u8], uaddr: u64, granule: Granule) -> Result<Phyr, D
     })
 }
 
-/// The list of an array of `phys_vec`.
+/// Reads a list from an array of `phys_vec`.
 ///
 /// # Errors
 ///
@@ -103,10 +103,11 @@ pub fn from_phys_vecs(bytes: &[u8], granule: Granule) -> Result<Phyr, DescError>
     list(bytes, 16, granule, |_, record| Ok((word(record, 0), word(record, 8))))
 }
 
-/// The list of a scatterlist in memory that starts at virtual address `address`; links must lead to
-/// entries of the same memory.
+/// Reads a list from a scatterlist in memory that starts at virtual address `address`. Links must
+/// lead to entries of the same memory.
 ///
-/// With `dma`, the list of what was mapped: DMA addresses up to the first entry of DMA length 0.
+/// With `dma`, the result is the list of mapped DMA addresses, up to the first entry of DMA length
+/// 0.
 ///
 /// # Errors
 ///
@@ -158,7 +159,7 @@ pub fn from_scatterlist(
         }
         at += 1;
     }
-    // As many steps as entries, and no end: a circle, or entries that run out.
+    // As many steps as entries, and no end: the links form a circle, or the entries run out.
     Err(if at < nr_records {
         DescError::Endless { records: nr_records as u64 }
     } else {

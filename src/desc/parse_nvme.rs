@@ -1,4 +1,4 @@
-//! Lists from NVMe commands: PRP chains and SGLs, followed through memory that the caller reads.
+//! Lists from NVMe commands: follows PRP chains and SGLs through memory that the caller reads.
 
 use core::fmt;
 
@@ -14,9 +14,9 @@ use crate::list::phyr::Phyr;
 /// Why a chain could not be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError<E> {
-    /// What was read is wrong.
+    /// The memory holds descriptors that are wrong.
     Desc(DescError),
-    /// Reading failed, as the caller says.
+    /// `read` failed, with this error.
     Read(E),
 }
 
@@ -37,27 +37,28 @@ impl<E: fmt::Display> fmt::Display for ReadError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
 
-/// Bytes read at a time: what a record never straddles, since records and links are aligned.
+/// Bytes read at a time. Records and links are aligned, so no record crosses a multiple of this.
 const PIECE: usize = 4096;
 
-/// Most records that stand for no data, links included, beyond one for each that stands for some.
+/// The number of records without data, links included, that may come beyond one for each record
+/// with data.
 const MOST_IDLE: u64 = 1 << 20;
 
-/// Notices a chain of links that leads in a circle, or on and on without data.
+/// Finds a chain of links that goes round in a circle, or leads on too often without data.
 ///
 /// Source: R. P. Brent, "An improved Monte Carlo factorization algorithm", BIT 20, 1980, section 2.
 #[derive(Default)]
 struct Links {
     followed: u64,
-    /// The link that came after the last power of two of them.
+    /// The last link whose number was a power of two.
     mark: u64,
-    /// Records that stood for no data, and for some.
+    /// Records without data so far, and records with data.
     idle: u64,
     data: u64,
 }
 
 impl Links {
-    /// Notes record `records`, which stands for no data.
+    /// Counts record `records`, which has no data.
     fn idle(&mut self, records: u64) -> Result<(), DescError> {
         self.idle += 1;
         if self.idle.saturating_sub(MOST_IDLE) > self.data {
@@ -67,7 +68,7 @@ impl Links {
         }
     }
 
-    /// Notes a record that stands for data.
+    /// Counts a record that has data.
     fn data(&mut self) {
         self.data += 1;
     }
@@ -85,18 +86,18 @@ impl Links {
     }
 }
 
-/// The list of the memory that PRP1 and PRP2 point to, for a transfer of `length` bytes.
+/// Reads the list of the memory that PRP1 and PRP2 point to, for a transfer of `length` bytes.
 ///
-/// `read` is to fill its buffer, of at most 4096 bytes, from an address. A list may start inside a
-/// page, at a multiple of 8.
+/// `read` must fill its buffer, of at most 4096 bytes, from an address. A PRP list may start inside
+/// a page, at a multiple of 8.
 ///
 /// # Errors
 ///
 /// [`DescError::Size`] unless `page_size` is a power of two from 4 to 64 KiB; [`DescError::Record`]
-/// for an entry with an offset where none may be (number 0 is PRP1, 1 is PRP2, entries of lists
-/// count on); [`DescError::Endless`] for lists in a circle, or 2^20 that only
-/// lead on, beyond one for each entry; [`DescError::List`] for pages that a list of this granule cannot
-/// hold; what `read` returns.
+/// for an entry with an offset that is not allowed (PRP1 is number 0, PRP2 is 1, the entries of
+/// lists follow); [`DescError::Endless`] for lists in a circle, or for more than 2^20 links beyond
+/// one for each entry; [`DescError::List`] for pages that a list of this granule cannot hold;
+/// errors of `read`.
 pub fn from_prp<E>(
     prp1: u64,
     prp2: u64,
@@ -110,7 +111,7 @@ pub fn from_prp<E>(
     let mut builder = Builder::with(granule, Kind::Ram);
     let mut left = length;
     let mut index = 0;
-    // Takes the next page of the transfer; the first may start at any multiple of 4.
+    // Takes the next page of the transfer. The first page may start at any multiple of 4.
     let mut page = |index: u64, entry: u64, left: &mut u64| {
         let wrong = if index == 0 { entry & 3 } else { entry & low };
         if wrong != 0 {
@@ -132,7 +133,7 @@ pub fn from_prp<E>(
             return Err(DescError::Record { index: 1 + index, field: "list", value: list }.into());
         }
         links.follow(list, index)?;
-        // Entries up to the end of the page, or as many as are needed.
+        // The entries up to the end of the page, or as many as are needed.
         let needed = left.div_ceil(page_size);
         let slots = (page_size - (list & low)) / 8;
         let is_last = needed <= slots;
@@ -160,22 +161,23 @@ pub fn from_prp<E>(
     Ok(finish(builder)?)
 }
 
-/// The list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
+/// Reads the list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
 ///
-/// Reading ends where there is more data than `max_length` bytes, which bounds what `read` is asked
-/// for, whatever it answers: to at most 2^20 descriptors and two a byte.
+/// Reading stops at more data than `max_length` bytes. This bounds the number of reads, whatever
+/// they return: at most 2^20 descriptors and two for each byte.
 ///
-/// `read` is to fill its buffer, of at most 4096 bytes, from an address. Data blocks of no bytes are
-/// passed over.
+/// `read` must fill its buffer, of at most 4096 bytes, from an address. Data blocks of length 0 are
+/// skipped.
 ///
 /// # Errors
 ///
-/// [`DescError::Record`] for a descriptor of another type, for a segment of no descriptors, for one
-/// that is not the last of its segment, and for a last segment that leads on (numbers count the
-/// descriptors read, `sgl1` is 0); [`DescError::Ragged`] for a segment that is not whole descriptors;
-/// [`DescError::Endless`] for segments in a circle, or more than 2^20 descriptors that stand for no
-/// data, beyond one for each that does; [`DescError::TooLong`] for more data than `max_length` bytes;
-/// [`DescError::List`] for data that a list of this granule cannot hold; what `read` returns.
+/// [`DescError::Record`] for a descriptor of another type, a segment without descriptors, a segment
+/// descriptor that is not the last of its segment, or a last segment that leads on (numbers count
+/// the descriptors read; `sgl1` is 0); [`DescError::Ragged`] for a segment that is not a whole
+/// number of descriptors; [`DescError::Endless`] for segments in a circle, or for more than 2^20
+/// descriptors without data beyond one for each with data; [`DescError::TooLong`] for more data
+/// than `max_length` bytes; [`DescError::List`] for data that a list of this granule cannot hold;
+/// errors of `read`.
 pub fn from_sgl<E>(
     sgl1: &[u8; 16],
     max_length: u64,
@@ -186,7 +188,7 @@ pub fn from_sgl<E>(
     let mut links = Links::default();
     let mut piece = [0; PIECE];
     let (mut index, mut left) = (0, max_length);
-    // Bytes of the segment being read still to come, and where they are.
+    // The bytes of the current segment that are still to be read, and their address.
     let (mut at, mut bytes) = (0, 0);
     let mut in_last = false;
     piece[..16].copy_from_slice(sgl1);
@@ -210,7 +212,8 @@ pub fn from_sgl<E>(
                     }
                 }
                 SglDescriptor::SEGMENT | SglDescriptor::LAST_SEGMENT => {
-                    // Only the last descriptor of a segment leads on, and no last segment does.
+                    // Only the last descriptor of a segment may lead on, and a last segment may
+                    // not.
                     if in_last || bytes > 0 || number * 16 < count {
                         return Err(wrong("identifier", identifier.into()).into());
                     }

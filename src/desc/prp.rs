@@ -6,8 +6,8 @@
 //!      -> list [page 2, page 3, ... page 512, next list] -> [page 513, ...], if there are more
 //! ```
 //!
-//! Every page but the first is used from its start, every page but the last to its end. A list is
-//! a page of 8-byte entries; its last entry points to the next list unless it is the last needed.
+//! Every page but the first is used from its start, and every page but the last to its end. A list
+//! is a page of 8-byte entries. Its last entry points to the next list, unless no entries are left.
 //!
 //! Source: NVM Express Base Specification 2.0, section 4.1.1, "Physical Region Page Entry and List".
 
@@ -19,7 +19,7 @@ use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// The list pages of a transfer: where they are, and what is to be written there.
+/// The list pages of a transfer: their addresses, and the entries to write there.
 #[derive(Clone, Debug)]
 pub struct PrpLayout {
     lists: Phyr,
@@ -27,7 +27,7 @@ pub struct PrpLayout {
 }
 
 impl PrpLayout {
-    /// Address of list page `block`, which the table was checked to have.
+    /// Address of list page `block`; the table was checked to have that page.
     fn list(&self, block: u64) -> Option<u64> {
         self.lists.translate(block * self.page_size).ok()
     }
@@ -56,27 +56,27 @@ impl Layout for PrpLayout {
     }
 }
 
-/// What a command needs to point to the memory under a list.
+/// The two pointers of an NVMe command, and the lists that the second may need.
 #[derive(Clone, Debug)]
 pub struct Prp {
     /// The first pointer of the command.
     pub prp1: u64,
-    /// The second: 0, the second page, or the first list page.
+    /// The second pointer: 0, the second page, or the first list page.
     pub prp2: u64,
-    /// What is to be written to the list pages, one after the other; the last may stay short.
+    /// The bytes to write to the list pages, one after the other. The last page may stay short.
     pub lists: Table<PrpLayout>,
 }
 
 impl Prp {
-    /// Points to the memory under `phyr` for a controller with pages of `page_size`. Lists go to the
-    /// pages of `lists`, in order.
+    /// Makes the pointers to the memory under `phyr`, for a controller with pages of `page_size`
+    /// bytes. The list pages are those of `lists`, in order.
     ///
     /// # Errors
     ///
-    /// [`DescError::Empty`] for no bytes; [`DescError::Size`] unless `page_size` is a power of two
-    /// from 4 to 64 KiB; [`DescError::Unaligned`] if the first address is not a multiple of 4, or
-    /// `lists` does not start at a page; [`DescError::Gap`] where a boundary inside either list is not
-    /// a multiple of the page size; [`DescError::NoRoom`] for too few list pages.
+    /// [`DescError::Empty`] for an empty list; [`DescError::Size`] unless `page_size` is a power of
+    /// two from 4 to 64 KiB; [`DescError::Unaligned`] if the first address is not a multiple of 4,
+    /// or `lists` does not start at a page; [`DescError::Gap`] if a boundary inside either list is
+    /// not a multiple of the page size; [`DescError::NoRoom`] if there are too few list pages.
     ///
     /// # Examples
     ///
@@ -98,13 +98,13 @@ impl Prp {
             return Err(DescError::Unaligned { field: "first address", value: prp1, align: 4 });
         }
         check_boundaries(phyr, low)?;
-        // What the first pointer leaves for the others.
+        // The first pointer covers the rest of its page; the others cover what follows.
         let first = phyr.length().min(page_size - (prp1 & low));
         let rest = phyr.slice(first, phyr.length()).map_err(|why| DescError::list(0, why))?;
         let layout = PrpLayout { lists: lists.clone(), page_size };
         let cut = Cut::blocks(page_size);
         if rest.length() <= page_size {
-            // One page or two: no list.
+            // One page or two need no list.
             let prp2 = rest.translate(0).unwrap_or(0);
             return Ok(Self { prp1, prp2, lists: Table::new(Phyr::default(), layout, cut) });
         }
@@ -115,7 +115,7 @@ impl Prp {
     }
 }
 
-/// Checks that a list holds `nr_blocks` aligned blocks to write descriptors to.
+/// Checks that `lists` is at least `nr_blocks` aligned blocks of `size` bytes.
 pub(crate) fn check_blocks(lists: &Phyr, nr_blocks: u64, size: u64) -> Result<(), DescError> {
     let (needed, given) = (nr_blocks.saturating_mul(size), lists.length());
     if given < needed {

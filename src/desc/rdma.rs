@@ -9,13 +9,13 @@ use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// The best size for a page list of one size: the largest that fits, but none larger than the
-/// smallest that holds the whole list in one block.
+/// Returns the best block size for a page list: the largest that fits, but not larger than the
+/// smallest size that holds the whole list in one block.
 ///
-/// `pgsize_bitmap` has bit *n* set where the device takes blocks of `1 << n` bytes; sizes below
-/// 4096 are left out. `iova` is where the device is to see the first byte. Inside the list, runs
-/// start where both the device's address and the memory's are multiples of the result. 0 where
-/// nothing fits.
+/// If bit *n* of `pgsize_bitmap` is set, the device takes blocks of `1 << n` bytes; sizes below
+/// 4096 are left out. `iova` is the address at which the device sees the first byte. Inside the
+/// list, chunks start where both the device's address and the memory's are multiples of the result.
+/// Returns 0 if no size fits.
 ///
 /// # Errors
 ///
@@ -43,14 +43,15 @@ pub fn best_pgsize(phyr: &Phyr, pgsize_bitmap: u64, iova: u64) -> Result<u64, De
     let Some(last) = iova.checked_add(more) else {
         return Err(DescError::Wraps { base: iova, offset: more });
     };
-    // A block that holds every bit that changes is one for all: larger ones are no better.
+    // One block that holds all changing bits holds the whole list, so a larger block is no better.
     let changing = (u64::BITS - (last ^ iova).leading_zeros()).max(1);
     let limit = sizes & u64::MAX.checked_shl(changing).unwrap_or(0);
-    // Bits that must be 0 in a block's size: where addresses differ, and where runs begin.
+    // The bits that must be 0 below a block's size: those in which the two addresses differ, and
+    // those of chunk starts.
     let state = (limit, iova, 0);
     let (bits, ..) = phyr.chunks().fold(state, |(bits, iova, inside), chunk: Chunk| {
         let bits = bits | (chunk.paddr ^ iova) | (iova & inside);
-        // Past the last chunk, which may end the space, nobody looks.
+        // The address after the last chunk, which may be 2^64, is not used.
         (bits, iova.wrapping_add(chunk.length), u64::MAX)
     });
     let fitting = match bits {
@@ -63,13 +64,13 @@ pub fn best_pgsize(phyr: &Phyr, pgsize_bitmap: u64, iova: u64) -> Result<u64, De
     })
 }
 
-/// The order of the bytes of a number.
+/// The byte order of a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
-    /// Lowest first.
+    /// Lowest byte first.
     #[default]
     Little,
-    /// Highest first: the network's, and that of an MTT.
+    /// Highest byte first: network order, and that of an MTT.
     Big,
 }
 
@@ -100,7 +101,7 @@ impl Layout for BlockLayout {
 
     #[inline(always)]
     fn run(&self, first: Chunk, position: u64, out: &mut [[u8; 8]]) {
-        // The order is asked for once a run, not once a record.
+        // Reads the byte order once for a run, not once for each record.
         let Self { low, flags, order } = *self;
         let entry = |segment: Chunk| segment.paddr & !low | flags;
         match order {
@@ -114,15 +115,16 @@ impl Layout for BlockLayout {
     }
 }
 
-/// The aligned blocks of `page_size` bytes under a list, each the address of its first byte with
+/// The aligned blocks of `page_size` bytes under a list. Each record is the address of a block with
 /// `flags` in the low bits, ready for a memory translation table.
 ///
 /// The first block may start before the list and the last may end after it.
 ///
 /// # Errors
 ///
-/// [`DescError::Size`] unless `page_size` is a power of two; [`DescError::Gap`] if a boundary inside
-/// the list is not a multiple of it; [`DescError::Record`] for flags of `page_size` and more.
+/// [`DescError::Size`] unless `page_size` is a power of two; [`DescError::Gap`] if a boundary
+/// inside the list is not a multiple of it; [`DescError::Record`] if `flags` is not below
+/// `page_size`.
 ///
 /// # Examples
 ///

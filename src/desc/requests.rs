@@ -1,4 +1,4 @@
-//! Map requests to VFIO and iommufd: the fewest that describe a list.
+//! Map requests for VFIO and iommufd: the fewest that describe a list.
 //!
 //! ```text
 //!  byte           0       4       8        12        16       24       32      40
@@ -14,14 +14,14 @@ use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// Mappings that a VFIO container takes by default.
+/// The number of mappings that a VFIO container allows by default.
 ///
 /// Source: `dma_entry_limit`, `drivers/vfio/vfio_iommu_type1.c`.
 pub const MAX_REQUESTS: u64 = 65_535;
 
-/// One request: let the device find `length` bytes of this process at `iova`.
+/// One request: map `length` bytes of this process, so that the device finds them at `iova`.
 ///
-/// The numbers that [`VfioDmaMap`] and [`IoasMap`] share.
+/// The fields that [`VfioDmaMap`] and [`IoasMap`] share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct MapRequest {
@@ -48,7 +48,7 @@ impl Layout for RequestLayout {
     #[inline]
     fn data(&self, segment: Chunk, position: u64) -> MapRequest {
         let Chunk { paddr: iova, length } = segment;
-        // The end of the buffer was checked when the table was made.
+        // The table was made only after a check that the buffer does not pass 2^64.
         MapRequest { iova, uaddr: self.uaddr.wrapping_add(position), length }
     }
 
@@ -58,7 +58,7 @@ impl Layout for RequestLayout {
     }
 }
 
-/// Words of 8 bytes, one after the other.
+/// Joins words of 8 bytes, in order.
 fn join<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYTES] {
     const { assert!(BYTES == 8 * WORDS) };
     let mut bytes = [0; BYTES];
@@ -68,12 +68,12 @@ fn join<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYT
     bytes
 }
 
-/// Two numbers of 4 bytes as one of 8.
+/// Joins two numbers of 4 bytes into one of 8.
 fn pair(first: u32, second: u32) -> u64 {
     u64::from(first) | u64::from(second) << 32
 }
 
-/// What the ioctl `VFIO_IOMMU_MAP_DMA` takes.
+/// The argument of the ioctl `VFIO_IOMMU_MAP_DMA`.
 ///
 /// Source: `struct vfio_iommu_type1_dma_map`, `include/uapi/linux/vfio.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +81,7 @@ fn pair(first: u32, second: u32) -> u64 {
 pub struct VfioDmaMap {
     /// Bytes of this struct.
     pub argsz: u32,
-    /// What the device may do: [`Self::READ`], [`Self::WRITE`].
+    /// The accesses that the device may make: [`Self::READ`], [`Self::WRITE`].
     pub flags: u32,
     /// Virtual address of the first byte in this process.
     pub vaddr: u64,
@@ -124,7 +124,7 @@ impl Layout for VfioLayout {
     }
 }
 
-/// What the ioctl `IOMMU_IOAS_MAP` takes.
+/// The argument of the ioctl `IOMMU_IOAS_MAP`.
 ///
 /// Source: `struct iommu_ioas_map`, `include/uapi/linux/iommufd.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +132,8 @@ impl Layout for VfioLayout {
 pub struct IoasMap {
     /// Bytes of this struct.
     pub size: u32,
-    /// [`Self::FIXED_IOVA`], and what the device may do: [`Self::READABLE`], [`Self::WRITEABLE`].
+    /// [`Self::FIXED_IOVA`], and the accesses that the device may make: [`Self::READABLE`],
+    /// [`Self::WRITEABLE`].
     pub flags: u32,
     /// The I/O address space to map into.
     pub ioas_id: u32,
@@ -149,7 +150,7 @@ pub struct IoasMap {
 const _: () = assert!(size_of::<IoasMap>() == 40);
 
 impl IoasMap {
-    /// In `flags`: at `iova`, not where the kernel chooses.
+    /// In `flags`: map at `iova`; without it the kernel chooses the address.
     pub const FIXED_IOVA: u32 = 1;
     /// In `flags`: the device may write.
     pub const WRITEABLE: u32 = 2;
@@ -184,7 +185,7 @@ impl Layout for IoasLayout {
 }
 
 impl Table<RequestLayout> {
-    /// The same requests as VFIO takes them, one ioctl each.
+    /// The same requests in the form of VFIO, one ioctl each.
     ///
     /// # Examples
     ///
@@ -204,24 +205,27 @@ impl Table<RequestLayout> {
         self.with(|request| VfioLayout { request, flags })
     }
 
-    /// The same requests as iommufd takes them, one ioctl each, for the I/O address space `ioas_id`.
+    /// The same requests in the form of iommufd, one ioctl each, for the I/O address space
+    /// `ioas_id`.
     #[must_use]
     pub fn ioas(self, flags: u32, ioas_id: u32) -> Table<IoasLayout> {
         self.with(|request| IoasLayout { request, flags, ioas_id })
     }
 }
 
-/// The fewest requests that map the buffer at `uaddr` to the I/O virtual addresses in `dma`: one a
-/// chunk, since chunks are maximal runs.
+/// The fewest requests that map the buffer at `uaddr` to the I/O virtual addresses in `dma`: one
+/// for each chunk, because chunks are maximal runs.
 ///
-/// `dma` says where the device is to find the buffer: the list of its physical pages where the two
-/// are to agree, or one chunk for a linear window. `page_size` is the IOMMU's smallest page.
+/// `dma` is the list of addresses at which the device finds the buffer. If I/O virtual addresses
+/// are to equal physical ones, it is the list of the buffer's pages; for a linear window it is one
+/// chunk. `page_size` is the IOMMU's smallest page.
 ///
 /// # Errors
 ///
-/// [`DescError::TooMany`] above `max_requests`; [`DescError::Unaligned`] or [`DescError::Gap`] for
-/// an address or a length that is not a multiple of `page_size`; [`DescError::Size`] unless that is a
-/// power of two; [`DescError::Wraps`] if the buffer passes the end of the virtual space.
+/// [`DescError::TooMany`] for more than `max_requests`; [`DescError::Unaligned`] or
+/// [`DescError::Gap`] for an address or a length that is not a multiple of `page_size`;
+/// [`DescError::Size`] unless `page_size` is a power of two; [`DescError::Wraps`] if the buffer
+/// passes the end of the virtual space.
 ///
 /// # Examples
 ///

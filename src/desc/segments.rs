@@ -1,4 +1,4 @@
-//! The walk that every format shares: chunks, cut where the limits say.
+//! The walk that all formats share: chunks, cut where the limits require.
 
 use core::fmt;
 use core::iter::{self, FusedIterator};
@@ -8,7 +8,7 @@ use super::limits::{Cut, Limits, check_boundaries};
 use crate::list::chunks::{Chunk, Chunks};
 use crate::list::phyr::Phyr;
 
-/// The segments of a list under a device's limits, in order: the largest that fit, greedily.
+/// The segments of a list under a device's limits, in order. Each is the largest that fits.
 ///
 /// # Examples
 ///
@@ -26,19 +26,19 @@ use crate::list::phyr::Phyr;
 #[derive(Clone)]
 pub struct Segments<'a> {
     chunks: Chunks<'a>,
-    /// What is left of the chunk being cut; no bytes between chunks.
+    /// The rest of the chunk that is being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
-    /// Chunks read ahead and not yet cut: those from `at` to `end`.
+    /// Chunks read ahead and not yet cut: `at` to `end`.
     ahead: [Chunk; AHEAD],
     at: usize,
     end: usize,
 }
 
-/// Chunks read ahead where they have to be cut.
+/// Number of chunks read ahead if chunks are cut.
 const AHEAD: usize = 16;
 
-/// No bytes.
+/// A chunk of no bytes.
 pub(crate) const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
 
 impl<'a> Segments<'a> {
@@ -46,8 +46,8 @@ impl<'a> Segments<'a> {
     ///
     /// # Errors
     ///
-    /// [`DescError::Mask`], [`DescError::SegmentSize`] and [`DescError::Boundaries`] for limits that
-    /// nothing satisfies; [`DescError::Gap`] where a boundary inside the list breaks the virt
+    /// [`DescError::Mask`], [`DescError::SegmentSize`] and [`DescError::Boundaries`] for limits
+    /// that no segment can meet; [`DescError::Gap`] if a boundary inside the list violates the virt
     /// boundary.
     pub fn new(phyr: &'a Phyr, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
@@ -55,14 +55,14 @@ impl<'a> Segments<'a> {
         Ok(Self::from(phyr, cut, 0))
     }
 
-    /// The segments from byte `position` on, which is where one starts.
+    /// The segments from byte `position` on; a segment must start there.
     pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
-        // A place of another table may lie beyond; there, nothing is left.
+        // A `Place` of another table may lie past the end. Then nothing is left.
         let chunks = phyr.chunks_from(position.min(phyr.length()));
         Self { chunks, rest: NOTHING, cut, ahead: [NOTHING; AHEAD], at: 0, end: 0 }
     }
 
-    /// The next chunk, read ahead with some that follow.
+    /// The next chunk. Some that follow it are read ahead.
     #[inline]
     fn next_chunk(&mut self) -> Option<Chunk> {
         if self.at == self.end {
@@ -74,7 +74,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Takes the first `length` bytes off a chunk that has as many.
+/// Takes the first `length` bytes off a chunk, which must have them.
 #[inline(always)]
 pub(crate) fn take(rest: &mut Chunk, length: u64) -> Chunk {
     let segment = Chunk { paddr: rest.paddr, length };
@@ -84,7 +84,7 @@ pub(crate) fn take(rest: &mut Chunk, length: u64) -> Chunk {
     segment
 }
 
-/// The next segment of a chunk that has bytes.
+/// The next segment of a chunk that has bytes left.
 #[inline(always)]
 pub(crate) fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
     let length = cut.length(*rest);
@@ -109,7 +109,7 @@ impl Iterator for Segments<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // At least a segment a chunk; how many more, only a walk can say.
+        // There is at least one segment for each chunk. Only a walk could tell how many more.
         let chunks = self.chunks.len();
         let least = chunks + (self.end - self.at) + usize::from(self.rest.length > 0);
         (least, if least == 0 { Some(0) } else { None })

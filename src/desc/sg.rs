@@ -6,7 +6,7 @@
 //!                      ^^ 1: link to the next block, 2: last entry
 //! ```
 //!
-//! A block is a page of 128 entries; all but the last block end in a link.
+//! A block is a page of 128 entries. All blocks but the last end in a link.
 //!
 //! Source: `struct scatterlist`, `include/linux/scatterlist.h`, with `CONFIG_NEED_SG_DMA_LENGTH` and
 //! `CONFIG_NEED_SG_DMA_FLAGS`; chaining as `sg_alloc_table()`, segments as
@@ -25,15 +25,16 @@ use crate::list::phyr::Phyr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct SgEntry {
-    /// Pointer to the `struct page` of the first page, or to the next block; marks in the low bits.
+    /// Pointer to the `struct page` of the first page, or to the next block. The low bits hold
+    /// marks.
     pub page_link: u64,
-    /// Bytes of the first page before the segment.
+    /// Offset of the first byte in its page.
     pub offset: u32,
     /// Bytes.
     pub length: u32,
-    /// Where the device sees the segment: 0 until mapped.
+    /// The address at which the device sees the segment; 0 until mapped.
     pub dma_address: u64,
-    /// Bytes that the device sees there.
+    /// The bytes that the device sees there.
     pub dma_length: u32,
     /// Flags of the mapping.
     pub dma_flags: u32,
@@ -83,7 +84,7 @@ impl Layout for SgLayout {
     #[inline]
     fn bytes(&self, record: SgEntry) -> [u8; 32] {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        // By sixteen bytes, which is what wide registers make of it.
+        // Writes 16 bytes at a time, for which the compiler uses wide registers.
         let half = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
         let front = half(record.page_link, pair(record.offset, record.length));
         let back = half(record.dma_address, pair(record.dma_length, record.dma_flags));
@@ -98,7 +99,7 @@ impl Layout for SgLayout {
     }
 
     fn link(&self, block: u64) -> Option<SgEntry> {
-        // That the last block still fits was checked when the table was made.
+        // The table was made only after a check that its last block does not pass 2^64.
         let address = self.address.wrapping_add(block * 4096);
         Some(SgEntry { page_link: address | SgEntry::CHAIN, ..SgEntry::default() })
     }
@@ -114,19 +115,19 @@ impl Layout for SgLayout {
 }
 
 impl Table<SgLayout> {
-    /// The list as a chained scatterlist whose blocks follow each other from virtual address
+    /// The list as a chained scatterlist. Its blocks follow each other from virtual address
     /// `address` on, each a page of 4096 bytes.
     ///
     /// Segments are cut at page boundaries, as `sg_alloc_table_from_pages_segment()` cuts them. The
-    /// DMA fields are 0, as before `dma_map_sg()`; with `bus_offset` they say what a device sees that
-    /// finds physical address 0 there.
+    /// DMA fields are 0, as before `dma_map_sg()`. With `bus_offset` they are the addresses that a
+    /// device sees if its bus adds `bus_offset` to physical addresses.
     ///
     /// # Errors
     ///
     /// [`DescError::NoPages`] for a device's memory; [`DescError::Unaligned`] if `address` is not a
-    /// multiple of 4096, or the array of `struct page` does not start at one of 4: pointers carry marks
-    /// in their low bits; [`DescError::Wraps`] if blocks, pointers or bus addresses pass 2^64; errors of
-    /// [`Segments::new`](super::Segments::new).
+    /// multiple of 4096, or the array of `struct page` does not start at a multiple of 4, because
+    /// marks need the low bits of pointers; [`DescError::Wraps`] if blocks, pointers or bus
+    /// addresses pass 2^64; errors of [`Segments::new`](super::Segments::new).
     pub fn scatterlist(
         phyr: &Phyr,
         pages: PageStructs,
@@ -152,7 +153,8 @@ impl Table<SgLayout> {
             let nr_blocks = Shape::new(nr_data, Some(SgEntry::PER_BLOCK)).nr_blocks();
             check_sum(address, nr_blocks.saturating_mul(4096).saturating_sub(1))
         };
-        // No segment is shorter than a byte; seldom is that not enough to know.
+        // First with the length, which is at least the number of segments. That bound is nearly
+        // always enough; if not, count.
         check(phyr.length()).or_else(|_| check(cut.count(phyr)))?;
         Ok(table)
     }

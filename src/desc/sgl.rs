@@ -6,8 +6,8 @@
 //!                                                  0 data block, 2 segment, 3 last segment
 //! ```
 //!
-//! The descriptor in the command is the data block itself, or leads to the first segment. The last
-//! descriptor of a segment leads to the next segment, unless it is the last needed.
+//! The descriptor in the command is a data block, or leads to the first segment. The last
+//! descriptor of a segment leads to the next segment, unless no data follows.
 //!
 //! Source: NVM Express Base Specification 2.0, section 4.1.2, "Scatter Gather List (SGL)".
 
@@ -31,7 +31,7 @@ pub struct SglDescriptor {
     pub length: u32,
     /// Zero.
     pub reserved: [u8; 3],
-    /// The type in the upper half, 0 in the lower: `address` is an address.
+    /// The type in the upper four bits. The lower four are 0: `address` is a memory address.
     pub identifier: u8,
 }
 
@@ -40,7 +40,7 @@ const _: () = assert!(size_of::<SglDescriptor>() == 16);
 impl SglDescriptor {
     /// Identifier of a data block.
     pub const DATA_BLOCK: u8 = 0x00;
-    /// Identifier of a segment that leads on.
+    /// Identifier of a segment that another segment follows.
     pub const SEGMENT: u8 = 0x20;
     /// Identifier of the last segment.
     pub const LAST_SEGMENT: u8 = 0x30;
@@ -61,7 +61,8 @@ impl SglDescriptor {
 pub struct SglLayout {
     lists: Phyr,
     segment_size: u64,
-    /// What a link says of the segment that it leads to is known before that is written.
+    /// A link holds the length of the segment that it leads to, which is not written yet: the shape
+    /// tells it.
     shape: Shape,
 }
 
@@ -84,7 +85,7 @@ impl Layout for SglLayout {
     }
 
     fn link(&self, block: u64) -> Option<SglDescriptor> {
-        // A place of another table may lead beyond.
+        // A `Place` of another table may lie past the end.
         let left = self.shape.nr_blocks().checked_sub(block).filter(|&left| left > 0)?;
         let address = self.lists.translate(block * self.segment_size).ok()?;
         let is_last = left == 1;
@@ -93,26 +94,26 @@ impl Layout for SglLayout {
     }
 }
 
-/// What a command needs to describe the memory under a list.
+/// The descriptor of an NVMe command, and the segments that it may need.
 #[derive(Clone, Debug)]
 pub struct SegmentList {
     /// The descriptor in the command.
     pub sgl1: SglDescriptor,
-    /// What is to be written to the blocks of memory given, one after the other.
+    /// The bytes to write to the blocks of memory, one after the other.
     pub segments: Table<SglLayout>,
 }
 
 impl SegmentList {
-    /// Describes the memory under `phyr`. Segments of up to `segment_size` bytes go to the blocks of
+    /// Describes the memory under `phyr`. Segments of up to `segment_size` bytes go to blocks of
     /// that size in `lists`, in order.
     ///
-    /// Lengths are 32 bits wide: longer chunks are cut at multiples of 4096.
+    /// Lengths have 32 bits: longer chunks are cut at multiples of 4096.
     ///
     /// # Errors
     ///
     /// [`DescError::Size`] unless `segment_size` is a power of two from 32 bytes to 1 MiB;
-    /// [`DescError::Unaligned`], [`DescError::Gap`] and [`DescError::NoRoom`] where `lists` is not
-    /// as many aligned blocks as are needed; errors of [`Segments::new`](super::Segments::new).
+    /// [`DescError::Unaligned`], [`DescError::Gap`] and [`DescError::NoRoom`] if `lists` is not
+    /// enough aligned blocks; errors of [`Segments::new`](super::Segments::new).
     ///
     /// # Examples
     ///
@@ -140,7 +141,7 @@ impl SegmentList {
         let shape = Shape::new(nr_data, Some(segment_size / 16));
         let layout = SglLayout { lists: lists.clone(), segment_size, shape };
         if nr_data <= 1 {
-            // The data itself; no bytes are a block of length 0.
+            // Points to the data itself. An empty list is a data block of length 0.
             let first = phyr.chunks().next().unwrap_or(Chunk { paddr: 0, length: 0 });
             let sgl1 = layout.data(first, 0);
             let segments = Table::new(Phyr::default(), layout, cut);

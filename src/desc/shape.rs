@@ -1,14 +1,14 @@
-//! Where the links of a chained table stand.
+//! The number of blocks and links in a chained table.
 
-/// A table of data records in blocks of `slots`; the last slot of a block links to the next block,
-/// save in the last block, which may be full of data.
+/// A table of data records in blocks of `slots` records. The last slot of a block links to the next
+/// block. The last block has no link, so it may be full of data.
 ///
 /// ```text
 /// slots 4, 8 data records:   [d d d L] [d d d L] [d d]
 /// slots 4, 7 data records:   [d d d L] [d d d d]
 /// ```
 ///
-/// Scatterlists, PRP lists and SGL segments all follow this one rule.
+/// Scatterlists, PRP lists and SGL segments all follow this rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     nr_data: u64,
@@ -17,29 +17,29 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// `slots` is at least two; `None` for a table in one piece.
+    /// `slots` is at least two; `None` for a table that has no blocks.
     pub(crate) fn new(nr_data: u64, slots: Option<u64>) -> Self {
         let slots = slots.unwrap_or(u64::MAX);
         let nr_blocks = match nr_data {
             0 => 0,
-            // Every block but the last holds one data record less.
+            // Every block but the last has one data record less than it has slots.
             _ => 1 + nr_data.saturating_sub(slots).div_ceil(slots - 1),
         };
         Self { nr_data, slots, nr_blocks }
     }
 
-    /// Blocks.
+    /// Number of blocks.
     pub(crate) fn nr_blocks(self) -> u64 {
         self.nr_blocks
     }
 
-    /// Data records and links.
+    /// Number of records: data and links.
     pub(crate) fn nr_records(self) -> u64 {
-        // A link stands for each block but the first.
+        // There is one link for each block but the first.
         self.nr_data + self.nr_blocks.saturating_sub(1)
     }
 
-    /// Records of a block that exists, its link included.
+    /// Number of records in a block, its link included. The table must have the block.
     pub(crate) fn records_in(self, block: u64) -> u64 {
         if block + 1 < self.nr_blocks { self.slots } else { self.nr_records() - block * self.slots }
     }

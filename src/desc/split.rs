@@ -5,14 +5,14 @@ use core::iter::FusedIterator;
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 
-/// The consecutive parts of a list with the given lengths, from byte `start` on.
+/// Cuts a list into consecutive parts of the given lengths, from byte `start` on.
 ///
-/// Each part is a view that shares the storage. Lengths of 0 yield no part; what lies after the last
-/// part is left out.
+/// Each part is a slice that shares the storage. A length of 0 gives no part. Bytes after the last
+/// part are left out.
 ///
 /// # Errors
 ///
-/// Each part beyond the list is an [`Error::Outside`], and the last.
+/// A part beyond the end of the list is an [`Error::Outside`], and ends the iteration.
 ///
 /// # Examples
 ///
@@ -28,7 +28,7 @@ use crate::list::phyr::Phyr;
 /// # Ok::<(), phyr::Error>(())
 /// ```
 ///
-/// Source: what `sg_split()` does, `lib/sg_split.c`, without its entries of no bytes.
+/// Source: as `sg_split()`, `lib/sg_split.c`, but without entries of length 0.
 pub fn split<I>(phyr: &Phyr, start: u64, lengths: I) -> Split<'_, I::IntoIter>
 where
     I: IntoIterator<Item = u64>,
@@ -51,7 +51,7 @@ impl<I: Iterator<Item = u64>> Iterator for Split<'_, I> {
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.position?;
         let length = self.lengths.find(|&length| length > 0)?;
-        // An end that passes 2^64 is outside any list, as 2^64 - 1 is where a list is shorter.
+        // An end that passes 2^64 counts as 2^64 - 1, which is outside any shorter list.
         let end = start.checked_add(length);
         let part = match end {
             Some(end) => self.phyr.slice(start, end),

@@ -1,4 +1,4 @@
-//! Records made of segments, with links between blocks, written from any place on.
+//! Records made of segments, with links between blocks. Writing can stop and go on at any record.
 
 use core::iter::Peekable;
 
@@ -34,39 +34,38 @@ impl Place {
     }
 }
 
-/// How many records a table has.
+/// The number of records in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// All records, links included.
     pub records: u64,
-    /// Those that stand for bytes of the list: the kernel's `nents` of a scatterlist.
+    /// Records that stand for bytes of the list: `nents` in a kernel's scatterlist.
     pub data: u64,
 }
 
-/// A table that can be written piece by piece, whatever its format.
+/// A table that can be written in pieces, whatever its format.
 pub trait Fill {
     /// Bytes of a record.
     fn record_size(&self) -> usize;
 
-    /// How many records there are, if that takes no walk of the list: where no limit can cut a chunk.
-    /// O(log n).
+    /// The number of records, if it is known without a walk: no limit can cut a chunk. O(log n).
     fn find_count(&self) -> Option<Count>;
 
-    /// A number that records are at least, and six times that at most: what to reserve memory by.
-    /// O(log n).
+    /// A lower bound on the record count, within a factor of six. It tells how much memory to
+    /// reserve. O(log n).
     fn least(&self) -> u64;
 
-    /// How many records there are. O(log n), or one walk; writing does not need to know.
+    /// The number of records. O(log n), or one walk. Writing does not need this number.
     fn count(&self) -> Count;
 
-    /// Whether all records are written.
+    /// Returns true if all records are written.
     fn is_done(&self, place: &Place) -> bool;
 
-    /// Writes as many whole records as `out` has room for, from `place` on, and moves it. What is
-    /// behind them stays as it was.
+    /// Writes as many whole records as fit in `out`, from `place` on, and moves `place`. Bytes of
+    /// `out` after them do not change.
     ///
-    /// Returns the bytes written: 0 when `out` is shorter than a record, or all are written. Each
-    /// call searches the list once, O(log n), then walks it.
+    /// Returns the number of bytes written: 0 if `out` is shorter than a record or nothing is left.
+    /// Each call searches the list once, O(log n), then walks it.
     fn fill(&self, place: &mut Place, out: &mut [u8]) -> usize;
 }
 
@@ -76,12 +75,12 @@ pub struct Table<L> {
     phyr: Phyr,
     layout: L,
     cut: Cut,
-    /// Whether it is known that every chunk is a segment, and none is cut.
+    /// True if every chunk is known to be one segment, so that none is cut.
     is_whole: bool,
 }
 
 impl<L: Layout> Table<L> {
-    /// A table of the segments that `cut` makes of the list.
+    /// A table of the segments into which `cut` cuts the list.
     pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut) -> Self {
         let is_whole = cut.is_idle(phyr.length())
             || cut.find_count(&phyr).is_some_and(|count| count == phyr.nr_chunks());
@@ -103,7 +102,7 @@ impl<L: Layout> Table<L> {
         Shape::new(nr_data, self.layout.slots())
     }
 
-    /// Blocks, the last of which may be short. O(log n), or one walk.
+    /// Number of blocks; the last may be short. O(log n), or one walk.
     #[must_use]
     pub fn nr_blocks(&self) -> u64 {
         self.shape(self.cut.count(&self.phyr)).nr_blocks()
@@ -116,18 +115,18 @@ impl<L: Layout> Table<L> {
         Records { table: self, segments, place: Place::default() }
     }
 
-    /// Whether nothing follows a segment that starts at byte `position`.
+    /// Returns true if nothing follows a segment that starts at byte `position`.
     fn is_last(&self, segment: Chunk, position: u64) -> bool {
         position + segment.length == self.phyr.length()
     }
 
-    /// Records that may follow before a block ends in a link, unless the list ends there; 0 where a
-    /// link may stand.
+    /// The number of records before the next slot that holds a link, if the list is long enough; 0
+    /// at such a slot.
     fn until_link(&self, record: u64) -> u64 {
         self.layout.slots().map_or(u64::MAX, |slots| slots - 1 - record % slots)
     }
 
-    /// The link that stands at `record`.
+    /// The link at number `record`.
     fn link(&self, record: u64) -> Option<L::Record> {
         self.layout.slots().and_then(|slots| self.layout.link(record / slots + 1))
     }
@@ -153,7 +152,7 @@ impl<L: Layout> Fill for Table<L> {
     }
 
     fn is_done(&self, place: &Place) -> bool {
-        // A place of another table may lie beyond; there, nothing is left.
+        // A `Place` of another table may lie past the end. Then nothing is left.
         place.position >= self.phyr.length()
     }
 
@@ -163,7 +162,7 @@ impl<L: Layout> Fill for Table<L> {
             return 0;
         }
         let chunks = self.phyr.chunks_from(place.position);
-        // Clearing the memory for many chunks takes longer than a few records.
+        // For a few records, clearing memory for many chunks would take longer than the records.
         let written = if self.is_whole {
             self.write_whole(chunks, place, out)
         } else if out.len() <= FEW {
@@ -180,19 +179,19 @@ impl<L: Layout> Fill for Table<L> {
     }
 }
 
-/// Chunks read ahead where few records are wanted.
+/// Number of chunks read ahead if few records are wanted.
 const FEW: usize = 8;
-/// Chunks read ahead elsewhere: few enough to stay close.
+/// Number of chunks read ahead otherwise: few enough to stay in the cache.
 const MANY: usize = 256;
 
 impl<L: Layout> Table<L> {
-    /// How many of the next records are no links, where there is room for `room`.
+    /// The number of next records that are not links, if `out` has `room` for so many.
     fn bulk(&self, place: &Place, room: usize) -> usize {
         usize::try_from(self.until_link(place.record)).unwrap_or(room).min(room)
     }
 
-    /// Writes what ends a block: a link, or `segment`, if nothing follows it. Whether it was the
-    /// segment.
+    /// Writes the last record of a block: a link, or `segment` if nothing follows it. Returns true
+    /// if it wrote the segment.
     fn write_odd(&self, place: &mut Place, slot: &mut L::Bytes, segment: Chunk) -> bool {
         let is_last = self.is_last(segment, place.position);
         let Some(link) = (if is_last { None } else { self.link(place.record) }) else {
@@ -204,17 +203,18 @@ impl<L: Layout> Table<L> {
         false
     }
 
-    /// Writes the record of a segment.
+    /// Writes the record of one segment.
     fn write_one(&self, place: &mut Place, slot: &mut L::Bytes, segment: Chunk) {
         *slot = self.layout.bytes(self.layout.data(segment, place.position));
         place.record += 1;
         place.position += segment.length;
     }
 
-    /// Writes records of the next chunks, none of which is cut; returns how many. Fewer than fit do
-    /// not mean that none are left, but none does.
+    /// Writes records of the next chunks, none of which is cut. Returns their number. A short count
+    /// is not the end; zero is.
     fn write_run(&self, chunks: &mut Chunks<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
-        // The walk counts from the start of the chain, records from that of the list.
+        // The walk counts bytes from the start of the chain, records count from the start of the
+        // list.
         let base = Chunks::position(chunks).wrapping_sub(place.position);
         let records = chunks.write(out.iter_mut(), |slot, chunk, start| {
             let position = start.wrapping_sub(base);
@@ -225,7 +225,7 @@ impl<L: Layout> Table<L> {
         records
     }
 
-    /// Fills `out` where every chunk is a segment; returns the records written.
+    /// Fills `out` if every chunk is one segment. Returns the number of records written.
     fn write_whole(
         &self,
         mut chunks: Chunks<'_>,
@@ -236,7 +236,7 @@ impl<L: Layout> Table<L> {
         while at < out.len() && !self.is_done(place) {
             let bulk = self.bulk(place, out.len() - at);
             if bulk > 0 && at == 0 {
-                // One record is not worth the start of a wide loop.
+                // For one record, starting a wide loop would take longer than the record.
                 let Some(chunk) = chunks.next() else { break };
                 self.write_one(place, &mut out[0], chunk);
                 at = 1;
@@ -257,7 +257,7 @@ impl<L: Layout> Table<L> {
         at
     }
 
-    /// Fills `out`; returns the records written. Reads up to `AHEAD` chunks at a time.
+    /// Fills `out`. Returns the number of records written. Reads up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(
         &self,
         mut chunks: Chunks<'_>,
@@ -265,7 +265,7 @@ impl<L: Layout> Table<L> {
         out: &mut [L::Bytes],
     ) -> usize {
         let mut ahead = [NOTHING; AHEAD];
-        // Chunks read and not yet written, the first perhaps in part.
+        // Chunks that were read and not yet written; the first may be written in part.
         let (mut from, mut to) = (0, 0);
         let mut at = 0;
         while at < out.len() {
@@ -339,7 +339,8 @@ impl<L: Layout> Iterator for Records<'_, L> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // At least the segments; how many links, only a count can say.
+        // There are at least as many records as segments. Only a count could tell the number of
+        // links.
         self.segments.size_hint()
     }
 }
