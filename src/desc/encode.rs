@@ -36,8 +36,8 @@ impl<L: Layout> Wide for Encode<'_, L> {
         let (mut taken, mut at) = (0, 0);
         loop {
             if let Some((mask, lg2)) = cut.block() {
-                // Writes whole rounds. At least ROUND - 1 chunks follow, and their records overwrite
-                // the surplus ones.
+                // Writes whole rounds. At least ROUND - 1 chunks follow, and their records
+                // overwrite the surplus ones.
                 let end = chunks.len().saturating_sub(ROUND - 1).max(taken);
                 for &chunk in &chunks[taken..end] {
                     let count = chunk.length >> lg2;

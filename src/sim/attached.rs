@@ -1,4 +1,4 @@
-//! A domain and the memory of its tables, as one thing.
+//! A domain and the memory that holds its tables, as one object.
 
 use super::domain::SimDomain;
 use super::error::DomainError;
@@ -6,7 +6,7 @@ use super::memory::Memory;
 use crate::dma::backend::{IommuDomain, Prot};
 use crate::pgsize::PageSizes;
 
-/// A domain together with the memory its tables are in: an [`IommuDomain`].
+/// A domain together with the memory that holds its tables. It implements [`IommuDomain`].
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use crate::pgsize::PageSizes;
 pub struct Attached<'a> {
     /// The domain.
     pub domain: &'a mut SimDomain,
-    /// The memory it was made with.
+    /// The memory that the domain was made with.
     pub memory: &'a mut Memory,
 }
 

@@ -8,7 +8,7 @@ use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 
-/// What a device does.
+/// The direction of a device's access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Reads memory.
@@ -17,19 +17,20 @@ pub enum Access {
     Write,
 }
 
-/// Why an access was not done, with the numbers that VT-d hardware records for requests without
+/// Why an access failed. The numbers are those that VT-d hardware records for requests without
 /// PASID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Reason {
-    /// The address is translated, but no memory answers there. Not the IOMMU's fault, hence 0.
+    /// The address is translated, but there is no memory at the result. This is not a fault of the
+    /// IOMMU, so the number is 0.
     NoMemory = 0,
-    /// The address is wider than the tables.
+    /// The address has more bits than the tables translate.
     BeyondWidth = 4,
-    /// A write, and some entry on the way does not permit it, or is not present.
+    /// A write, but an entry on the way does not permit writes, or is not present.
     NoWrite = 5,
-    /// A read, and some entry on the way does not permit it, or is not present.
+    /// A read, but an entry on the way does not permit reads, or is not present.
     NoRead = 6,
     /// An entry points to a table where there is no memory.
     TablePointer = 7,
@@ -45,16 +46,16 @@ impl Reason {
     }
 }
 
-/// An access that failed on its way. The bytes before it were transferred, none after it.
+/// An access that failed. The bytes before the fault were transferred, and no byte after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The first DMA address that was not reached.
+    /// The first DMA address that could not be accessed.
     pub dma_addr: u64,
-    /// What was to be done there.
+    /// The access that failed.
     pub access: Access,
-    /// Why it was not.
+    /// Why it failed.
     pub reason: Reason,
-    /// Bytes transferred before.
+    /// Number of bytes transferred before the fault.
     pub transferred: u64,
 }
 
@@ -81,22 +82,22 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// Where a DMA address leads: memory from `paddr` on, for this byte and `more` after it.
+/// The result of a translation: memory from `paddr` on, for one byte and `more` bytes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// Physical address.
     pub paddr: u64,
-    /// Bytes after the first one that lie as contiguously.
+    /// Number of contiguous bytes after the first one.
     pub more: u64,
 }
 
-/// What is between a device and memory.
+/// The bus between a device and memory.
 pub trait Bus {
-    /// Where one address leads, for one kind of access.
+    /// Translates one address, for one kind of access.
     ///
     /// # Errors
     ///
-    /// The reason why it leads nowhere.
+    /// The reason why the address has no translation.
     fn reach(
         &mut self,
         memory: &mut Memory,
@@ -105,7 +106,7 @@ pub trait Bus {
     ) -> Result<Reach, Reason>;
 }
 
-/// A bus whose addresses are the physical ones plus a constant; 0 for a bus without a difference.
+/// A bus whose addresses are physical addresses plus a constant. With 0 they are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OffsetBus(pub i128);
 
@@ -117,7 +118,7 @@ impl Bus for OffsetBus {
     }
 }
 
-/// The list of one range of DMA addresses, as a device takes it.
+/// The list of one range of DMA addresses, as `dma_read` and `dma_write` take it.
 ///
 /// # Errors
 ///
@@ -132,7 +133,7 @@ pub fn span(dma_addr: u64, length: u64) -> Result<Phyr, Error> {
 ///
 /// # Errors
 ///
-/// [`Fault`] at the first byte that is not reached; `data` holds what came before.
+/// [`Fault`] at the first byte that cannot be accessed; `data` holds the bytes before it.
 ///
 /// # Panics
 ///
@@ -157,7 +158,7 @@ pub fn dma_read(
 ///
 /// # Errors
 ///
-/// [`Fault`] at the first byte that is not reached; those before it are written.
+/// [`Fault`] at the first byte that cannot be accessed; the bytes before it are written.
 ///
 /// # Panics
 ///
@@ -178,11 +179,11 @@ pub fn dma_write(
     })
 }
 
-/// Hands what a device reads to `f`, in order, a page or less at a time.
+/// Passes the bytes that a device reads to `f`, in order, a page or less at a time.
 ///
 /// # Errors
 ///
-/// [`Fault`] at the first byte that is not reached.
+/// [`Fault`] at the first byte that cannot be accessed.
 pub fn dma_read_with(
     memory: &mut Memory,
     bus: &mut impl Bus,
@@ -195,11 +196,11 @@ pub fn dma_read_with(
     })
 }
 
-/// Hands what a device writes to `f` to be filled in, in order, a page or less at a time.
+/// Passes memory that a device writes to `f`, which fills it, in order, a page or less at a time.
 ///
 /// # Errors
 ///
-/// [`Fault`] at the first byte that is not reached.
+/// [`Fault`] at the first byte that cannot be accessed.
 pub fn dma_write_with(
     memory: &mut Memory,
     bus: &mut impl Bus,
@@ -207,14 +208,14 @@ pub fn dma_write_with(
     mut f: impl FnMut(&mut [u8]),
 ) -> Result<(), Fault> {
     transfer(memory, bus, dma, Access::Write, |memory, chunk| {
-        // Memory that this machine has no room for does not answer.
+        // If this machine has no room for the page, the simulated memory does not answer.
         memory.make_run(chunk).map_err(|_| Reason::NoMemory)?;
         memory.write_run(chunk, &mut f);
         Ok(())
     })
 }
 
-/// Hands every piece of memory behind a list to `f`, until one is not reached.
+/// Passes every piece of memory under a list to `f`, up to the first byte that cannot be accessed.
 fn transfer(
     memory: &mut Memory,
     bus: &mut impl Bus,
@@ -236,7 +237,7 @@ fn transfer(
             f(memory, Chunk { paddr: reach.paddr, length }).map_err(fault)?;
             transferred += length;
             rest -= length;
-            // The last piece may end at 2^64, after which nothing is left to do.
+            // The last piece may end at 2^64. Then nothing is left to do.
             dma_addr = dma_addr.wrapping_add(length);
         }
     }

@@ -1,8 +1,8 @@
-//! What a domain did so far.
+//! Counts of what a domain did so far.
 
-/// What a [`SimDomain`](super::SimDomain) was asked and did since it was made.
+/// Counts of the calls to a [`SimDomain`](super::SimDomain) and of its work, since it was made.
 ///
-/// A call that failed is counted as a call and as nothing else.
+/// A call that failed counts as a call only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Calls that map one run of pages.
@@ -15,11 +15,11 @@ pub struct Counters {
     pub ptes_written: u64,
     /// Table entries emptied.
     pub ptes_cleared: u64,
-    /// Pages that hold tables now, the root's included.
+    /// Pages that hold tables now, the root table included.
     pub table_pages: u64,
-    /// Translations that the IOTLB knew.
+    /// Translations that were found in the IOTLB.
     pub iotlb_hits: u64,
-    /// Translations that took a walk of the tables.
+    /// Translations that needed a walk of the tables.
     pub iotlb_misses: u64,
     /// Accesses that faulted.
     pub faults: u64,

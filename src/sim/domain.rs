@@ -1,4 +1,4 @@
-//! The IOMMU domain: what may be mapped, and what a map, an unmap and a translation do.
+//! The IOMMU domain: its limits, its tables, and lookups in them.
 
 use alloc::vec::Vec;
 
@@ -13,27 +13,28 @@ use crate::pgsize::PageSizes;
 /// Page sizes of the format: 4 KiB, 2 MiB, 1 GiB.
 const PAGE_SIZES: u64 = 1 << 12 | 1 << 21 | 1 << 30;
 
-/// Most levels of tables.
+/// The largest number of table levels.
 pub(super) const MOST_LEVELS: u32 = 5;
 
-/// How a domain is to be made.
+/// Options of a new domain.
 #[derive(Clone, Debug)]
 pub struct DomainOptions {
     /// Levels of tables: 3, 4 or 5, for addresses of 39, 48 or 57 bits.
     pub levels: u32,
-    /// Page sizes; bit *n* set means `1 << n` bytes. 4 KiB, and any of 2 MiB and 1 GiB.
+    /// Page sizes: if bit *n* is set, pages of `1 << n` bytes. 4 KiB, and optionally 2 MiB and 1
+    /// GiB.
     pub pgsize_bitmap: u64,
-    /// First and last address that may be mapped; every one of the tables if `None`.
+    /// First and last address that may be mapped; `None` for all that the tables translate.
     pub aperture: Option<(u64, u64)>,
     /// First and last address of ranges that may not be mapped.
     pub reserved: Vec<(u64, u64)>,
-    /// Sets of the IOTLB, for each page size, and entries in a set.
+    /// Sets of the IOTLB for each page size, and entries in a set.
     pub iotlb: (u32, u32),
 }
 
 impl Default for DomainOptions {
-    /// Four levels, every page size, 64 sets of 4; reserved is the range where the processor takes
-    /// writes as interrupts, 0xfee00000 to 0xfeefffff.
+    /// Four levels, all page sizes, an IOTLB with 64 sets of 4. The range 0xfee00000 to 0xfeefffff
+    /// is reserved: the processor takes writes there as interrupts.
     fn default() -> Self {
         Self {
             levels: 4,
@@ -45,33 +46,33 @@ impl Default for DomainOptions {
     }
 }
 
-/// What the tables say of one address.
+/// The translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "the bits of an entry")]
 pub struct Leaf {
     /// First address of the page.
     pub iova: u64,
-    /// Physical address of its first byte.
+    /// Physical address of the page's first byte.
     pub paddr: u64,
-    /// Its size in bytes.
+    /// Size of the page in bytes.
     pub pgsize: u64,
-    /// Whether the device may read.
+    /// True if the device may read.
     pub reads: bool,
-    /// Whether the device may write.
+    /// True if the device may write.
     pub writes: bool,
-    /// Whether accesses snoop the processor's caches.
+    /// True if accesses snoop the processor's caches.
     pub snoops: bool,
-    /// Whether a device accessed it.
+    /// True if a device has accessed the page.
     pub accessed: bool,
-    /// Whether a device wrote to it.
+    /// True if a device has written to the page.
     pub dirty: bool,
 }
 
 /// An IOMMU domain: page tables in memory, in the second-stage format of Intel VT-d.
 ///
-/// The tables are all there is: they take pages of the memory, the highest free ones, and give them
-/// back when they hold nothing. Methods take that same memory as an argument. Each either does all
-/// it was asked or changes nothing.
+/// The domain keeps nothing but its tables. They are pages of the memory, the highest free ones,
+/// and are given back when they are empty. Methods take that memory as an argument. Each either
+/// does all of its work or changes nothing.
 ///
 /// Source: Intel Virtualization Technology for Directed I/O, Architecture Specification, chapter on
 /// second-stage translation.
@@ -87,11 +88,11 @@ pub struct SimDomain {
 }
 
 impl SimDomain {
-    /// A domain without mappings. It takes one page of memory.
+    /// A domain without mappings. It takes one page of the memory.
     ///
     /// # Errors
     ///
-    /// [`DomainError::Levels`], [`DomainError::PageSizes`], [`DomainError::Range`] of the aperture
+    /// [`DomainError::Levels`], [`DomainError::PageSizes`], [`DomainError::Range`] for the aperture
     /// or a reserved range, [`DomainError::Iotlb`], [`DomainError::Memory`].
     pub fn new(memory: &mut Memory, options: &DomainOptions) -> Result<Self, DomainError> {
         let DomainOptions { levels, pgsize_bitmap, .. } = *options;
@@ -106,7 +107,8 @@ impl SimDomain {
         let width = shift(levels) + INDEX_BITS;
         let most = (1 << width) - 1;
         let aperture = options.aperture.unwrap_or((0, most));
-        // Reserved ranges may lie beyond what the tables reach, the aperture may not.
+        // A reserved range may lie past the addresses that the tables translate. The aperture may
+        // not.
         let is_none = |&(first, last): &(u64, u64)| first > last;
         let bad = core::iter::once(aperture).chain(options.reserved.iter().copied());
         if let Some((first, last)) = bad.into_iter().find(is_none) {
@@ -147,13 +149,13 @@ impl SimDomain {
         self.aperture
     }
 
-    /// First and last address of each range that may not.
+    /// First and last address of each range that may not be mapped.
     #[must_use]
     pub fn reserved(&self) -> &[(u64, u64)] {
         &self.reserved
     }
 
-    /// Levels of tables.
+    /// Number of table levels.
     #[must_use]
     pub fn levels(&self) -> u32 {
         self.levels
@@ -165,13 +167,13 @@ impl SimDomain {
         self.root
     }
 
-    /// What was asked and done so far.
+    /// Counts of the calls and the work so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Bits of an address.
+    /// Number of bits of an address.
     pub(super) fn width(&self) -> u32 {
         shift(self.levels) + INDEX_BITS
     }
@@ -181,14 +183,14 @@ impl SimDomain {
         Table { memory, counters: &mut self.counters, root, levels }
     }
 
-    /// Physical address that the tables give for an address, whatever they permit.
+    /// The physical address that `iova` is mapped to, whatever access the tables permit.
     #[must_use]
     pub fn iova_to_phys(&self, memory: &Memory, iova: u64) -> Option<u64> {
         let (_, pte, level) = self.leaf(memory, iova)?;
         Some(pte.leaf_address(level) + (iova & ((1 << shift(level)) - 1)))
     }
 
-    /// What the tables say of an address; `None` if it is not mapped.
+    /// The translation of an address, with its permissions; `None` if it is not mapped.
     #[must_use]
     pub fn lookup(&self, memory: &Memory, iova: u64) -> Option<Leaf> {
         let (_, pte, level) = self.leaf(memory, iova)?;
@@ -204,7 +206,7 @@ impl SimDomain {
         })
     }
 
-    /// The leaf entry of an address: its table, itself, its level.
+    /// The leaf entry of an address: the address of its table, the entry, and its level.
     fn leaf(&self, memory: &Memory, iova: u64) -> Option<(u64, Pte, u32)> {
         if iova >> self.width() != 0 {
             return None;
@@ -223,13 +225,13 @@ impl SimDomain {
         None
     }
 
-    /// Clears the dirty bit of the page that holds an address: whether it was set.
+    /// Clears the dirty bit of the page that holds an address. Returns true if the bit was set.
     ///
-    /// `None` if the address is not mapped. The IOTLB forgets the page, so that the next write sets
-    /// the bit again.
+    /// Returns `None` if the address is not mapped. The page is removed from the IOTLB, so that the
+    /// next write sets the bit again.
     pub fn clear_dirty(&mut self, memory: &mut Memory, iova: u64) -> Option<bool> {
         let (table, pte, level) = self.leaf(memory, iova)?;
-        // The entry was read there, so the page is.
+        // The entry was read from this page, so the page is present.
         if pte.dirty()
             && let Some(page) = memory.present_mut(table)
         {
@@ -239,7 +241,7 @@ impl SimDomain {
         Some(pte.dirty())
     }
 
-    /// Forgets every translation in the IOTLB, as needed after writing on the tables by hand.
+    /// Removes every translation from the IOTLB. Call it after writing to the tables directly.
     pub fn flush_iotlb(&mut self) {
         self.iotlb.invalidate(0, u64::MAX);
     }

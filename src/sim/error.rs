@@ -1,94 +1,94 @@
-//! What the simulated machine refuses. Ranges read `0xbase+0xlength`.
+//! Errors of the simulated machine, and their messages. A range reads `0xbase+0xlength`.
 
 use core::fmt;
 
 use crate::error::{Error, NoMemory};
 
-/// Why memory could not be made, reached, allocated or freed.
+/// Why memory could not be made, accessed, allocated or freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// Not a size of memory: it must be a multiple of 4096, at least two pages, at most 2^52.
+    /// Not a size of memory: it must be a multiple of 4096, at least two pages, at most 2^52 bytes.
     Size {
-        /// What was asked for, in bytes.
+        /// The size asked for, in bytes.
         size: u64,
     },
-    /// A range that the memory does not have.
+    /// A range is not inside the memory.
     Outside {
         /// First byte.
         paddr: u64,
         /// Bytes.
         length: u64,
-        /// Bytes of memory.
+        /// Size of the memory in bytes.
         size: u64,
     },
-    /// A list of a device's memory, where only RAM will do.
+    /// A list of a device's memory was given where only RAM is possible.
     Mmio {
-        /// The list's provider.
+        /// The provider of the list's memory.
         provider: u32,
     },
-    /// Data that is longer or shorter than the list.
+    /// The data is longer or shorter than the list.
     Length {
         /// Bytes given.
         given: u64,
         /// Bytes of the list.
         length: u64,
     },
-    /// No free pages that fit what was asked for.
+    /// No free pages fit the request.
     Full {
         /// Bytes asked for.
         length: u64,
-        /// Bytes free, wherever they are.
+        /// Bytes that are free in all, whether or not they are contiguous.
         free: u64,
     },
-    /// A page to be freed that is not allocated.
+    /// A page to be freed is not allocated.
     NotAllocated {
-        /// A range of which not every page is.
+        /// First byte of a range with a page that is not allocated.
         paddr: u64,
         /// Bytes.
         length: u64,
     },
-    /// A page to be reserved that is not free.
+    /// A page to be reserved is not free.
     NotFree {
-        /// A range of which not every page is.
+        /// First byte of a range with a page that is not free.
         paddr: u64,
         /// Bytes.
         length: u64,
     },
     /// Not an alignment: it must be a power of two.
     Align {
-        /// What was asked for, in bytes.
+        /// The alignment asked for, in bytes.
         align: u64,
     },
-    /// An order of no block: 4096 << order must fit the address space.
+    /// Not an order of blocks: 4096 << order must fit in the address space.
     Order {
-        /// What was asked for.
+        /// The order asked for.
         order: u32,
     },
-    /// No orders to draw from.
+    /// There are no orders to draw from.
     NoOrders,
-    /// An offset beyond the first page.
+    /// An offset past the first page.
     Offset {
-        /// What was asked for, in bytes.
+        /// The offset asked for, in bytes.
         offset: u64,
     },
-    /// More bytes written than the memory may keep.
+    /// More bytes would be written than the memory may keep.
     Resident {
-        /// Bytes that were to be added.
+        /// Bytes to be added.
         length: u64,
-        /// Bytes resident before.
+        /// Bytes resident before the call.
         resident: u64,
-        /// Most bytes that may be.
+        /// Most bytes that may be resident.
         limit: u64,
     },
     /// More blocks than a scattered list may have.
     Blocks {
-        /// Blocks that it would have, at least.
+        /// A lower bound on the number of blocks.
         blocks: u64,
-        /// Most that it may have.
+        /// Most blocks that a list may have.
         most: u64,
     },
-    /// The list itself could not be made; or there was no memory of this machine.
+    /// The list could not be made, or this machine has no memory for the work.
     List(Error),
 }
 
@@ -148,30 +148,32 @@ impl From<Error> for MemoryError {
     }
 }
 
-/// Why an IOMMU domain could not be made, or refused a map or an unmap, which then did nothing.
+/// Why an IOMMU domain could not be made, or refused to map or unmap. A refused call changes
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DomainError {
-    /// Not a number of levels: 3, 4 or 5.
+    /// Not a number of levels: it must be 3, 4 or 5.
     Levels {
-        /// What was asked for.
+        /// The number asked for.
         levels: u32,
     },
-    /// Page sizes of which some is not 4 KiB, 2 MiB or 1 GiB, or without 4 KiB.
+    /// Page sizes without 4 KiB, or with a size other than 4 KiB, 2 MiB and 1 GiB.
     PageSizes {
-        /// What was asked for.
+        /// The bitmap asked for.
         pgsize_bitmap: u64,
     },
-    /// A range of addresses that is empty or beyond the width of the tables.
+    /// A range of addresses is empty, or has more bits than the tables translate.
     Range {
         /// First address.
         first: u64,
         /// Last address.
         last: u64,
-        /// Bits of an address.
+        /// Number of bits of an address.
         width: u32,
     },
-    /// Not the shape of an IOTLB: sets a power of two, at least one way, at most 65536 entries.
+    /// Not a shape of an IOTLB: the sets must be a power of two, with at least one way and at most
+    /// 65536 entries.
     Iotlb {
         /// Sets asked for.
         sets: u32,
@@ -180,12 +182,12 @@ pub enum DomainError {
     },
     /// A page size that the domain does not have.
     PageSize {
-        /// What was asked for, in bytes.
+        /// The page size asked for, in bytes.
         pgsize: u64,
-        /// What there is.
+        /// The page sizes of the domain.
         pgsize_bitmap: u64,
     },
-    /// An address that is not a multiple of the page size.
+    /// An address is not a multiple of the page size.
     Unaligned {
         /// I/O virtual address.
         iova: u64,
@@ -194,14 +196,14 @@ pub enum DomainError {
         /// Page size in bytes.
         pgsize: u64,
     },
-    /// An address to be unmapped that is not a multiple of the page size.
+    /// An address to be unmapped is not a multiple of the page size.
     Misplaced {
         /// I/O virtual address.
         iova: u64,
         /// Page size in bytes.
         pgsize: u64,
     },
-    /// No pages, or more than there are addresses.
+    /// No pages, or more pages than there are addresses.
     Count {
         /// First address.
         iova: u64,
@@ -210,7 +212,7 @@ pub enum DomainError {
         /// Pages.
         pgcount: u64,
     },
-    /// Outside the aperture.
+    /// A range is outside the aperture.
     Aperture {
         /// First address.
         iova: u64,
@@ -219,7 +221,7 @@ pub enum DomainError {
         /// Last address of the aperture.
         last: u64,
     },
-    /// Inside a reserved range.
+    /// A range overlaps a reserved range.
     Reserved {
         /// First address.
         iova: u64,
@@ -228,48 +230,48 @@ pub enum DomainError {
         /// First address of the reserved range.
         first: u64,
     },
-    /// Beyond the 52 bits of a physical address.
+    /// A physical address has more than 52 bits.
     Paddr {
         /// First address.
         paddr: u64,
         /// Bytes.
         length: u64,
     },
-    /// Neither read nor write, or a bit that means nothing.
+    /// The permission has neither read nor write, or has an unknown bit.
     Prot {
-        /// What was asked for.
+        /// The permission asked for.
         prot: u64,
     },
-    /// Something is mapped there.
+    /// An address of the range is mapped already.
     Mapped {
-        /// First address that is.
+        /// The first such address.
         iova: u64,
     },
-    /// Nothing is mapped there.
+    /// An address of the range is not mapped.
     NotMapped {
-        /// First address that is not.
+        /// The first such address.
         iova: u64,
     },
-    /// Part of a larger page: unmapping it would split the page.
+    /// A range holds only a part of a larger page: unmapping would split the page.
     Split {
         /// First address of the page.
         iova: u64,
-        /// Its size in bytes.
+        /// Size of the page in bytes.
         pgsize: u64,
     },
-    /// Columns of a plan that differ in length.
+    /// The columns of a plan differ in length.
     Columns {
-        /// Items of the first.
+        /// Items of the first column.
         iovas: u64,
-        /// Items of the one that differs.
+        /// Items of the first column that differs.
         other: u64,
     },
-    /// A table entry that points where there is no memory: somebody wrote on the tables.
+    /// A table entry points to an address without memory: somebody wrote to the tables.
     Table {
-        /// Where it points.
+        /// The address that the entry points to.
         paddr: u64,
     },
-    /// No memory for a table.
+    /// There is no memory for a table.
     Memory(MemoryError),
 }
 

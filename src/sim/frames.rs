@@ -1,7 +1,7 @@
-//! Which pages of a memory are free: runs of them, in order.
+//! The free pages of a memory, as runs in order.
 //!
-//! Whoever takes a frame for a table can give it back without an allocation: the frames that tables
-//! gave back wait in a list, which has room for as many as tables took, until the runs change anyway.
+//! A frame that a table had can be given back without an allocation. It waits in a list that has
+//! room for all frames that tables took, until the runs are changed for another reason.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,13 +9,13 @@ use alloc::vec::Vec;
 /// The free page frames of a memory.
 #[derive(Clone, Debug)]
 pub(super) struct Frames {
-    /// First page and number of pages of each run; runs neither touch nor overlap.
+    /// First page and number of pages of each run. Runs neither touch nor overlap.
     runs: BTreeMap<u64, u64>,
-    /// Those waiting included.
+    /// Number of free frames, those that wait included.
     nr_free: u64,
-    /// Frames that tables gave back and that are in no run yet, the highest first.
+    /// Frames that tables gave back and that are not in a run yet, the highest first.
     waiting: Vec<u64>,
-    /// Frames that tables have: with those waiting, no more than there is room for.
+    /// Number of frames that tables have. Together with the waiting frames, they fit in `waiting`.
     nr_tables: usize,
 }
 
@@ -27,17 +27,17 @@ impl Frames {
         Self { runs, nr_free, waiting: Vec::new(), nr_tables: 0 }
     }
 
-    /// Frames that are free, wherever they are.
+    /// Number of free frames, contiguous or not.
     pub(super) fn nr_free(&self) -> u64 {
         self.nr_free
     }
 
-    /// Puts the frames that wait into runs, so that all that is free is there.
+    /// Moves the waiting frames into the runs, so that the runs hold all free frames.
     fn settle(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
-        // The list is kept, for its room.
+        // The list is kept, because its capacity is needed again.
         let mut waiting = core::mem::take(&mut self.waiting);
         self.nr_free -= waiting.len() as u64;
         for run in waiting.chunk_by(|high, low| low + 1 == *high) {
@@ -49,13 +49,13 @@ impl Frames {
         self.waiting = waiting;
     }
 
-    /// The run that holds frame `pfn`: its first frame, and the one after its last.
+    /// The run that holds frame `pfn`: its first frame, and the frame after its last.
     fn run_of(&self, pfn: u64) -> Option<(u64, u64)> {
         let (&start, &count) = self.runs.range(..=pfn).next_back()?;
         (pfn < start + count).then_some((start, start + count))
     }
 
-    /// Takes these frames, if all are free.
+    /// Takes these frames if all of them are free. Returns true if it did.
     pub(super) fn take(&mut self, pfn: u64, count: u64) -> bool {
         self.settle();
         let Some((start, end)) = self.run_of(pfn) else { return false };
@@ -74,7 +74,7 @@ impl Frames {
         true
     }
 
-    /// Gives these frames back, if none is free.
+    /// Gives these frames back if none of them is free. Returns true if it did.
     pub(super) fn put(&mut self, pfn: u64, count: u64) -> bool {
         self.settle();
         let end = pfn + count;
@@ -95,7 +95,7 @@ impl Frames {
     }
 
     /// Takes the lowest run of `count` frames that starts at a multiple of `align` and ends at or
-    /// before `end`. Takes time by the number of free runs.
+    /// before `end`. The time grows with the number of free runs.
     pub(super) fn first_fit(&mut self, count: u64, align: u64, end: u64) -> Option<u64> {
         self.settle();
         let fit = |(&start, &nr_pages): (&u64, &u64)| {
@@ -108,8 +108,8 @@ impl Frames {
         Some(pfn)
     }
 
-    /// Takes the highest free frame, for a table, and makes room to give it back; `None` if there is
-    /// neither a frame nor room.
+    /// Takes the highest free frame for a table, and makes room to give it back. Returns `None` if
+    /// there is no free frame, or no memory for that room.
     pub(super) fn take_table(&mut self) -> Option<u64> {
         self.settle();
         self.waiting.try_reserve(self.nr_tables + 1).ok()?;
@@ -125,10 +125,10 @@ impl Frames {
         Some(pfn)
     }
 
-    /// Gives back a frame that a table had, if it is not free. Allocates nothing.
+    /// Gives back a frame of a table, if the frame is not free. Allocates nothing.
     ///
-    /// Nothing is given back beyond what tables took: who wrote on tables by hand may have them name
-    /// more than that.
+    /// Never more frames are given back than tables took. A user who writes to the tables can make
+    /// them name more frames than that.
     pub(super) fn put_table(&mut self, pfn: u64) -> bool {
         let Err(at) = self.waiting.binary_search_by(|known| pfn.cmp(known)) else { return false };
         if self.nr_tables == 0 || self.run_of(pfn).is_some() {
@@ -140,8 +140,8 @@ impl Frames {
         true
     }
 
-    /// The first block of `count` frames at a multiple of `count` which is free, ends at or before
-    /// `end` and does not start at `not`, looking from frame `from` on and then from the start.
+    /// Finds a free block of `count` frames that starts at a multiple of `count`, ends at or before
+    /// `end` and does not start at `not`. Searches from frame `from` on, then from the start.
     pub(super) fn block_from(&mut self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
         self.settle();
         let fit = |(&start, &nr_pages): (&u64, &u64)| {
@@ -152,7 +152,7 @@ impl Frames {
             }
             (pfn.checked_add(count)? <= limit).then_some(pfn)
         };
-        // The run that `from` is inside of comes last: the second half passes it.
+        // The run that holds `from` in its middle comes last: the second search finds it.
         self.runs.range(from..).find_map(fit).or_else(|| self.runs.range(..from).find_map(fit))
     }
 }

@@ -1,4 +1,4 @@
-//! A small model of the IOTLB: set-associative, the least recently used entry leaves.
+//! A small model of the IOTLB. It is set-associative and replaces the least recently used entry.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,13 +7,13 @@ use super::error::DomainError;
 use super::small::small;
 use super::vtd::shift;
 
-/// Most entries for pages of one size.
+/// Most entries for each page size.
 const MOST: u64 = 65536;
 
-/// Sizes of pages: levels 1, 2 and 3.
+/// Page sizes: those of levels 1, 2 and 3.
 const LEVELS: u32 = 3;
 
-/// A translation that the tables gave.
+/// A translation that was read from the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cached {
     /// I/O virtual page number, in pages of the level's size.
@@ -23,16 +23,16 @@ pub(super) struct Cached {
     pub(super) paddr: u64,
     pub(super) reads: bool,
     pub(super) writes: bool,
-    /// Whether the leaf has its dirty bit: if not, a write must go and set it.
+    /// True if the leaf has its dirty bit. If not, a write must go to the tables to set it.
     pub(super) dirty: bool,
 }
 
-/// Entries, each with when it was last used.
+/// Entries, each with the time of its last use.
 #[derive(Clone, Debug)]
 pub(super) struct Iotlb {
     sets: u32,
     ways: u32,
-    /// For each level its sets, and for each set its ways.
+    /// The sets of each level; the ways of each set.
     slots: Vec<Option<(u64, Cached)>>,
     now: u64,
 }
@@ -47,16 +47,16 @@ impl Iotlb {
         Ok(Self { sets, ways, slots: vec![None; small(entries * u64::from(LEVELS))], now: 0 })
     }
 
-    /// The ways where a page of a level may be.
+    /// The ways that may hold a page of a level.
     fn set(&mut self, page: u64, level: u32) -> &mut [Option<(u64, Cached)>] {
         let set = page & (u64::from(self.sets) - 1);
         let first = (u64::from(level - 1) * u64::from(self.sets) + set) * u64::from(self.ways);
-        // Below the length of the vector.
+        // It is below the length of the vector.
         let first = small(first);
         &mut self.slots[first..first + self.ways as usize]
     }
 
-    /// The translation of an address, if it is known.
+    /// The translation of an address, if it is in the IOTLB.
     pub(super) fn lookup(&mut self, iova: u64) -> Option<Cached> {
         self.now += 1;
         let now = self.now;
@@ -69,7 +69,7 @@ impl Iotlb {
         })
     }
 
-    /// Keeps a translation, in place of an older one of the same page or the least recently used.
+    /// Stores a translation. It replaces an older one of the same page, or the least recently used.
     pub(super) fn insert(&mut self, cached: Cached) {
         let now = self.now;
         let set = self.set(cached.page, cached.level);
@@ -84,7 +84,7 @@ impl Iotlb {
         }
     }
 
-    /// Forgets what touches `iova..=last`.
+    /// Removes the translations of pages that overlap `iova..=last`.
     pub(super) fn invalidate(&mut self, iova: u64, last: u64) {
         for slot in &mut self.slots {
             if let Some((_, Cached { page, level, .. })) = *slot {

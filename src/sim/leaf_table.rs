@@ -4,17 +4,17 @@ use super::vtd::{ENTRIES, Pte};
 use crate::dma::plan::MapCall;
 use crate::wide::{self, Wide};
 
-/// One table in the making, all of whose addresses may be mapped.
+/// A table that is being filled. All addresses that it covers may be mapped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeafTable {
     /// First address that the table covers.
     pub(super) first: u64,
-    /// Bytes that an entry covers, and log2 of them.
+    /// Bytes that an entry covers, and their log2.
     pub(super) pgsize: u64,
     pub(super) lg2: u32,
-    /// Bits that no address of an entry has.
+    /// Bits that must be 0 in the address of an entry.
     pub(super) unfit: u64,
-    /// What the entries have besides their addresses.
+    /// The bits of an entry besides its address.
     pub(super) bits: u64,
 }
 
@@ -24,24 +24,27 @@ impl LeafTable {
         self.first + (self.pgsize * ENTRIES - 1)
     }
 
-    /// The entries of this table for pages of a size from an address on: none if it is another's.
+    /// The entries of this table for pages of a size, from an address on; none if the address is in
+    /// another table.
     #[inline(always)]
     fn slots(self, words: &mut [[u8; 8]], iova: u64, pgsize: u64) -> &mut [[u8; 8]] {
-        // Neither beyond the entries of a table, nor where low bits end up on top, is there a slot.
+        // If the address is outside this table, or is not a multiple of the page size, the rotated
+        // number is not a valid index.
         let into = iova.wrapping_sub(self.first).rotate_right(self.lg2);
         let slots = usize::try_from(into).ok().and_then(|at| words.get_mut(at..));
         slots.filter(|_| pgsize == self.pgsize).unwrap_or_default()
     }
 
-    /// Fills the entries of a call that has all its pages in this table and nothing in its way:
-    /// whether it is one.
+    /// Fills the entries of a call whose pages are all in this table, if no entry is in use.
+    /// Returns true if it did.
     #[inline(always)]
     pub(super) fn fill(self, words: &mut [[u8; 8]], call: MapCall) -> bool {
         let MapCall { iova, paddr, pgsize, pgcount } = call;
         let slots = self.slots(words, iova, pgsize);
         let slots = usize::try_from(pgcount).ok().and_then(|count| slots.get_mut(..count));
         let Some(slots @ [_, ..]) = slots else { return false };
-        // Below 2^52, as what is less than 2^40 bytes on has to be.
+        // An address that fits is below 2^52. The last page is less than 2^40 bytes further on, so
+        // the sum cannot wrap.
         let fits = |paddr: u64| paddr & self.unfit == 0;
         if !fits(paddr) || !fits(paddr + (slots.len() as u64 - 1) * pgsize) || is_any_present(slots)
         {
@@ -53,8 +56,8 @@ impl LeafTable {
         true
     }
 
-    /// Fills the entries of single pages, as far as the table goes, if nothing is in the way of any:
-    /// how many.
+    /// Fills the entries of single pages up to the end of the table, if none of the entries is in
+    /// use. Returns the number of entries filled.
     pub(super) fn fill_pages(
         self,
         words: &mut [[u8; 8]],
@@ -68,7 +71,8 @@ impl LeafTable {
     }
 }
 
-/// As many entries as pages: filled, if none is in the way and all addresses fit.
+/// Fills as many entries as there are pages, if no entry is in use and all addresses fit. Returns
+/// their number, or 0.
 struct FillPages<'a> {
     table: LeafTable,
     slots: &'a mut [[u8; 8]],

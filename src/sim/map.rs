@@ -1,4 +1,4 @@
-//! Mapping and unmapping: all of what was asked, or nothing.
+//! Mapping and unmapping. Each call does all of its work, or nothing.
 
 use core::cell::RefCell;
 
@@ -16,7 +16,7 @@ use crate::dma::plan::{MapCall, Part, Plan};
 impl SimDomain {
     /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
     ///
-    /// The physical addresses need not be in the memory: there may be a device.
+    /// The physical addresses need not be in the memory: a device may be there.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl SimDomain {
         check_prot(prot)?;
         let before = self.counters;
         let call = MapCall { iova, paddr, pgsize, pgcount };
-        // One table or a few: none is taken at hand.
+        // A single call fills one table or a few, so it keeps none of them open.
         let mut done = Done { calls: 0, pages: 0 };
         let outcome = self.fill(memory, call, prot, &mut done).map(drop);
         if outcome.is_err() {
@@ -47,13 +47,13 @@ impl SimDomain {
         outcome
     }
 
-    /// Maps every call of a plan, or none.
+    /// Maps every call of a plan, or nothing.
     ///
-    /// The plan is walked with `for_each`, and once more to undo it if a call fails.
+    /// The plan is walked with `for_each`, and a second time to undo it if a call fails.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::map_pages`], for the first call that has one.
+    /// Those of [`Self::map_pages`], for the first call that fails.
     pub fn map_batch(
         &mut self,
         memory: &mut Memory,
@@ -66,11 +66,11 @@ impl SimDomain {
         self.map_with(memory, prot, fill, || calls)
     }
 
-    /// Maps every call of a plan, or none: as [`Self::map_batch`], and faster for single pages.
+    /// Maps every call of a plan, or nothing. As [`Self::map_batch`], but faster for single pages.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::map_pages`], for the first call that has one.
+    /// Those of [`Self::map_pages`], for the first call that fails.
     pub fn map_plan(
         &mut self,
         memory: &mut Memory,
@@ -89,12 +89,12 @@ impl SimDomain {
         self.map_with(memory, prot, fill, || plan)
     }
 
-    /// Maps every call of a plan that is given as four columns, or none: as [`Self::map_batch`], and
-    /// faster for single pages.
+    /// Maps every call of a plan that is given as four columns, or nothing. As [`Self::map_batch`],
+    /// but faster for single pages.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::map_pages`], for the first call that has one.
+    /// Those of [`Self::map_pages`], for the first call that fails.
     pub fn map_columns(
         &mut self,
         memory: &mut Memory,
@@ -108,13 +108,14 @@ impl SimDomain {
         self.map_with(memory, prot, fill, || columns.calls())
     }
 
-    /// Maps every call of a plan whose columns come in pieces, or none: as [`Self::map_columns`].
+    /// Maps every call of a plan whose columns come in pieces, or nothing. As
+    /// [`Self::map_columns`].
     ///
-    /// `feed` hands the pieces over, in order; they need not outlive that.
+    /// `feed` passes the pieces on in order. A piece is used only during its own call.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::map_pages`], for the first call that has one.
+    /// Those of [`Self::map_pages`], for the first call that fails.
     pub fn map_pieces(
         &mut self,
         memory: &mut Memory,
@@ -122,7 +123,8 @@ impl SimDomain {
         prot: Prot,
     ) -> Result<(), DomainError> {
         self.counters.batch_calls += 1;
-        // What was mapped, in case it has to be undone: a few words where pages follow each other.
+        // The calls so far, in case they have to be undone. Pages that follow each other take a few
+        // words.
         let runs = RefCell::new(Runs::default());
         let fill = |filler: &mut Filler<'_>| {
             feed(&mut |columns| {
@@ -134,7 +136,8 @@ impl SimDomain {
         self.map_with(memory, prot, fill, || runs.take().calls())
     }
 
-    /// Lets `fill` push every call, and if one fails takes back what `calls` did before it.
+    /// Runs `fill`, which pushes every call. If a call fails, undoes the calls before it, as
+    /// `calls` lists them.
     fn map_with<I: Iterator<Item = MapCall>>(
         &mut self,
         memory: &mut Memory,
@@ -163,7 +166,7 @@ impl SimDomain {
         outcome
     }
 
-    /// Maps one call; `done` says how far it came. Gives the last table and its window.
+    /// Maps one call. `done` says how far it has come. Returns the last table and its window.
     fn fill(
         &mut self,
         memory: &mut Memory,
@@ -173,8 +176,8 @@ impl SimDomain {
     ) -> Result<(u64, LeafTable), DomainError> {
         self.check_call(call)?;
         let level = (call.pgsize.trailing_zeros() - 12) / INDEX_BITS + 1;
-        // Tables that are there already are at most all: where even that is not enough, nothing is
-        // begun.
+        // At best every existing table is one of those needed. If there is too little room even
+        // then, nothing is begun.
         let span = shift(level) + INDEX_BITS;
         let last = call.iova + (call.pgcount * call.pgsize - 1);
         let nr_tables = (last >> span) - (call.iova >> span) + 1;
@@ -187,7 +190,7 @@ impl SimDomain {
             let words = memory.page_mut(table)?.words_mut();
             let at = index(iova, level);
             let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
-            // At most the entries of a table.
+            // At most the number of entries in a table.
             let slots = &mut words[at..at + small(count)];
             if let Some(used) = slots.iter().position(|&word| Pte::from_bytes(word).is_present()) {
                 let from = iova + used as u64 * call.pgsize;
@@ -211,7 +214,7 @@ impl SimDomain {
         }
     }
 
-    /// Takes back what a failed map did. Allocates nothing, but for what walking the calls does.
+    /// Undoes a failed map. Allocates nothing, unless walking the calls does.
     fn undo(&mut self, memory: &mut Memory, calls: impl Iterator<Item = MapCall>, done: Done) {
         let (root, levels, width) = (self.root, self.levels, self.width());
         let mut table = self.table(memory);
@@ -221,14 +224,14 @@ impl SimDomain {
             if pages > 0 {
                 table.clear(root, levels, iova, iova + (pages * pgsize - 1));
             }
-            // Where it failed there may be tables without an entry.
+            // The call that failed may have left tables without an entry.
             if at == done.calls && iova >> width == 0 {
                 table.prune(iova.saturating_add(pages.saturating_mul(pgsize)), root, levels);
             }
         }
     }
 
-    /// Whether nothing in a range needs a closer look: inside the aperture, clear of reserved ones.
+    /// Returns true if a range is inside the aperture and overlaps no reserved range.
     fn is_plain(&self, first: u64, last: u64) -> bool {
         self.aperture.0 <= first
             && last <= self.aperture.1
@@ -250,7 +253,7 @@ impl SimDomain {
             return Err(DomainError::Unaligned { iova, paddr, pgsize });
         }
         let length = length(iova, pgsize, pgcount)?;
-        // The length is not 0, and at most 2^63.
+        // The length is not 0, and at most 2^63, so the subtraction cannot wrap.
         if iova > self.aperture.1 || length - 1 > self.aperture.1 - iova || iova < self.aperture.0 {
             return Err(DomainError::Aperture { iova, length, last: self.aperture.1 });
         }
@@ -265,17 +268,18 @@ impl SimDomain {
         Ok(())
     }
 
-    /// Unmaps `pgcount` pages of `pgsize` bytes from `iova` on, and forgets them in the IOTLB.
+    /// Unmaps `pgcount` pages of `pgsize` bytes from `iova` on, and removes them from the IOTLB.
     ///
-    /// The pages may have been mapped in other sizes, in other calls, so long as each lies inside
-    /// the range and the range is mapped throughout. Allocates nothing: what giving back a table
-    /// needs was set aside when the table was taken.
+    /// The pages may have been mapped in other sizes and by other calls, as long as each page lies
+    /// inside the range and the whole range is mapped. Allocates nothing: the memory needed to give
+    /// back a table was reserved when the table was taken.
     ///
     /// # Errors
     ///
-    /// [`DomainError::Split`] if the range holds part of a larger page only,
-    /// [`DomainError::NotMapped`] if something in it is not mapped; [`DomainError::PageSize`],
-    /// [`DomainError::Misplaced`], [`DomainError::Count`] for arguments. Nothing is unmapped then.
+    /// [`DomainError::Split`] if the range holds only a part of a larger page,
+    /// [`DomainError::NotMapped`] if an address of the range is not mapped;
+    /// [`DomainError::PageSize`], [`DomainError::Misplaced`], [`DomainError::Count`] for bad
+    /// arguments. Nothing is unmapped then.
     pub fn unmap_pages(
         &mut self,
         memory: &mut Memory,
@@ -301,10 +305,10 @@ impl SimDomain {
     }
 }
 
-/// Takes the calls of a plan, and maps them.
+/// Takes the calls of a plan and maps them.
 ///
-/// The walk of a list is a tight loop around `push`. So the table that was filled last is kept at
-/// hand, out of the memory, and a call that goes on in it costs a few instructions.
+/// The walk of a list is a tight loop around `push`. So the table that was filled last stays open:
+/// it is moved out of the memory, and a call that continues in it costs a few instructions.
 struct Filler<'a> {
     domain: &'a mut SimDomain,
     memory: &'a mut Memory,
@@ -312,17 +316,17 @@ struct Filler<'a> {
     done: Done,
     outcome: Result<(), DomainError>,
     open: Option<Open>,
-    /// What lies in the memory in place of the open table, while none is open.
+    /// The page that takes the place of the open table in the memory; here while no table is open.
     blank: Option<Page>,
 }
 
-/// A table at hand.
+/// The open table.
 struct Open {
     page: Page,
-    /// Where it belongs.
+    /// Physical address of the table.
     table: u64,
     window: LeafTable,
-    /// Calls that went on in it, and their pages.
+    /// Number of calls that continued in this table, and their pages.
     calls: usize,
     pages: u64,
 }
@@ -341,7 +345,7 @@ impl Filler<'_> {
         self.search(iova, paddr, pgsize, pgcount);
     }
 
-    /// Maps the calls of a few rows, and tells `note` of them: how many calls, and the first.
+    /// Maps the calls of a few rows. Passes their number and the first call to `note`.
     fn push_rows(&mut self, rows: Columns<'_>, mut note: impl FnMut((usize, MapCall))) {
         if let Some((iova, pgsize, paddrs)) = rows.pages() {
             note((paddrs.len(), MapCall { iova, paddr: 0, pgsize, pgcount: 1 }));
@@ -354,7 +358,7 @@ impl Filler<'_> {
         }
     }
 
-    /// Maps single pages, one after the other.
+    /// Maps single pages that follow each other.
     fn push_pages(&mut self, mut iova: u64, pgsize: u64, mut pages: &[u64]) {
         while let [paddr, rest @ ..] = pages {
             let mut count = 0;
@@ -373,10 +377,10 @@ impl Filler<'_> {
         }
     }
 
-    /// Maps a call the long way, unless something failed before: a walk cannot be stopped in the
-    /// midst. Then takes the table it ended in at hand, if every address of it may be mapped.
+    /// Maps a call in the general way, unless a call failed before: a walk cannot stop early. Then
+    /// opens the table in which the call ended, if all its addresses may be mapped.
     ///
-    /// Takes the numbers of the call one by one, which keeps them in registers before.
+    /// Takes the numbers of the call one by one, so that the compiler keeps them in registers.
     #[cold]
     #[inline(never)]
     fn search(&mut self, iova: u64, paddr: u64, pgsize: u64, pgcount: u64) {
@@ -387,7 +391,7 @@ impl Filler<'_> {
         let call = MapCall { iova, paddr, pgsize, pgcount };
         match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
             Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
-                // Without memory for the page in its place, the table stays where it is.
+                // If there is no memory for a blank page, the table stays in the memory.
                 let blank = self.blank.take().or_else(Page::zeroed);
                 if let (Some(page), Some(blank)) = (self.memory.present_mut(table), blank) {
                     let page = core::mem::replace(page, blank);
@@ -398,7 +402,7 @@ impl Filler<'_> {
         }
     }
 
-    /// Puts the open table back where it belongs.
+    /// Moves the open table back into the memory.
     fn close(&mut self) {
         if let Some(Open { page, table, calls, pages, .. }) = self.open.take() {
             if let Some(blank) = self.memory.present_mut(table) {
@@ -410,7 +414,7 @@ impl Filler<'_> {
     }
 }
 
-/// How far a map came: whole calls, and pages of the next.
+/// How far a map has come: whole calls, and pages of the next call.
 #[derive(Clone, Copy, Debug)]
 struct Done {
     calls: usize,

@@ -1,4 +1,4 @@
-//! Simulated physical memory: bytes by address, by list, and the pages to be had.
+//! Simulated physical memory: bytes by address and by list, and an allocator of pages.
 
 use core::fmt;
 
@@ -16,18 +16,18 @@ use crate::list::phyr::Phyr;
 /// Bytes in a page, as addresses count them.
 const PAGE_SIZE: u64 = PAGE as u64;
 
-/// Most bytes of memory: what the 52-bit addresses of table entries reach.
+/// Most bytes of memory: all that the 52-bit addresses of table entries can name.
 const MOST: u64 = 1 << 52;
 
-/// What an absent page reads as.
+/// The bytes of a page that was never written.
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// Sparse physical memory: addresses from 0 to `size - 1`.
 ///
-/// A page takes up room once it is written; before that, and after it was freed, it reads as zeros,
-/// and reading makes nothing. Any address inside the memory may be read and written, allocated or
-/// not, as in a machine; allocation only says whose a page is. Page 0 is never handed out, so that
-/// no valid list starts at address 0.
+/// A page takes memory of this machine only after it was written. Before that, and after it was
+/// freed, it reads as zeros, and reads take no memory. Any address inside the memory can be read
+/// and written, allocated or not, as in a real machine: allocation only keeps account of who uses a
+/// page. Page 0 is never allocated, so that no valid list starts at address 0.
 ///
 /// # Examples
 ///
@@ -52,8 +52,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Most bytes of pages that are resident at a time, unless [`Self::with_limit`] says otherwise:
-    /// 4 GiB.
+    /// Most bytes of pages that may be resident at a time, 4 GiB, unless [`Self::with_limit`] sets
+    /// another limit.
     pub const MOST_RESIDENT: u64 = 4 << 30;
 
     /// Memory of `size` bytes.
@@ -66,8 +66,8 @@ impl Memory {
     }
 
     /// Memory of `size` bytes, of which at most `most_resident` are written at a time.
-    ///
-    /// Each page that is written takes as much memory of this machine, so the limit is what a
+    /// Each written page takes a page of this machine's memory, so the limit bounds what a
+    /// simulation can use.
     /// simulation may use of it.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Length`] unless the two are equally long; those of [`Self::read_with`].
+    /// [`MemoryError::Length`] unless the two have the same length; errors of [`Self::read_with`].
     pub fn read(&self, phyr: &Phyr, data: &mut [u8]) -> Result<(), MemoryError> {
         check_length(phyr, data.len())?;
         let mut rest = data;
@@ -119,7 +119,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Length`] unless the two are equally long; those of [`Self::write_with`].
+    /// [`MemoryError::Length`] unless the two have the same length; errors of [`Self::write_with`].
     pub fn write(&mut self, phyr: &Phyr, data: &[u8]) -> Result<(), MemoryError> {
         check_length(phyr, data.len())?;
         let mut rest = data;
@@ -130,25 +130,25 @@ impl Memory {
         })
     }
 
-    /// Hands the bytes under a list to `f`, in order, a page or less at a time.
+    /// Passes the bytes under a list to `f`, in order, a page or less at a time.
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Mmio`] for a list that is not RAM, [`MemoryError::Outside`] for one that the
-    /// memory does not hold; then `f` is not called.
+    /// [`MemoryError::Mmio`] for a list that is not RAM; [`MemoryError::Outside`] for a list with
+    /// bytes outside the memory. Then `f` is not called.
     pub fn read_with(&self, phyr: &Phyr, mut f: impl FnMut(&[u8])) -> Result<(), MemoryError> {
         self.check(phyr)?;
         phyr.chunks().for_each(|chunk| self.read_run(chunk, &mut f));
         Ok(())
     }
 
-    /// Hands the bytes under a list to `f`, in order, a page or less at a time, to be written. The
-    /// pages are there afterwards.
+    /// Passes the bytes under a list to `f` for writing, in order, a page or less at a time. All
+    /// these pages are resident afterwards.
     ///
     /// # Errors
     ///
-    /// As [`Self::read_with`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) where
-    /// there is no room for the pages, and then `f` is not called either.
+    /// As [`Self::read_with`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) if
+    /// there is no room for the pages. Then `f` is not called either.
     pub fn write_with(
         &mut self,
         phyr: &Phyr,
@@ -157,7 +157,7 @@ impl Memory {
         self.check(phyr)?;
         let mut chunks = phyr.chunks();
         if let Err(why) = chunks.try_for_each(|chunk| self.make_run(chunk)) {
-            // What was made for nothing holds zeros, as it reads without being there.
+            // The pages made so far hold zeros, and an absent page reads as zeros: so remove them.
             let left = chunks.len();
             let done = phyr.chunks().len() - left;
             phyr.chunks().take(done).for_each(|chunk| self.remove_blank(chunk));
@@ -188,7 +188,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Outside`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) where
+    /// [`MemoryError::Outside`]; [`MemoryError::Resident`] or [`Error::NoMemory`](crate::Error) if
     /// there is no room for the pages. Nothing is written then.
     pub fn write_at(&mut self, paddr: u64, data: &[u8]) -> Result<(), MemoryError> {
         let chunk = Chunk { paddr, length: data.len() as u64 };
@@ -203,7 +203,7 @@ impl Memory {
         Ok(())
     }
 
-    /// The eight bytes from `paddr` on, as a little-endian number.
+    /// Reads the eight bytes from `paddr` on as a little-endian number.
     ///
     /// # Errors
     ///
@@ -223,10 +223,10 @@ impl Memory {
         self.write_at(paddr, &value.to_le_bytes())
     }
 
-    /// Allocates `length` contiguous bytes: the lowest pages that fit.
+    /// Allocates `length` contiguous bytes at the lowest pages that fit.
     ///
     /// The pages end at or before address `below`, if it is given, and start at a multiple of
-    /// `align`. A list of no bytes takes no page.
+    /// `align`. An empty list takes no page.
     ///
     /// # Errors
     ///
@@ -255,7 +255,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// As [`scatter`](super::scatter()); the memory is then as it was.
+    /// As [`scatter`](super::scatter()). The memory is then as before.
     pub fn scatter(
         &mut self,
         length: u64,
@@ -264,11 +264,11 @@ impl Memory {
         scatter_in(&mut self.frames, self.size / PAGE_SIZE, length, options)
     }
 
-    /// Allocates every page that a list touches, wherever it came from.
+    /// Allocates every page that a list touches. The list may come from anywhere.
     ///
     /// # Errors
     ///
-    /// [`MemoryError::NotFree`] unless all of them are free, each named once;
+    /// [`MemoryError::NotFree`] unless all pages are free, and none is in the list twice;
     /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is reserved then.
     pub fn reserve(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
         self.each_run(phyr, Frames::take, Frames::put, |Chunk { paddr, length }| {
@@ -276,11 +276,11 @@ impl Memory {
         })
     }
 
-    /// Frees every page that a list touches, and what was written to it.
+    /// Frees every page that a list touches, and drops the bytes written to it.
     ///
     /// # Errors
     ///
-    /// [`MemoryError::NotAllocated`] unless all of them are allocated, each named once;
+    /// [`MemoryError::NotAllocated`] unless all pages are allocated, and none is in the list twice;
     /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is freed then.
     pub fn free(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
         self.each_run(phyr, Frames::put, Frames::take, |Chunk { paddr, length }| {
@@ -292,7 +292,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Does `act` to the pages of each chunk; where one fails, undoes those before.
+    /// Runs `act` on the pages of each chunk. If one fails, undoes those before it.
     fn each_run(
         &mut self,
         phyr: &Phyr,
@@ -307,7 +307,7 @@ impl Memory {
         };
         for (chunk, done) in phyr.chunks().zip(0..) {
             let (pfn, count) = pages(chunk);
-            // Page 0 is nobody's.
+            // Page 0 is never allocated.
             if pfn == 0 || !act(&mut self.frames, pfn, count) {
                 for chunk in phyr.chunks().take(done) {
                     let (pfn, count) = pages(chunk);
@@ -319,11 +319,11 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes the highest free page, for a table: out of the way of buffers, which go low.
+    /// Takes the highest free page for a table. Buffers take the lowest, so the two do not mix.
     pub(super) fn take_table(&mut self) -> Result<u64, MemoryError> {
         let full = MemoryError::Full { length: PAGE_SIZE, free: 0 };
         let pfn = self.frames.take_table().ok_or(full)?;
-        // Whoever wrote there before it was allocated wrote no table.
+        // Bytes written to the page before it was allocated are not part of the table.
         if self.store.get(pfn).is_some() {
             self.store.remove(pfn, pfn);
         }
@@ -334,11 +334,13 @@ impl Memory {
         Ok(pfn * PAGE_SIZE)
     }
 
-    /// Gives a table's page back. It may be any page if somebody wrote on the tables. Allocates nothing.
+    /// Frees the page of a table. If somebody wrote to the tables, this may be any page. Allocates
+    /// nothing.
     pub(super) fn drop_table(&mut self, paddr: u64) {
         let pfn = paddr / PAGE_SIZE;
         if self.frames.put_table(pfn) {
-            // Most are, and need no clearing when they are taken again.
+            // Most tables are empty then, and an empty page need not be cleared when it is used
+            // again.
             if self.store.get(pfn).is_some_and(Page::is_blank) {
                 self.store.remove_blank(pfn);
             } else {
@@ -347,22 +349,22 @@ impl Memory {
         }
     }
 
-    /// The page at `paddr`, if it was written; none outside the memory.
+    /// The page at `paddr` if it is inside the memory and was written.
     pub(super) fn page(&self, paddr: u64) -> Option<&Page> {
         if paddr < self.size { self.store.get(paddr / PAGE_SIZE) } else { None }
     }
 
-    /// The page at `paddr`, which is inside the memory, if it was written.
+    /// The page at `paddr` if it was written. `paddr` must be inside the memory.
     pub(super) fn present_mut(&mut self, paddr: u64) -> Option<&mut Page> {
         self.store.get_mut(paddr / PAGE_SIZE)
     }
 
-    /// The page at `paddr`, which is inside the memory, made if it was never written.
+    /// The page at `paddr`, made if it was never written. `paddr` must be inside the memory.
     pub(super) fn page_mut(&mut self, paddr: u64) -> Result<&mut Page, MemoryError> {
         self.make(paddr / PAGE_SIZE)
     }
 
-    /// The page of a number, made if it was never written.
+    /// The page with a number, made if it was never written.
     fn make(&mut self, pfn: u64) -> Result<&mut Page, MemoryError> {
         if self.store.nr_pages() >= self.limit && self.store.get(pfn).is_none() {
             return self.check_room(1).and(Err(NoMemory::of::<u8>(PAGE).into()));
@@ -370,7 +372,7 @@ impl Memory {
         self.store.make(pfn).ok_or_else(|| NoMemory::of::<u8>(PAGE).into())
     }
 
-    /// Checks that so many pages more may be resident.
+    /// Checks that `nr_pages` more pages may be resident.
     pub(super) fn check_room(&self, nr_pages: u64) -> Result<(), MemoryError> {
         if nr_pages <= self.limit.saturating_sub(self.store.nr_pages()) {
             return Ok(());
@@ -387,20 +389,21 @@ impl Memory {
         (first..=last).try_for_each(|pfn| self.make(pfn).map(drop))
     }
 
-    /// Drops pages of a range that hold zeros only.
+    /// Removes the pages of a range that hold only zeros.
     fn remove_blank(&mut self, chunk: Chunk) {
         let Some(more) = chunk.length.checked_sub(1) else { return };
         for pfn in chunk.paddr / PAGE_SIZE..=(chunk.paddr + more) / PAGE_SIZE {
             match self.store.get(pfn) {
                 Some(page) if page.is_blank() => self.store.remove_blank(pfn),
                 Some(_) => {}
-                // They were made in order, so none follows that was made for this.
+                // Pages are made in order. So if one is absent, no later page of the range was made
+                // by this call.
                 None => return,
             }
         }
     }
 
-    /// Hands a range inside the memory to `f`, page by page.
+    /// Passes a range inside the memory to `f`, page by page.
     pub(super) fn read_run(&self, chunk: Chunk, f: &mut impl FnMut(&[u8])) {
         pieces(chunk, |pfn, start, end| {
             let page = self.store.get(pfn).map_or(&ZEROS, Page::bytes);
@@ -408,7 +411,7 @@ impl Memory {
         });
     }
 
-    /// Hands a range to `f` to write, page by page, all of which are there.
+    /// Passes a range to `f` for writing, page by page. All its pages must be present.
     pub(super) fn write_run(&mut self, chunk: Chunk, f: &mut impl FnMut(&mut [u8])) {
         pieces(chunk, |pfn, start, end| {
             let Some(page) = self.store.get_mut(pfn) else {
@@ -426,7 +429,7 @@ impl Memory {
         Err(MemoryError::Outside { paddr, length, size: self.size })
     }
 
-    /// Refuses lists of anything but pages of this memory.
+    /// Refuses lists that are not RAM inside this memory.
     ///
     /// # Errors
     ///
@@ -458,13 +461,14 @@ fn check_length(phyr: &Phyr, given: usize) -> Result<(), MemoryError> {
     if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }) }
 }
 
-/// Cuts a range at page boundaries: page number, and start and end inside the page.
+/// Cuts a range at page boundaries. Passes the page number, and start and end inside the page, to
+/// `f`.
 fn pieces(chunk: Chunk, mut f: impl FnMut(u64, usize, usize)) {
     let (mut pfn, mut rest) = (chunk.paddr / PAGE_SIZE, chunk.length);
     let mut start = chunk.paddr % PAGE_SIZE;
     while rest > 0 {
         let length = rest.min(PAGE_SIZE - start);
-        // Both are at most the size of a page.
+        // Both are at most the page size.
         f(pfn, small(start), small(start + length));
         rest -= length;
         pfn += 1;

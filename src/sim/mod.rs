@@ -1,6 +1,6 @@
 //! A simulated machine: memory, an IOMMU with real page tables, and DMA through it.
 //!
-//! For tests and models of drivers: bytes move as they would, and what goes wrong says where.
+//! For tests and models of drivers: bytes move as in a machine, and errors name the address.
 //!
 //! ```text
 //!   dma_read, dma_write        a device's view: DMA addresses, a Phyr of them
@@ -10,8 +10,8 @@
 //!   Memory                     physical memory: sparse, little-endian, with an allocator
 //! ```
 //!
-//! A [`SimDomain`] keeps its tables in the memory, where anybody can look at them, so its methods
-//! take the memory as an argument; [`Attached`] is the two together.
+//! A [`SimDomain`] keeps its tables in the memory, where other code can read them. So its methods
+//! take the memory as an argument; [`Attached`] joins the two.
 //!
 //! # Examples
 //!

@@ -6,10 +6,10 @@ use super::error::DomainError;
 use crate::dma::plan::MapCall;
 use crate::wide::{self, Wide};
 
-/// Calls looked at together: as many as a table has entries.
+/// Number of calls handled together: as many as a table has entries.
 const PART: usize = 512;
 
-/// A plan that is given as four columns, one row a call.
+/// A plan as four columns, with one row for each call.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     iovas: &'a [u64],
@@ -23,7 +23,7 @@ impl<'a> Columns<'a> {
     ///
     /// # Errors
     ///
-    /// [`DomainError::Columns`] unless they are equally long.
+    /// [`DomainError::Columns`] unless all have the same length.
     pub fn new(
         iovas: &'a [u64],
         paddrs: &'a [u64],
@@ -45,7 +45,7 @@ impl<'a> Columns<'a> {
         rows.map(|((&iova, &paddr), (&pgsize, &pgcount))| MapCall { iova, paddr, pgsize, pgcount })
     }
 
-    /// The same rows in parts.
+    /// The same rows, in parts.
     pub(super) fn parts(self) -> impl Iterator<Item = Self> + use<'a> {
         let addresses = self.iovas.chunks(PART).zip(self.paddrs.chunks(PART));
         let rest = self.pgsizes.chunks(PART).zip(self.pgcounts.chunks(PART));
@@ -57,20 +57,20 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// If every call is for one page, of one size, and each page lies behind the one before: the first
-    /// address, the size, and where the pages are.
+    /// If every call is for one page, all have one size, and each page comes right after the one
+    /// before: the first I/O virtual address, the size, and the physical addresses.
     pub(super) fn pages(self) -> Option<(u64, u64, &'a [u64])> {
         let (&iova, &pgsize) = (self.iovas.first()?, self.pgsizes.first()?);
         wide::run(ArePages(self, iova, pgsize)).then_some((iova, pgsize, self.paddrs))
     }
 }
 
-/// Calls without their physical addresses. Calls that are alike and follow each other are one run.
+/// Calls without their physical addresses. Consecutive calls of one shape are stored as one run.
 #[derive(Debug, Default)]
 pub(super) struct Runs(Vec<(usize, MapCall)>);
 
 impl Runs {
-    /// Adds so many calls, each as long as the first and behind the one before.
+    /// Adds `count` calls, each as long as the first and right after the one before.
     pub(super) fn push(&mut self, (count, call): (usize, MapCall)) {
         if let Some((known, first)) = self.0.last_mut()
             && (first.pgsize, first.pgcount) == (call.pgsize, call.pgcount)
@@ -82,19 +82,19 @@ impl Runs {
         }
     }
 
-    /// The calls, in order, with any physical address.
+    /// The calls in order. Their physical addresses are arbitrary.
     pub(super) fn calls(self) -> impl Iterator<Item = MapCall> {
         self.0.into_iter().flat_map(|(count, first)| (0..count).map(move |at| nth(first, at)))
     }
 }
 
-/// The call that is so many calls behind another. Wraps, as what is there was not looked at yet.
+/// Call number `at` after `first`. The numbers are not checked yet, so the sum may wrap.
 fn nth(first: MapCall, at: usize) -> MapCall {
     let length = first.pgsize.wrapping_mul(first.pgcount);
     MapCall { iova: first.iova.wrapping_add(length.wrapping_mul(at as u64)), ..first }
 }
 
-/// Whether columns are single pages of a size, one after the other from an address on.
+/// True if the columns are single pages of one size, one after the other from an address on.
 struct ArePages<'a>(Columns<'a>, u64, u64);
 
 impl Wide for ArePages<'_> {
@@ -116,7 +116,7 @@ impl Wide for ArePages<'_> {
 ///
 /// # Errors
 ///
-/// [`DomainError::Columns`] unless they are equally long.
+/// [`DomainError::Columns`] unless all have the same length.
 pub fn calls<'a>(
     iovas: &'a [u64],
     paddrs: &'a [u64],

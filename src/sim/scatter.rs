@@ -1,4 +1,4 @@
-//! Layouts as fragmented memory gives them, the same for the same seed.
+//! Lists as fragmented memory gives them. The same seed gives the same list.
 
 use alloc::vec::Vec;
 
@@ -9,25 +9,25 @@ use crate::error::NoMemory;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 
-/// Largest order of a block: half of a memory of 2^52 bytes.
+/// Largest order of a block: a block of half a memory of 2^52 bytes.
 const MOST_ORDER: u32 = 39;
 
 /// Most blocks of a scattered list: 64 GiB in single pages.
 const MOST_BLOCKS: u64 = 1 << 24;
 
-/// Bytes that a block takes while a list is made, about: in the list, among those to be given back,
-/// and in the free runs.
+/// Approximate bytes of memory for one block while a list is made: in the list, in the blocks to
+/// give back on failure, and in the free runs.
 const BLOCK_BYTES: u64 = 72;
 
-/// Draws of a place for a block before the free runs are searched.
+/// Number of random places tried for a block before the free runs are searched.
 const DRAWS: u32 = 32;
 
-/// How scattered pages are to lie.
+/// How to scatter pages.
 ///
-/// The bytes are cut into naturally aligned blocks of the given orders, drawn by the seed, each
-/// block put at a place drawn by the seed, and never where the block before it ends: every block is
-/// a chunk of its own. What is left at the end and too short for any of the orders takes blocks of
-/// smaller ones.
+/// The bytes are cut into naturally aligned blocks of the given orders. The seed decides the order
+/// and the place of each block. A block never starts where the block before it ends, so every block
+/// is a chunk of its own. If the rest at the end is too short for any of the orders, it takes
+/// blocks of smaller orders.
 ///
 /// # Examples
 ///
@@ -42,13 +42,13 @@ const DRAWS: u32 = 32;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ScatterOptions<'a> {
-    /// Same seed, same options.
+    /// The same seed and options give the same list.
     pub seed: u64,
-    /// Orders of the blocks, each as likely as the others: 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
+    /// Orders of the blocks, all equally likely: 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
     pub orders: &'a [u32],
-    /// Bytes of the first page to leave out, below 4096.
+    /// Bytes of the first page before the start of the list, below 4096.
     pub offset: u64,
-    /// Where blocks must end at the latest, in bytes.
+    /// The address at or before which all blocks end.
     pub below: Option<u64>,
 }
 
@@ -59,10 +59,10 @@ impl Default for ScatterOptions<'_> {
     }
 }
 
-/// A scattered list of `length` bytes by itself, without a memory to take the pages from.
+/// A scattered list of `length` bytes, without a memory to take the pages from.
 ///
-/// Its blocks lie below `options.below`; by default below 2^36, or as far as four times the length
-/// asks for. Page 0 is left out, and no page is listed twice.
+/// Its blocks lie below `options.below`. The default is 2^36, or four times the length if that is
+/// more. Page 0 is left out, and no page is listed twice.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub fn scatter(length: u64, options: &ScatterOptions<'_>) -> Result<Phyr, Memory
     scatter_in(&mut Frames::new(1, nr_pages.max(1)), nr_pages, length, options)
 }
 
-/// Takes scattered blocks below frame `nr_pages` from free frames; none if it fails.
+/// Takes scattered blocks below frame `nr_pages` from the free frames. If it fails, it takes none.
 pub(super) fn scatter_in(
     frames: &mut Frames,
     nr_pages: u64,
@@ -98,7 +98,7 @@ pub(super) fn scatter_in(
     let full = |frames: &Frames| MemoryError::Full { length, free: frames.nr_free() * 4096 };
     let bytes = length.checked_add(offset).ok_or_else(|| full(frames))?;
     let mut left = bytes.div_ceil(4096);
-    // Asked before anything is taken, so that a hopeless wish costs nothing.
+    // Checked before anything is taken, so that an impossible request takes no time.
     if left > frames.nr_free() {
         return Err(full(frames));
     }
@@ -134,12 +134,12 @@ pub(super) fn scatter_in(
     }
 }
 
-/// Checks that a list may have so many blocks, or more, and that there is memory for them.
+/// Checks that a list may have so many blocks, and that there is memory for them.
 fn check_blocks(blocks: u64) -> Result<(), MemoryError> {
     if blocks > MOST_BLOCKS {
         return Err(MemoryError::Blocks { blocks, most: MOST_BLOCKS });
     }
-    // The map of free runs cannot say that there is none: so that is asked before.
+    // The map of free runs cannot report a lack of memory, so ask for the memory here, once.
     let bytes = blocks * BLOCK_BYTES;
     let mut probe: Vec<u8> = Vec::new();
     let probed = usize::try_from(bytes).ok().map(|bytes| probe.try_reserve_exact(bytes));
@@ -165,17 +165,18 @@ fn give_back(frames: &mut Frames, taken: Vec<(u64, u64)>) {
     }
 }
 
-/// Pages of the next block: one of the orders that fit, or the largest power of two that does.
+/// The pages of the next block: one of the orders that fit, or the largest power of two that fits.
 fn draw_count(random: &mut SplitMix, orders: &[u32], left: u64) -> u64 {
     let fits = |order: &&u32| 1_u64 << **order <= left;
     let choices = orders.iter().filter(fits).count() as u64;
-    // The number drawn is below the number of choices, which is one of items in memory.
+    // The number drawn is below the number of choices, which is at most the number of items in
+    // memory.
     let drawn = small(random.below(choices.max(1)));
     let order = orders.iter().filter(fits).nth(drawn).copied().unwrap_or(left.ilog2());
     1 << order
 }
 
-/// Takes a free block of `count` frames that does not start at `not`.
+/// Takes a free block of `count` frames that does not start at frame `not`.
 fn place(
     frames: &mut Frames,
     random: &mut SplitMix,
@@ -209,9 +210,9 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, which is not 0: the upper half of a product, free of division.
+    /// A number below `end`, which is not 0: the upper half of a product. It needs no division.
     fn below(&mut self, end: u64) -> u64 {
-        // The upper half of a product of two u64 is one.
+        // The upper half of a product of two `u64` is a `u64`.
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 }

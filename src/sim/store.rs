@@ -1,4 +1,4 @@
-//! Pages of bytes by number, present once written: a radix tree.
+//! Pages of bytes by page number, in a radix tree. A page is present after it was written.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,15 +8,16 @@ use super::small::small;
 /// Bytes in a page.
 pub(super) const PAGE: usize = 4096;
 
-/// Children of a node, as a power of two: 1 KiB nodes, so a lone page costs little more than itself.
+/// Log2 of the children of a node. A node has 1 KiB, so one page alone costs little more than
+/// itself.
 const FAN_LG2: u32 = 6;
 const FAN: usize = 1 << FAN_LG2;
 
-/// One page of simulated memory. Words in it are little-endian, as the machine's.
+/// One page of simulated memory. Its words are little-endian, as in the simulated machine.
 #[derive(Debug)]
 pub(super) struct Page(Box<[u8; PAGE]>);
 
-/// Pages kept when they are removed, to be handed out again without asking the allocator.
+/// Removed pages that are kept, to be used again without an allocation.
 const SPARE: usize = 1024;
 
 impl Page {
@@ -38,7 +39,7 @@ impl Page {
         self.0.as_chunks().0
     }
 
-    /// Whether every byte is 0.
+    /// Returns true if every byte is 0.
     pub(super) fn is_blank(&self) -> bool {
         self.words().iter().fold(0, |any, &word| any | u64::from_le_bytes(word)) == 0
     }
@@ -49,7 +50,7 @@ impl Page {
     }
 }
 
-/// An array of what `make` makes; `None` if there is no memory for it.
+/// An array of the results of `make`; `None` if there is no memory for it.
 fn filled<T, const N: usize>(make: impl FnMut() -> T) -> Option<Box<[T; N]>> {
     let mut items = Vec::new();
     items.try_reserve_exact(N).ok()?;
@@ -64,20 +65,20 @@ enum Slot {
     Page(Page),
 }
 
-/// The pages of a memory that were ever written.
+/// All pages of a memory that were written.
 #[derive(Debug)]
 pub(super) struct Store {
     root: Slot,
     /// Levels of nodes above the pages.
     depth: u32,
     nr_pages: u64,
-    /// Removed pages, with what was in them, and removed pages of zeros.
+    /// Removed pages with old bytes, and removed pages of zeros.
     spare: Vec<Page>,
     blank: Vec<Page>,
 }
 
 fn index(pfn: u64, level: u32) -> usize {
-    // Six bits.
+    // The number has six bits.
     small(pfn >> (FAN_LG2 * level)) & (FAN - 1)
 }
 
@@ -94,7 +95,7 @@ impl Store {
         self.nr_pages
     }
 
-    /// The page of this number, if it is present.
+    /// The page with a number, if it is present.
     #[inline]
     pub(super) fn get(&self, pfn: u64) -> Option<&Page> {
         let (mut slot, mut level) = (&self.root, self.depth);
@@ -110,7 +111,7 @@ impl Store {
         }
     }
 
-    /// The page of this number, if it is present, to be written.
+    /// The page with a number, for writing, if it is present.
     #[inline]
     pub(super) fn get_mut(&mut self, pfn: u64) -> Option<&mut Page> {
         let (mut slot, mut level) = (&mut self.root, self.depth);
@@ -126,8 +127,8 @@ impl Store {
         }
     }
 
-    /// The page of this number, made of zeros if it was not present; `None` if there is no memory for
-    /// it.
+    /// The page with a number. If it was not present, it is made of zeros; `None` if there is no
+    /// memory for it.
     #[inline]
     pub(super) fn make(&mut self, pfn: u64) -> Option<&mut Page> {
         let mut slot = &mut self.root;
@@ -141,7 +142,7 @@ impl Store {
             };
         }
         if matches!(slot, Slot::Empty) {
-            // Here, so that whoever removes pages need not.
+            // Grow the lists here, so that removing pages does not need memory.
             for kept in [&mut self.spare, &mut self.blank] {
                 kept.try_reserve_exact(SPARE - kept.len()).ok()?;
             }
@@ -160,19 +161,19 @@ impl Store {
         }
     }
 
-    /// Drops the pages `first..=last`, which are below the number the store is for. Takes time by what
-    /// is present, not by the range, and allocates nothing.
+    /// Removes the pages `first..=last`, which must be in the store's range. The time grows with
+    /// the pages present, not with the range. Allocates nothing.
     pub(super) fn remove(&mut self, first: u64, last: u64) {
         self.remove_to(first, last, |store| &mut store.spare);
     }
 
-    /// As [`Self::remove`], for one page, of which the caller knows that it holds zeros only.
+    /// As [`Self::remove`], for one page that the caller knows to hold only zeros.
     pub(super) fn remove_blank(&mut self, pfn: u64) {
         self.remove_to(pfn, pfn, |store| &mut store.blank);
     }
 
     fn remove_to(&mut self, first: u64, last: u64, kept: fn(&mut Self) -> &mut Vec<Page>) {
-        // Aside, since the tree is walked meanwhile.
+        // Taken out, because the tree is borrowed meanwhile.
         let mut pages = core::mem::take(kept(self));
         self.nr_pages -= clear(&mut self.root, self.depth, 0, (first, last), &mut |page| {
             if pages.len() < pages.capacity() {
@@ -183,8 +184,8 @@ impl Store {
     }
 }
 
-/// Takes out what lies in `range`, first and last page, of the slot whose pages start at `base`, and
-/// hands it to `take`: how many pages.
+/// Removes the pages in `range` (first and last page) from the slot whose pages start at `base`.
+/// Passes each to `take` and returns their number.
 fn clear(
     slot: &mut Slot,
     level: u32,
@@ -195,7 +196,7 @@ fn clear(
     let mut removed = 0;
     if let Slot::Node(node) = slot {
         let span = 1_u64 << (FAN_LG2 * (level - 1));
-        // Whoever calls saw to it that the range and the node have pages in common.
+        // The caller made sure that the range and the node have pages in common.
         let first = index(range.0.max(base), level - 1);
         let last = index(range.1.min(base + (span * FAN as u64 - 1)), level - 1);
         for (child, number) in node[first..=last].iter_mut().zip(first as u64..) {

@@ -1,8 +1,8 @@
-//! The tables of one domain, in memory: fill, empty, look up.
+//! The tables of one domain, in memory: filling, emptying, looking up.
 //!
-//! Nothing about them is kept anywhere else, so nothing can disagree with them. Somebody may write on
-//! them, as on any memory: then walks end where an entry says so, in an error or a hole, never in a
-//! panic, for their depth is the number of levels.
+//! The tables are the only record of what is mapped, so nothing can contradict them. Code outside
+//! may write to them, as to any memory. A walk then ends in an error or a hole, never in a panic,
+//! because it is as deep as the number of levels.
 
 use super::counters::Counters;
 use super::error::{DomainError, MemoryError};
@@ -11,7 +11,7 @@ use super::small::small;
 use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, shift};
 
-/// A root and what counts its entries.
+/// A root table, with the counters of its entries.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
     pub(super) memory: &'a mut Memory,
@@ -20,12 +20,12 @@ pub(super) struct Table<'a> {
     pub(super) levels: u32,
 }
 
-/// The entry `at` of the table at `paddr`, which need not be a page that was ever written.
+/// Entry `at` of the table at `paddr`. The page of the table may never have been written.
 pub(super) fn entry(memory: &Memory, paddr: u64, at: usize) -> Pte {
     memory.page(paddr).map_or(Pte::EMPTY, |page| Pte::from_bytes(page.words()[at]))
 }
 
-/// Whether there is memory for a table at `paddr`.
+/// Returns true if there is memory for a table at `paddr`.
 pub(super) fn is_memory(memory: &Memory, paddr: u64) -> bool {
     paddr < memory.size()
 }
@@ -35,12 +35,12 @@ fn is_empty(page: Option<&Page>) -> bool {
 }
 
 impl Table<'_> {
-    /// The table of a level that covers `iova`, made if it is missing.
+    /// The table of a level that covers `iova`. It is made if it is missing.
     ///
     /// # Errors
     ///
     /// [`DomainError::Mapped`] if a larger page covers the address; [`DomainError::Memory`],
-    /// [`DomainError::Table`]. Tables made on the way stay, for [`Self::prune`].
+    /// [`DomainError::Table`]. Tables that were made on the way stay; [`Self::prune`] removes them.
     pub(super) fn descend(&mut self, iova: u64, level: u32) -> Result<u64, DomainError> {
         let mut table = self.root;
         for above in (level + 1..=self.levels).rev() {
@@ -68,9 +68,9 @@ impl Table<'_> {
         Ok(table)
     }
 
-    /// The first address at or after `iova`, below one table, that is mapped.
+    /// The first mapped address at or after `iova`, under one table.
     ///
-    /// `iova` is where an entry of the table starts.
+    /// `iova` must be where an entry of the table starts.
     pub(super) fn first(&self, table: u64, level: u32, iova: u64) -> Option<u64> {
         let start = iova >> (shift(level) + INDEX_BITS) << (shift(level) + INDEX_BITS);
         (index(iova, level)..small(ENTRIES)).find_map(|at| {
@@ -89,7 +89,8 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// Whether every page of `iova..=last`, below an entry of the level above, can be unmapped.
+    /// Checks that every page of `iova..=last` can be unmapped. The range is covered by one entry
+    /// of the level above.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl Table<'_> {
         last: u64,
     ) -> Result<(), DomainError> {
         if level == 1 {
-            // All entries of a table at a time, as most entries are of this level.
+            // Check all entries of a table at a time, because most are of this level.
             let words = self.memory.page(table).map_or(&[][..], Page::words);
             let words = words.get(index(iova, 1)..=index(last, 1)).unwrap_or_default();
             let present = |word: &&[u8; 8]| Pte::from_bytes(**word).is_present();
@@ -131,14 +132,15 @@ impl Table<'_> {
 
     /// Empties an entry. Allocates nothing.
     fn empty(&mut self, table: u64, at: usize) {
-        // Somebody may have freed the table meanwhile, if they wrote on tables: then there is nothing.
+        // If other code wrote to the tables, it may have freed this table. Then there is nothing to
+        // empty.
         if let Some(page) = self.memory.present_mut(table) {
             page.words_mut()[at] = Pte::EMPTY.to_bytes();
         }
     }
 
-    /// Empties what covers `iova..=last` below one table, and gives back tables that end up empty.
-    /// Allocates nothing.
+    /// Empties the entries for `iova..=last` under one table, and gives back the tables that are
+    /// then empty. Allocates nothing.
     pub(super) fn clear(&mut self, table: u64, level: u32, iova: u64, last: u64) {
         if level == 1 {
             let (from, to) = (index(iova, 1), index(last, 1));
@@ -172,7 +174,7 @@ impl Table<'_> {
         debug_assert_eq!(cleared, Ok(()), "clearing {iova:#x} to {last:#x}");
     }
 
-    /// Gives back the tables for `iova` that hold nothing: those a failed map made. Allocates nothing.
+    /// Gives back the empty tables for `iova`, which a failed map made. Allocates nothing.
     pub(super) fn prune(&mut self, iova: u64, table: u64, level: u32) {
         let at = index(iova, level);
         let pte = entry(self.memory, table, at);
@@ -191,7 +193,8 @@ impl Table<'_> {
     }
 }
 
-/// Cuts `iova..=last` at the entries of a level: number of the entry, first and last address.
+/// Cuts `iova..=last` at the entries of a level. Passes the number of each entry, and its first and
+/// last address, to `f`.
 fn each<E>(
     level: u32,
     iova: u64,
@@ -200,7 +203,8 @@ fn each<E>(
 ) -> Result<(), E> {
     let below = (1 << shift(level)) - 1;
     let mut first = iova;
-    // At most one table's worth, since the caller cut the range at the entries above.
+    // At most the entries of one table, because the caller cut the range at the entries of the
+    // level above.
     for _ in 0..ENTRIES {
         let end = (first | below).min(last);
         f(index(first, level), first, end)?;

@@ -7,10 +7,11 @@
 //! +--------+------------------+---+---+---+---+---+------+---+---+---+
 //! ```
 //!
-//! An entry is present if it gives read or write. PS makes a leaf of a level 2 (2 MiB) or level 3
-//! (1 GiB) entry, and is reserved above; level 1 entries are leaves. The address bits of a leaf below
-//! its size are reserved. D and SNP mean something in leaves only. Execute requests are not
-//! simulated: X stays clear and is not looked at. Bits 6:3, memory type, are not used for DMA.
+//! An entry is present if it permits read or write. PS makes an entry of level 2 (2 MiB) or level 3
+//! (1 GiB) a leaf, and is reserved in higher levels; level 1 entries are always leaves. In a leaf,
+//! the address bits below the page size are reserved. D and SNP are used in leaves only. Execute
+//! requests are not simulated: X stays 0 and is not read. Bits 6:3, the memory type, are not used
+//! for DMA.
 //!
 //! Source: Intel Virtualization Technology for Directed I/O, Architecture Specification, chapter on
 //! second-stage translation ("Second-Stage Paging Entries"); fault reasons in its appendix.
@@ -18,7 +19,7 @@
 use super::small::small;
 use crate::dma::backend::Prot;
 
-/// Bits of an index into a table, and so between one level and the next.
+/// Bits of an index into a table: the difference in width between one level and the next.
 pub(super) const INDEX_BITS: u32 = 9;
 
 /// Entries in a table.
@@ -41,12 +42,12 @@ pub(super) const fn shift(level: u32) -> u32 {
 
 /// Number of the entry for an address in its table.
 pub(super) const fn index(iova: u64, level: u32) -> usize {
-    // Nine bits.
+    // The number has nine bits.
     small((iova >> shift(level)) & (ENTRIES - 1))
 }
 
-/// Whether a permission gives read or write, and has no bit that means nothing: those of Linux's
-/// `IOMMU_READ` and so on, of which no-execute (8), MMIO (16) and privileged (32) change nothing here.
+/// Returns true if a permission has read or write and no unknown bit. Known are Linux's
+/// `IOMMU_READ` and so on; no-execute (8), MMIO (16) and privileged (32) have no effect here.
 pub(super) const fn is_prot(prot: Prot) -> bool {
     let bits = prot.bits();
     bits & 0b11 != 0 && bits & !0b11_1111 == 0
@@ -59,12 +60,12 @@ pub(super) struct Pte(pub(super) u64);
 impl Pte {
     pub(super) const EMPTY: Self = Self(0);
 
-    /// An entry that points to the next table. Permissions are the leaves' business.
+    /// An entry that points to the next table. It permits everything; leaves restrict.
     pub(super) const fn table(paddr: u64) -> Self {
         Self(paddr | R | W)
     }
 
-    /// The bits that leaves of a level and a permission share.
+    /// The bits that all leaves of a level and a permission have in common.
     pub(super) const fn leaf_bits(level: u32, prot: Prot) -> u64 {
         let access = prot.bits() as u64 & (R | W);
         let size = if level > 1 { PS } else { 0 };
@@ -104,22 +105,22 @@ impl Pte {
         self.0 & D != 0
     }
 
-    /// Whether a present entry of a level ends the walk.
+    /// Returns true if a present entry of a level ends the walk.
     pub(super) const fn is_leaf(self, level: u32) -> bool {
         level == 1 || (level <= 3 && self.0 & PS != 0)
     }
 
-    /// The next table, or the first byte of a leaf of 4 KiB.
+    /// The address of the next table, or of the first byte of a 4 KiB leaf.
     pub(super) const fn address(self) -> u64 {
         self.0 & ADDRESS
     }
 
-    /// The first byte of a leaf of a level.
+    /// The address of the first byte of a leaf of a level.
     pub(super) const fn leaf_address(self, level: u32) -> u64 {
         self.address() & !((1 << shift(level)) - 1)
     }
 
-    /// Whether a reserved bit is set, where leaves of these sizes are supported.
+    /// Returns true if a reserved bit is set. `pgsize_bitmap` says which leaves are supported.
     pub(super) const fn has_reserved(self, level: u32, pgsize_bitmap: u64) -> bool {
         if level == 1 || self.0 & PS == 0 {
             return false;
@@ -128,12 +129,12 @@ impl Pte {
         level > 3 || pgsize_bitmap >> shift(level) & 1 == 0 || self.0 & below != 0
     }
 
-    /// The entry after a use of it: accessed, and dirty if it is the leaf of a write.
+    /// The entry after an access: accessed, and dirty if `dirty`.
     pub(super) const fn used(self, dirty: bool) -> Self {
         Self(self.0 | A | if dirty { D } else { 0 })
     }
 
-    /// The entry with a clean page.
+    /// The entry with its dirty bit cleared.
     pub(super) const fn cleaned(self) -> Self {
         Self(self.0 & !D)
     }

@@ -8,7 +8,7 @@ use super::table::{entry, is_memory};
 use super::vtd::{Pte, index, shift};
 
 impl SimDomain {
-    /// Translates one access, and marks the entries it used; see [`Bus::reach`].
+    /// Translates one access, and sets the bits of the entries that it used; see [`Bus::reach`].
     fn translate(
         &mut self,
         memory: &mut Memory,
@@ -52,7 +52,7 @@ impl SimDomain {
             if pte.is_leaf(level) {
                 for (&(table, at, pte), number) in path[..used].iter().zip(1..) {
                     let marked = pte.used(write && number == used);
-                    // The entry was read there, so the page is.
+                    // The entry was read from this page, so the page is present.
                     if marked != pte
                         && let Some(page) = memory.present_mut(table)
                     {
