@@ -1,4 +1,4 @@
-//! Core errors as Python exceptions: the only place where the two meet.
+//! Core errors as Python exceptions. Only this file connects the two.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -19,14 +19,14 @@ use crate::sim::{Access, DomainError, Fault, MemoryError};
 /// Linux's `EPERM`, the `errno` of a page number that is hidden.
 const EPERM: u64 = 1;
 
-/// For exceptions without numbers.
+/// The numbers of an exception that has none.
 pub(crate) const NO_NUMBERS: [(&str, u64); 0] = [];
-/// Linux's `EFAULT`, the `errno` of an access that a device could not do.
+/// Linux's `EFAULT`, the `errno` of an access that a device could not make.
 const EFAULT: u64 = 14;
 
-/// A number of an exception, or what else it tells, as an object.
+/// A value that an exception has as an attribute.
 pub(crate) trait Detail {
-    /// The object; `MemoryError` if there is no memory for it.
+    /// The value as a Python object; `MemoryError` if there is no memory for it.
     fn object(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
 }
 
@@ -90,10 +90,10 @@ fn make(
     Ok(PyErr::from_value(class.call(args, Some(&keywords))?))
 }
 
-/// An exception about a part of a list, which comes after `length` bytes of it.
+/// Adds a note to an exception about a part of a list: `length` bytes come before that part.
 pub(crate) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
     if length > 0 && made::attribute(failure.value(py), "position").is_ok() {
-        // The position counts from the start of the part.
+        // Positions in the exception count from the start of the part.
         let note = format!("the builder held {length:#x} bytes before");
         let noted = add_note(py, &failure, &note);
         let moved = made::int(py, length).and_then(|length| {
@@ -105,7 +105,7 @@ pub(crate) fn further(py: Python<'_>, failure: PyErr, length: u64) -> PyErr {
     failure
 }
 
-/// Has an exception tell a thing more.
+/// Adds a note to an exception.
 pub(crate) fn add_note(py: Python<'_>, failure: &PyErr, note: &str) -> PyResult<()> {
     let add = made::attribute(failure.value(py), "add_note")?;
     made::call(&add, made::text(py, note)?.as_any()).map(drop)

@@ -1,4 +1,4 @@
-//! Objects of Python's made by calls that say when memory is short: the plain ones of `PyO3` panic.
+//! Python objects made by calls that report a lack of memory. The usual calls of `PyO3` panic.
 
 use alloc::string::String;
 use core::ffi::c_int;
@@ -8,17 +8,17 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-/// An int.
+/// Makes an int.
 #[inline]
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn int(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: the interpreter is attached; any number will do.
+    // SAFETY: the interpreter is attached; every number is valid.
     let number = unsafe { ffi::PyLong_FromUnsignedLongLong(number) };
     // SAFETY: null with an exception set, or a new reference that is ours.
     unsafe { Bound::from_owned_ptr_or_err(py, number) }
 }
 
-/// An int of any of these values.
+/// Makes an int from a signed number of 128 bits.
 pub(crate) fn wide(py: Python<'_>, number: i128) -> PyResult<Bound<'_, PyAny>> {
     if let Ok(number) = u64::try_from(number) {
         return int(py, number);
@@ -30,7 +30,7 @@ pub(crate) fn wide(py: Python<'_>, number: i128) -> PyResult<Bound<'_, PyAny>> {
     if number < 0 { whole.neg() } else { Ok(whole) }
 }
 
-/// A string.
+/// Makes a string.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
     let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
@@ -42,7 +42,7 @@ pub(crate) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PySt
     Ok(unsafe { string.cast_into_unchecked::<PyString>() })
 }
 
-/// A dict.
+/// Makes an empty dict.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     // SAFETY: the interpreter is attached.
@@ -53,7 +53,7 @@ pub(crate) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(unsafe { dict.cast_into_unchecked::<PyDict>() })
 }
 
-/// An empty list.
+/// Makes an empty list.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     // SAFETY: the interpreter is attached.
@@ -64,7 +64,7 @@ pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     Ok(unsafe { list.cast_into_unchecked::<PyList>() })
 }
 
-/// Bytes.
+/// Makes a `bytes` object.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let (start, len) = (bytes.as_ptr().cast(), bytes.len().cast_signed());
@@ -76,7 +76,7 @@ pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, P
     Ok(unsafe { made.cast_into_unchecked::<PyBytes>() })
 }
 
-/// A tuple of these numbers.
+/// Makes a tuple of these numbers.
 pub(crate) fn numbers<const N: usize>(
     py: Python<'_>,
     numbers: [u64; N],
@@ -88,7 +88,7 @@ pub(crate) fn numbers<const N: usize>(
     Ok(tuple)
 }
 
-/// A tuple of these objects.
+/// Makes a tuple of these objects.
 pub(crate) fn objects<'py, const N: usize>(
     py: Python<'py>,
     objects: [&Bound<'py, PyAny>; N],
@@ -100,7 +100,7 @@ pub(crate) fn objects<'py, const N: usize>(
     Ok(tuple)
 }
 
-/// A tuple of `N` items, none of them there yet.
+/// Makes a tuple with room for `N` items, all still empty.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     // SAFETY: the interpreter is attached.
@@ -111,7 +111,7 @@ fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     Ok(unsafe { tuple.cast_into_unchecked::<PyTuple>() })
 }
 
-/// Puts an item in its place, in a tuple that nobody else has yet.
+/// Puts an item into a new tuple that no other code has a reference to.
 #[inline]
 #[expect(unsafe_code, reason = "a tuple is filled item by item")]
 fn put<'py>(
@@ -119,27 +119,27 @@ fn put<'py>(
     at: ffi::Py_ssize_t,
     item: Bound<'py, PyAny>,
 ) -> PyResult<()> {
-    // SAFETY: the tuple is live, new and nobody else's; the function looks whether it has an item
-    // `at`; the reference to the item is handed over, and dropped there if it has none.
+    // SAFETY: the tuple is live, new, and has no other reference; the function checks that it has
+    // an item `at`; it takes over the reference to the item, and drops that reference on failure.
     let done: c_int = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr()) };
     if done == 0 { Ok(()) } else { Err(PyErr::fetch(tuple.py())) }
 }
 
-/// As [`exception`], where the interpreter is not at hand.
+/// As [`exception`], for callers that do not have the interpreter at hand.
 pub(crate) fn failure<E: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
     Python::attach(|py| exception::<E>(py, message.as_ref()))
 }
 
-/// An exception of Python's own, made at once: one that is made when it is raised panics there if
-/// memory is short, where nothing catches it.
+/// Makes a built-in exception at once. `PyO3` makes one only when it is raised, and panics there if
+/// there is no memory; nothing catches that panic.
 ///
-/// `MemoryError` itself if there is no memory for it.
+/// Returns `MemoryError` if there is no memory for the exception.
 pub(crate) fn exception<E: PyTypeInfo>(py: Python<'_>, message: &str) -> PyErr {
     let made = text(py, message).and_then(|message| call(E::type_object(py).as_any(), &message));
     made.map_or_else(|failure| failure, PyErr::from_value)
 }
 
-/// What `callable(argument)` returns.
+/// Returns the result of `callable(argument)`.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn call<'py>(
     callable: &Bound<'py, PyAny>,
@@ -152,7 +152,7 @@ pub(crate) fn call<'py>(
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }
 
-/// What `object.name` is.
+/// Returns `object.name`.
 pub(crate) fn attribute<'py>(
     object: &Bound<'py, PyAny>,
     name: &str,
@@ -160,7 +160,7 @@ pub(crate) fn attribute<'py>(
     object.getattr(text(object.py(), name)?)
 }
 
-/// The module of that name.
+/// Imports the module called `name`.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let name = text(py, name)?;
@@ -170,7 +170,7 @@ pub(crate) fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, Py
     unsafe { Bound::from_owned_ptr_or_err(py, module) }
 }
 
-/// An int that a method returns.
+/// An int as the result of a method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Int(pub(crate) u64);
 
@@ -184,7 +184,7 @@ impl<'py> IntoPyObject<'py> for Int {
     }
 }
 
-/// A string that a method returns.
+/// A string as the result of a method.
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) String);
 

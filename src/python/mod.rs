@@ -80,8 +80,8 @@ mod _phyr {
 
     /// Refuses an interpreter that is not the first of the process.
     ///
-    /// Classes, and what is found once of Python's, are the process's: in another interpreter they
-    /// would be those of the first.
+    /// Classes, and Python objects that were looked up once, belong to the process. In another
+    /// interpreter they would still be those of the first.
     #[pymodule_init]
     #[expect(unsafe_code, reason = "asks which interpreter this is")]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -100,7 +100,7 @@ mod _phyr {
         }
     }
 
-    /// Whether the module was built without optimisation, an order of magnitude slower.
+    /// True if the module was built without optimisation, and so is an order of magnitude slower.
     #[pymodule_export]
     const DEBUG: bool = cfg!(debug_assertions);
 }

@@ -1,6 +1,6 @@
-//! Memory lent across the border: Python's arrays read here, columns read there.
+//! Memory shared with Python: reads arrays of Python objects, and lends columns to Python.
 //!
-//! Nearly all the unsafe code of the bindings; the rest makes tuples of chunks and fills slots.
+//! Nearly all unsafe code of the bindings is here. The rest makes tuples and fills slots.
 #![expect(unsafe_code, reason = "the buffer protocol is made of raw pointers")]
 
 use alloc::format;
@@ -21,17 +21,17 @@ use crate::python::convert::foreign;
 use crate::python::error;
 use crate::python::made;
 
-/// The memory that an object lends.
+/// Borrows the memory that an object lends.
 pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     PyUntypedBuffer::get(object).or_else(|failure| {
-        // An exporter may leave out the strides of contiguous memory, as ctypes does. A memoryview
-        // fills them in.
+        // An object may leave out the strides of contiguous memory, as ctypes does. A memoryview
+        // adds them.
         let view = PyMemoryView::from(object).map_err(|_| failure)?;
         PyUntypedBuffer::get(&view)
     })
 }
 
-/// How the items of an array are written.
+/// The type of an array's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     Unsigned(usize),
@@ -46,20 +46,20 @@ pub(crate) struct Array {
     len: usize,
 }
 
-/// Whether a format's byte order is not this machine's.
+/// Returns true if a format's byte order is not the one of this machine.
 fn is_foreign(format: &CStr) -> bool {
     let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
     format.to_bytes().first().is_some_and(|order| foreign.contains(order))
 }
 
 impl Array {
-    /// Whether `object` lends memory at all.
+    /// Returns true if `object` lends memory.
     pub(crate) fn is_lent_by(object: &Bound<'_, PyAny>) -> bool {
         // SAFETY: the object is alive and the interpreter attached.
         unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) == 1 }
     }
 
-    /// The array that `object` lends, if it lends memory at all.
+    /// The array that `object` lends, if it lends memory.
     ///
     /// With `raw`, any memory is taken as packed `u64`.
     pub(crate) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
@@ -99,7 +99,7 @@ impl Array {
         }
         let size = buffer.item_size();
         let item = match ElementType::from_format(buffer.format()) {
-            // One-byte characters, which pass for numbers otherwise.
+            // One-byte characters, which would otherwise count as numbers.
             _ if buffer.format().to_bytes().ends_with(b"c") => None,
             ElementType::UnsignedInteger { bytes } if bytes == size => Some(Item::Unsigned(size)),
             ElementType::SignedInteger { bytes } if bytes == size => Some(Item::Signed(size)),
@@ -122,7 +122,7 @@ impl Array {
         }
     }
 
-    /// A copy of the bytes that `object` lends.
+    /// Copies the bytes that `object` lends.
     pub(crate) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         let buffer = borrow(object)?;
         if !buffer.is_c_contiguous() {
@@ -150,7 +150,7 @@ impl Array {
         self.len
     }
 
-    /// Whether the items are `u64`.
+    /// Returns true if the items are `u64`.
     pub(crate) fn is_u64(&self) -> bool {
         matches!(self.item, Item::Unsigned(8))
     }
@@ -163,7 +163,7 @@ impl Array {
         );
     }
 
-    /// [`Self::copy`] for items that are `u64`, as they must be. Needs no interpreter.
+    /// [`Self::copy`] for items that must be `u64`. Needs no interpreter.
     pub(crate) fn copy_u64(&self, start: usize, count: usize, items: &mut Vec<u64>) {
         self.assert_has(start, count);
         assert!(self.is_u64(), "items of 8 bytes, not {:?}", self.item);
@@ -186,8 +186,8 @@ impl Array {
 
     /// Appends items `start..start + count`, which must be inside the array, to `items`.
     ///
-    /// The array may be written while it is read, by another thread or a device: the numbers are
-    /// then any, but what is checked afterwards is this copy.
+    /// Another thread or a device may write to the array meanwhile. The numbers can then be
+    /// anything, but all later checks look at this copy.
     pub(crate) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
         self.assert_has(start, count);
         match self.item {
@@ -233,14 +233,14 @@ impl Array {
     }
 }
 
-/// Bytes that another object owns, to be read or written in place.
+/// Bytes that another object owns, read or written in place.
 #[derive(Debug)]
 pub(crate) struct Bytes {
     buffer: PyUntypedBuffer,
 }
 
 impl Bytes {
-    /// The bytes that `object` lends; to be written only if `writable`.
+    /// Borrows the bytes that `object` lends. They may be written only if `writable`.
     pub(crate) fn new(object: &Bound<'_, PyAny>, writable: bool) -> PyResult<Self> {
         let buffer = borrow(object)?;
         let what = if !buffer.is_c_contiguous() {
@@ -264,13 +264,13 @@ impl Bytes {
     fn at(&self, position: usize, count: usize) -> *mut u8 {
         let len = self.len();
         assert!(position <= len && count <= len - position, "bytes {position}+{count} of {len}");
-        // Wrapping never happens: the sum is within what was just asserted.
+        // The sum is inside the range that was just asserted, so it never wraps.
         self.buffer.buf_ptr().cast::<u8>().wrapping_add(position)
     }
 
     /// Copies the bytes from `position` on to `to`.
     ///
-    /// Another thread may write them meanwhile: the bytes are then any.
+    /// Another thread may write to them meanwhile. The bytes can then be anything.
     pub(crate) fn read(&self, position: usize, to: &mut [u8]) {
         let from = self.at(position, to.len());
         // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
@@ -279,9 +279,9 @@ impl Bytes {
         unsafe { foreign::read(from, to.as_mut_ptr(), to.len()) };
     }
 
-    /// Copies `from` to the bytes from `position` on, of an object that lends writable ones.
+    /// Copies `from` to the bytes from `position` on. The object must lend writable bytes.
     ///
-    /// Another thread may read or write them meanwhile, as the buffer protocol lets it.
+    /// Another thread may read or write them meanwhile; the buffer protocol permits that.
     pub(crate) fn write(&self, position: usize, from: &[u8]) {
         let to = self.at(position, from.len());
         assert!(!self.buffer.readonly(), "{} read-only bytes at {position}", from.len());
@@ -304,10 +304,10 @@ pub(crate) struct Lent<'a> {
     pub(crate) stride: &'a isize,
 }
 
-/// An object that lends memory of its own. It is frozen, so what it lends stays as it is and where
-/// it is while the object lives.
+/// An object that lends its own memory. The object is frozen, so its memory does not move or change
+/// size while the object lives.
 pub(crate) trait Lender: PyClass<Frozen = True> + Sync {
-    /// What there is to lend.
+    /// Returns the memory to lend.
     fn lent(&self, py: Python<'_>) -> PyResult<Lent<'_>>;
 }
 
@@ -324,7 +324,7 @@ pub(crate) unsafe fn lend<T: Lender>(
     if view.is_null() {
         return Err(made::exception::<PyBufferError>(owner.py(), "no view to fill"));
     }
-    // What is there may never have been written, so it is written whole and not borrowed.
+    // The memory at `view` may be uninitialised, so it is written as a whole and never borrowed.
     let nothing = ffi::Py_buffer::new();
     // SAFETY: not null, so it is a `Py_buffer` to fill.
     unsafe { view.write(nothing) };
@@ -343,7 +343,7 @@ pub(crate) unsafe fn lend<T: Lender>(
         filled.format = lent.format.as_ptr().cast_mut();
     }
     filled.ndim = 1;
-    // The owner is kept alive by `obj`, so the addresses of its fields stay good.
+    // `obj` keeps the owner alive, so the addresses of its fields stay valid.
     if asked(ffi::PyBUF_ND) {
         filled.shape = ptr::from_ref(lent.shape).cast_mut();
     }

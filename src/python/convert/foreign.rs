@@ -1,20 +1,21 @@
-//! Memory of others, which they may write or read while it is copied.
+//! Memory of other owners, who may write or read it while it is copied.
 //!
-//! A buffer's owner, another thread or a device may change it at any moment, so every access is an
-//! atomic one, relaxed: the bytes are then any, but reading them is no data race. Whole words where
-//! both sides allow it, since those cost what a plain copy does.
+//! The owner of a buffer, another thread or a device may change it at any moment. So every access
+//! is atomic and relaxed: the bytes can be anything, but the access is not a data race. Whole words
+//! are copied where both sides are aligned; that is as fast as an ordinary copy.
 #![expect(unsafe_code, reason = "memory of others has only an address")]
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 const WORD: usize = size_of::<u64>();
 
-/// Copies `count` bytes from memory of others to memory of ours.
+/// Copies `count` bytes from foreign memory to our own.
 ///
 /// # Safety
 ///
-/// `count` bytes are readable from `from` on, of which others write none but by atomic operations or
-/// outside of what Rust knows, and writable from `to` on, which nobody else has.
+/// `count` bytes are readable from `from` on; other code writes to them only by atomic operations,
+/// or outside the knowledge of Rust. `count` bytes are writable from `to` on, and no other code
+/// uses them.
 pub(crate) unsafe fn read(from: *const u8, to: *mut u8, count: usize) {
     let head = from.align_offset(WORD).min(count);
     let words = (count - head) / WORD;
@@ -46,12 +47,12 @@ pub(crate) unsafe fn read(from: *const u8, to: *mut u8, count: usize) {
     (tail..count).for_each(byte);
 }
 
-/// Copies memory of ours to memory of others.
+/// Copies our own memory to foreign memory.
 ///
 /// # Safety
 ///
-/// As many bytes are writable from `to` on, which others access by no operation but atomic ones or
-/// outside of what Rust knows; they are none of `from`.
+/// As many bytes are writable from `to` on; other code accesses them only by atomic operations, or
+/// outside the knowledge of Rust. They do not overlap `from`.
 pub(crate) unsafe fn write(from: &[u8], to: *mut u8) {
     let head = to.align_offset(WORD).min(from.len());
     let (first, rest) = from.split_at(head);

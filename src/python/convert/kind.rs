@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::kind::Kind;
 use crate::python::error;
 
-/// The kind that a string names.
+/// Parses the name of a kind.
 pub(crate) fn parse(name: &str) -> PyResult<Kind> {
     match name {
         "ram" => return Ok(Kind::Ram),

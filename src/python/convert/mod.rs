@@ -1,4 +1,4 @@
-//! What crosses the border: numbers, buffers, tuples, kinds.
+//! Conversion of arguments and results: numbers, buffers, tuples, kinds.
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -13,18 +13,18 @@ use crate::python::convert::buffer::Array;
 use crate::python::error;
 use crate::python::made;
 
-/// Numbers handed over at a time: as many as stay in the second level cache. Between two such
-/// blocks the interpreter may handle signals.
+/// Numbers passed on at a time: as many as fit in the second level cache. After each such block the
+/// interpreter may handle signals.
 const BLOCK: usize = 16 << 10;
 
-/// Where numbers come from.
+/// A source of numbers.
 pub(crate) enum Numbers<'py> {
     Array { array: Array, at: usize },
     Iterator { iterator: Bound<'py, PyIterator>, at: u64 },
 }
 
 impl<'py> Numbers<'py> {
-    /// Numbers of anything that lends memory (`bytes` hold packed `u64`) or can be iterated.
+    /// A source from any object that lends memory (`bytes` hold packed `u64`) or can be iterated.
     pub(crate) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let raw = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>();
         if raw || Array::is_lent_by(object) {
@@ -41,12 +41,12 @@ impl<'py> Numbers<'py> {
         }
     }
 
-    /// Numbers of an array.
+    /// A source from an array.
     pub(crate) fn of_array(array: Array) -> Self {
         Self::Array { array, at: 0 }
     }
 
-    /// Replaces `block` with the next numbers; with none at the end.
+    /// Replaces `block` with the next numbers; an empty block is the end.
     fn read(&mut self, block: &mut Vec<u64>) -> PyResult<()> {
         block.clear();
         match self {
@@ -67,7 +67,7 @@ impl<'py> Numbers<'py> {
         Ok(())
     }
 
-    /// Hands all numbers to `take`, a block at a time, with the interpreter released.
+    /// Passes all numbers to `take`, a block at a time, with the interpreter released.
     pub(crate) fn for_each_block<E: Into<PyErr> + Send>(
         mut self,
         py: Python<'py>,
@@ -84,7 +84,7 @@ impl<'py> Numbers<'py> {
         }
     }
 
-    /// Hands pairs of numbers from two sources of equal length to `take`.
+    /// Passes pairs of numbers from two sources of equal length to `take`.
     pub(crate) fn for_each_pair(
         mut self,
         mut other: Self,
@@ -114,7 +114,7 @@ impl<'py> Numbers<'py> {
     }
 }
 
-/// Makes room for so many items more.
+/// Makes room for `count` more items.
 pub(crate) fn reserve<T>(items: &mut Vec<T>, count: usize) -> PyResult<()> {
     items.try_reserve(count).map_err(|_| {
         let items = items.len() + count;
@@ -122,7 +122,7 @@ pub(crate) fn reserve<T>(items: &mut Vec<T>, count: usize) -> PyResult<()> {
     })
 }
 
-/// Hands the pairs that an iterable yields to `take`, with the interpreter released.
+/// Passes the pairs that an iterable yields to `take`, with the interpreter released.
 pub(crate) fn for_each_pair_of(
     pairs: &Bound<'_, PyAny>,
     mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
@@ -159,7 +159,7 @@ pub(crate) fn for_each_pair_of(
     }
 }
 
-/// Item `at` of some input as an unsigned number.
+/// Item `at` of some input, as an unsigned number.
 fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
     item.extract().map_err(|failure: PyErr| {
         let py = item.py();
@@ -187,7 +187,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
     }
 }
 
-/// An argument that says where in a list: any number, though only some are inside.
+/// An argument that is a position in a list. Any number is accepted; the list checks that it is
+/// inside.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(pub(crate) u64);
 
@@ -199,7 +200,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Place {
     }
 }
 
-/// A number from 0 to 2^64 - 1; an exception of `class` for others.
+/// A number from 0 to 2^64 - 1. Any other number raises an exception of `class`.
 fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
     object.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(object.py()) {
@@ -216,7 +217,7 @@ fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
     })
 }
 
-/// What an object looks like, cut short: for messages.
+/// The shortened repr of an object, for messages.
 pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
     const MOST: usize = 60;
 
@@ -232,15 +233,15 @@ pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
     }
 }
 
-/// What is between the brackets of `list[...]`, made to fit a list of some length.
+/// The key of `list[key]`, adjusted to the length of a list.
 pub(crate) enum Key {
-    /// A position, if it is inside.
+    /// A position; `None` if it is not inside the list.
     Index(Option<u64>),
-    /// A range, cut to the list as Python does.
+    /// A range, limited to the list as Python does.
     Slice(Range),
 }
 
-/// A slice of a list; with a step other than 1 its bounds mean nothing.
+/// A slice of a list. If the step is not 1, the bounds have no meaning.
 #[derive(Clone, Copy)]
 pub(crate) struct Range {
     start: u64,
@@ -249,7 +250,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// Start and end; refuses a slice with a step.
+    /// Returns start and end. Refuses a slice with a step.
     #[inline]
     pub(crate) fn bounds(self, key: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
         if !self.has_step {
@@ -269,7 +270,7 @@ impl Key {
                 let end = indices.stop.max(0).unsigned_abs() as u64;
                 (indices.start.unsigned_abs() as u64, end, indices.step != 1)
             } else {
-                // Beyond what the C interface can say; Python's own method can.
+                // The C interface has a limit for lengths; Python's own method has none.
                 let indices =
                     made::call(&made::attribute(slice, "indices")?, &made::int(key.py(), length)?)?;
                 let (start, end, step): (i128, i128, i128) = indices.extract()?;
@@ -282,7 +283,7 @@ impl Key {
             Ok(index) if index < 0 => length.checked_sub(index.unsigned_abs()),
             Ok(index) => Some(index.unsigned_abs()),
             Err(failure) if failure.is_instance_of::<PyOverflowError>(key.py()) => {
-                // From 2^63 on, up or down.
+                // Numbers from 2^63 on, or below -2^63.
                 match key.extract::<i128>() {
                     Ok(index) if index < 0 => u64::try_from(i128::from(length) + index).ok(),
                     Ok(index) => u64::try_from(index).ok(),
@@ -295,7 +296,7 @@ impl Key {
     }
 }
 
-/// The exception for an index outside a list, which has `length` of what `position` counts.
+/// The exception for an index outside a list. The list has `length` items, which `what` names.
 pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr {
     let count = made::int(key.py(), length);
     let numbers =
@@ -304,7 +305,7 @@ pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr 
     error::new("PositionError", message, numbers.into_iter().flatten())
 }
 
-/// What is looked for in a sequence; `None` if it cannot be in there.
+/// Converts the value to search for; `None` if no item can be equal to it.
 pub(crate) fn wanted<'py, T>(value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
 where
     T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
@@ -316,14 +317,14 @@ where
     }
 }
 
-/// Whether an exception says that a value is of the wrong type or size, and nothing else.
+/// Returns true if an exception only says that a value has the wrong type or size.
 fn is_misfit(failure: &PyErr, py: Python<'_>) -> bool {
     failure.is_instance_of::<PyTypeError>(py)
         || failure.is_instance_of::<PyOverflowError>(py)
         || failure.is_instance_of::<PyValueError>(py)
 }
 
-/// What `sequence.index(value, start, stop)` returns, for items of Rust.
+/// The result of `sequence.index(value, start, stop)`, for items of Rust.
 pub(crate) fn index_of<T: PartialEq + Send + Sync>(
     py: Python<'_>,
     mut items: impl ExactSizeIterator<Item = T> + Send,

@@ -1,4 +1,4 @@
-//! Named tuples of two numbers, made in bulk: the items of `phyr.chunks`.
+//! Named tuples of two numbers, made in large numbers: the items of `phyr.chunks`.
 
 use alloc::format;
 use core::cell::Cell;
@@ -13,30 +13,31 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::python::made::{self, int, numbers, objects};
 
-/// A class of named tuples of two numbers, which `tuple.__new__` can make.
+/// A class of named tuples of two numbers whose instances `tuple.__new__` can make.
 #[derive(Debug)]
 pub(crate) struct Pairs {
     class: Py<PyType>,
-    /// The slot by which `tuple` makes instances of its subclasses.
+    /// The function with which `tuple` makes instances of its subclasses.
     new: ffi::newfunc,
 }
 
 thread_local! {
-    /// The arguments of this thread's last call, `((paddr, length),)`, to be filled anew.
+    /// The arguments of this thread's last call, `((paddr, length),)`, kept to be used again.
     static SPARE: Cell<Option<Py<PyTuple>>> = const { Cell::new(None) };
 }
 
 impl Pairs {
-    /// The class, if `tuple.__new__` makes instances of it that hold two items.
+    /// Checks that `tuple.__new__` makes instances of `class` that hold two items.
     ///
     /// # Errors
     ///
-    /// `TypeError` if it is no subclass of tuple, or one whose instances only its own `__new__` makes.
+    /// `TypeError` if `class` is not a subclass of tuple, or if only its own `__new__` can make
+    /// instances.
     #[expect(unsafe_code, reason = "slots of a class are read through raw pointers")]
     pub(crate) fn new(class: &Bound<'_, PyType>) -> PyResult<Self> {
         let py = class.py();
         let tuple = py.get_type::<PyTuple>();
-        // The method checks that it may make instances of the class; the slot does not.
+        // The method checks that it may make instances of the class. The slot does not.
         let tried = made::attribute(&tuple, "__new__")?
             .call1(objects(py, [class.as_any(), numbers(py, [0; 2])?.as_any()])?)?;
         if !tried.get_type().is(class) || tried.cast::<PyTuple>()?.len() != 2 {
@@ -53,10 +54,11 @@ impl Pairs {
         Ok(Self { class: class.clone().unbind(), new })
     }
 
-    /// An instance: what `tuple.__new__(class, pair)` returns. The class's own code is not run.
+    /// Makes an instance: the result of `tuple.__new__(class, pair)`. No code of the class runs.
     ///
-    /// The collector does not look at it: two ints refer to nothing. Python stops looking at plain
-    /// tuples of ints by itself, at the first collection; for a long list that is too late.
+    /// The garbage collector does not track the instance, because two ints refer to nothing. Python
+    /// stops tracking ordinary tuples of ints by itself, but only at the first collection, and a
+    /// long list starts many before that.
     #[inline]
     #[expect(unsafe_code, reason = "a slot of Python's is called")]
     pub(crate) fn make<'py>(&self, py: Python<'py>, pair: [u64; 2]) -> PyResult<Bound<'py, PyAny>> {
@@ -78,8 +80,8 @@ impl Pairs {
     }
 }
 
-/// Puts new numbers into the pair of a spare `((paddr, length),)`. Returns false if somebody else has
-/// a reference to that pair, which then stays as it is.
+/// Puts new numbers into the pair of a spare `((paddr, length),)`. Returns false, and changes
+/// nothing, if other code has a reference to that pair.
 #[expect(unsafe_code, reason = "a tuple is filled item by item")]
 fn refill(arguments: &Bound<'_, PyTuple>, pair: [u64; 2]) -> PyResult<bool> {
     let py = arguments.py();

@@ -1,4 +1,4 @@
-//! `phyr.desc`: lists from the descriptors of others. Extract, call, convert.
+//! `phyr.desc`: lists from the descriptors of others.
 
 use alloc::format;
 
@@ -20,7 +20,7 @@ use crate::python::list::object::PyPhyr;
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: They are not such an array, or no list of this granule.
+///     FormatError: The bytes are not such an array, or a list of this granule cannot hold it.
 ///
 /// Examples:
 ///     >>> from_bio_vecs(bytes.fromhex("c000000000000000f00f000010000000"), vmemmap=0)
@@ -41,15 +41,15 @@ pub(crate) fn from_bio_vecs(
     Ok(PyPhyr::new(data.py().detach(|| desc::from_bio_vecs(&bytes, pages, granule))?))
 }
 
-/// Read a list from an array of ``struct iovec``, of memory that is mapped as a whole.
+/// Read a list from an array of ``struct iovec``, of memory that is mapped without gaps.
 ///
 /// Args:
 ///     data: Any bytes-like object; the bytes may come from anywhere.
 ///     uaddr: Virtual address at which physical address 0 is mapped.
 ///     granule: Unit of the list's inner boundaries in bytes.
-///
+/// granule: Unit of the list's inner boundaries in bytes.
 /// Raises:
-///     FormatError: They are not such an array, or no list of this granule.
+///     FormatError: The bytes are not such an array, or a list of this granule cannot hold it.
 ///
 /// Examples:
 ///     >>> from_iovecs(bytes.fromhex("00300000 00000000 00100000 00000000"), 0x1000)
@@ -75,7 +75,7 @@ pub(crate) fn from_iovecs(
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: They are not such an array, or no list of this granule.
+///     FormatError: The bytes are not such an array, or a list of this granule cannot hold it.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -94,14 +94,15 @@ pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResu
 /// Args:
 ///     data: Any bytes-like object that holds all blocks; the bytes may come from anywhere.
 ///     vmemmap: Virtual address of the ``struct page`` of page 0, as for `scatterlist`.
-///     address: Virtual address of `data`, from where links are counted.
-///     dma: Read the DMA addresses, up to the first entry of DMA length 0, and not the pages.
+///     address: Virtual address of the first byte of `data`; links are addresses too.
+///     dma: Read the DMA addresses instead of the pages, up to the first entry of DMA length 0.
 ///     page_size: Page size of the kernel in bytes.
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: They are not such a table: a link leads out of it or in a circle, no entry has
-///         the end mark, a pointer is to no ``struct page``, or no list of this granule holds it.
+///     FormatError: The bytes are not such a table: a link leads out of it or in a circle, no entry
+///         has the end mark, or a pointer is not to a ``struct page``. Or a list of this granule
+///         cannot hold it.
 ///
 /// Examples:
 ///     >>> entry = bytes.fromhex("c200000000000000 00000000 00100000") + bytes(16)
@@ -133,15 +134,15 @@ pub(crate) fn from_scatterlist(
 ///
 /// Args:
 ///     prp1: The first pointer.
-///     prp2: The second.
+///     prp2: The second pointer.
 ///     length: Bytes of the transfer.
 ///     read: ``read(address, length)`` returns the bytes of list memory at an address.
 ///     page_size: Page size of the controller in bytes, 4 to 64 KiB.
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: An entry has an offset where none may be, lists lead in a circle, or 2^20 of them
-///         only lead on, beyond one for each entry.
+///     FormatError: An entry has an offset where it must not have one; lists lead in a circle; or
+///         there are more than 2^20 links beyond one for each entry.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///
 /// Examples:
@@ -176,14 +177,14 @@ pub(crate) fn from_prp(
 /// Args:
 ///     sgl1: The 16 bytes of the descriptor.
 ///     read: ``read(address, length)`` returns the bytes of segment memory at an address.
-///     max_length: Most bytes of data; 2^64 - 1 by default. Where `read` may make things up, it bounds
-///         how much is read: at most 2^20 descriptors, and two for each byte.
+///     max_length: Most bytes of data; 2^64 - 1 by default. It bounds how much is read if `read`
+///         returns bad data: at most 2^20 descriptors, and two for each byte.
 ///     granule: Unit of the list's inner boundaries in bytes.
 ///
 /// Raises:
-///     FormatError: A descriptor is of another type or in the wrong place, segments lead in a circle,
-///         there is more data than `max_length` bytes, or more than 2^20 descriptors stand for no data,
-///         beyond one for each that does.
+///     FormatError: A descriptor has another type or is in the wrong place, segments lead in a
+///         circle, there is more data than `max_length` bytes, or there are more than 2^20
+///         descriptors without data, beyond one for each with data.
 ///     RangeError: `max_length` is not a number from 0 to 2^64 - 1.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///
@@ -213,7 +214,7 @@ pub(crate) fn from_sgl(
     Ok(PyPhyr::new(desc::from_sgl(sgl1, max_length, granule, |at, out| read_at(read, at, out))?))
 }
 
-/// Fills `out` with what a Python function reads at an address.
+/// Fills `out` with the bytes that a Python function reads at an address.
 fn read_at(read: &Bound<'_, PyAny>, address: u64, out: &mut [u8]) -> PyResult<()> {
     let bytes = Array::bytes(&read.call1((address, out.len()))?)?;
     if bytes.len() != out.len() {

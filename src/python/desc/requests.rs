@@ -17,12 +17,12 @@ const IOAS: &CStr = c"T{<I:size:<I:flags:<I:ioas_id:<I:reserved:<Q:user_va:<Q:le
 const READ_WRITE: u32 = VfioDmaMap::READ | VfioDmaMap::WRITE;
 const FIXED_READ_WRITE: u32 = IoasMap::FIXED_IOVA | IoasMap::WRITEABLE | IoasMap::READABLE;
 
-/// A number of 32 bits.
+/// Converts a number to 32 bits.
 fn narrow(field: &'static str, value: Amount) -> Result<u32, DescError> {
     u32::try_from(value.0).map_err(|_| DescError::Record { index: 0, field, value: value.0 })
 }
 
-/// The plan that all of these share.
+/// The table of requests that all these functions share.
 fn plan(
     dma: &Phyr,
     uaddr: Amount,
@@ -35,11 +35,11 @@ fn plan(
 /// Plan the fewest VFIO or iommufd requests that map a buffer: (iova, uaddr, length) each.
 ///
 /// Args:
-///     dma: Where the device is to find the buffer: the list of its physical pages where the two are
-///         to agree, or one chunk for a linear window.
+///     dma: The addresses at which the device finds the buffer: the list of the buffer's pages if
+///         I/O virtual and physical addresses are to be equal, or one chunk for a linear window.
 ///     uaddr: Virtual address of the buffer.
 ///     page_size: The IOMMU's smallest page in bytes.
-///     max_requests: Mappings that the container takes.
+///     max_requests: The number of mappings that the container allows.
 ///
 /// Raises:
 ///     RangeError: More requests than `max_requests`; the buffer passes the end of the virtual space.
@@ -78,11 +78,11 @@ pub(crate) fn map_requests(
 /// Each record of 32 bytes is the argument of one call.
 ///
 /// Args:
-///     dma: Where the device is to find the buffer, as for `map_requests`.
+///     dma: The addresses at which the device finds the buffer, as for `map_requests`.
 ///     uaddr: Virtual address of the buffer.
-///     flags: What the device may do: 1 to read, 2 to write, 3 for both.
+///     flags: The accesses that the device may make: 1 to read, 2 to write, 3 for both.
 ///     page_size: The IOMMU's smallest page in bytes.
-///     max_requests: Mappings that the container takes.
+///     max_requests: The number of mappings that the container allows.
 ///
 /// Raises:
 ///     RangeError: More requests than `max_requests`; the buffer passes the end of the virtual space.
@@ -121,11 +121,11 @@ pub(crate) fn vfio_maps(
 /// Each record of 40 bytes is the argument of one call. There is no limit on their number.
 ///
 /// Args:
-///     dma: Where the device is to find the buffer, as for `map_requests`.
+///     dma: The addresses at which the device finds the buffer, as for `map_requests`.
 ///     uaddr: Virtual address of the buffer.
 ///     ioas_id: The I/O address space to map into.
-///     flags: 1 for the addresses of `dma`, not those that the kernel chooses; 2 to let the device
-///         write, 4 to let it read.
+///     flags: 1 to map at the addresses of `dma` instead of addresses that the kernel chooses; 2 to
+///         let the device write, 4 to let it read.
 ///     page_size: The IOMMU's smallest page in bytes.
 ///
 /// Raises:

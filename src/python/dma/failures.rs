@@ -19,7 +19,8 @@ use crate::python::made;
 
 /// Calls Python, and returns a panic as the exception that it is in Python.
 ///
-/// `PyO3` unwinds where a call raises its own `PanicException`, past whatever is still owed.
+/// If Python code raises `PanicException`, `PyO3` unwinds. That would skip the undoing that is
+/// still to be done.
 pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|panic| Err(PanicException::new_err(message(&panic))))
@@ -31,9 +32,10 @@ fn message(panic: &Box<dyn Any + Send>) -> String {
     text.unwrap_or_else(|| "panic from Rust code".to_owned())
 }
 
-/// A failure, and the outcome of cleaning up after it: a note on the failure.
+/// Returns one exception for a failure and for the cleanup after it: the cleanup's failure becomes
+/// a note.
 ///
-/// An interrupt must not be lost: it comes first.
+/// If either is an interrupt, the result is the interrupt, so that it is not lost.
 pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &str) -> PyErr {
     let Err(second) = second else { return first };
     let (main, other) = if is_interrupt(py, &second) && !is_interrupt(py, &first) {
@@ -47,7 +49,7 @@ pub(crate) fn also(py: Python<'_>, first: PyErr, second: PyResult<()>, doing: &s
     });
     match noted {
         Err(interrupt) if is_interrupt(py, &interrupt) && !is_interrupt(py, &main) => interrupt,
-        // A note that cannot be written costs no more than itself.
+        // If the note cannot be written, only the note is lost.
         _ => main,
     }
 }
@@ -59,13 +61,14 @@ fn is_panic(py: Python<'_>, failure: &PyErr) -> bool {
         && class.module().is_ok_and(|module| module == "pyo3_runtime")
 }
 
-/// Returns true if it is no error, but asks to stop, and so is raised whatever else failed.
+/// Returns true if the exception is not an error but a request to stop. It is raised even if other
+/// calls failed.
 fn is_interrupt(py: Python<'_>, failure: &PyErr) -> bool {
     !failure.is_instance_of::<PyException>(py) && !is_panic(py, failure)
 }
 
-/// Returns true if it may come at any moment, and so says nothing about what was done. A subclass of
-/// `MemoryError` is somebody's choice.
+/// Returns true if the exception can come at any moment, and so does not tell what was done. A
+/// subclass of `MemoryError` does not count: somebody raised it on purpose.
 pub(crate) fn is_abrupt(py: Python<'_>, failure: &PyErr) -> bool {
     failure.get_type(py).is(py.get_type::<PyMemoryError>()) || is_interrupt(py, failure)
 }
@@ -79,7 +82,7 @@ pub(crate) fn says_not_mapped(py: Python<'_>, failure: &PyErr) -> bool {
 
 /// Returns true if a backend's `map` says that it failed to undo what it did.
 pub(crate) fn is_still_mapped(py: Python<'_>, failure: &PyErr) -> bool {
-    // An attribute that cannot be asked for says nothing good.
+    // If the attribute cannot be read, assume the worst.
     caught(|| match failure.value(py).getattr_opt(made::text(py, "still_mapped")?)? {
         Some(mark) => mark.is_truthy(),
         None => Ok(false),

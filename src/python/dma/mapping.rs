@@ -1,4 +1,4 @@
-//! `phyr.iommu.dma_map` and what it returns: extract, call, convert.
+//! `phyr.iommu.dma_map` and the mapping that it returns.
 
 use alloc::format;
 
@@ -18,9 +18,9 @@ use crate::python::made::{self, Text};
 
 /// A list mapped for a device, until it is unmapped.
 ///
-/// A context manager, which unmaps at its end. Like a file: unmapping again does nothing, using the
-/// addresses afterwards is an error, and dropping a mapping that is not unmapped warns and unmaps.
-/// It keeps the list, the backend and the owner alive.
+/// A mapping is a context manager, which unmaps at its end. It behaves like a file: unmapping again
+/// does nothing, using the addresses afterwards is an error, and dropping a mapping that is not
+/// unmapped warns and unmaps. It keeps the list, the backend and the owner alive.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -37,14 +37,14 @@ use crate::python::made::{self, Text};
 pub(crate) struct PyMapping {
     phyr: Py<PyPhyr>,
     direction: Py<PyAny>,
-    /// Whether a mapping that owes nothing is mapped: the bus addresses are the list itself. No lock,
-    /// as this is all there is to change.
+    /// True while a mapping that owes nothing is mapped: its bus addresses are the list itself. No
+    /// lock is needed, because nothing else changes.
     mapped: AtomicBool,
-    /// The bus addresses of all others, and what to do about them.
+    /// The bus addresses of every other mapping, and the calls that it owes.
     owed: Option<Py<PyOwed>>,
 }
 
-/// A class of phyr, found once.
+/// Looks up a class of phyr once.
 fn class<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyType>>,
@@ -67,18 +67,18 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Map `phyr` for a device and return the mapping.
 ///
 /// Args:
-///     phyr: What to map.
-///     backend: How the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or any
-///         object with their `map` and `unmap`.
-///     direction: Which way the data goes.
-///     owner: What keeps the memory in place, beside the list's own owner: the `hold` of both is
-///         called before, and their `release` when the mapping is unmapped, so that they can refuse to
-///         let go in between.
-///
+///     phyr: The list to map.
+///     backend: The way the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or
+///         any object with their `map` and `unmap`.
+///     direction: The direction of the data.
+///     owner: An object that keeps the memory in place, in addition to the list's own owner. The
+///         `hold` of both is called before mapping, and their `release` after unmapping, so that
+///         they can refuse to release the memory in between.
 /// Raises:
-///     Exception: The backend's own; nothing is then mapped.
+///     Exception: The backend's own error; nothing is mapped then.
 ///     MismatchError: The backend returned a list of another length.
-///     TypeError: It returned no list. In both cases it is asked to unmap what it returned.
+///     TypeError: The backend returned something else than a list. In both cases it is asked to
+///         unmap what it returned.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -129,14 +129,14 @@ pub(crate) fn dma_map<'py>(
     Ok(PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed })
 }
 
-/// Unmap `mapping`; as its `unmap`.
+/// Unmap `mapping`; as the method `unmap`.
 #[pyfunction]
 pub(crate) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
     mapping.unmap(py)
 }
 
 impl PyMapping {
-    /// The bus addresses, if they are valid.
+    /// The bus addresses while they are valid.
     fn valid(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
         match &self.owed {
             Some(owed) => owed.get().slot().get(py),
@@ -155,7 +155,7 @@ impl PyMapping {
     /// The bus addresses: a list of the same length.
     ///
     /// Raises:
-    ///     UnmappedError: They are no longer valid.
+    ///     UnmappedError: The addresses are no longer valid.
     #[getter]
     fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
         self.valid(py).ok_or_else(|| {
@@ -168,8 +168,8 @@ impl PyMapping {
         })
     }
 
-    /// Bytes beyond the list that the device reaches in the pages of the mapping: a table maps whole
-    /// pages. None if the backend does not keep the device from anything, or cannot tell.
+    /// Bytes beyond the list that the device can reach, because a table maps whole pages. None if
+    /// the backend does not restrict the device, or cannot tell.
     ///
     /// Raises:
     ///     UnmappedError: The mapping is unmapped.
@@ -191,25 +191,25 @@ impl PyMapping {
         self.owed.as_ref().map_or(Ok(None), |owed| owed.get().exposed(py, &dma))
     }
 
-    /// What is mapped.
+    /// The mapped list.
     #[getter]
     fn phyr(&self, py: Python<'_>) -> Py<PyPhyr> {
         self.phyr.clone_ref(py)
     }
 
-    /// Which way the data goes.
+    /// Direction of the data.
     #[getter]
     fn direction(&self, py: Python<'_>) -> Py<PyAny> {
         self.direction.clone_ref(py)
     }
 
-    /// What keeps the memory in place, if anything was said to.
+    /// The object given as `owner`, or None.
     #[getter]
     fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.owed.as_ref().and_then(|owed| owed.get().owner(py))
     }
 
-    /// Whether it is mapped no longer.
+    /// True if it is no longer mapped.
     #[getter]
     fn unmapped(&self) -> bool {
         match &self.owed {
@@ -218,17 +218,17 @@ impl PyMapping {
         }
     }
 
-    /// Take the mapping away from the device; again, it does nothing.
+    /// Take the mapping away from the device. If it is unmapped already, do nothing.
     ///
     /// Raises:
-    ///     Exception: The backend's own, if it breaks its promise not to fail; the mapping counts as
-    ///         unmapped all the same.
+    ///     Exception: The backend's own error, although backends promise not to fail. The mapping
+    ///         still counts as unmapped.
     fn unmap(&self, py: Python<'_>) -> PyResult<()> {
         self.mapped.store(false, Ordering::Release);
         self.owed.as_ref().map_or(Ok(()), |owed| owed.get().pay(py))
     }
 
-    /// Let the device see what the CPU wrote, where it works on a copy.
+    /// Make the CPU's writes visible to the device, if the device works on a copy.
     ///
     /// Raises:
     ///     UnmappedError: The mapping is unmapped.
@@ -236,7 +236,7 @@ impl PyMapping {
         self.sync(py, "sync_for_device")
     }
 
-    /// Let the CPU see what the device wrote, where it works on a copy.
+    /// Make the device's writes visible to the CPU, if the device works on a copy.
     ///
     /// Raises:
     ///     UnmappedError: The mapping is unmapped.
@@ -265,7 +265,7 @@ impl PyMapping {
 }
 
 impl Drop for PyMapping {
-    /// What is owed is paid by what owes it.
+    /// The object that owes the calls makes them itself, when it is dropped.
     fn drop(&mut self) {
         if !*self.mapped.get_mut() {
             return;

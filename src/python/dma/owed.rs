@@ -1,12 +1,13 @@
-//! What a mapping owes its backend and its owner: extract, call, convert.
+//! The calls that a mapping owes its backend and its owner: `unmap` and `release`.
 //!
 //! ```text
 //! Mapping ---> Owed ---> backend ---> maybe the Mapping again
 //!   Rust       Python, with `__del__`; its base, in Rust, does the work
 //! ```
 //!
-//! Python takes a cycle apart in any order, but calls each `__del__` in it before. A class in Rust has
-//! none, so this one has a subclass in Python, `phyr._ownership`.
+//! Python takes a cycle of objects apart in any order, but calls every `__del__` in the cycle
+//! first. A class in Rust cannot have `__del__`, so this one has a subclass in Python, in
+//! `phyr._ownership`.
 
 use alloc::format;
 use alloc::string::String;
@@ -25,9 +26,9 @@ use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::made;
 
-/// The bus addresses, until they are unmapped.
+/// The bus addresses until they are unmapped.
 ///
-/// Whoever holds the lock runs no Python.
+/// No Python code runs while the lock is held.
 #[derive(Debug, Default)]
 pub(crate) struct Slot(Mutex<Option<Py<PyPhyr>>>);
 
@@ -50,7 +51,7 @@ impl Slot {
     }
 }
 
-/// A name, made once: undoing needs not make it.
+/// An interned name, made once. Undoing must not need memory for it.
 fn name<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyString>>,
@@ -69,7 +70,7 @@ fn release_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
     name(py, &NAME, "release")
 }
 
-/// What a mapping looks like.
+/// The repr of a mapping.
 pub(crate) fn describe(
     direction: &Bound<'_, PyAny>,
     phyr: &Py<PyPhyr>,
@@ -82,7 +83,7 @@ pub(crate) fn describe(
     })
 }
 
-/// Warns that a mapping is dropped which is still mapped.
+/// Warns that a mapping is dropped while it is still mapped.
 pub(crate) fn warn(
     direction: &Bound<'_, PyAny>,
     phyr: &Py<PyPhyr>,
@@ -93,7 +94,7 @@ pub(crate) fn warn(
     PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &alloc::ffi::CString::new(text)?, 1)
 }
 
-/// What a mapping owes: to be unmapped, and its owner to be let go.
+/// The calls that a mapping owes: to unmap, and to release the owner.
 #[pyclass(name = "Owed", module = "phyr._phyr", frozen, subclass)]
 pub(crate) struct PyOwed {
     phyr: Py<PyPhyr>,
@@ -112,9 +113,9 @@ impl PyOwed {
         self.owner.as_ref().map(|owner| owner.clone_ref(py))
     }
 
-    /// Maps the list: from then on, something is owed.
+    /// Maps the list. From then on, calls are owed.
     pub(crate) fn map(&self, py: Python<'_>) -> PyResult<()> {
-        // So that undoing needs not make them.
+        // Made now, so that undoing needs no memory for them.
         unmap_name(py)?;
         release_name(py)?;
         if let Some(owner) = &self.owner {
@@ -130,10 +131,11 @@ impl PyOwed {
         }
     }
 
-    /// Returns the backend's list, checked; or why there is none, and whether nothing is mapped then.
+    /// Returns the backend's list, after checks; or the error, and true if nothing is mapped.
     fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
         let backend = self.backend.bind(py);
-        // A backend that raises has mapped nothing, unless it says that it could not undo it.
+        // A backend that raises has mapped nothing, unless its exception says that it could not
+        // undo.
         let map = || {
             let arguments = [self.phyr.bind(py).as_any(), self.direction.bind(py)];
             made::attribute(backend, "map")?.call1(made::objects(py, arguments)?)
@@ -155,12 +157,12 @@ impl PyOwed {
                 "the backend mapped a list to {class}, not to a Phyr"
             ))
         };
-        // Whatever it is, the backend may have mapped something for it.
+        // Whatever the backend returned, it may have mapped something: ask it to unmap.
         let (undone, gone) = self.unmap(&made);
         Err((failures::also(py, wrong, undone, "unmapping it again"), gone))
     }
 
-    /// Has the backend unmap what it made; and whether nothing is mapped then.
+    /// Asks the backend to unmap what it made. Also returns true if nothing is mapped afterwards.
     fn unmap(&self, made: &Bound<'_, PyAny>) -> (PyResult<()>, bool) {
         let py = made.py();
         let unmap = || {
@@ -171,7 +173,8 @@ impl PyOwed {
         };
         match unmap() {
             Err(interrupt) if failures::is_abrupt(py, &interrupt) => {
-                // It may have come before the backend did anything, or after all was done.
+                // An abrupt exception may come before the backend did anything, or after it did
+                // everything: ask again.
                 let again = match unmap() {
                     Err(failure) if failures::says_not_mapped(py, &failure) => Ok(()),
                     outcome => outcome,
@@ -187,18 +190,19 @@ impl PyOwed {
         }
     }
 
-    /// Pays what is owed, if anything still is.
+    /// Makes the owed calls, unless they were made before.
     pub(crate) fn pay(&self, py: Python<'_>) -> PyResult<()> {
         let Some(dma) = self.dma.take() else { return Ok(()) };
         let (unmapped, gone) = self.unmap(dma.bind(py));
         self.settle(py, unmapped, gone)
     }
 
-    /// Lets the owner go if nothing is mapped any more, and keeps it for ever if something may be.
+    /// Releases the owner if nothing is mapped any more. Keeps it for ever if something may be.
     fn settle(&self, py: Python<'_>, outcome: PyResult<()>, gone: bool) -> PyResult<()> {
         let Some(owner) = &self.owner else { return outcome };
         if !gone {
-            // A reference that nobody gives back: an owner that ends would let the memory go.
+            // This reference is never given back: if the owner were dropped, its memory could be
+            // freed.
             let _ = owner.clone_ref(py).into_ptr();
             return outcome;
         }
@@ -210,7 +214,7 @@ impl PyOwed {
         }
     }
 
-    /// Returns how many bytes beyond the list the device reaches, if the backend can tell.
+    /// Returns how many bytes beyond the list the device can reach, if the backend can tell.
     pub(crate) fn exposed<'py>(
         &self,
         py: Python<'py>,
@@ -220,7 +224,7 @@ impl PyOwed {
         exposed.map(|exposed| exposed.call1((dma,))).transpose()
     }
 
-    /// Lets the backend do something with the addresses, if it can.
+    /// Calls a `sync` method of the backend, if it has one.
     pub(crate) fn sync(&self, py: Python<'_>, how: &str, dma: &Py<PyPhyr>) -> PyResult<()> {
         match self.backend.bind(py).getattr_opt(made::text(py, how)?)? {
             Some(sync) => {
@@ -244,7 +248,7 @@ impl PyOwed {
         Self { phyr, backend, direction, owner, dma: Slot::default() }
     }
 
-    /// Warn and pay, if anything is owed.
+    /// Warn, and make the owed calls, if there are any.
     fn pay_late(&self, py: Python<'_>) {
         let Some(dma) = self.dma.get(py) else { return };
         for outcome in [warn(self.direction.bind(py), &self.phyr, &dma), self.pay(py)] {
@@ -261,7 +265,7 @@ impl PyOwed {
     }
 }
 
-/// Does what a destructor has to do in Python, beside an exception that may be on its way.
+/// Runs code of a destructor in Python, without losing an exception that is being raised.
 pub(crate) fn aside(act: impl FnOnce(Python<'_>)) {
     Python::attach(|py| {
         let pending = PyErr::take(py);
@@ -273,7 +277,7 @@ pub(crate) fn aside(act: impl FnOnce(Python<'_>)) {
 }
 
 impl Drop for PyOwed {
-    /// For what `__del__` did not come to do, if it was interrupted.
+    /// Does what `__del__` did not get done, if it was interrupted.
     fn drop(&mut self) {
         if !self.dma.is_empty() {
             aside(|py| self.pay_late(py));

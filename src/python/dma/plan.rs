@@ -1,4 +1,4 @@
-//! `phyr.iommu.Plan` and `plan_map`: extract, call, convert.
+//! `phyr.iommu.Plan` and `plan_map`.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ use crate::python::made::{self, Int, Text};
 
 /// The calls to a domain that map a list linearly, in order.
 ///
-/// Nothing is stored but the list and the address: columns and items are worked out when asked for.
+/// A plan stores only the list and the address; columns and items are computed on request.
 /// Iteration yields tuples (iova, paddr, pgsize, pgcount), the arguments of `map_pages`.
 ///
 /// Examples:
@@ -41,12 +41,12 @@ pub(crate) struct PyPlan {
     phyr: Phyr,
     iova: u64,
     sizes: PageSizes,
-    /// How many calls there are, once counted.
+    /// The number of calls, after it was counted.
     len: OnceLock<usize>,
 }
 
 impl PyPlan {
-    /// The plan itself, to be walked.
+    /// The core's plan, for a walk.
     pub(crate) fn plan(&self) -> Plan<'_> {
         Plan::checked(&self.phyr, self.iova, self.sizes)
     }
@@ -82,23 +82,23 @@ impl PyPlan {
 
 /// Return the calls to a domain that map `phyr` linearly, byte `i` at ``iova + i``.
 ///
-/// Every chunk takes the largest pages that fit and divide both addresses, and as many of them in a
-/// call as lead up to where a larger page becomes usable; that is the fewest page-table entries, and
-/// for those the fewest calls. Whole pages are mapped: what the first and last one hold outside the
-/// list can be reached as well.
+/// Each call takes the largest pages that fit and divide both addresses, and as many of them as
+/// lead up to the place where a larger page can be used. That needs the fewest page-table entries,
+/// and for those the fewest calls. Only whole pages can be mapped, so the device can also reach the
+/// rest of the first and of the last page.
 ///
 /// Args:
-///     phyr: What to map.
-///     iova: I/O virtual address of the first byte, at the same place inside the smallest page as
-///         the first byte's physical address.
+///     phyr: The list to map.
+///     iova: I/O virtual address of the first byte, with the same offset inside the smallest page
+///         as the first byte's physical address.
 ///     pgsize_bitmap: Supported page sizes; bit *n* set means ``1 << n`` bytes.
-///     strict: Refuse a list whose first and last page hold bytes outside it.
+///     strict: Refuse a list that does not fill its first and last page.
 ///
 /// Raises:
-///     AlignmentError: `iova` and the first byte's address are at different places in the smallest
-///         page, or a chunk starts or ends inside the list in the midst of one. With `strict`, pages
-///         hold bytes beyond the list: `exposed` of them, `before` and `behind` it.
-///     RangeError: No page size, or the window passes 2^64.
+///     AlignmentError: `iova` and the first byte's address have different offsets inside the
+///         smallest page, or a chunk starts or ends inside the list and inside a page. With
+///         `strict`: pages hold `exposed` bytes beyond the list, `before` and `behind` it.
+///     RangeError: There is no page size, or the window passes 2^64.
 ///
 /// Source:
 ///     Each step as ``iommu_pgsize()``, drivers/iommu/iommu.c, Linux.
@@ -122,7 +122,7 @@ pub(crate) fn plan_map(
 
 #[pymethods]
 impl PyPlan {
-    /// What is mapped.
+    /// The list to map.
     #[getter]
     fn phyr(&self) -> PyPhyr {
         PyPhyr::new(self.phyr.clone())
@@ -164,9 +164,9 @@ impl PyPlan {
         self.column(py, |call| call.pgcount)
     }
 
-    /// Return an iterator over the calls that unmap it all: tuples (iova, pgsize, pgcount).
+    /// Return an iterator over the calls that unmap everything: tuples (iova, pgsize, pgcount).
     ///
-    /// Neighbours of one page size are one call, whatever memory is under them.
+    /// Neighbours of one page size are one call, whatever their physical addresses.
     ///
     /// Examples:
     ///     >>> from phyr import Phyr
@@ -177,7 +177,7 @@ impl PyPlan {
         self.batches(py, true)
     }
 
-    /// How many calls there are: one walk, the first time.
+    /// Number of calls. The first use walks the list.
     fn __len__(&self, py: Python<'_>) -> usize {
         py.detach(|| self.count())
     }
@@ -200,7 +200,7 @@ impl PyPlan {
     }
 }
 
-/// Chunks planned at a time: for tuples, and for runs, of which there are few.
+/// Number of chunks planned at a time, for tuples and for runs, of which there are few.
 const BATCH: u64 = 256;
 const RUNS: u64 = 1 << 16;
 
@@ -214,19 +214,19 @@ struct Batches {
     state: Mutex<State>,
 }
 
-/// How far an iterator has come.
+/// The state of an iterator.
 #[derive(Clone, Copy, Default)]
 struct State {
     /// Bytes of the list before the next chunk.
     done: u64,
-    /// The run that may go on in the next chunk.
+    /// The run that may continue in the next chunk.
     joiner: Joiner,
 }
 
 impl Batches {
-    /// The plan of the next `count` chunks, handed to `take`; `None` at the end.
+    /// Passes the plan of the next `count` chunks to `take`; `None` at the end.
     ///
-    /// Calls do not cross chunks, so the plan of some chunks is a part of the whole plan.
+    /// A call never crosses chunks, so the plan of some chunks is a part of the whole plan.
     fn next<T>(
         &self,
         state: &mut State,
@@ -243,14 +243,14 @@ impl Batches {
         Ok(Some(take(Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))
     }
 
-    /// The next calls, none at the end.
+    /// The next calls; an empty result is the end.
     fn calls(&self, state: &mut State) -> Result<Vec<MapCall>, Error> {
         let mut calls = Vec::new();
         self.next(state, BATCH, |plan| plan.for_each(|call| calls.push(call)))?;
         Ok(calls)
     }
 
-    /// The next runs, none at the end.
+    /// The next runs; an empty result is the end.
     fn runs(&self, state: &mut State) -> Result<Vec<UnmapCall>, Error> {
         let mut runs = Vec::new();
         while runs.is_empty() {
@@ -290,12 +290,12 @@ impl Batches {
             };
             listed(py, calls.into_iter().map(tuple))
         };
-        // What nobody got is still to come.
+        // If the list was not made, its calls are still to come.
         list.inspect_err(|_| *state() = before)
     }
 }
 
-/// Tuples as a list, `None` if there are none.
+/// Tuples as a list; `None` if there are none.
 fn listed<'py>(
     py: Python<'py>,
     tuples: impl Iterator<Item = PyResult<Bound<'py, PyTuple>>>,

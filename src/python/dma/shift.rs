@@ -1,4 +1,4 @@
-//! What the backends of `phyr.iommu` have done in Rust.
+//! Functions in Rust for the backends of `phyr.iommu`.
 
 use alloc::format;
 
@@ -12,15 +12,15 @@ use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int};
 
-/// Return the list with `offset` added to every address: the same object for 0.
+/// Return the list with `offset` added to every address; the same object for 0.
 ///
 /// Args:
 ///     phyr: The list.
-///     offset: Bytes to add, or to take away, a multiple of the list's granule.
+///     offset: Bytes to add, or to subtract if negative. A multiple of the list's granule.
 ///
 /// Raises:
 ///     RangeError: A chunk would pass 0, 2^64 or the granule's reach, or `offset` is not a multiple
-///         of it. The attributes `paddr` and `length` tell which chunk.
+///         of the granule. The attributes `paddr` and `length` tell which chunk.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -48,17 +48,17 @@ pub(crate) fn shift<'py>(
     Bound::new(py, PyPhyr::new(shifted))
 }
 
-/// Return (align, residue): where the first byte of a linear window for the list should be.
+/// Return (align, residue): the best place of the first byte of a linear window for the list.
 ///
-/// It keeps the place of the first byte inside the granules of list and table; beyond that, it is
-/// where the most bytes can be mapped by large pages.
+/// The first byte keeps its offset inside the granules of the list and of the table. Beyond that,
+/// the result lets large pages map the most bytes.
 ///
 /// Args:
-///     phyr: What is to be mapped.
+///     phyr: The list to map.
 ///     pgsize_bitmap: Supported page sizes; bit *n* set means ``1 << n`` bytes.
 ///
 /// Raises:
-///     RangeError: No page size.
+///     RangeError: There is no page size.
 ///
 /// Examples:
 ///     One small page, then 4 MiB of huge ones: the window starts a page before 2 MiB.

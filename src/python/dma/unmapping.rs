@@ -1,4 +1,4 @@
-//! The walk that unmaps a plan, made when it is mapped: extract, call, convert.
+//! The walk that unmaps a plan. It is made when the plan is mapped.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,14 +13,14 @@ use crate::python::convert::numbers::Amount;
 use crate::python::dma::plan::PyPlan;
 use crate::python::made;
 
-/// Calls of a plan that are joined to a run one by one, before it is taken for a long one.
+/// Calls of a plan that are joined one by one to a run, before the run counts as long.
 const FEW: u64 = 1024;
 
-/// Most chunks of a long run that are joined to it at a time.
+/// The largest number of chunks that are joined to a long run at a time.
 const STRIDE: u64 = 1 << 16;
 
-/// The walk that unmaps a plan. Made before anything is mapped, so that unmapping makes nothing but
-/// the numbers of a call, which are gone before the next.
+/// The walk that unmaps a plan. It is made before anything is mapped. So unmapping needs memory
+/// only for the numbers of one call at a time.
 #[pyclass(name = "Unmapping", module = "phyr._phyr", frozen)]
 pub(crate) struct PyUnmapping {
     phyr: Phyr,
@@ -31,14 +31,15 @@ pub(crate) struct PyUnmapping {
 }
 
 impl PyUnmapping {
-    /// The calls for a part of the list that starts at `position`, where a call begins.
+    /// The calls for the part of the list that starts at `position`. A call must begin there.
     fn plan<'a>(&self, part: &'a Phyr, position: u64) -> Plan<'a> {
         Plan::checked(part, self.iova.wrapping_add(position), self.sizes)
     }
 
-    /// Adds to a run the chunks from `position` on, many at a time, while it goes on with all of them.
+    /// Adds the chunks from `position` on to a run, many at a time, as long as the run continues
+    /// with all of them.
     fn stride(&self, joiner: &mut Joiner, position: &mut u64, end: u64) -> Result<(), Error> {
-        // Ever longer ones, as the last is walked for nothing.
+        // The steps grow, because the last step is walked in vain.
         let mut stride = FEW;
         while *position < end {
             stride = (2 * stride).min(STRIDE);
@@ -68,16 +69,16 @@ impl PyUnmapping {
         Self { phyr, iova, sizes, done: AtomicU64::new(0) }
     }
 
-    /// Make the calls that are left to `unmap_pages(iova, pgsize, pgcount)`, in order.
+    /// Make the remaining calls to `unmap_pages(iova, pgsize, pgcount)`, in order.
     ///
-    /// Neighbours of one page size are one call. If one raises, that is raised here; this method then
-    /// goes on behind it when it is called again.
+    /// Neighbours of one page size are one call. If a call raises, this method raises the same;
+    /// called again, it continues with the call after that one.
     ///
     /// Args:
-    ///     unmap_pages: Takes I/O virtual address, page size, number of pages.
-    ///     anew: Begin with the first call again.
-    ///     end: Unmap what the calls before this I/O virtual address mapped, where a call begins; by
-    ///         default, all.
+    ///     unmap_pages: A function of I/O virtual address, page size and number of pages.
+    ///     anew: Start again with the first call.
+    ///     end: Unmap only what the calls before this I/O virtual address mapped. A call must begin
+    ///         there. By default, unmap everything.
     #[pyo3(signature = (unmap_pages, *, anew=false, end=None))]
     fn run(&self, unmap_pages: &Bound<'_, PyAny>, anew: bool, end: Option<Amount>) -> PyResult<()> {
         let py = unmap_pages.py();
@@ -90,7 +91,8 @@ impl PyUnmapping {
             let mut plan = self.plan(&rest, position);
             let mut calls = 0;
             while calls < FEW {
-                // Differences wrap only behind the last page of the 64-bit space, where nothing follows.
+                // Differences wrap only after the last page of the 64-bit space, where nothing
+                // follows.
                 let (next, ended) = match plan.next() {
                     Some(call) => {
                         let behind = call.iova.wrapping_add(call.length());
@@ -101,9 +103,11 @@ impl PyUnmapping {
                 };
                 match ended {
                     Some(run) => {
-                        // Made first: if there is no memory for it, nothing is called or done.
+                        // Made first: if there is no memory for the tuple, no call is made and
+                        // nothing is lost.
                         let call = made::numbers(py, [run.iova, run.pgsize, run.pgcount])?;
-                        // Before the call, so that whatever comes, the next one goes on behind it.
+                        // Stored before the call, so that the next run continues after it, whatever
+                        // the call raises.
                         self.done.store(next, Ordering::Relaxed);
                         unmap_pages.call1(call)?;
                         calls = 0;

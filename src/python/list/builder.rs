@@ -1,4 +1,4 @@
-//! `phyr.Builder`: extract, call, convert.
+//! `phyr.Builder`: the Python methods.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -17,9 +17,9 @@ use crate::python::list::object::{PyPhyr, view};
 use crate::python::made::{Int, Text};
 
 /// Builds a list, front to back.
-///
-/// However the same bytes are cut into calls, the list is the same: neighbours that touch are
-/// merged. A call that fails leaves the builder as it was. Safe to share between threads, which
+/// The list depends only on the bytes appended, not on how many calls append them: neighbours that
+/// touch are merged. If a call fails, the builder is as before the call. Threads may share a
+/// builder; each call is then done as a whole, in some order.
 /// then append in some order, call by call.
 ///
 /// Args:
@@ -39,17 +39,18 @@ use crate::python::made::{Int, Text};
 #[derive(Debug)]
 pub(crate) struct PyBuilder {
     granule: Granule,
-    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    /// Code that holds the lock never waits for the interpreter, so there is no deadlock.
     inner: Mutex<Builder>,
 }
 
 impl PyBuilder {
     fn lock(&self) -> MutexGuard<'_, Builder> {
-        // Each call leaves the builder whole, or as it was.
+        // No call leaves the builder in a half-done state, so a panic in another thread does no
+        // harm.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends what `fill` makes: all of it, or nothing.
+    /// Appends everything that `fill` appends, or nothing.
     fn extend_by(
         &self,
         py: Python<'_>,
@@ -89,7 +90,7 @@ impl PyBuilder {
         Int(self.granule.bytes())
     }
 
-    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.lock().kind().to_string())
@@ -97,24 +98,24 @@ impl PyBuilder {
 
     /// Append a byte range.
     ///
-    /// The first of a list may start inside a granule and the last may end inside one. A range that
-    /// starts at the very byte after the one before continues it.
+    /// The first range of a list may start inside a granule and the last may end inside one. A
+    /// range that starts at the byte right after the one before extends that chunk.
     ///
     /// Args:
     ///     paddr: Physical address of the first byte.
     ///     length: Bytes, at least one.
     ///
     /// Raises:
-    ///     AlignmentError: It would put a boundary inside a granule.
+    ///     AlignmentError: A boundary would be inside a granule.
     ///     RangeError: The range is empty, wraps or is out of reach, or the list's length would pass
     ///         2^64 - 1 bytes.
     fn append(&self, paddr: Amount, length: Amount) -> PyResult<()> {
-        // The lock ends with this statement: to make an exception of an error is to call Python.
+        // The lock ends with this statement, because making an exception calls Python.
         let appended = self.lock().append(paddr.0, length.0);
         Ok(appended?)
     }
 
-    /// Append whole pages by number: multiples of the granule.
+    /// Append whole pages by number. A page is one granule.
     ///
     /// Args:
     ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
@@ -146,7 +147,7 @@ impl PyBuilder {
         self.extend_by(py, |part| paddrs.for_each_block(py, |block| part.extend_pages(block)))
     }
 
-    /// Append byte ranges, as `append` does each.
+    /// Append byte ranges, each as `append` does.
     ///
     /// Args:
     ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
@@ -171,21 +172,21 @@ impl PyBuilder {
     /// Append another list, of the same granule and kind.
     ///
     /// Raises:
-    ///     AlignmentError: The joint is inside a granule.
+    ///     AlignmentError: The two lists would meet inside a granule.
     ///     MismatchError: Granule or kind differ.
     ///     RangeError: The list's length would pass 2^64 - 1 bytes.
     fn extend(&self, py: Python<'_>, other: &PyPhyr) -> PyResult<()> {
         Ok(py.detach(|| self.lock().extend(other.as_ref()))?)
     }
 
-    /// Return the finished list, or a part of it, and start over with nothing.
+    /// Return the finished list, or a part of it. The builder is empty afterwards.
     ///
     /// Args:
     ///     offset: Bytes to leave out at the start.
     ///     length: Bytes to keep from there, all by default.
     ///
     /// Raises:
-    ///     RangeError: `offset` and `length` are outside the list; the builder is as it was.
+    ///     RangeError: `offset` and `length` are outside the list; the builder is as before.
     #[pyo3(
         signature = (offset=Amount(0), length=None),
         text_signature = "($self, offset=0, length=None)"

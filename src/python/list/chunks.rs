@@ -20,8 +20,8 @@ use crate::python::made::{self, Int, Text};
 
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///
-/// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
-/// list. A slice of chunks is the chunks of a part of the list.
+/// Each is a maximal run of physical memory, in bytes. The first and the last are trimmed to the
+/// list. A slice is the chunks of a part of the list.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -51,7 +51,7 @@ impl PyChunks {
         if items.try_reserve_exact(self.0.chunks().len()).is_err() {
             return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
-        // Whole nodes at a time, a part of the list between two looks at signals.
+        // Whole nodes at a time; a part of the list between two checks for signals.
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
                 let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
@@ -73,13 +73,13 @@ impl PyChunks {
 
 #[pymethods]
 impl PyChunks {
-    /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
+    /// Addresses of all chunks, in bytes, as a column. Each access makes a new column.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.paddr)
     }
 
-    /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
+    /// Lengths of all chunks, in bytes, as a column. Each access makes a new column.
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.length)
@@ -107,7 +107,7 @@ impl PyChunks {
         Ok(Int(self.0.chunk(number.0)?.0))
     }
 
-    /// Number of the first chunk equal to `value`, as of any sequence.
+    /// Number of the first chunk equal to `value`; works as for any sequence.
     #[pyo3(
         signature = (value, start=0, stop=isize::MAX),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
@@ -117,7 +117,7 @@ impl PyChunks {
         numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
 
-    /// How many chunks equal `value`.
+    /// Number of chunks equal to `value`.
     fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         let wanted = chunk(value)?;
         let is_it = |chunk: &Chunk| Some(*chunk) == wanted;
@@ -173,29 +173,29 @@ impl PyChunks {
     }
 }
 
-/// The chunk that a pair of numbers is.
+/// Converts a pair of numbers to a chunk.
 fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
     Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
 }
 
-/// Chunks `start` to `end` of a list, or up to its last.
+/// Chunks `start` to `end` of a list, or all from `start` on if there are fewer.
 fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
     let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
     phyr.slice(position(start), position(end))
 }
 
-/// Items of a column made at a time.
+/// Number of items of a column that are made at a time.
 const COLUMN: usize = 1 << 20;
 
-/// Chunks found at a time.
+/// Number of chunks found at a time.
 const BATCH: usize = 256;
 
-/// Where an iterator is.
+/// The state of an iterator.
 struct Batch {
     chunks: Vec<Chunk>,
-    /// Chunks of the batch handed out.
+    /// Number of chunks of this batch that were returned.
     at: usize,
-    /// Chunks handed out, those of the batch included.
+    /// Number of chunks before the end of this batch.
     done: usize,
 }
 
@@ -204,9 +204,9 @@ struct Batch {
 struct Walk {
     phyr: Phyr,
     reversed: bool,
-    /// The class of what is handed out, at hand.
+    /// The class of the returned tuples, looked up once.
     class: &'static Pairs,
-    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    /// Code that holds the lock never waits for the interpreter, so there is no deadlock.
     batch: Mutex<Batch>,
 }
 
@@ -257,7 +257,7 @@ fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
     })
 }
 
-/// `Chunk(paddr, length)`, made as the class itself would, but without a call to Python code.
+/// Makes `Chunk(paddr, length)`. The result equals that of the class, but no Python code runs.
 fn to_python<'py>(py: Python<'py>, class: &Pairs, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
     class.make(py, [chunk.paddr, chunk.length])
 }

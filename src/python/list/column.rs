@@ -16,8 +16,8 @@ use crate::python::made::{self, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
 ///
-/// Lends its memory through the buffer protocol, so that ``memoryview`` and ``numpy.asarray`` take
-/// it without a copy; also a sequence of int.
+/// A column lends its memory through the buffer protocol, so that ``memoryview`` and
+/// ``numpy.asarray`` use it without a copy. A column is also a sequence of int.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -27,7 +27,7 @@ use crate::python::made::{self, Text};
 #[derive(Debug)]
 pub(crate) struct PyColumn {
     items: Vec<u64>,
-    /// What a buffer view of the column points to.
+    /// A buffer view of the column points to this.
     shape: isize,
     stride: isize,
 }
@@ -38,8 +38,8 @@ impl PyColumn {
         Self { items, shape, stride: size_of::<u64>().cast_signed() }
     }
 
-    /// A column of `count` items, made a block at a time: in between the interpreter may handle
-    /// signals.
+    /// Makes a column of `count` items, a block at a time. After each block the interpreter may
+    /// handle signals.
     pub(crate) fn collect(
         py: Python<'_>,
         count: u64,
@@ -91,14 +91,14 @@ impl PyColumn {
         let py = key.py();
         let len = self.items.len() as u64;
         match Key::new(key, len)? {
-            // An index is below the length of a vector, which fits.
+            // The index is below the length of a vector, so it fits.
             Key::Index(Some(index)) => {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 made::int(py, self.items[index])
             }
             Key::Index(None) => Err(numbers::outside(key, len, "items")),
             Key::Slice(_) => {
-                // Any step will do for a list.
+                // A list can be indexed with any step.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
                 let (mut at, step) = (indices.start, indices.step);
                 let list = made::list(py)?;
@@ -123,7 +123,7 @@ impl PyColumn {
         made::call(&reversed, PyMemoryView::from(slf)?.as_any())
     }
 
-    /// Number of the first item equal to `value`, as of any sequence.
+    /// Number of the first item equal to `value`; works as for any sequence.
     #[pyo3(
         signature = (value, start=0, stop=isize::MAX),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
@@ -133,7 +133,7 @@ impl PyColumn {
         numbers::index_of(value.py(), self.items.iter().copied(), wanted, (start, stop))
     }
 
-    /// How many items equal `value`.
+    /// Number of items equal to `value`.
     fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         let wanted = numbers::wanted::<u64>(value)?;
         Ok(value.py().detach(|| self.items.iter().filter(|&&item| Some(item) == wanted).count()))
@@ -157,7 +157,7 @@ impl PyColumn {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
+        // SAFETY: the interpreter passes a view to fill, as the slot requires.
         unsafe { buffer::lend(slf, view, flags) }
     }
 }

@@ -1,4 +1,4 @@
-//! Builders made and filled of what Python hands in.
+//! Builders, made and filled from the arguments of Python calls.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,12 +15,12 @@ use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::list::object::{self, PyPhyr};
 use crate::python::made;
 
-/// An empty builder, of arguments from Python.
+/// Makes an empty builder from arguments of Python.
 pub(crate) fn empty(granule: Amount, kind: &str) -> PyResult<Builder> {
     Ok(Builder::with(Granule::new(granule.0)?, kind::parse(kind)?))
 }
 
-/// The keywords that every constructor of a list takes.
+/// The keyword arguments that all constructors of a list take.
 pub(crate) struct Options {
     granule: Amount,
     kind: Option<String>,
@@ -46,18 +46,18 @@ impl Options {
         Ok(options)
     }
 
-    /// A builder of such a list.
+    /// Makes a builder for such a list.
     pub(crate) fn empty(&self) -> PyResult<Builder> {
         empty(self.granule, self.kind.as_deref().unwrap_or("ram"))
     }
 
-    /// The part of the finished list that was asked for.
+    /// Returns the part of the finished list that `offset` and `length` select.
     pub(crate) fn view(&self, phyr: &Phyr) -> PyResult<PyPhyr> {
         object::view(phyr, self.offset, self.length)
     }
 }
 
-/// Says which argument is of the wrong type, as those that Python hands over itself do.
+/// Adds the name of the argument to an exception about a wrong type, as `PyO3` does by itself.
 fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
     if failure.is_instance_of::<PyTypeError>(py) {
         made::failure::<PyTypeError>(format!("argument '{name}': {}", failure.value(py)))
@@ -66,7 +66,7 @@ fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
     }
 }
 
-/// Appends what a `chunks` and a `lengths` argument say.
+/// Appends the chunks of a `chunks` and a `lengths` argument.
 pub(crate) fn chunks(
     py: Python<'_>,
     builder: &mut Builder,

@@ -1,13 +1,14 @@
-//! What keeps a list's memory where it is, and where that memory lies in this process.
+//! The owner that keeps a list's memory in place, and the address of that memory in this process.
 
 use pyo3::prelude::*;
 
 use crate::python::made;
 
-/// What a list knows of the memory it stands for, beside its addresses. It is no part of its value.
+/// The owner and the address of a list's memory. They are not part of the list's value.
 ///
-/// An owner that refers to a list which it holds is a circle that Python does not collect: lists take
-/// no part in that, which would cost each of them 16 bytes and the collector's visits.
+/// If an owner refers to a list that it holds, the two form a cycle that Python does not collect.
+/// Lists do not take part in garbage collection, because each would need 16 bytes more and be
+/// visited by the collector.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     owner: Option<Py<PyAny>>,
@@ -28,21 +29,21 @@ impl Held {
         self.uaddr
     }
 
-    /// What a part knows that starts at byte `start` of the list.
+    /// The owner and address of the part that starts at byte `start` of the list.
     #[inline]
     pub(crate) fn part(&self, py: Python<'_>, start: u64) -> Self {
-        // Only an empty part may start at 2^64, where there is no address.
+        // Only an empty part can start at 2^64, and that is not an address.
         Self { owner: self.owner(py), uaddr: self.uaddr.and_then(|uaddr| uaddr.checked_add(start)) }
     }
 
-    /// What a list of two knows: `left`, of `length` bytes, and `right`.
+    /// The owner and address of two joined lists: `left`, of `length` bytes, and `right`.
     pub(crate) fn joined(
         py: Python<'_>,
         (left, length): (&Self, u64),
         (right, right_length): (&Self, u64),
     ) -> PyResult<Self> {
         if length == 0 || right_length == 0 {
-            // An empty list has no memory that anything could hold.
+            // An empty list has no memory, so its owner does not matter.
             return Ok(if length == 0 { right.part(py, 0) } else { left.part(py, 0) });
         }
         let owners = (left.owner(py), right.owner(py));

@@ -1,4 +1,4 @@
-//! `phyr.Phyr`, `phyr.Builder` and what a list hands out.
+//! `phyr.Phyr`, `phyr.Builder`, and the sequences that a list returns.
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! The object behind `phyr.Phyr`: a list, and what holds the memory that it describes.
+//! The object behind `phyr.Phyr`: a list, and the owner of the memory that it describes.
 
 use alloc::format;
 use core::hash::{Hash, Hasher};
@@ -14,12 +14,12 @@ use crate::python::list::held::Held;
 
 /// The physical memory under a buffer: a list of chunks that stands for the buffer.
 ///
-/// ``len(phyr)``, ``phyr[a:b]`` and ``phyr[i]`` speak of bytes, as those of the buffer do: a slice
-/// is a list again, which shares the storage, and an index gives the physical address of that byte.
+/// ``len(phyr)``, ``phyr[a:b]`` and ``phyr[i]`` count bytes, as those of the buffer do. A slice is
+/// again a list, which shares the storage. An index gives the physical address of that byte.
 /// ``phyr.chunks`` is the sequence of chunks. Lists never change, compare and hash by value, and
 /// may be shared between threads.
 ///
-/// Made by `from_chunks`, `from_pfns`, `from_pages`, `from_bytes` and by a `Builder`.
+/// Make one with `from_chunks`, `from_pfns`, `from_pages`, `from_bytes`, or with a `Builder`.
 ///
 /// Examples:
 ///     >>> phyr = Phyr.from_chunks([(0x7000, 0x1000), (0x20_0000, 0x20_0000)])
@@ -45,7 +45,7 @@ impl PyPhyr {
         Self { phyr, held }
     }
 
-    /// What holds the list's memory.
+    /// The owner and the address of the list's memory.
     pub(crate) fn held(&self) -> &Held {
         &self.held
     }
@@ -73,16 +73,16 @@ pub(crate) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyRes
     Ok(PyPhyr::new(phyr.slice(offset.0, end)?))
 }
 
-/// Return the same list, which knows what holds its memory and where that is.
+/// Return the same list with an owner of its memory and the address of that memory.
 ///
 /// Args:
 ///     phyr: The list; the storage is shared.
-///     owner: What keeps the memory in place as long as it is referred to, or None. It has `hold`
-///         and `release`, which `dma_map` calls; it must not refer to the list.
+///     owner: The object that keeps the memory in place while a reference to it exists, or None. It
+///         has `hold` and `release`, which `dma_map` calls. It must not refer to the list.
 ///     uaddr: User virtual address of the list's first byte in this process, or None.
 ///
 /// Raises:
-///     RangeError: The list would pass 2^64 from there.
+///     RangeError: The list would pass 2^64 from `uaddr` on.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr

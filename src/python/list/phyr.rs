@@ -21,8 +21,8 @@ use crate::python::made::{self, Int, Text};
 impl PyPhyr {
     /// Make a list of byte ranges.
     ///
-    /// Ranges that touch are merged. The first may start and the last may end inside a granule;
-    /// every boundary between must be a multiple of it.
+    /// Ranges that touch are merged. The first may start inside a granule and the last may end
+    /// inside one; every boundary between them must be a multiple of the granule.
     ///
     /// Args:
     ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
@@ -60,7 +60,7 @@ impl PyPhyr {
         options.view(&builder.try_finish()?)
     }
 
-    /// Make a list of page numbers: multiples of the granule.
+    /// Make a list of page numbers. A page is one granule.
     ///
     /// Args:
     ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
@@ -130,12 +130,12 @@ impl PyPhyr {
         options.view(&builder.try_finish()?)
     }
 
-    /// Read a list that `to_bytes` wrote, from any bytes-like object.
+    /// Read a list from the bytes that `to_bytes` returned; `data` is any bytes-like object.
     ///
     /// The bytes may come from anywhere: everything is checked before a list is made.
     ///
     /// Raises:
-    ///     FormatError: They are not a serialised list, or have changed since.
+    ///     FormatError: The bytes are not a serialised list, or were changed.
     #[classmethod]
     #[pyo3(text_signature = "($cls, data)")]
     fn from_bytes(cls: &Bound<'_, PyType>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -151,7 +151,7 @@ impl PyPhyr {
     ///     >>> Phyr.from_bytes(phyr.to_bytes()) == phyr
     ///     True
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        // Made where they stay.
+        // Written straight into the object, without a copy.
         PyBytes::new_with(py, py.detach(|| self.phyr.serialised_size()), |out| {
             py.detach(|| self.phyr.serialise(out));
             Ok(())
@@ -170,24 +170,24 @@ impl PyPhyr {
         Int(self.phyr.granule().bytes())
     }
 
-    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.phyr.kind().to_string())
     }
 
-    /// What keeps the memory in place: the hold of a pin, or None.
+    /// The object that keeps the memory in place, such as the hold of a pin; or None.
     ///
-    /// The list keeps it alive, and so do its slices, its compact copies, and whatever was joined
-    /// with them. It is no part of the list's value: neither equality nor pickles know of it.
+    /// The list keeps its owner alive. So do its slices, its compact copies, and lists joined with
+    /// them. The owner is not part of the list's value: equality and pickles leave it out.
     #[getter]
     fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.held.owner(py)
     }
 
-    /// User virtual address of the first byte, where the list is of a pinned buffer, or None.
+    /// User virtual address of the first byte, if the list is of a pinned buffer; or None.
     ///
-    /// Like `owner`, no part of the list's value. Lists that are joined have one only if the second
+    /// Not part of the list's value, like `owner`. Joined lists have an address only if the second
     /// buffer follows the first, under the same owner.
     #[getter]
     fn uaddr(&self) -> Option<Int> {
@@ -222,25 +222,25 @@ impl PyPhyr {
         PyColumn::collect(py, pages.remaining(), pages)
     }
 
-    /// Return the bytes before `position` and those from it on, as two lists. O(1).
+    /// Return two lists: the bytes before `position`, and the bytes from `position` on. O(1).
     ///
     /// Raises:
-    ///     RangeError: `position` is beyond the end.
+    ///     RangeError: `position` is past the end.
     fn split(&self, py: Python<'_>, position: Amount) -> PyResult<(Self, Self)> {
         let (before, after) = self.phyr.split_at(position.0)?;
         let held = self.held.part(py, position.0);
         Ok((Self::with(before, self.held.part(py, 0)), Self::with(after, held)))
     }
 
-    /// Return an equal list that keeps nothing alive but its own entries.
+    /// Return an equal list that keeps only its own entries alive.
     ///
-    /// A slice shares the storage it was cut from, however small it is; its compact copy does not.
-    /// Both keep the owner of the memory.
+    /// A slice shares the storage it was cut from, even if the slice is small. Its compact copy
+    /// does not. Both keep the owner of the memory.
     fn compact(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(Self::with(py.detach(|| self.phyr.try_compact())?, self.held.part(py, 0)))
     }
 
-    /// Return what the list holds and what it costs. O(n).
+    /// Return counts of what the list holds and of the memory that it uses. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let stats = py.detach(|| self.phyr.stats());
         let numbers = [
@@ -255,11 +255,11 @@ impl PyPhyr {
             .call1(made::numbers(py, numbers)?)
     }
 
-    /// Return how many naturally aligned blocks of each order the list is made of.
+    /// Return the number of naturally aligned blocks of each order in the list.
     ///
     /// Every chunk is cut, front to back, into the largest blocks that are aligned to their own
-    /// size; granules that the list touches in part count whole. A block of order k is ``granule <<
-    /// k`` bytes.
+    /// size. A granule that the list touches in part counts as whole. A block of order k has
+    /// ``granule << k`` bytes.
     ///
     /// Examples:
     ///     >>> Phyr.from_pfns(range(511, 1024)).orders()
@@ -276,7 +276,7 @@ impl PyPhyr {
     /// Check every invariant of the list and of its storage; for tests of phyr itself.
     ///
     /// Raises:
-    ///     PhyrError: One does not hold: a defect of phyr, or of the machine.
+    ///     PhyrError: An invariant does not hold: phyr has a bug, or the machine is faulty.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
         Ok(py.detach(|| self.phyr.validate())?)
     }

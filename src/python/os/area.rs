@@ -1,4 +1,4 @@
-//! A part of another object's memory, lent on by itself: what `phyr.alloc` gives.
+//! A part of another object's memory that can be lent on its own: the result of `phyr.alloc`.
 
 use alloc::format;
 use core::ffi::c_int;
@@ -14,9 +14,10 @@ use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::error;
 use crate::python::made::{self, Int, Text};
 
-/// A part of the memory of a writable buffer, which is one itself.
+/// A part of the memory of a writable buffer. The part is a buffer too.
 ///
-/// It holds the buffer in place until it is closed, which has to wait until nobody uses its memory.
+/// It keeps the buffer's memory in place until it is closed. It can be closed only when its memory
+/// is not in use.
 ///
 /// Args:
 ///     buffer: Anything writable with the buffer protocol and contiguous memory.
@@ -37,15 +38,15 @@ pub(crate) struct PyArea {
     start: usize,
     length: isize,
     stride: isize,
-    /// Whoever holds the lock runs no Python.
+    /// No Python code runs while the lock is held.
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The whole; None when closed.
+    /// The buffer; None when closed.
     whole: Option<PyUntypedBuffer>,
-    /// Views of the part that live.
+    /// Number of existing views of the part.
     views: usize,
 }
 
@@ -79,7 +80,7 @@ impl PyArea {
             return Err(made::failure::<PyBufferError>(what));
         }
         let end = offset.checked_add(length).filter(|&end| end <= whole.len_bytes());
-        // No memory is longer than a signed number can say.
+        // No memory is longer than a signed number can express.
         let (Some(_), Ok(signed)) = (end, isize::try_from(length)) else {
             let text = format!("{offset:#x}+{length:#x} is outside {:#x} bytes", whole.len_bytes());
             let numbers = [("offset", offset as u64), ("length", length as u64)];
@@ -96,16 +97,16 @@ impl PyArea {
         Int(self.start as u64)
     }
 
-    /// Whether it is closed.
+    /// True if it is closed.
     #[getter]
     fn closed(&self) -> bool {
         self.state().whole.is_none()
     }
 
-    /// Let go of the memory; again, it does nothing.
+    /// Release the memory. If it is closed already, do nothing.
     ///
     /// Raises:
-    ///     BufferError: It is in use: there are views of it, or it is pinned.
+    ///     BufferError: The memory is in use: there are views of it, or it is pinned.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let (views, whole) = {
             let mut state = self.state();
@@ -155,7 +156,7 @@ impl PyArea {
             drop(state);
             return Err(made::failure::<PyValueError>("the memory is closed"));
         }
-        // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
+        // SAFETY: the interpreter passes a view to fill, as the slot requires.
         unsafe { buffer::lend(slf, view, flags) }?;
         state.views += 1;
         Ok(())

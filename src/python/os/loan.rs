@@ -1,4 +1,4 @@
-//! Where an object's memory lies in the process, for `phyr.pagemap`.
+//! The address of an object's memory in this process, for `phyr.pagemap`.
 
 use alloc::format;
 
@@ -13,7 +13,7 @@ use crate::python::convert::buffer::{self, Array};
 use crate::python::error;
 use crate::python::made::{self, Text};
 
-/// Holds a buffer in place, and tells where it lies.
+/// Keep a buffer in place and return its address.
 ///
 /// While the context lasts, the buffer's owner can neither resize nor release it.
 ///
@@ -23,7 +23,7 @@ use crate::python::made::{self, Text};
 /// Raises:
 ///     ArrayTypeError: The object has no buffer.
 ///     ArrayError: Its memory is not contiguous, or it refuses to lend it.
-///     Exception: The object's own, such as `ValueError` if it is closed.
+///     Exception: Errors of the object itself, such as `ValueError` if it is closed.
 ///
 /// Examples:
 ///     >>> with Loan(bytearray(5)) as (uaddr, length):
@@ -35,7 +35,7 @@ pub(crate) struct PyLoan {
     buffer: Mutex<Option<PyUntypedBuffer>>,
     uaddr: usize,
     length: usize,
-    /// Whether the owner forbids to write to it.
+    /// True if the owner forbids writing to it.
     #[pyo3(get)]
     readonly: bool,
 }
@@ -49,7 +49,8 @@ impl PyLoan {
             return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
         }
         let lent = buffer::borrow(buffer).map_err(|failure| {
-            // What else there is to say, as of a closed mmap, its owner says best.
+            // Other errors, such as that of a closed mmap, come from the owner, whose message is
+            // the best.
             if !failure.is_instance_of::<PyBufferError>(buffer.py()) {
                 return failure;
             }
@@ -71,7 +72,7 @@ impl PyLoan {
 
     #[pyo3(signature = (*_args))]
     fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyAny>) {
-        // Taken under the lock, released after it: release calls the owner's code.
+        // Taken while the lock is held, released after it: releasing calls code of the owner.
         let lent = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(lent) = lent {
             lent.release(py);

@@ -1,4 +1,4 @@
-//! What needs the running system.
+//! Wrappers of what needs the operating system.
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -20,10 +20,10 @@ use crate::python::made::{self, Text};
 /// Args:
 ///     uaddr: Virtual address of the first record's page.
 ///     granule: Page size of the kernel in bytes.
-///     ram: First and last address of each range of RAM; pages elsewhere are a device's. All pages
-///         are RAM by default.
+///     ram: First and last address of each range of RAM; pages elsewhere are a device's. By default
+///         all pages are RAM.
 ///     zero: First and last address of each shared page of zeros.
-///     join: Make one extent of all pages in one state.
+///     join: Make one extent of all pages in one state, even if they are not neighbours.
 ///
 /// Examples:
 ///     >>> import array
@@ -35,7 +35,7 @@ use crate::python::made::{self, Text};
 #[derive(Debug)]
 pub(crate) struct PyPagemapDecoder {
     granule: Granule,
-    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    /// Code that holds the lock never waits for the interpreter, so there is no deadlock.
     inner: Mutex<PagemapDecoder>,
 }
 
@@ -75,7 +75,8 @@ impl PyPagemapDecoder {
         })
     }
 
-    /// Return (uaddr, length, state, phyr or None) of all that was fed, and start over at 0.
+    /// Return (uaddr, length, state, phyr or None) for each extent. The decoder starts again at
+    /// address 0.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let extents = py.detach(|| {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! A ring of io_uring that does no I/O: its table of fixed buffers keeps memory in place.
 //!
-//! Registering a buffer pins its pages for as long as it is registered (`FOLL_LONGTERM`), the one
-//! way for a program without a device to do so.
+//! A registered buffer is pinned (`FOLL_LONGTERM`) until it is unregistered. A program without a
+//! device has no other way to pin memory.
 #![expect(unsafe_code, reason = "registering memory is unsafe where a ring does I/O on it")]
 
 use alloc::format;
@@ -19,12 +19,13 @@ use crate::python::made::{self, Text};
 /// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
 ///
 /// Raises:
-///     OSError: The kernel gives no ring; `errno` says why.
+///     OSError: The kernel does not make a ring; `errno` says why.
 #[pyclass(name = "Ring", module = "phyr._phyr", frozen)]
 pub(crate) struct PyRing {
-    /// None when it is closed. Whoever holds the lock does not wait for the interpreter.
+    /// None when it is closed. Code that holds the lock never waits for the interpreter.
     ring: Mutex<Option<IoUring>>,
-    /// Who made it. A fork inherits a copy, through which it could unregister all the same.
+    /// The process that made the ring. A fork inherits a copy, through which it could unregister
+    /// the buffers.
     process: u32,
 }
 
@@ -63,8 +64,8 @@ impl PyRing {
 
     fn end(&self) {
         if let Some(ring) = self.take().filter(|_| self.process == std::process::id()) {
-            // A signal may interrupt it. That nothing was registered is no failure, and whatever else
-            // were one, the end of the ring lets go as well, a little later.
+            // A signal may interrupt the call. Other errors do no harm: either nothing was
+            // registered, or closing the ring unregisters the buffers a little later.
             while let Err(failure) = ring.submitter().unregister_buffers() {
                 if failure.kind() != io::ErrorKind::Interrupted {
                     break;
@@ -91,20 +92,20 @@ impl PyRing {
     /// Make an empty table for `count` buffers.
     ///
     /// Raises:
-    ///     OSError: ``EINVAL``: too many, or the kernel is older than Linux 5.19.
+    ///     OSError: ``EINVAL``: `count` is too large, or the kernel is older than Linux 5.19.
     fn reserve(&self, py: Python<'_>, count: u32) -> PyResult<()> {
         self.with(py, |ring| ring.submitter().register_buffers_sparse(count))
     }
 
-    /// Register memory as buffer `index`: its pages are there and stay where they are from now on.
+    /// Register memory as buffer `index`. From then on its pages are present and do not move.
     ///
     /// Args:
-    ///     index: Below what was reserved.
+    ///     index: A number below the reserved count.
     ///     uaddr: User virtual address.
     ///     length: Bytes, from 1 to 1 GiB.
     ///
     /// Raises:
-    ///     OSError: The kernel does not pin it; `errno` says why. It pinned nothing of it.
+    ///     OSError: The kernel does not pin the memory; `errno` says why. No part of it is pinned.
     ///
     /// Source:
     ///     ``io_sqe_buffer_register()``, io_uring/rsrc.c, Linux.
@@ -117,20 +118,22 @@ impl PyRing {
             let buffer =
                 libc::iovec { iov_base: core::ptr::without_provenance_mut(start), iov_len };
             // SAFETY: the memory must be valid for the operations of the ring that use the buffer.
-            // There are none: no entry is ever submitted. That the address is one at all the kernel
-            // checks by itself, and `EFAULT` tells.
+            // There are none, because no entry is ever submitted. The kernel itself checks that the
+            // address is valid, and returns `EFAULT` if not.
             unsafe { ring.submitter().register_buffers_update(index, &[buffer], None) }
         })
     }
 
-    /// Let go of all buffers, at once, and of the ring. Does not fail; again, it does nothing.
+    /// Unregister all buffers at once, and close the ring. Does not fail. If it is closed already,
+    /// do nothing.
     ///
-    /// In a forked child, it closes the child's copy of the ring alone.
+    /// In a forked child, this closes only the child's copy of the ring.
     fn unregister(&self, py: Python<'_>) {
         py.detach(|| self.end());
     }
 
-    /// Close this process's copy of the ring, and leave the buffers registered if another has one.
+    /// Close this process's copy of the ring. The buffers stay registered if another process has a
+    /// copy.
     fn abandon(&self) {
         drop(self.take());
     }

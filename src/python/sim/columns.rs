@@ -12,7 +12,7 @@ use crate::python::made;
 /// A column of a plan.
 pub(crate) enum Column<'py> {
     Ours(Bound<'py, PyColumn>),
-    /// An array of `u64`: copied a block at a time, as it may change while it is read.
+    /// An array of `u64`. It is copied a block at a time, because it may change while it is read.
     Lent(Array),
     Copy(Vec<u64>),
 }
@@ -36,7 +36,7 @@ impl<'py> Column<'py> {
         }
     }
 
-    /// The column without what ties it to the interpreter.
+    /// The column without its references to the interpreter.
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
             Self::Ours(column) => Source::Items(column.get().items()),
@@ -46,7 +46,7 @@ impl<'py> Column<'py> {
     }
 }
 
-/// Where the numbers of a column are.
+/// The numbers of a column.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     Items(&'a [u64]),
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Items `start..end`; in `block`, if they are not in place.
+    /// Items `start..end`. They are copied to `block` if they cannot be used in place.
     pub(crate) fn block<'b>(self, start: usize, end: usize, block: &'b mut Vec<u64>) -> &'b [u64]
     where
         'a: 'b,

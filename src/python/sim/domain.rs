@@ -20,24 +20,25 @@ use crate::sim::{Columns, DomainError, DomainOptions, Memory, SimDomain};
 
 /// A simulated IOMMU domain: page tables in simulated memory, in Intel VT-d's second-stage format.
 ///
-/// An `IommuDomain` in every respect. The tables take the highest free pages of the memory and give
-/// them back when they hold nothing, at the latest when the domain is gone. Each call does all it
-/// was asked or changes nothing. Safe to share between threads.
+/// It has all methods of an `IommuDomain`. The tables take the highest free pages of the memory.
+/// They are given back when they are empty, at the latest when the domain is dropped. Each call
+/// does all of its work or changes nothing. Threads may share a domain.
 ///
 /// Args:
-///     memory: Where the tables live.
+///     memory: The memory that holds the tables.
 ///     levels: Levels of tables: 3, 4 or 5, for addresses of 39, 48 or 57 bits.
-///     pgsize_bitmap: Page sizes, bit *n* set means ``1 << n`` bytes: 4 KiB, and any of 2 MiB and
-///         1 GiB.
-///     aperture: First and last address that may be mapped; every one of the tables by default.
-///     reserved: First and last address of ranges that may not be; by default the one where the
-///         processor takes writes as interrupts.
+///     pgsize_bitmap: Page sizes, bit *n* set means ``1 << n`` bytes: 4 KiB, and optionally 2 MiB
+///         and 1 GiB.
+///     aperture: First and last address that may be mapped; by default all that the tables
+///         translate.
+///     reserved: First and last address of ranges that may not be mapped. The default is the range
+///         where the processor takes writes as interrupts.
 ///     iotlb_sets: Sets of the IOTLB, for each page size: a power of two.
 ///     iotlb_ways: Entries in a set.
 ///
 /// Raises:
 ///     RangeError: There is no such domain.
-///     NoMemoryError: There is no page for the root table.
+///     NoMemoryError: There is no free page for the root table.
 ///
 /// Examples:
 ///     >>> from phyr.sim import Memory, SimDomain
@@ -56,7 +57,7 @@ use crate::sim::{Columns, DomainError, DomainOptions, Memory, SimDomain};
 #[derive(Debug)]
 pub(crate) struct PySimDomain {
     pub(crate) memory: Shared,
-    /// Locked before the memory, never after it; none when the domain is gone.
+    /// Locked before the memory, never after it. None when the domain is dropped.
     domain: Mutex<Option<SimDomain>>,
     pgsize_bitmap: u64,
     aperture: (u64, u64),
@@ -70,7 +71,7 @@ impl PySimDomain {
         self.domain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to the domain and its memory, with the interpreter released.
+    /// Runs a closure on the domain and its memory, with the interpreter released.
     pub(crate) fn with<T: Send>(
         &self,
         py: Python<'_>,
@@ -78,7 +79,7 @@ impl PySimDomain {
     ) -> T {
         py.detach(|| {
             let mut domain = self.lock();
-            // Only drop takes the domain away, and nobody calls what is dropped.
+            // Only `drop` takes the domain away, and no method is called on a dropped object.
             let domain = domain.as_mut().unwrap_or_else(|| unreachable!("a domain in use"));
             act(domain, &mut lock(&self.memory))
         })
@@ -94,12 +95,12 @@ impl Drop for PySimDomain {
 }
 
 fn prot(bits: Amount) -> PyResult<Prot> {
-    // The domain looks at the bits; here they must only fit.
+    // The domain checks the bits. Here they only have to fit.
     let bits_ = u32::try_from(bits.0).map_err(|_| DomainError::Prot { prot: bits.0 })?;
     Ok(Prot::from_bits(bits_))
 }
 
-/// Rows of a plan that are looked at together.
+/// Number of rows of a plan that are handled together.
 const ROWS: usize = 1024;
 
 #[pymethods]
@@ -146,7 +147,7 @@ impl PySimDomain {
         })
     }
 
-    /// Where the tables live.
+    /// The memory that holds the tables.
     #[getter]
     fn memory(&self) -> PyMemory {
         PyMemory::new(Arc::clone(&self.memory))
@@ -186,7 +187,7 @@ impl PySimDomain {
         Int(self.root)
     }
 
-    /// What was asked and done so far, as `Counters`.
+    /// Counts of the calls and the work so far, as `Counters`.
     #[getter]
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let counters = self.with(py, |domain, _| domain.counters());
@@ -205,22 +206,23 @@ impl PySimDomain {
             .call1(made::numbers(py, numbers)?)
     }
 
-    /// Map pages of one size: all of them, or raise and map none.
+    /// Map pages of one size: all of them, or raise and map nothing.
     ///
     /// Args:
     ///     iova: I/O virtual address of the first page, a multiple of `pgsize`.
-    ///     paddr: Physical address of the first page, a multiple of `pgsize`; need not be in the
+    ///     paddr: Physical address of the first page, a multiple of `pgsize`. It need not be in the
     ///         memory.
     ///     pgsize: Bytes in a page, one of the supported sizes.
     ///     pgcount: Pages, at least one.
-    ///     prot: What devices may do, as `phyr.iommu.Prot`: 1 read, 2 write, 4 snoop caches.
+    ///     prot: The accesses that devices may make, as `phyr.iommu.Prot`: 1 read, 2 write, 4 snoop
+    ///         caches.
     ///
     /// Raises:
-    ///     MappedError: Some of the addresses are mapped.
-    ///     RangeError: They are outside the aperture or reserved, or a number is no number of pages,
-    ///         page size or prot.
+    ///     MappedError: Some of the addresses are mapped already.
+    ///     RangeError: The addresses are outside the aperture or reserved, or there is no such
+    ///         number of pages, page size or prot.
     ///     AlignmentError: An address is not a multiple of `pgsize`.
-    ///     NoMemoryError: There is no page for a table.
+    ///     NoMemoryError: There is no free page for a table.
     fn map_pages(
         &self,
         py: Python<'_>,
@@ -236,7 +238,7 @@ impl PySimDomain {
         })?)
     }
 
-    /// Map a whole plan: all of it, or raise and map none.
+    /// Map a whole plan: all of it, or raise and map nothing.
     ///
     /// Args:
     ///     plan: A `phyr.iommu.Plan`, or any object with the columns `iovas`, `paddrs`, `pgsizes` and
@@ -272,7 +274,7 @@ impl PySimDomain {
                 let [iovas, paddrs, pgsizes, pgcounts] = columns;
                 let (iovas, paddrs) = (iovas.block(start, end, a), paddrs.block(start, end, b));
                 let (sizes, counts) = (pgsizes.block(start, end, c), pgcounts.block(start, end, d));
-                // They are equally long.
+                // They have the same length.
                 let rows = Columns::new(iovas, paddrs, sizes, counts);
                 rows.into_iter().for_each(&mut *map);
             }
@@ -280,10 +282,10 @@ impl PySimDomain {
         Ok(self.with(py, |domain, memory| domain.map_pieces(memory, feed, prot))?)
     }
 
-    /// Unmap pages: all of them, or raise and unmap none. The IOTLB forgets them.
+    /// Unmap pages: all of them, or raise and unmap nothing. Their translations leave the IOTLB.
     ///
-    /// They may have been mapped in other sizes, in other calls, so long as each page lies inside the
-    /// range and the range is mapped throughout.
+    /// The pages may have been mapped in other sizes and by other calls, as long as each page lies
+    /// inside the range and the whole range is mapped.
     ///
     /// Args:
     ///     iova: I/O virtual address of the first page, a multiple of `pgsize`.
@@ -291,9 +293,9 @@ impl PySimDomain {
     ///     pgcount: Pages, at least one.
     ///
     /// Raises:
-    ///     NotMappedError: Something is not mapped.
-    ///     MappedError: Something is part of a larger page.
-    ///     RangeError: A number is no number of pages or page size.
+    ///     NotMappedError: An address is not mapped.
+    ///     MappedError: An address is in a larger page that is only partly inside the range.
+    ///     RangeError: There is no such number of pages or page size.
     ///     AlignmentError: The address is not a multiple of `pgsize`.
     fn unmap_pages(
         &self,
@@ -311,7 +313,7 @@ impl PySimDomain {
         self.with(py, |domain, memory| domain.iova_to_phys(memory, iova.0)).map(Int)
     }
 
-    /// Return what the tables say of an address, as `Leaf`; None if it is not mapped.
+    /// Return the translation of an address, as `Leaf`; None if it is not mapped.
     fn lookup<'py>(&self, py: Python<'py>, iova: Amount) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(leaf) = self.with(py, |domain, memory| domain.lookup(memory, iova.0)) else {
             return Ok(None);
@@ -326,7 +328,7 @@ impl PySimDomain {
         class.call1(numbers.add(flags)?.cast_into::<PyTuple>()?).map(Some)
     }
 
-    /// Clear the dirty bit of the page that holds `iova`, and return whether it was set.
+    /// Clear the dirty bit of the page that holds `iova`. Return True if the bit was set.
     ///
     /// Raises:
     ///     NotMappedError: The address is not mapped.
@@ -338,7 +340,7 @@ impl PySimDomain {
         })
     }
 
-    /// Forget every translation in the IOTLB, as needed after writing on the tables by hand.
+    /// Remove every translation from the IOTLB. Call it after writing to the tables directly.
     fn flush_iotlb(&self, py: Python<'_>) {
         self.with(py, |domain, _| domain.flush_iotlb());
     }

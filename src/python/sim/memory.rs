@@ -1,4 +1,4 @@
-//! `phyr.sim.Memory` and `scatter`: extract, call, convert.
+//! `phyr.sim.Memory` and `scatter`.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -17,16 +17,16 @@ use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
 use crate::sim::{Memory, MemoryError, ScatterOptions};
 
-/// Memory that others share: domains keep their tables in it, devices move its bytes.
+/// Memory with several owners: domains keep their tables in it, and devices move its bytes.
 pub(crate) type Shared = Arc<Mutex<Memory>>;
 
-/// Whoever holds this lock does not wait for the interpreter, so nobody waits in a circle.
+/// Code that holds this lock never waits for the interpreter, so there is no deadlock.
 pub(crate) fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
-    // No call leaves a memory that cannot be used.
+    // No call leaves the memory in an unusable state, so a panic in another thread does no harm.
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Refuses a buffer that is not as long as the list.
+/// Refuses a buffer whose length is not that of the list.
 pub(crate) fn check_length(phyr: &Phyr, bytes: &Bytes) -> PyResult<()> {
     let (given, length) = (bytes.len() as u64, phyr.length());
     if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }.into()) }
@@ -34,14 +34,15 @@ pub(crate) fn check_length(phyr: &Phyr, bytes: &Bytes) -> PyResult<()> {
 
 /// Sparse simulated physical memory: addresses from 0 to ``size - 1``.
 ///
-/// A page takes up room once it is written; before that, and after it was freed, it reads as zeros.
-/// Any address inside may be read and written, allocated or not, as in a machine; allocation only
-/// says whose a page is. Page 0 is never handed out. Safe to share between threads.
+/// A page takes memory of this machine only after it was written. Before that, and after it was
+/// freed, it reads as zeros. Any address inside the memory can be read and written, allocated or
+/// not, as in a real machine: allocation only keeps account of who uses a page. Page 0 is never
+/// allocated. Threads may share a memory.
 ///
 /// Args:
 ///     size: Bytes, a multiple of 4096 from 0x2000 to 2^52.
-///     most_resident: Most bytes of pages that are written at a time, page tables included: what the
-///         simulation may use of this machine's memory.
+///     most_resident: Most bytes of pages that may be written at a time, page tables included. It
+///         bounds the memory of this machine that a simulation uses.
 ///
 /// Raises:
 ///     RangeError: There is no such memory.
@@ -105,7 +106,7 @@ impl PyMemory {
     ///     MismatchError: The list is not RAM.
     fn read<'py>(&self, py: Python<'py>, phyr: &PyPhyr) -> PyResult<Bound<'py, PyBytes>> {
         let phyr = phyr.as_ref();
-        // Before as many bytes are asked for.
+        // Checked before memory for the bytes is allocated.
         py.detach(|| lock(&self.0).check(phyr))?;
         let len = usize::try_from(phyr.length()).map_err(|_| {
             made::failure::<PyMemoryError>(format!("no memory for {:#x} bytes", phyr.length()))
@@ -135,7 +136,7 @@ impl PyMemory {
     /// Copy bytes to the memory under a list of their length.
     ///
     /// Args:
-    ///     phyr: Where to.
+    ///     phyr: The list of the memory to write.
     ///     data: Any bytes-like object, as long as the list.
     ///
     /// Raises:
@@ -160,7 +161,7 @@ impl PyMemory {
     /// Return the eight bytes from `paddr` on as a little-endian number.
     ///
     /// Raises:
-    ///     RangeError: They are not all inside the memory.
+    ///     RangeError: The bytes are not all inside the memory.
     fn read_u64(&self, py: Python<'_>, paddr: Amount) -> PyResult<Int> {
         Ok(Int(py.detach(|| lock(&self.0).read_u64(paddr.0))?))
     }
@@ -168,7 +169,7 @@ impl PyMemory {
     /// Write a number to the eight bytes from `paddr` on, little-endian.
     ///
     /// Raises:
-    ///     RangeError: They are not all inside the memory, or the number does not fit.
+    ///     RangeError: The bytes are not all inside the memory, or the number does not fit.
     fn write_u64(&self, py: Python<'_>, paddr: Amount, value: Amount) -> PyResult<()> {
         Ok(py.detach(|| lock(&self.0).write_u64(paddr.0, value.0))?)
     }
@@ -177,8 +178,8 @@ impl PyMemory {
     ///
     /// Args:
     ///     size: Bytes; whole pages are taken.
-    ///     below: Address that the pages end at or before.
-    ///     align: Power of two that the address is a multiple of, in bytes; pages at least.
+    ///     below: The pages end at or before this address.
+    ///     align: The address is a multiple of this power of two, in bytes, and of the page size.
     ///
     /// Raises:
     ///     NoMemoryError: No free pages fit.
@@ -207,7 +208,8 @@ impl PyMemory {
     ///
     /// Raises:
     ///     NoMemoryError: No free pages fit.
-    ///     RangeError: There is no such layout, or it has more than 2^24 blocks.
+    ///     RangeError: There is no such order, offset or address, or the list would have more than
+    ///         2^24 blocks.
     #[pyo3(
         signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
         text_signature = "($self, size, *, seed=0, orders=None, offset=0, below=None)"
@@ -226,7 +228,7 @@ impl PyMemory {
         Ok(PyPhyr::new(py.detach(|| lock(&self.0).scatter(size.0, &options))?))
     }
 
-    /// Allocate every page that a list touches, wherever it came from.
+    /// Allocate every page that a list touches. The list may come from anywhere.
     ///
     /// Raises:
     ///     AllocationError: Some page is not free, or listed twice; nothing is reserved.
@@ -236,7 +238,7 @@ impl PyMemory {
         Ok(py.detach(|| lock(&self.0).reserve(phyr.as_ref()))?)
     }
 
-    /// Free every page that a list touches, and forget what was written there.
+    /// Free every page that a list touches, and drop the bytes written to it.
     ///
     /// Raises:
     ///     AllocationError: Some page is not allocated, or listed twice; nothing is freed.
@@ -246,7 +248,7 @@ impl PyMemory {
         Ok(py.detach(|| lock(&self.0).free(phyr.as_ref()))?)
     }
 
-    /// Memories are equal if they are the same one.
+    /// Memories are equal if they are the same object.
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Self>().is_ok_and(|other| Arc::ptr_eq(&self.0, &other.get().0))
     }
@@ -274,20 +276,21 @@ fn options(
     ScatterOptions { seed: seed.0, orders, offset: offset.0, below: below.map(|below| below.0) }
 }
 
-/// Return a scattered list, as fragmented memory gives them; the same for the same arguments.
+/// Return a scattered list, as fragmented memory gives it. The same arguments give the same list.
 ///
-/// The bytes are cut into naturally aligned blocks of the given orders, drawn by the seed, and each
-/// block is put at a place drawn by the seed, never where the block before it ends: every block is a
-/// chunk of its own. What is left at the end and too short for any of the orders takes blocks of
-/// smaller ones. Page 0 is left out, and no page is listed twice.
+/// The bytes are cut into naturally aligned blocks of the given orders. The seed decides the order
+/// and the place of each block. A block never starts where the block before it ends, so every block
+/// is a chunk of its own. If the rest at the end is too short for any of the orders, it takes
+/// blocks of smaller orders. Page 0 is left out, and no page is listed twice.
 ///
 /// Args:
 ///     size: Bytes in the list.
-///     seed: Number of the layout.
-///     orders: Orders of the blocks, each as likely as the others: 0 is 4 KiB, 9 is 2 MiB, 18 is
-///         1 GiB. Single pages by default.
-///     offset: Bytes of the first page to leave out, below 4096.
-///     below: Address that blocks end at or before; 2^36 by default, or four times `size`.
+///     seed: Number that decides the order and the place of each block.
+///     orders: Orders of the blocks, all equally likely: 0 is 4 KiB, 9 is 2 MiB, 18 is 1 GiB.
+///         Single pages by default.
+///     offset: Bytes of the first page before the start of the list, below 4096.
+///     below: Blocks end at or before this address. The default is 2^36, or four times `size` if
+///         that is more.
 ///
 /// Raises:
 ///     NoMemoryError: There is no room.

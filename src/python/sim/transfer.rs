@@ -12,7 +12,7 @@ use crate::python::sim::domain::PySimDomain;
 use crate::python::sim::memory::{PyMemory, check_length, lock};
 use crate::sim::{self, Bus, Fault, Memory, OffsetBus, SimDomain};
 
-/// What a device is behind.
+/// The bus between a device and the memory.
 enum Path<'a> {
     Domain(&'a mut SimDomain),
     Offset(OffsetBus),
@@ -32,7 +32,7 @@ impl Bus for Path<'_> {
     }
 }
 
-/// Does a transfer of `phyr` with the interpreter released.
+/// Transfers the bytes of `phyr` with the interpreter released.
 fn transfer(
     py: Python<'_>,
     memory: &PyMemory,
