@@ -11,7 +11,7 @@ use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::desc::limits::DeviceLimits;
 use crate::python::list::object::PyPhyr;
 
-/// Formats of records, as the `struct` module and NumPy spell them.
+/// Formats of records, in the notation of the `struct` module and NumPy.
 const SCATTERLIST: &CStr =
     c"T{<Q:page_link:<I:offset:<I:length:<Q:dma_address:<I:dma_length:<I:dma_flags:}";
 const BIO_VEC: &CStr = c"T{<Q:bv_page:<I:bv_len:<I:bv_offset:}";
@@ -20,26 +20,26 @@ const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
 
 /// Make a Linux scatterlist: 32-byte ``struct scatterlist`` of x86-64, in chained blocks.
 ///
-/// Every block is a page of 128 entries; the last entry of a block leads to the next block, save in
-/// the last, and the last entry of all has the end mark. Chunks are cut at page boundaries to
+/// Every block is a page of 128 entries. The last entry of each block but the last links to the
+/// next block. The last entry of all has the end mark. Chunks are cut at page boundaries into
 /// segments of at most 4 GiB less a page, as ``sg_alloc_table_from_pages_segment()`` cuts them.
 ///
 /// Args:
-///     phyr: The memory. A device's (MMIO) has no ``struct page`` and is refused.
+///     phyr: The memory. Memory of a device (MMIO) has no ``struct page`` and is refused.
 ///     vmemmap: Virtual address of the ``struct page`` of page 0: ``vmemmap_base`` of the kernel that
 ///         reads the table, ``0xffff_ea00_0000_0000`` on x86-64 without KASLR.
 ///     address: Virtual address of the first block; the others follow it.
-///     bus_offset: What to add to a physical address to get the DMA address. The DMA fields are 0
-///         without it, as before ``dma_map_sg()``.
+///     bus_offset: A number to add to physical addresses to get DMA addresses. Without it the DMA
+///         fields are 0, as before ``dma_map_sg()``.
 ///     page_size: Page size of that kernel in bytes.
-///     limits: What the device takes, a `phyr.iommu.DeviceLimits`. Its `dma_mask` counts with a
+///     limits: The limits of the device, a `phyr.iommu.DeviceLimits`. Its `dma_mask` counts with a
 ///         `bus_offset` only: without one the table holds no bus addresses.
 ///
 /// Raises:
-///     GapError: A boundary inside the list breaks the virt boundary.
-///     AlignmentError: `address` is not a multiple of 4096, or `vmemmap` not of 4: the low bits of
-///         pointers are the marks of the table.
-///     RangeError: Limits that nothing satisfies; addresses that pass 2^64.
+///     GapError: A boundary inside the list violates the virt boundary.
+///     AlignmentError: `address` is not a multiple of 4096, or `vmemmap` is not a multiple of 4:
+///         the low bits of pointers hold the marks of the table.
+///     RangeError: No segment can meet the limits, or addresses pass 2^64.
 ///     LimitError: A bus address above the DMA mask.
 ///     MismatchError: The list is not of RAM.
 ///
@@ -81,17 +81,17 @@ pub(crate) fn scatterlist(
 
 /// Make an array of ``struct bio_vec``.
 ///
-/// Chunks above 4 GiB - 4 KiB are cut at page boundaries, since lengths are 32 bits wide.
+/// Chunks above 4 GiB - 4 KiB are cut at page boundaries, because lengths have 32 bits.
 ///
 /// Args:
-///     phyr: The memory. A device's (MMIO) has no ``struct page`` and is refused.
+///     phyr: The memory. Memory of a device (MMIO) has no ``struct page`` and is refused.
 ///     vmemmap: Virtual address of the ``struct page`` of page 0, as for `scatterlist`.
 ///     page_size: Page size of the kernel in bytes.
-///     limits: What the device takes, a `phyr.iommu.DeviceLimits`, save its `dma_mask`.
+///     limits: The limits of the device, a `phyr.iommu.DeviceLimits`; its `dma_mask` is not used.
 ///
 /// Raises:
-///     GapError: A boundary inside the list breaks the virt boundary.
-///     RangeError: Limits that nothing satisfies.
+///     GapError: A boundary inside the list violates the virt boundary.
+///     RangeError: No segment can meet the limits.
 ///     MismatchError: The list is not of RAM.
 ///
 /// Examples:
@@ -120,16 +120,16 @@ pub(crate) fn bio_vecs(
     table(phyr.py(), BIO_VEC, || Table::bio_vecs(list, pages, limits.segments))
 }
 
-/// Make an array of ``struct iovec``, for memory that is mapped as a whole.
+/// Make an array of ``struct iovec``, for memory that is mapped without gaps.
 ///
 /// Args:
-///     phyr: The memory: a guest's, say, in a process that maps all of it.
+///     phyr: The memory, such as that of a guest, in a process that maps all of it.
 ///     uaddr: Virtual address at which physical address 0 is mapped.
-///     limits: What the device takes, a `phyr.iommu.DeviceLimits`, save its `dma_mask`.
+///     limits: The limits of the device, a `phyr.iommu.DeviceLimits`; its `dma_mask` is not used.
 ///
 /// Raises:
-///     GapError: A boundary inside the list breaks the virt boundary.
-///     RangeError: Limits that nothing satisfies; a chunk that passes the end of the virtual space.
+///     GapError: A boundary inside the list violates the virt boundary.
+///     RangeError: No segment can meet the limits, or a chunk passes the end of the virtual space.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -154,16 +154,16 @@ pub(crate) fn iovecs(
 
 /// Make an array of ``struct phys_vec``: address and length, 64 bits each.
 ///
-/// Also the segments of a list under a device's limits, for whoever makes descriptors of their own.
+/// Use it also to get the segments of a list under a device's limits, to make other descriptors.
 ///
 /// Args:
 ///     phyr: The memory.
-///     limits: What the device takes, a `phyr.iommu.DeviceLimits`.
+///     limits: The limits of the device, a `phyr.iommu.DeviceLimits`.
 ///
 /// Raises:
-///     GapError: A boundary inside the list breaks the virt boundary.
+///     GapError: A boundary inside the list violates the virt boundary.
 ///     LimitError: An address above the DMA mask.
-///     RangeError: Limits that nothing satisfies.
+///     RangeError: No segment can meet the limits.
 ///
 /// Examples:
 ///     >>> import struct

@@ -19,18 +19,19 @@ use crate::python::convert::numbers;
 use crate::python::error;
 use crate::python::made::{self, Int, Text};
 
-/// Bytes made at a time for a caller's buffer; between two such pieces the interpreter may handle
-/// signals.
+/// Bytes that are written at a time to a caller's buffer. After each piece the interpreter may
+/// handle signals.
 const PIECE: usize = 256 << 10;
-/// Parts of a list, or pieces of descriptors, after which the interpreter may handle signals.
+/// Number of list parts, or of pieces of descriptors, after which the interpreter may handle
+/// signals.
 pub(crate) const SIGNALS: usize = 64;
 
 /// The descriptors of a list, as bytes.
 ///
-/// Lends all of its bytes through the buffer protocol, with a format that ``numpy.asarray`` reads
-/// field by field; they are made at the first use. `fill` makes them piece by piece instead, and
-/// keeps nothing. Either walks the list once. How many there are is a search, or where a limit may cut
-/// a chunk another walk, at the first time that ``len``, `nents` or `nbytes` ask.
+/// The object lends all its bytes through the buffer protocol, in a format that ``numpy.asarray``
+/// reads field by field. The bytes are made at the first use. `fill` makes them piece by piece
+/// instead and keeps nothing. Both walk the list once. The first use of ``len``, `nents` or
+/// `nbytes` needs a search, or one more walk if a limit can cut a chunk.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr, desc
@@ -46,9 +47,9 @@ pub(crate) const SIGNALS: usize = 64;
 pub(crate) struct PyDescriptors {
     table: Box<dyn Fill + Send + Sync>,
     format: &'static CStr,
-    /// What a buffer view points to.
+    /// A buffer view points to this.
     stride: isize,
-    /// How far `fill` got. Whoever holds the lock does not wait for the interpreter.
+    /// The position of `fill`. Code that holds the lock never waits for the interpreter.
     place: Mutex<Place>,
     count: OnceLock<Count>,
     whole: OnceLock<Whole>,
@@ -58,7 +59,7 @@ pub(crate) struct PyDescriptors {
 #[derive(Default)]
 struct Whole {
     bytes: Vec<u8>,
-    /// What a buffer view points to: the number of records.
+    /// The number of records. A buffer view points to this.
     shape: isize,
 }
 
@@ -68,12 +69,12 @@ impl fmt::Debug for PyDescriptors {
     }
 }
 
-/// A size that memory can have.
+/// Converts a size in bytes to `usize`; `None` if no memory can have that size.
 fn room(size: u128) -> Option<usize> {
     isize::try_from(size).ok().map(isize::unsigned_abs)
 }
 
-/// Memory to make descriptors in, where so many bytes are wanted in all.
+/// Allocates memory for a piece of descriptors; `wanted` is the size of all.
 fn piece(wanted: usize) -> PyResult<Vec<u8>> {
     let (mut piece, size) = (Vec::new(), wanted.min(PIECE));
     numbers::reserve(&mut piece, size)?;
@@ -107,19 +108,19 @@ impl PyDescriptors {
         Self { table: Box::new(table), format, stride, place, count, whole }
     }
 
-    /// Bytes of all records, if no walk is needed to tell.
+    /// The size of all records in bytes, if it is known without a walk.
     fn known_size(&self) -> Option<u128> {
         let count = self.count.get().copied().or_else(|| self.table.find_count())?;
         Some(u128::from(count.records) * self.table.record_size() as u128)
     }
 
-    /// All bytes, made now. Called without the interpreter.
+    /// Makes all bytes. Called with the interpreter released.
     fn make(&self) -> PyResult<Vec<u8>> {
         let known = self.known_size();
-        // Where memory will never do, that is to show before it is used up.
+        // If there can never be enough memory, fail before most of it is used.
         let least = u128::from(self.table.least()) * self.table.record_size() as u128;
         let reserve = |bytes: &mut Vec<u8>, more: u128| {
-            // What may follow unexpectedly is reserved by doubling.
+            // Room for more records than expected is reserved by doubling.
             let done = room(more).map(|more| match known {
                 Some(_) => bytes.try_reserve_exact(more),
                 None => bytes.try_reserve(more),
@@ -154,13 +155,13 @@ impl PyDescriptors {
         if self.whole.get().is_none() {
             let bytes = py.detach(|| self.make())?;
             let shape = (bytes.len() / self.table.record_size()).cast_signed();
-            // Another thread may have been first, with the same bytes.
+            // If another thread was first, it stored the same bytes.
             let _ = self.whole.set(Whole { bytes, shape });
         }
         Ok(self.whole.get_or_init(Whole::default))
     }
 
-    /// How many records there are, found once.
+    /// The number of records, counted once.
     fn count(&self, py: Python<'_>) -> Count {
         *self.count.get().unwrap_or_else(|| {
             let count = py.detach(|| self.table.count());
@@ -183,13 +184,14 @@ impl PyDescriptors {
         u128::from(self.count(py).records) * self.table.record_size() as u128
     }
 
-    /// Records that stand for bytes of the list; `len` counts the links between blocks too.
+    /// Number of records that stand for bytes of the list. ``len`` counts the links between blocks
+    /// too.
     #[getter]
     fn nents(&self, py: Python<'_>) -> Int {
         Int(self.count(py).data)
     }
 
-    /// Records that `fill` has written.
+    /// Number of records that `fill` has written.
     #[getter]
     fn done(&self, py: Python<'_>) -> Int {
         Int(py.detach(|| self.place.lock().unwrap_or_else(PoisonError::into_inner).record()))
@@ -197,8 +199,8 @@ impl PyDescriptors {
 
     /// Write the next records to a caller's memory, and return the bytes written.
     ///
-    /// Writes as many whole records as fit, and goes on from there at the next call; returns 0 when
-    /// all are written.
+    /// Writes as many whole records as fit. The next call continues after them. Returns 0 when all
+    /// records are written.
     ///
     /// Args:
     ///     buffer: Writable, contiguous memory: a ``bytearray``, an array, a mapped ring.
@@ -247,7 +249,7 @@ impl PyDescriptors {
             return made::bytes(py, &py.detach(|| self.make())?);
         };
         let Some(room) = room(size) else { return Err(no_memory("", size)) };
-        // Made where they stay.
+        // Written straight into the object, without a copy.
         let made = PyBytes::new_with(py, room, |out| {
             let mut place = Place::default();
             let most = SIGNALS * PIECE / self.table.record_size() * self.table.record_size();
@@ -289,7 +291,7 @@ impl PyDescriptors {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        // SAFETY: the interpreter passes a view to fill, as the slot demands of it.
+        // SAFETY: the interpreter passes a view to fill, as the slot requires.
         unsafe { buffer::lend(slf, view, flags) }
     }
 }

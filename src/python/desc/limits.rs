@@ -1,4 +1,4 @@
-//! Limits of a device, as a `phyr.iommu.DeviceLimits` says them.
+//! Limits of a device, read from a `phyr.iommu.DeviceLimits`.
 
 use alloc::format;
 
@@ -28,7 +28,7 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
 
     fn extract(limits: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let mask = |name| Ok::<u64, PyErr>(made::attribute(&limits, name)?.extract::<Amount>()?.0);
-        // More than 64 bits can say is no limit.
+        // A number above 64 bits sets no limit.
         let most = |name| {
             let value = made::attribute(&limits, name)?;
             if value.gt(made::int(limits.py(), u64::MAX)?)? { Ok(u64::MAX) } else { mask(name) }

@@ -2,8 +2,8 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `descriptors` | the class that every table is |
-//! | `limits` | what a device takes |
+//! | `descriptors` | the class of all tables |
+//! | `limits` | limits of a device |
 //! | `arrays` | scatterlist, `bio_vec`, `iovec`, `phys_vec` |
 //! | `nvme`, `rdma` | PRP and SGL; page lists |
 //! | `requests` | VFIO and iommufd map requests |

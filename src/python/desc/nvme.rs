@@ -16,7 +16,7 @@ use crate::python::made;
 const SGL: &CStr = c"T{<Q:address:<I:length:3B:reserved:B:identifier:}";
 const POINTER: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 
-/// A list that may be left out: no memory.
+/// A `lists` argument; an empty list if it is left out.
 fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr {
     lists.map_or(none, |lists| lists.get().as_ref())
 }
@@ -36,7 +36,7 @@ fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr
 /// Raises:
 ///     AlignmentError: The first address is not a multiple of 4; `lists` does not start at a page.
 ///     GapError: A boundary inside the list, or inside `lists`, is not a multiple of the page size.
-///     RangeError: An empty list, no such page size, or too few list pages.
+///     RangeError: The list is empty, there is no such page size, or there are too few list pages.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -69,14 +69,15 @@ pub(crate) fn prp<'py>(
 
 /// Describe the memory of a list to an NVMe command, by a scatter gather list.
 ///
-/// Any address and any granule will do. Chunks above 4 GiB - 4 KiB are cut at multiples of 4096.
+/// Any address and any granule is possible. Chunks above 4 GiB - 4 KiB are cut at multiples of
+/// 4096.
 ///
 /// Args:
 ///     phyr: The memory, as the controller addresses it: a list, or the DMA list of a mapping.
 ///     lists: Memory for segments of descriptors. Not needed for one descriptor.
 ///     segment_size: Most bytes of a segment of descriptors; `lists` is used in aligned blocks of
 ///         this size.
-///     limits: What the device takes, a `phyr.iommu.DeviceLimits`.
+///     limits: The limits of the device, a `phyr.iommu.DeviceLimits`.
 ///
 /// Returns:
 ///     ``Sgl(sgl1, segments)``: the 16-byte descriptor of the command, and the bytes to write to the
@@ -84,10 +85,10 @@ pub(crate) fn prp<'py>(
 ///
 /// Raises:
 ///     AlignmentError: `lists` does not start at a multiple of `segment_size`.
-///     GapError: A boundary inside the list breaks the virt boundary, or one inside `lists` is not a
+///     GapError: A boundary inside the list violates the virt boundary, or one inside `lists` is not a
 ///         multiple of `segment_size`.
 ///     LimitError: An address above the DMA mask.
-///     RangeError: No such segment size, limits that nothing satisfies, or too little room in `lists`.
+///     RangeError: No such segment size, no segment can meet the limits, or `lists` is too small.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr

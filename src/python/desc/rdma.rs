@@ -15,14 +15,15 @@ use crate::python::list::object::PyPhyr;
 const LITTLE: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 const BIG: &CStr = if cfg!(target_endian = "big") { c"Q" } else { c">Q" };
 
-/// Return the best size for a page list of one size: the largest that fits.
+/// Return the best block size for an RDMA page list: the largest that fits.
 ///
-/// None is taken that is larger than the smallest that holds the whole list in one block. Sizes below 4096 are left out. Returns 0 where no size fits.
+/// The result is not larger than the smallest size that holds the whole list in one block. Sizes
+/// below 4096 are left out. Returns 0 if no size fits.
 ///
 /// Args:
 ///     phyr: The memory.
 ///     pgsize_bitmap: Sizes that the device takes; bit *n* set means ``1 << n`` bytes.
-///     iova: Where the device is to see the first byte.
+///     iova: The address at which the device sees the first byte.
 ///
 /// Raises:
 ///     RangeError: The list passes the end of the I/O virtual space.
@@ -51,14 +52,14 @@ pub(crate) fn best_pgsize(
 ///
 /// Args:
 ///     phyr: The memory, as the device addresses it.
-///     page_size: Bytes in a block, a power of two: what `best_pgsize` returns.
+///     page_size: Bytes in a block, a power of two, such as the result of `best_pgsize`.
 ///     flags: Bits to set in each entry, below `page_size`.
 ///     byteorder: ``"little"`` or ``"big"``.
 ///
 /// Raises:
 ///     GapError: A boundary inside the list is not a multiple of `page_size`.
 ///     RangeError: `page_size` is not a power of two, or there is no such byte order.
-///     FormatError: `flags` reach into the address.
+///     FormatError: `flags` has bits of `page_size` or above.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr

@@ -14,7 +14,7 @@ use crate::python::made;
 
 /// Cut a list into consecutive parts, which share its storage.
 ///
-/// Lengths of 0 make no part; what lies after the last part is left out.
+/// A length of 0 gives no part. Bytes after the last part are left out.
 ///
 /// Args:
 ///     phyr: The list.
@@ -22,7 +22,7 @@ use crate::python::made;
 ///     start: Position of the first part in bytes.
 ///
 /// Raises:
-///     RangeError: A part lies beyond the end of the list.
+///     RangeError: A part passes the end of the list.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -30,7 +30,7 @@ use crate::python::made;
 ///     [2048, 4096]
 ///
 /// Source:
-///     What ``sg_split()`` does, ``lib/sg_split.c``, Linux, without its entries of no bytes.
+///     As ``sg_split()``, ``lib/sg_split.c``, Linux, but without entries of length 0.
 #[pyfunction]
 #[pyo3(
     signature = (phyr, lengths, *, start=Amount(0)),
