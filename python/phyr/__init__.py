@@ -52,6 +52,7 @@ if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
         testing,
         vfio,
     )
+    from phyr._include import include
     from phyr.allocating import Allocation, alloc
     from phyr.pinning import Pinned, pin
 
@@ -88,6 +89,7 @@ __all__ = [
     "VfioError",
     "__version__",
     "alloc",
+    "include",
     "pin",
 ]
 
@@ -100,6 +102,7 @@ _LATE = {
     "Allocation": "phyr.allocating",
     "Pinned": "phyr.pinning",
     "alloc": "phyr.allocating",
+    "include": "phyr._include",
     "pin": "phyr.pinning",
 }
 
