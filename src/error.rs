@@ -156,6 +156,15 @@ pub enum Error {
         /// Size of the smallest page in bytes.
         granule: u64,
     },
+    /// Addresses to be mapped of which one is mapped.
+    Mapped {
+        /// The first of them.
+        iova: u64,
+        /// How many, in bytes.
+        length: u64,
+        /// The first that is mapped.
+        first: u64,
+    },
     /// A constant that cannot be added to the addresses of a list.
     Shift {
         /// First byte of the first chunk that it does not fit.
@@ -249,6 +258,9 @@ impl fmt::Display for Error {
                 "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
                  inside a page of {granule:#x} bytes"
             ),
+            Self::Mapped { iova, length, first } => {
+                write!(f, "range {iova:#x}+{length:#x} cannot be mapped: {first:#x} is")
+            }
             Self::Shift { paddr, length, offset, granule } => {
                 let (sign, size) = if offset < 0 { ('-', "taken") } else { ('+', "added") };
                 write!(

@@ -80,6 +80,7 @@ mod python;
 
 pub use dma::alignment::Alignment;
 pub use dma::backend::{Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
+pub use dma::iova_map::{IovaMap, Mapped};
 pub use dma::plan::{MapCall, Plan};
 pub use dma::unmaps::{UnmapCall, Unmaps};
 pub use error::{Error, FormatError};

@@ -6,8 +6,10 @@
 //! | `unmaps` | the calls of `unmap_pages` that undo a plan |
 //! | `backend` | backends (`Direct`, `Linear`) and the traits of DMA and IOMMU |
 //! | `alignment` | where to put a window, so that large pages fit |
+//! | `iova_map` | what is mapped where, changed part by part |
 
 pub(crate) mod alignment;
 pub(crate) mod backend;
+pub(crate) mod iova_map;
 pub(crate) mod plan;
 pub(crate) mod unmaps;

@@ -170,6 +170,9 @@ impl From<Error> for PyErr {
             Error::Number { number, nr_chunks } => {
                 new("PositionError", message, [("number", number), ("nr_chunks", nr_chunks)])
             }
+            Error::Mapped { iova, length, first } => {
+                new("MappedError", message, [("iova", iova), ("length", length), ("first", first)])
+            }
             Error::NoPageSize => new("RangeError", message, [("pgsize_bitmap", 0_u64)]),
             Error::Shift { paddr, length, offset, granule } => new(
                 "RangeError",

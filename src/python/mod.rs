@@ -64,6 +64,8 @@ mod _phyr {
     use super::os::uring::PyRing;
 
     #[pymodule_export]
+    use super::dma::iova_map::PyIovaMap;
+    #[pymodule_export]
     use super::dma::mapping::{PyMapping, dma_map, dma_unmap};
     #[pymodule_export]
     use super::dma::owed::PyOwed;

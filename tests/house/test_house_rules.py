@@ -21,7 +21,7 @@ WINGS = {
     "storage": "digest entry words shared chain writer mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
     "pagemap": "records decoder mod",
-    "dma": "plan unmaps alignment backend mod",
+    "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme mod",
     "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb domain map bus"
@@ -30,7 +30,7 @@ WINGS = {
     "python/convert": "foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
-    "python/dma": "shift failures owed mapping plan unmapping mod",
+    "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
     "python/os": "loan area pagemap uring mod",
 }

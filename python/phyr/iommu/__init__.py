@@ -7,11 +7,13 @@
 - `Paging`: an IOMMU; one entry, whatever is underneath. It works on any `IommuDomain`.
 - `Bounce`: copies of what is out of the device's reach.
 
+`IovaMap` holds what is mapped where, for a virtual IOMMU: it is changed part by part.
+
 Domains and backends are ordinary classes: see `DmaBackend` and `IommuDomain`, and `phyr.testing`
 for checks to run on your own.
 """
 
-from phyr._phyr import Mapping, Plan, alignment, dma_map, dma_unmap, plan_map
+from phyr._phyr import IovaMap, Mapping, Plan, alignment, dma_map, dma_unmap, plan_map
 from phyr.iommu.bounce import Bounce, Copy, Staging
 from phyr.iommu.bus_offset import BusOffset
 from phyr.iommu.identity import Direct
@@ -43,6 +45,7 @@ __all__ = [
     "ExposingBackend",
     "IommuDomain",
     "IovaAllocator",
+    "IovaMap",
     "Mapping",
     "Memory",
     "Otherwise",

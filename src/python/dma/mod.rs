@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `failures` | failing calls: the twin of `phyr.iommu._failures` |
+//! | `iova_map` | what is mapped where, changed part by part |
 //! | `mapping` | `dma_map` and its mapping |
 //! | `owed` | what a mapping owes its backend and its owner |
 //! | `plan` | `plan_map` and its plan |
@@ -10,6 +11,7 @@
 //! | `unmapping` | taking a plan back |
 
 pub(crate) mod failures;
+pub(crate) mod iova_map;
 pub(crate) mod mapping;
 pub(crate) mod owed;
 pub(crate) mod plan;

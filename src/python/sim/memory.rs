@@ -10,9 +10,10 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::numbers::{self, Amount, Key};
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
 use crate::sim::{Memory, MemoryError, ScatterOptions};
@@ -24,6 +25,15 @@ pub(crate) type Shared = Arc<Mutex<Memory>>;
 pub(crate) fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
     // No call leaves the memory in an unusable state, so a panic in another thread does no harm.
     memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The list of `length` bytes from `paddr` on.
+fn stretch(paddr: u64, length: u64) -> PyResult<PyPhyr> {
+    let mut builder = Builder::new();
+    if length > 0 {
+        builder.append(paddr, length)?;
+    }
+    Ok(PyPhyr::new(builder.finish()))
 }
 
 /// Refuses a buffer whose length is not that of the list.
@@ -156,6 +166,75 @@ impl PyMemory {
             })
         })?;
         Ok(())
+    }
+
+    /// Return `length` bytes from `paddr` on.
+    ///
+    /// Raises:
+    ///     RangeError: They are not all inside the memory.
+    ///
+    /// Examples:
+    ///     >>> from phyr.sim import Memory
+    ///     >>> memory = Memory(1 << 20)
+    ///     >>> memory.write_at(0x5ffe, b"crossing")
+    ///     >>> memory.read_at(0x6000, 6)
+    ///     b'ossing'
+    fn read_at<'py>(
+        &self,
+        py: Python<'py>,
+        paddr: Amount,
+        length: Amount,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.read(py, &stretch(paddr.0, length.0)?)
+    }
+
+    /// Copy bytes to memory from `paddr` on.
+    ///
+    /// Raises:
+    ///     RangeError: They are not all inside the memory.
+    ///     ArrayError: `data` is not contiguous.
+    fn write_at(&self, py: Python<'_>, paddr: Amount, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let length = Bytes::new(data, false)?.len() as u64;
+        self.write(py, &stretch(paddr.0, length)?, data)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        // At most 2^52, checked when it was made; a machine of 32 bits has no more either.
+        usize::try_from(self.size(py)).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes of a slice, or the byte at an address, as those of `bytes`.
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let size = self.size(py);
+        match Key::new(key, size)? {
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
+                Ok(self.read_at(py, Amount(start), Amount(end - start))?.into_any())
+            }
+            Key::Index(Some(paddr)) => {
+                let byte = self.read(py, &stretch(paddr, 1)?)?;
+                Ok(byte.as_any().get_item(0)?)
+            }
+            Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
+        }
+    }
+
+    /// Writes bytes as long as the slice, or one byte.
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = key.py();
+        let size = self.size(py);
+        match Key::new(key, size)? {
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
+                self.write(py, &stretch(start, end - start)?, value)
+            }
+            Key::Index(Some(paddr)) => {
+                let byte = PyBytes::new(py, &[value.extract()?]);
+                self.write(py, &stretch(paddr, 1)?, &byte)
+            }
+            Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
+        }
     }
 
     /// Return the eight bytes from `paddr` on as a little-endian number.

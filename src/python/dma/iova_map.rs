@@ -1,0 +1,172 @@
+//! `phyr.iommu.IovaMap`: extract, call, convert.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::dma::iova_map::{IovaMap, Mapped};
+use crate::python::convert::numbers::Amount;
+use crate::python::list::object::PyPhyr;
+
+/// What an area was mapped with. Parts of an area share it, and are made without the interpreter.
+#[derive(Debug)]
+struct Given {
+    /// The list that was given, which knows its owner, and where it was mapped.
+    whole: Py<PyPhyr>,
+    iova: u64,
+    tag: Py<PyAny>,
+}
+
+/// An area, or a part of one: its address, its memory and its tag.
+type Triple = (u64, Py<PyPhyr>, Py<PyAny>);
+
+/// A map of I/O virtual addresses to lists, changed as a guest, or a driver, maps and unmaps.
+///
+/// An area is what one call of `map` mapped, or a part of it that is left. Parts share the storage
+/// of the list and keep its owner. Mapping takes O(log n), finding an address O(log n + log m),
+/// unmapping O(log n) for each area it meets, with n areas of lists of m chunks. Threads may share
+/// it. ``len(map)`` is the number of areas.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> from phyr.iommu import IovaMap
+///     >>> iovas = IovaMap()
+///     >>> iovas.map(0x10_0000, Phyr.from_pfns([7, 9, 5]), "guest 1")
+///     >>> hex(iovas.translate(0x10_1234))
+///     '0x9234'
+///     >>> iovas.unmap(0x10_1000, 0x1000), iovas.translate(0x10_1234)
+///     (4096, None)
+///     >>> for iova, part, tag in iovas.ranges():
+///     ...     print(hex(iova), part, tag)
+///     0x100000 Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x7000+0x1000) guest 1
+///     0x102000 Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x5000+0x1000) guest 1
+#[pyclass(name = "IovaMap", module = "phyr.iommu", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyIovaMap {
+    /// Whoever holds the lock runs no Python: objects that are removed are dropped after it.
+    inner: Mutex<IovaMap<Arc<Given>>>,
+}
+
+impl PyIovaMap {
+    fn lock(&self) -> MutexGuard<'_, IovaMap<Arc<Given>>> {
+        // Each call leaves the map whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part of an area as Python gets it.
+fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Triple> {
+    let Mapped { iova, phyr, tag } = mapped;
+    let whole = tag.whole.get();
+    let object = if phyr.length() == whole.as_ref().length() {
+        tag.whole.clone_ref(py)
+    } else {
+        Py::new(py, PyPhyr::with(phyr, whole.held().part(py, iova - tag.iova)))?
+    };
+    Ok((iova, object, tag.tag.clone_ref(py)))
+}
+
+#[pymethods]
+impl PyIovaMap {
+    #[new]
+    fn new() -> Self {
+        Self { inner: Mutex::new(IovaMap::new()) }
+    }
+
+    /// Put the memory of a list behind the addresses from `iova` on.
+    ///
+    /// An empty list changes nothing.
+    ///
+    /// Args:
+    ///     iova: First I/O virtual address, in bytes.
+    ///     phyr: The list.
+    ///     tag: Anything, such as an `phyr.iommu.Prot`; it comes back from `ranges`.
+    ///
+    /// Raises:
+    ///     MappedError: An address is mapped; nothing changed.
+    ///     RangeError: The addresses pass 2^64.
+    #[pyo3(signature = (iova, phyr, tag=None))]
+    fn map(
+        &self,
+        py: Python<'_>,
+        iova: Amount,
+        phyr: Py<PyPhyr>,
+        tag: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let list = phyr.get().as_ref().clone();
+        let tag = tag.unwrap_or_else(|| py.None());
+        // The caller refers to both objects, so dropping the tag runs nothing, should this fail.
+        let tag = Arc::new(Given { whole: phyr, iova: iova.0, tag });
+        Ok(self.lock().map(iova.0, list, tag)?)
+    }
+
+    /// Remove what is mapped of `length` addresses from `iova` on, areas and parts of areas.
+    ///
+    /// Returns:
+    ///     How many bytes that was.
+    fn unmap(&self, iova: Amount, length: Amount) -> u64 {
+        let mut removed = Vec::new();
+        self.lock().unmap_with(iova.0, length.0, |mapped| removed.push(mapped));
+        // An owner that goes now may run anything, this method as well.
+        removed.iter().map(|mapped| mapped.phyr.length()).sum()
+    }
+
+    /// Return the physical address behind `iova`, None where nothing is mapped.
+    fn translate(&self, iova: Amount) -> Option<u64> {
+        self.lock().translate(iova.0)
+    }
+
+    /// Return what is mapped of `length` addresses from `iova` on; addresses between are not mapped.
+    ///
+    /// Args:
+    ///     iova: First I/O virtual address, in bytes.
+    ///     length: Bytes; to the end of the address space by default.
+    ///
+    /// Returns:
+    ///     An (iova, list, tag) for each area, in order, cut to the addresses asked for. A whole area
+    ///     is the very list that was mapped.
+    #[pyo3(signature = (iova=Amount(0), length=None), text_signature = "($self, iova=0, length=None)")]
+    fn ranges(
+        &self,
+        py: Python<'_>,
+        iova: Amount,
+        length: Option<Amount>,
+    ) -> PyResult<Vec<Triple>> {
+        let owned = |Mapped { iova, phyr, tag }: Mapped<&Arc<Given>>| Mapped {
+            iova,
+            phyr,
+            tag: Arc::clone(tag),
+        };
+        let found: Vec<_> = {
+            let inner = self.lock();
+            match length {
+                Some(length) => inner.range(iova.0, length.0).map(owned).collect(),
+                // One range has at most 2^64 - 1 bytes, one less than all.
+                None if iova.0 == 0 => inner.areas().map(owned).collect(),
+                None => inner.range(iova.0, u64::MAX).map(owned).collect(),
+            }
+        };
+        found.into_iter().map(|mapped| triple(py, mapped)).collect()
+    }
+
+    /// Return true if unmapping `length` addresses from `iova` on would split no area.
+    ///
+    /// A virtio-iommu refuses to split (virtio specification, IOMMU device, UNMAP).
+    fn is_whole(&self, iova: Amount, length: Amount) -> bool {
+        self.lock().is_whole(iova.0, length.0)
+    }
+
+    fn __len__(&self) -> usize {
+        self.lock().nr_areas()
+    }
+
+    fn __repr__(&self) -> String {
+        let areas = self.lock().nr_areas();
+        format!("IovaMap({areas} area{})", if areas == 1 { "" } else { "s" })
+    }
+}
