@@ -5,8 +5,9 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# Checked by mypy, not run: see house/test_typing.py; and run in a guest: see devices/test_guest.py.
-collect_ignore = ["house/typing", "vm"]
+# Checked by mypy, not run: see house/test_typing.py; and run in a guest: see devices/test_guest.py;
+# and run in a simulator: see with/test_cocotb.py.
+collect_ignore = ["house/typing", "vm", "with/pcie"]
 
 # A job in the background starts with the signal ignored, which its children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -22,9 +22,10 @@ A test fills a buffer, maps it, lets the device copy, and compares:
     0x100ffa <FaultReason.NO_WRITE: 5>
 """
 
+from collections import deque
 from collections.abc import Iterator
 from errno import EFAULT
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from phyr._phyr import Memory, Phyr, SimDomain, dma_read, dma_write, scatter
 from phyr._records import Columns, Counters, FaultReason, Leaf
@@ -40,6 +41,7 @@ __all__ = [
     "FaultReason",
     "Leaf",
     "Memory",
+    "Region",
     "SimDomain",
     "Translator",
     "scatter",
@@ -160,6 +162,118 @@ class Device:
             if dma_addr + (length - 1) > self.mask:
                 msg = f"DMA address {dma_addr:#x}+{length:#x} is beyond the mask {self.mask:#x}"
                 raise RangeError(msg, dma_addr=dma_addr, length=length, mask=self.mask)
+
+
+class Region:
+    """A device's view of memory, as the bus models of cocotbext-axi and cocotbext-pcie want it.
+
+    It is a target of an AXI slave (``AxiSlave(bus, clock, target=region)``), and a region of an
+    ``AddressSpace``; there ``register_region(region, base, offset=None)`` leaves addresses as they
+    are. An access that the device cannot do raises its `FaultError`, which those models answer by
+    SLVERR, and PCIe by a completer abort. For an unsupported request (UR), where nothing is mapped,
+    let the region stand before a root complex's own space:
+    ``rc.mem_address_space = Region(device, others=rc.mem_address_space)``. Nothing of cocotb is
+    imported.
+
+    Args:
+        device: Who reads and writes, through its IOMMU if it has one.
+        size: Bytes of the address space.
+        others: An ``AddressSpace`` with what answers where the device finds no memory.
+
+    Attributes:
+        faults: The last 64 faults, oldest first: the IOMMU's fault records.
+
+    Examples:
+        >>> import asyncio
+        >>> memory = Memory(1 << 20)
+        >>> region = Region(Device(memory))
+        >>> asyncio.run(region.write(0x5ffe, b"crossing"))
+        >>> asyncio.run(region.read(0x6000, 6))
+        b'ossing'
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        size: int = _EVERYWHERE + 1,
+        others: Any = None,  # noqa: ANN401 - no cocotb here
+    ) -> None:
+        """Show a device's view."""
+        self.device = device
+        self.size = size
+        self.others = others
+        self.faults: deque[FaultError] = deque(maxlen=64)
+
+    async def read(self, address: int, length: int, **_: object) -> bytes:
+        """Return what the device reads; further arguments are a bus's and mean nothing here.
+
+        Raises:
+            FaultError: An address is not reached; nothing is returned.
+            RangeError: An address is beyond the device's mask.
+        """
+        if self._is_others(address, length):
+            return bytes(await self.others.read(address, length, **_))
+        try:
+            return self.device.read(address, length)
+        except FaultError as fault:
+            self.faults.append(fault)
+            raise
+
+    async def write(self, address: int, data: "Buffer", **_: object) -> None:
+        """Let the device write; further arguments are a bus's and mean nothing here.
+
+        Raises:
+            FaultError: An address is not reached; what came before is written.
+            RangeError: An address is beyond the device's mask.
+        """
+        data = bytes(data)
+        if self._is_others(address, len(data)):
+            await self.others.write(address, data, **_)
+            return
+        try:
+            self.device.write(address, data)
+        except FaultError as fault:
+            self.faults.append(fault)
+            raise
+
+    def find_regions(self, address: int, length: int = 1) -> list[tuple[int, int, int, Any]]:
+        """Return what answers to a range of addresses, as an ``AddressSpace`` does.
+
+        This region, if something is mapped at all of the addresses, whatever its permissions; else
+        those of `others`; else nothing, which is recorded as a fault.
+        """
+        if self._reaches(address, length):
+            return [(0, self.size, 0, self)]
+        if _answers(self.others, address, length):
+            return list(self.others.find_regions(address, length))
+        text = f"DMA to {address:#x}+{length:#x} faulted: not mapped"
+        numbers = {"dma_addr": address, "reason": FaultReason.NO_READ, "transferred": 0}
+        self.faults.append(FaultError(EFAULT, text, **numbers, is_write=False))
+        return []
+
+    def _reaches(self, address: int, length: int) -> bool:
+        """Return true if there is memory behind all of these addresses."""
+        device = self.device
+        if device.domain is None:
+            return 0 <= address - device.offset <= device.memory.size - length
+        granule = device.domain.pgsize_bitmap & -device.domain.pgsize_bitmap
+        starts = range(address // granule * granule, address + length, granule)
+        found = [device.domain.iova_to_phys(start) for start in starts]
+        return all(paddr is not None and paddr < device.memory.size for paddr in found)
+
+    def _is_others(self, address: int, length: int) -> bool:
+        """Return true if an access is for `others`."""
+        return self.others is not None and not self._reaches(address, length)
+
+
+def _answers(space: Any, address: int, length: int) -> bool:  # noqa: ANN401 - no cocotb here
+    """Return true if an address space has more than pools of nothing at some addresses."""
+    found = [] if space is None else space.find_regions(address, length)
+    return any(
+        not hasattr(region, "find_regions") or _answers(region, max(address - base, 0), length)
+        for base, _, _, region in found
+    )
 
 
 def _addresses(dma: Phyr | int, length: int | None) -> Phyr:

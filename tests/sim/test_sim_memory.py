@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyr import AlignmentError, ArrayError, MismatchError, Phyr, RangeError
+from phyr import AlignmentError, ArrayError, MismatchError, Phyr, PositionError, RangeError
 from phyr.errors import AllocationError, NoMemoryError
 from phyr.sim import Memory, scatter
 
@@ -329,3 +329,46 @@ def test_huge_blocks_are_huge_pages() -> None:
         phyr.pages(1 << 21)[0:1]
     with pytest.raises(NoMemoryError):
         scatter((1 << 64) - 1)
+
+
+def test_memory_is_read_and_written_as_a_bytearray() -> None:
+    memory, plain = Memory(0x8000), bytearray(0x8000)
+    assert len(memory) == len(plain)
+    for start, data in ((0, b"first"), (0x0FFE, b"crossing"), (0x7FFC, b"last"), (0x30, b"")):
+        memory.write_at(start, data)
+        plain[start : start + len(data)] = data
+    memory[0x2000:0x2003] = memoryview(b"abc")
+    plain[0x2000:0x2003] = b"abc"
+    memory[-1] = plain[-1] = 0x21
+    for key in (slice(None), slice(0xFF0, 0x1010), slice(-4, None), slice(5, 2), slice(9, 1 << 70)):
+        assert memory[key] == bytes(plain[key])
+    assert [memory[at] for at in (0, 0x1000, -1, -0x8000)] == [plain[0], plain[0x1000], 0x21, 0x66]
+    assert memory.read_at(0x0FFE, 8) == b"crossing"
+    assert memory.read_at(0x9000, 0) == b""
+
+
+def test_what_is_not_inside_memory_or_not_as_long_is_refused() -> None:
+    memory = Memory(0x8000)
+    for paddr, length in ((0x8000, 1), (0x7FFF, 2), ((1 << 64) - 1, 1), ((1 << 64) - 1, 2)):
+        with pytest.raises(RangeError):
+            memory.read_at(paddr, length)
+        with pytest.raises(RangeError):
+            memory.write_at(paddr, bytes(length))
+    for at in (0x8000, -0x8001, 1 << 70):
+        with pytest.raises(PositionError):
+            memory[at]
+        with pytest.raises(PositionError):
+            memory[at] = 1
+    for length in (2, 4):
+        with pytest.raises(RangeError):
+            memory[5:8] = bytes(length)
+    for key in (slice(0, 8, 2), slice(8, 0, -1)):
+        with pytest.raises(RangeError):
+            memory[key]
+        with pytest.raises(RangeError):
+            memory[key] = b""
+    with pytest.raises(OverflowError):
+        memory[0] = 256
+    with pytest.raises(TypeError):
+        memory[0] = b"x"  # type: ignore[call-overload]
+    assert memory[:] == bytes(0x8000)

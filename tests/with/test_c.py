@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -12,14 +11,14 @@ from pathlib import Path
 
 import phyr
 import pytest
-from form import Form, entry, form_of
-from model import Model
 from phyr import FormatError, Phyr, PhyrError, desc
-from strategies import LONG, page_limit, patterned
+from support.compiler import compiled
+from support.form import Form, entry, form_of
+from support.model import Model
+from support.strategies import LONG, page_limit, patterned
 
 ROOT = Path(phyr.include()).parent.resolve()
 HERE = Path(__file__).parent
-STRICT = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 BUILDS = {
     "gcc, C99": ["gcc", "-std=c99", "-O2"],
@@ -163,16 +162,6 @@ def sent() -> tuple[bytes, list[str]]:
         for data, page_size, room in all_cases
     )
     return whole, [line for case in all_cases for line in said(case)]
-
-
-def compiled(source: Path, command: list[str], program: Path, *more: str) -> Path:
-    """Compile a C program against the header, every warning an error."""
-    if not shutil.which(command[0]):
-        pytest.skip(f"no {command[0]} here")
-    include = [f"-I{phyr.include()}"]
-    line = [*command, *STRICT, *include, str(source), "-o", str(program), *more]
-    subprocess.run(line, check=True)  # noqa: S603 - ours
-    return program
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_c import compiled
+from support.compiler import compiled
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "c"
 

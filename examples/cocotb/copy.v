@@ -1,0 +1,128 @@
+// A DMA engine that copies between two buffers, each given by its pages: an AXI4-Lite master of 64 bits.
+//
+// It works in bursts of 64 bytes. With BUG it looks up the page of a burst once, for the first word, and
+// counts on from there. That is right until a burst crosses a page whose successor lies elsewhere.
+`timescale 1ns / 1ps
+module copy #(
+    parameter BUG = 0
+) (
+    input  wire        clk,
+    input  wire        rst,
+
+    // Pages of 4096 bytes, written before the start.
+    input  wire        page_write,
+    input  wire [8:0]  page_number,
+    input  wire [63:0] page_from,
+    input  wire [63:0] page_to,
+
+    input  wire        start,
+    input  wire [31:0] from_offset,
+    input  wire [31:0] to_offset,
+    input  wire [31:0] length,  // bytes, a multiple of 8
+    output reg         done,
+    output reg         failed,
+
+    output reg  [63:0] m_axil_araddr,
+    output wire [2:0]  m_axil_arprot,
+    output reg         m_axil_arvalid,
+    input  wire        m_axil_arready,
+    input  wire [63:0] m_axil_rdata,
+    input  wire [1:0]  m_axil_rresp,
+    input  wire        m_axil_rvalid,
+    output reg         m_axil_rready,
+    output reg  [63:0] m_axil_awaddr,
+    output wire [2:0]  m_axil_awprot,
+    output reg         m_axil_awvalid,
+    input  wire        m_axil_awready,
+    output reg  [63:0] m_axil_wdata,
+    output wire [7:0]  m_axil_wstrb,
+    output reg         m_axil_wvalid,
+    input  wire        m_axil_wready,
+    input  wire [1:0]  m_axil_bresp,
+    input  wire        m_axil_bvalid,
+    output reg         m_axil_bready
+);
+    localparam IDLE = 0, READ = 1, DATA = 2, WRITE = 3, ANSWER = 4;
+
+    reg [63:0] from_pages [0:511];
+    reg [63:0] to_pages [0:511];
+    reg [2:0]  state;
+    reg [31:0] at;
+
+    // The first byte of the word's burst, and what is looked up: that, or the word itself.
+    wire [31:0] burst = {at[31:6], 6'd0};
+    wire [31:0] from_look = from_offset + (BUG ? burst : at);
+    wire [31:0] to_look = to_offset + (BUG ? burst : at);
+    wire [31:0] ahead = BUG ? at - burst : 0;
+
+    assign m_axil_arprot = 0;
+    assign m_axil_awprot = 0;
+    assign m_axil_wstrb = 8'hff;
+
+    always @(posedge clk) begin
+        if (page_write) begin
+            from_pages[page_number] <= page_from;
+            to_pages[page_number] <= page_to;
+        end
+        if (rst) begin
+            state <= IDLE;
+            done <= 0;
+            failed <= 0;
+            m_axil_arvalid <= 0;
+            m_axil_rready <= 0;
+            m_axil_awvalid <= 0;
+            m_axil_wvalid <= 0;
+            m_axil_bready <= 0;
+        end else case (state)
+            IDLE: if (start) begin
+                at <= 0;
+                done <= 0;
+                failed <= 0;
+                state <= READ;
+            end
+            READ: if (at == length) begin
+                done <= 1;
+                state <= IDLE;
+            end else begin
+                m_axil_araddr <= from_pages[from_look[20:12]] + from_look[11:0] + ahead;
+                m_axil_arvalid <= 1;
+                m_axil_rready <= 1;
+                state <= DATA;
+            end
+            DATA: begin
+                if (m_axil_arready) m_axil_arvalid <= 0;
+                if (m_axil_rvalid) begin
+                    m_axil_rready <= 0;
+                    m_axil_wdata <= m_axil_rdata;
+                    state <= WRITE;
+                    if (m_axil_rresp != 0) begin
+                        done <= 1;
+                        failed <= 1;
+                        state <= IDLE;
+                    end
+                end
+            end
+            WRITE: begin
+                m_axil_awaddr <= to_pages[to_look[20:12]] + to_look[11:0] + ahead;
+                m_axil_awvalid <= 1;
+                m_axil_wvalid <= 1;
+                m_axil_bready <= 1;
+                state <= ANSWER;
+            end
+            ANSWER: begin
+                if (m_axil_awready) m_axil_awvalid <= 0;
+                if (m_axil_wready) m_axil_wvalid <= 0;
+                if (m_axil_bvalid) begin
+                    m_axil_bready <= 0;
+                    at <= at + 8;
+                    state <= READ;
+                    if (m_axil_bresp != 0) begin
+                        done <= 1;
+                        failed <= 1;
+                        state <= IDLE;
+                    end
+                end
+            end
+        endcase
+    end
+endmodule
