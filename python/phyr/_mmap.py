@@ -3,20 +3,28 @@
 import errno
 import mmap
 import os
+import re
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from phyr._phyr import Loan
 from phyr.errors import NoMemoryError, PhyrError, RangeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phyr._fixed import Fixed
+
+    Whole: TypeAlias = mmap.mmap | Fixed
 
 __all__ = ["Mapped", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
 
 _SYS = Path("/sys")
 _PROC = Path("/proc")
+_SPAN = re.compile("([0-9a-f]+)-([0-9a-f]+) ")
 
 _MAP_NORESERVE = 0x4000
 _MAP_HUGETLB = 0x4_0000
@@ -38,7 +46,7 @@ class UnavailableError(PhyrError):
 class Mapped(NamedTuple):
     """Memory that was mapped."""
 
-    whole: mmap.mmap
+    whole: "Whole"
     """All of it, with what alignment costs."""
     offset: int
     """Bytes of `whole` before the aligned part."""
@@ -48,7 +56,15 @@ class Mapped(NamedTuple):
     """Bytes on huge pages."""
 
 
-def map_huge(size: int, page_lg2: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+def map_huge(  # noqa: PLR0913 - one for each wish
+    size: int,
+    page_lg2: int,
+    align: int,
+    node: int | None,
+    uaddr: int | None = None,
+    *,
+    populate: bool,
+) -> Mapped:
     """Map pages of ``1 << page_lg2`` bytes from the reserve of huge pages.
 
     Raises:
@@ -61,12 +77,13 @@ def map_huge(size: int, page_lg2: int, align: int, node: int | None, *, populate
     page = 1 << page_lg2
     length = size + -size % page
     flags = _MAP_HUGETLB | page_lg2 << _MAP_HUGE_SHIFT
-    extra = align if align > page else 0
+    _check_aligned(uaddr, page)
+    extra = align if align > page and uaddr is None else 0
     if extra and populate:
         # What is only there for alignment is not to be taken from the reserve.
         flags |= _MAP_NORESERVE
     try:
-        with _mapped(length + extra, flags) as whole:
+        with _mapped(length + extra, flags, uaddr) as whole:
             offset = _offset(whole, max(align, page), 0)
             _prepare(whole, offset, length, node, populate=populate)
     except NoMemoryError as error:
@@ -74,7 +91,9 @@ def map_huge(size: int, page_lg2: int, align: int, node: int | None, *, populate
     return Mapped(whole, offset, page, size)
 
 
-def map_transparent(size: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+def map_transparent(
+    size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
+) -> Mapped:
     """Map memory that is to be of transparent huge pages.
 
     Raises:
@@ -93,17 +112,22 @@ def map_transparent(size: int, align: int, node: int | None, *, populate: bool) 
     small = mmap.PAGESIZE
     length = size + -size % page
     step = max(align, page)
+    if uaddr is not None:
+        _check_aligned(uaddr, page)
+        step = small = 0
     # A page at either end that is not advised keeps the kernel from making one area of this memory
     # and its neighbours, whose huge pages would be counted along.
-    with _mapped(length + step + 2 * small, 0) as whole:
-        offset = _offset(whole, step, small)
+    with _mapped(length + step + 2 * small, 0, uaddr) as whole:
+        offset = _offset(whole, step or page, small)
         whole.madvise(mmap.MADV_HUGEPAGE, offset, length)
         _prepare(whole, offset, length, node, populate=populate)
         huge_length = min(size, _transparent(whole, offset, thp)) if populate else 0
     return Mapped(whole, offset, page, huge_length)
 
 
-def map_ordinary(size: int, align: int, node: int | None, *, populate: bool) -> Mapped:
+def map_ordinary(
+    size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
+) -> Mapped:
     """Map ordinary pages.
 
     Raises:
@@ -112,17 +136,24 @@ def map_ordinary(size: int, align: int, node: int | None, *, populate: bool) -> 
     """
     page = mmap.PAGESIZE
     length = size + -size % page
-    with _mapped(length + (align if align > page else 0), 0) as whole:
+    extra = align if align > page and uaddr is None else 0
+    with _mapped(length + extra, 0, uaddr) as whole:
         offset = _offset(whole, max(align, page), 0)
         _prepare(whole, offset, length, node, populate=populate)
     return Mapped(whole, offset, page, 0)
 
 
 @contextmanager
-def _mapped(length: int, flags: int) -> Iterator[mmap.mmap]:
+def _mapped(length: int, flags: int, uaddr: int | None) -> "Iterator[Whole]":
     """Map memory, which is given back if what is done with it fails."""
+    whole: Whole
     try:
-        whole = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
+        if uaddr is None:
+            whole = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
+        else:
+            from phyr._fixed import map_fixed  # noqa: PLC0415 - ctypes takes its time to import
+
+            whole = map_fixed(uaddr, length, flags)
     except (OSError, OverflowError) as error:
         raise NoMemoryError(f"no memory for {length:#x} bytes: {error}", length=length) from error
     try:
@@ -132,15 +163,19 @@ def _mapped(length: int, flags: int) -> Iterator[mmap.mmap]:
         raise
 
 
-def _offset(whole: mmap.mmap, align: int, least: int) -> int:
+def _check_aligned(uaddr: int | None, page: int) -> None:
+    """Refuse an address inside a page."""
+    if uaddr is not None and uaddr % page:
+        raise UnavailableError(f"{uaddr:#x} is inside a page of {page >> 20} MiB")
+
+
+def _offset(whole: "Whole", align: int, least: int) -> int:
     """Find the first byte, from `least` on, whose address is aligned."""
     with Loan(whole) as (uaddr, _):
         return least + -(uaddr + least) % align
 
 
-def _prepare(
-    whole: mmap.mmap, offset: int, length: int, node: int | None, *, populate: bool
-) -> None:
+def _prepare(whole: "Whole", offset: int, length: int, node: int | None, *, populate: bool) -> None:
     """Bind memory to a node, and make its pages present."""
     from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
 
@@ -201,14 +236,19 @@ def _reserve(page: int, length: int) -> str:
     return f"{length // page} are needed, {free - promised} of {total} are free (nr_hugepages)"
 
 
-def _transparent(whole: mmap.mmap, offset: int, thp: Path) -> int:
-    """Count the bytes on huge pages in the area of memory that starts at `offset`: more than 0."""
+def _transparent(whole: "Whole", offset: int, thp: Path) -> int:
+    """Count the bytes on huge pages in the area of memory that holds `offset`: more than 0."""
     with Loan(whole) as (base, _), (_PROC / "self/smaps").open() as smaps:
-        start = f"{base + offset:08x}-"
-        lines = dropwhile(lambda line: not line.startswith(start), smaps)
+        lines = dropwhile(lambda line: not _holds(line, base + offset), smaps)
         field = next((line for line in lines if line.startswith("AnonHugePages:")), "- 0 kB")
     count = int(field.split()[1]) << 10
     if not count:
         enabled = (thp / "enabled").read_text().partition("[")[2].partition("]")[0]
         raise UnavailableError(f"the kernel made none (transparent_hugepage is {enabled!r})")
     return count
+
+
+def _holds(line: str, uaddr: int) -> bool:
+    """Return true for the first line of the area that an address is in."""
+    span = _SPAN.match(line)
+    return span is not None and int(span[1], 16) <= uaddr < int(span[2], 16)

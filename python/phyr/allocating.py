@@ -14,6 +14,7 @@ None       ordinary pages, as the system's policy gives them
 ========== =========================================================================================
 """
 
+import mmap
 import sys
 import warnings
 from typing import Literal, TypeAlias
@@ -27,6 +28,7 @@ __all__ = ["Allocation", "Huge", "alloc"]
 Huge: TypeAlias = Literal["1G", "2M", "thp"] | None
 """A kind of pages."""
 
+_TOP = 1 << 63
 _LADDER: tuple[Huge, ...] = ("1G", "2M", "thp", None)
 
 
@@ -60,6 +62,7 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
     *,
     huge: Huge = None,
     align: int | None = None,
+    uaddr: int | None = None,
     node: int | None = None,
     populate: bool = True,
     fallback: bool = True,
@@ -74,6 +77,10 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
             if in doubt: it needs no preparation and shortens the list.
         align: Multiple of which the first byte's user virtual address is to be, a power of two; the
             page size of the kind at least. Physical addresses follow it within a page only.
+        uaddr: User virtual address of the first byte, for programs that give devices and processor
+            the same addresses: a multiple of `align` and of the page size of the kind. Where
+            ordinary memory of this process lies right beside it, the kernel may make one area of
+            both, and `huge_length` may count the neighbour's huge pages along.
         node: NUMA node that all its memory must come from; that of the calling thread, if it has
             any, by default.
         populate: Make the pages present now; otherwise the first use or the pin does.
@@ -81,7 +88,8 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
 
     Raises:
         NoMemoryError: There is no memory; or, without `fallback`, there are no such pages.
-        RangeError: `size`, `align`, `huge` or `node` are not what they can be.
+        MappedError: Something is at `uaddr`; the text says what.
+        RangeError: `size`, `align`, `uaddr`, `huge` or `node` are not what they can be.
         PhyrError: This system is not Linux, or older than 5.14 and cannot populate; or the kernel
             binds no memory to nodes, or not for this process.
 
@@ -101,6 +109,16 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         raise RangeError(f"a buffer of {size} bytes cannot be allocated", size=size)
     if align < 1 or align & (align - 1):
         raise RangeError(f"align {align} is not a power of two", align=align)
+    if uaddr is not None and (
+        uaddr < 1 or uaddr % max(align, mmap.PAGESIZE) or uaddr + size > _TOP
+    ):
+        raise RangeError(
+            f"memory {uaddr:#x}+{size:#x} does not start at a page and a multiple of {align}, or "
+            "ends beyond all addresses",
+            uaddr=uaddr,
+            size=size,
+            align=align,
+        )
     if huge not in _LADDER:
         raise RangeError(f"huge {huge!r} is none of '1G', '2M', 'thp', None", huge=huge)
     if sys.platform != "linux":  # pragma: no cover - another system
@@ -111,7 +129,7 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
     while buffer is None:
         kind = next(kinds)
         try:
-            buffer = _allocate(kind, size, align, node, populate=populate)
+            buffer = _allocate(kind, size, align, node, uaddr, populate=populate)
         except UnavailableError as error:
             reasons.append(f"{kind}: {error}")
             if not fallback:
@@ -123,14 +141,16 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
     return buffer
 
 
-def _allocate(kind: Huge, size: int, align: int, node: int | None, *, populate: bool) -> Allocation:
+def _allocate(  # noqa: PLR0913 - one for each wish
+    kind: Huge, size: int, align: int, node: int | None, uaddr: int | None, *, populate: bool
+) -> Allocation:
     """Allocate on pages of one kind."""
     if kind == "thp":
-        mapped = map_transparent(size, align, node, populate=populate)
+        mapped = map_transparent(size, align, node, uaddr, populate=populate)
     elif kind is None:
-        mapped = map_ordinary(size, align, node, populate=populate)
+        mapped = map_ordinary(size, align, node, uaddr, populate=populate)
     else:
-        mapped = map_huge(size, {"2M": 21, "1G": 30}[kind], align, node, populate=populate)
+        mapped = map_huge(size, {"2M": 21, "1G": 30}[kind], align, node, uaddr, populate=populate)
     buffer = Allocation(mapped.whole, mapped.offset, size)
     buffer.huge, buffer.page_size, buffer.huge_length = kind, mapped.page_size, mapped.huge_length
     return buffer
