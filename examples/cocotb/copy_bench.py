@@ -10,6 +10,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteSlave
+
 from phyr import Phyr
 from phyr.iommu import Direction, Paging, dma_map
 from phyr.sim import Device, FaultReason, Memory, Region, SimDomain

@@ -4,9 +4,10 @@ tinygrad's own `alloc_sysmem` locks memory, which does not pin it, and lists 4 K
 lists the largest pieces that are aligned on both sides, as its page-table code needs them.
 """
 
-import phyr
-from phyr.desc import plan_map
 from tinygrad.runtime.support.hcq import MMIOInterface
+
+import phyr
+from phyr.iommu import plan_map
 
 PAGE_SIZES = 1 << 12 | 1 << 21 | 1 << 30
 

@@ -6,6 +6,7 @@ import weakref
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import MappedError, Phyr, RangeError
 from phyr._phyr import held
 from phyr.iommu import IovaMap, Prot

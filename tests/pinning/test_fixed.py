@@ -4,10 +4,11 @@ import gc
 import mmap
 from pathlib import Path
 
-import phyr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import phyr
 from phyr import MappedError, NoMemoryError, RangeError, _fixed
 from phyr._phyr import Loan
 from support.agree import names

@@ -7,8 +7,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 
 HERE = Path(__file__).parent
 LAWS = re.findall(r"^void (\w+)\(void\)", (HERE / "entry.c").read_text(), re.MULTILINE)

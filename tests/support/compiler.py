@@ -4,8 +4,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 
 STRICT = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 from phyr import FormatError, Phyr, PhyrError, desc
 from support.compiler import compiled
 from support.form import Form, entry, form_of

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from phyr import FaultError, Phyr, RangeError
 from phyr.sim import Device, FaultReason, Memory, Region, SimDomain
 

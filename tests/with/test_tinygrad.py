@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import phyr
 import pytest
+
+import phyr
 from support.live import shown, uring
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,7 +79,7 @@ class FakeDevice:
 
 
 @pytest.fixture
-def alloc_sysmem(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - of the example
+def alloc_sysmem(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "examples" / "tinygrad"))
     monkeypatch.delitem(sys.modules, "sysmem", raising=False)
     from sysmem import alloc_sysmem  # noqa: PLC0415 - found only now
@@ -86,7 +87,7 @@ def alloc_sysmem(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - of t
     return alloc_sysmem
 
 
-def given_back(request: pytest.FixtureRequest, view: Any) -> phyr.Pinned:  # noqa: ANN401
+def given_back(request: pytest.FixtureRequest, view: Any) -> phyr.Pinned:
     """Have the memory of a view given back when the test ends; return what pinned it."""
     request.addfinalizer(view.memory.close)
     request.addfinalizer(view.pinned.unpin)
@@ -103,7 +104,7 @@ def check(device: FakeDevice, vaddr: int, pinned: phyr.Pinned, size: int) -> Non
 
 
 def test_memory_on_huge_pages_is_mapped_by_huge_pages(
-    alloc_sysmem: Any,  # noqa: ANN401
+    alloc_sysmem: Any,
     request: pytest.FixtureRequest,
 ) -> None:
     device = FakeDevice()
@@ -134,7 +135,7 @@ def test_memory_on_huge_pages_is_mapped_by_huge_pages(
 
 
 def test_ordinary_pages_are_mapped_one_by_one_where_need_be(
-    alloc_sysmem: Any,  # noqa: ANN401
+    alloc_sysmem: Any,
     request: pytest.FixtureRequest,
 ) -> None:
     device = FakeDevice()
@@ -143,7 +144,7 @@ def test_ordinary_pages_are_mapped_one_by_one_where_need_be(
     vaddr = device.mm.alloc_vaddr(size)
     pinned = given_back(request, view)
     # Elsewhere than the memory lies in the process: pieces follow the alignment of both addresses.
-    plan = phyr.desc.plan_map(pinned.phyr, vaddr + 4096, pgsize_bitmap=1 << 12 | 1 << 21)
+    plan = phyr.iommu.plan_map(pinned.phyr, vaddr + 4096, pgsize_bitmap=1 << 12 | 1 << 21)
     paddrs = [(paddr, pgsize * pgcount) for _, paddr, pgsize, pgcount in plan]
     device.mm.map_range(vaddr + 4096, size, paddrs, memory.AddrSpace.SYS)
     check(device, vaddr + 4096, pinned, size)

@@ -7,10 +7,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
+from typing import TYPE_CHECKING
 
-from phyr._phyr import Loan
 from phyr.errors import PinError
 from phyr.pinning.methods import Nothing, Pinner
+
+if TYPE_CHECKING:
+    from phyr._phyr import Loan
+    from phyr.pinning.tensors import Exported
 
 __all__ = ["Hold"]
 
@@ -30,11 +34,13 @@ class Hold:
     # What `__del__` finds where an interrupt ended `__init__`.
     _is_pinned = False
     _process = 0
-    _loan: Loan | None = None
+    _loan: "Loan | Exported | None" = None
     _pinner: Pinner = Nothing("")
     _ending: AbstractContextManager[object] = nullcontext()
 
-    def __init__(self, pinner: Pinner, loan: Loan | None, uaddr: int, length: int) -> None:
+    def __init__(
+        self, pinner: Pinner, loan: "Loan | Exported | None", uaddr: int, length: int
+    ) -> None:
         """Take over the pin."""
         self.method = pinner.method
         self.uaddr = uaddr

@@ -22,13 +22,16 @@ import os
 from contextlib import ExitStack
 from operator import index
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr, held
 from phyr.errors import ArrayError, ArrayTypeError, MismatchError, RangeError
 from phyr.pagemap.process import Pagemap, Progress
 from phyr.pinning.hold import Hold
 from phyr.pinning.methods import Locked, Mapped, Nothing, Pinner, Registered, UserMapper
+
+if TYPE_CHECKING:
+    from phyr.pinning.tensors import Exported
 
 __all__ = ["Pinned", "UserMapper", "pin"]
 
@@ -146,8 +149,9 @@ def pin(
 
     Args:
         buffer: Anything writable with the buffer protocol and contiguous memory: mmap, bytearray,
-            a NumPy array, shared memory, what `alloc` gives; or (uaddr, length), and then it is the
-            caller's to keep that memory mapped.
+            a NumPy array, shared memory, what `alloc` gives; an array that exports itself by DLPack
+            or ``__array_interface__``, as a PyTorch tensor, in the processor's memory; or (uaddr,
+            length), and then it is the caller's to keep that memory mapped.
         method: ``"io_uring"``, the default; ``"mlock"``, which does not keep pages from moving;
             ``"vfio"`` or ``"iommufd"`` with a `backend`, whose own `method` is the default.
         backend: Maps the memory for its device, and so pins it (``map_user``, ``unmap_user``).
@@ -159,8 +163,8 @@ def pin(
             ``ENOSYS`` where io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
             file, or not there.
         HiddenPagesError: The kernel hides page numbers: that takes CAP_SYS_ADMIN.
-        ArrayTypeError: There is no buffer.
-        ArrayError: Its memory is not contiguous, or read-only.
+        ArrayTypeError: There is neither a buffer nor an array.
+        ArrayError: Its memory is not contiguous, read-only, or a device's.
         Exception: The buffer's own, such as `ValueError` if it is closed.
         RangeError: There is no such method, or the range leaves 64 bits.
         MismatchError: `method` and `backend` do not go together.
@@ -224,10 +228,10 @@ def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
     raise RangeError(f"method {method!r} is none of io_uring, vfio, iommufd, mlock", method=method)
 
 
-def _memory(buffer: object) -> tuple[Loan | None, int, int]:
-    """Take a buffer, or memory by its address; give where it lies."""
+def _memory(buffer: object) -> "tuple[Loan | Exported | None, int, int]":
+    """Take a buffer, an array, or memory by its address; give where it lies."""
     if not isinstance(buffer, tuple):
-        loan = Loan(buffer)
+        loan = _loan(buffer)
         if loan.readonly:
             raise ArrayError(f"{type(buffer)} is read-only: a device cannot write to it")
         return (loan, *loan.__enter__())
@@ -238,6 +242,18 @@ def _memory(buffer: object) -> tuple[Loan | None, int, int]:
         text = f"memory {uaddr:#x}+{length:#x} is outside 64 bits"
         raise RangeError(text, uaddr=uaddr, length=length)
     return None, uaddr, length
+
+
+def _loan(buffer: object) -> "Loan | Exported":
+    """Hold the memory of a buffer in place, or of an array that is none."""
+    try:
+        return Loan(buffer)
+    except ArrayTypeError:
+        if not hasattr(buffer, "__dlpack__") and not hasattr(buffer, "__array_interface__"):
+            raise
+    from phyr.pinning.tensors import Exported  # noqa: PLC0415 - ctypes takes its time to import
+
+    return Exported(buffer)
 
 
 def _first_difference(was: Phyr, now: Phyr) -> int:

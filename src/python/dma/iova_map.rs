@@ -1,17 +1,18 @@
 //! `phyr.iommu.IovaMap`: extract, call, convert.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::dma::iova_map::{IovaMap, Mapped};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::object::PyPhyr;
+use crate::python::made::{self, Int, Text};
 
 /// What an area was mapped with. Parts of an area share it, and are made without the interpreter.
 #[derive(Debug)]
@@ -21,9 +22,6 @@ struct Given {
     iova: u64,
     tag: Py<PyAny>,
 }
-
-/// An area, or a part of one: its address, its memory and its tag.
-type Triple = (u64, Py<PyPhyr>, Py<PyAny>);
 
 /// A map of I/O virtual addresses to lists, changed as a guest, or a driver, maps and unmaps.
 ///
@@ -59,8 +57,8 @@ impl PyIovaMap {
     }
 }
 
-/// A part of an area as Python gets it.
-fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Triple> {
+/// A part of an area as Python gets it: its address, its memory and its tag.
+fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Bound<'_, PyTuple>> {
     let Mapped { iova, phyr, tag } = mapped;
     let whole = tag.whole.get();
     let object = if phyr.length() == whole.as_ref().length() {
@@ -68,7 +66,8 @@ fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Triple> {
     } else {
         Py::new(py, PyPhyr::with(phyr, whole.held().part(py, iova - tag.iova)))?
     };
-    Ok((iova, object, tag.tag.clone_ref(py)))
+    let iova = made::int(py, iova)?;
+    made::objects(py, [&iova, object.bind(py).as_any(), tag.tag.bind(py)])
 }
 
 #[pymethods]
@@ -109,16 +108,16 @@ impl PyIovaMap {
     ///
     /// Returns:
     ///     How many bytes that was.
-    fn unmap(&self, iova: Amount, length: Amount) -> u64 {
+    fn unmap(&self, iova: Amount, length: Amount) -> Int {
         let mut removed = Vec::new();
         self.lock().unmap_with(iova.0, length.0, |mapped| removed.push(mapped));
         // An owner that goes now may run anything, this method as well.
-        removed.iter().map(|mapped| mapped.phyr.length()).sum()
+        Int(removed.iter().map(|mapped| mapped.phyr.length()).sum())
     }
 
     /// Return the physical address behind `iova`, None where nothing is mapped.
-    fn translate(&self, iova: Amount) -> Option<u64> {
-        self.lock().translate(iova.0)
+    fn translate(&self, iova: Amount) -> Option<Int> {
+        self.lock().translate(iova.0).map(Int)
     }
 
     /// Return what is mapped of `length` addresses from `iova` on; addresses between are not mapped.
@@ -131,12 +130,12 @@ impl PyIovaMap {
     ///     An (iova, list, tag) for each area, in order, cut to the addresses asked for. A whole area
     ///     is the very list that was mapped.
     #[pyo3(signature = (iova=Amount(0), length=None), text_signature = "($self, iova=0, length=None)")]
-    fn ranges(
+    fn ranges<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         iova: Amount,
         length: Option<Amount>,
-    ) -> PyResult<Vec<Triple>> {
+    ) -> PyResult<Bound<'py, PyList>> {
         let owned = |Mapped { iova, phyr, tag }: Mapped<&Arc<Given>>| Mapped {
             iova,
             phyr,
@@ -151,7 +150,11 @@ impl PyIovaMap {
                 None => inner.range(iova.0, u64::MAX).map(owned).collect(),
             }
         };
-        found.into_iter().map(|mapped| triple(py, mapped)).collect()
+        let list = made::list(py)?;
+        for mapped in found {
+            list.append(triple(py, mapped)?)?;
+        }
+        Ok(list)
     }
 
     /// Return true if unmapping `length` addresses from `iova` on would split no area.
@@ -165,8 +168,8 @@ impl PyIovaMap {
         self.lock().nr_areas()
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self) -> Text {
         let areas = self.lock().nr_areas();
-        format!("IovaMap({areas} area{})", if areas == 1 { "" } else { "s" })
+        Text(format!("IovaMap({areas} area{})", if areas == 1 { "" } else { "s" }))
     }
 }

@@ -200,13 +200,13 @@ impl PyMemory {
 
     fn __len__(&self, py: Python<'_>) -> usize {
         // At most 2^52, checked when it was made; a machine of 32 bits has no more either.
-        usize::try_from(self.size(py)).unwrap_or(usize::MAX)
+        usize::try_from(self.size(py).0).unwrap_or(usize::MAX)
     }
 
     /// The bytes of a slice, or the byte at an address, as those of `bytes`.
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let size = self.size(py);
+        let size = self.size(py).0;
         match Key::new(key, size)? {
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
@@ -223,14 +223,14 @@ impl PyMemory {
     /// Writes bytes as long as the slice, or one byte.
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
-        let size = self.size(py);
+        let size = self.size(py).0;
         match Key::new(key, size)? {
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
                 self.write(py, &stretch(start, end - start)?, value)
             }
             Key::Index(Some(paddr)) => {
-                let byte = PyBytes::new(py, &[value.extract()?]);
+                let byte = made::bytes(py, &[value.extract()?])?;
                 self.write(py, &stretch(paddr, 1)?, &byte)
             }
             Key::Index(None) => Err(numbers::outside(key, size, "bytes")),

@@ -5,6 +5,7 @@ from typing import Any
 import cocotb
 from cocotbext.pcie.core import Device as PcieDevice
 from cocotbext.pcie.core import MemoryEndpoint, RootComplex
+
 from phyr.sim import Device, FaultReason, Memory, Region, SimDomain
 
 

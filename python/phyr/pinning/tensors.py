@@ -1,0 +1,176 @@
+"""The memory of arrays that have no buffer protocol: DLPack, and NumPy's array interface.
+
+PyTorch's tensors, and those of most libraries beside it, export themselves by DLPack. Memory of a
+device is refused: the kernel pins what the processor reaches.
+
+Source:
+    ``dlpack.h``, DLPack 1.1; the array interface protocol, version 3, NumPy.
+"""
+
+import ctypes
+from enum import IntEnum
+from itertools import pairwise
+from typing import Any
+
+from phyr.errors import ArrayError, ArrayTypeError
+
+__all__ = ["Exported"]
+
+_CPU = 1
+_READ_ONLY = 1
+
+
+class _DeviceType(IntEnum):
+    """Where a tensor can be; the names are those of ``dlpack.h``."""
+
+    CPU = 1
+    CUDA = 2
+    CUDA_HOST = 3
+    OPENCL = 4
+    VULKAN = 7
+    METAL = 8
+    VPI = 9
+    ROCM = 10
+    ROCM_HOST = 11
+    CUDA_MANAGED = 13
+    ONE_API = 14
+    WEB_GPU = 15
+    HEXAGON = 16
+    MAIA = 17
+
+
+class _Tensor(ctypes.Structure):
+    """``DLTensor``."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Versioned(ctypes.Structure):
+    """``DLManagedTensorVersioned``, as far as it is read."""
+
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+class Exported:
+    """Holds an array's memory, and tells where it lies; to a pin the same as a loan of a buffer.
+
+    Args:
+        array: What exports memory, by ``__dlpack__`` or ``__array_interface__``.
+
+    Raises:
+        ArrayTypeError: It exports none, or in a way that is not known.
+        ArrayError: The memory is a device's, or not contiguous.
+        Exception: The array's own.
+
+    Examples:
+        >>> import numpy
+        >>> with Exported(numpy.zeros((3, 4), "u2")) as (uaddr, length):
+        ...     uaddr > 0, length
+        (True, 24)
+    """
+
+    readonly: bool
+    """Whether the owner forbids to write to it."""
+
+    def __init__(self, array: Any) -> None:  # noqa: ANN401 - anybody's
+        """Have the array export its memory."""
+        # The capsule, or the array, keeps the memory; the capsule's own end gives it back.
+        self._kept: object
+        if hasattr(array, "__dlpack__"):
+            self._kept, place = _by_dlpack(array)
+        elif hasattr(array, "__array_interface__"):
+            self._kept, place = array, _by_interface(array)
+        else:
+            raise ArrayTypeError(f"{type(array)} has no buffer, and is no array")
+        self.uaddr, self.length, self.readonly = place
+
+    def __enter__(self) -> tuple[int, int]:
+        """Return the user virtual address of the first byte, and the length in bytes."""
+        return self.uaddr, self.length
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the memory."""
+        self._kept = None
+
+
+def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN401 - anybody's
+    """Have an array export a capsule; return it, the address, the length and if it is read-only."""
+    device_type, device_id = array.__dlpack_device__()
+    if device_type != _CPU:
+        try:
+            name = _DeviceType(device_type).name.lower()
+        except ValueError:
+            name = f"type {int(device_type)}"
+        text = f"{type(array)} is in the memory of device {name}:{device_id}, not the processor's"
+        raise ArrayError(text, device_type=int(device_type), device_id=int(device_id))
+    try:
+        capsule = array.__dlpack__(max_version=(1, 1))
+    except TypeError:  # of before version 1
+        capsule = array.__dlpack__()
+    api = ctypes.pythonapi
+    api.PyCapsule_IsValid.argtypes = api.PyCapsule_GetPointer.argtypes = [
+        ctypes.py_object,
+        ctypes.c_char_p,
+    ]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    readonly = False
+    if api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
+        whole = _Versioned.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor_versioned"))
+        if whole.major != 1:
+            raise ArrayTypeError(f"DLPack {whole.major}.{whole.minor} is not known")
+        tensor, readonly = whole.tensor, bool(whole.flags & _READ_ONLY)
+    elif api.PyCapsule_IsValid(capsule, b"dltensor"):
+        tensor = _Tensor.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor"))
+    else:
+        raise ArrayTypeError(f"{type(array)}.__dlpack__() gave {capsule!r}, which is no tensor")
+    shape = tensor.shape[: tensor.ndim]
+    strides = tensor.strides[: tensor.ndim] if tensor.strides else None
+    items = _items(type(array), shape, strides, 1)
+    length = (items * tensor.bits * tensor.lanes + 7) // 8
+    return capsule, ((tensor.data or 0) + tensor.byte_offset, length, readonly)
+
+
+def _by_interface(array: Any) -> tuple[int, int, bool]:  # noqa: ANN401 - anybody's
+    """Return the address, the length and if it is read-only, as an array interface says."""
+    interface = array.__array_interface__
+    uaddr, readonly = interface["data"]
+    item = int(interface["typestr"][2:])
+    shape, strides = interface["shape"], interface.get("strides")
+    return uaddr, _items(type(array), shape, strides, item) * item, readonly
+
+
+def _items(kind: type, shape: Any, strides: Any, step: int) -> int:  # noqa: ANN401 - of numbers
+    """Count the items of an array, which must lie in one stretch, in whatever order.
+
+    Strides count in units of which an item is `step`; None are those of C.
+    """
+    count = 1
+    for extent in shape:
+        count *= extent
+    if strides is not None and count:
+        found = sorted(
+            (at, extent) for at, extent in zip(strides, shape, strict=True) if extent > 1
+        )
+        wanted = [(step, 1), *found]
+        if any(at != before * extent for (before, extent), (at, _) in pairwise(wanted)):
+            text = f"the memory of {kind} is not contiguous: shape {shape}, strides {strides}"
+            raise ArrayError(text)
+    return count
