@@ -2,7 +2,6 @@
 
 import struct
 from array import array
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +24,7 @@ from support.desc_model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing_extensions import Buffer
 
 ADDRESS = 0xFFFF_8880_1234_5000
