@@ -1,6 +1,7 @@
 """Scatterlists and vectors: what is written is what an independent reader finds."""
 
 import struct
+import timeit
 from array import array
 from typing import TYPE_CHECKING
 
@@ -189,6 +190,22 @@ def test_a_long_table_filled_in_pieces_is_the_whole_table() -> None:
     for pieces in ([4096], [32, 4096 + 31], [1 << 20], [1 << 24]):
         table.rewind()
         assert in_pieces(table.fill, pieces) == bytes(table)
+
+
+def test_few_records_do_not_clear_memory_as_large_as_the_target() -> None:
+    done, one = (desc.phys_vecs(Phyr.from_chunks([(0x1000, 0x1000)])) for _ in "ab")
+    assert done.fill(bytearray(16)) == 16
+
+    def seconds(table: desc.Descriptors, target: bytearray) -> float:
+        def turn() -> None:
+            table.fill(target)
+            if table is one:
+                table.rewind()
+
+        return min(timeit.repeat(turn, number=20, repeat=50))
+
+    for table in (done, one):
+        assert seconds(table, bytearray(4 << 20)) < 4 * seconds(table, bytearray(16))
 
 
 def test_the_segment_boundary_with_all_bits_set_is_none() -> None:

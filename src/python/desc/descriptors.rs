@@ -22,6 +22,9 @@ use crate::python::made::{self, Int, Text};
 /// Bytes that are written at a time to a caller's buffer. After each piece the interpreter may
 /// handle signals.
 const PIECE: usize = 256 << 10;
+/// Bytes of the first piece: few enough that clearing them costs little beside a few records. Each
+/// next piece is twice as long.
+const FIRST: usize = 1 << 10;
 /// Number of list parts, or of pieces of descriptors, after which the interpreter may handle
 /// signals.
 pub(crate) const SIGNALS: usize = 64;
@@ -221,20 +224,27 @@ impl PyDescriptors {
                 [("bytes", len as u64)],
             ));
         }
-        let mut piece = piece(target.len())?;
+        let most = target.len().min(PIECE);
+        let mut piece = piece(most.min(FIRST))?;
         let mut written = 0;
         loop {
             let room = piece.len().min(target.len() - written);
-            let made = py.detach(|| {
+            let (made, is_done) = py.detach(|| {
                 let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-                self.table.fill(&mut place, &mut piece[..room])
+                let made = self.table.fill(&mut place, &mut piece[..room]);
+                (made, self.table.is_done(&place))
             });
-            if made == 0 {
-                return Ok(written);
-            }
             target.write(written, &piece[..made]);
             written += made;
+            if made == 0 || is_done {
+                return Ok(written);
+            }
             py.check_signals()?;
+            let more = piece.len().min(most - piece.len());
+            // Where there is no memory for a longer one, it stays as it is.
+            if piece.try_reserve_exact(more).is_ok() {
+                piece.resize(piece.len() + more, 0);
+            }
         }
     }
 
