@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import phyr
-from phyr import PinError, _phyr, pagemap
+from phyr import PinError, pagemap
 from phyr._phyr import Ring
 from phyr.iommu import Direct, Direction, Paging, Prot, dma_map
 from phyr.pinning import hold, methods, reasons
@@ -34,6 +34,7 @@ from phyr.testing import TableDomain
 from support.interrupts import interrupted
 from support.live import PAGE, linux, python, ring_is_allowed, shown, uring
 from support.pages import HUGE, addresses, frames, huge_pages, pinned_bytes, private, status, where
+from support.rings import Rings
 
 MADV_COLLAPSE = 25
 
@@ -679,6 +680,7 @@ def test_a_forked_child_leaves_mappings_and_locks_alone_and_closes_rings(
     ringed = phyr.pin(buffer) if ring_is_allowed() else by_backend
     hold._forked()  # noqa: SLF001
     methods.Locked.forked()
+    methods.Registered.shared.forked()
     assert len(backend.mapped) == 1
     assert rings.abandoned == (ringed is not by_backend)
     for each in (by_backend, locked, ringed):
@@ -886,70 +888,29 @@ def test_a_sandbox_without_io_uring_is_named(number: int, text: str) -> None:
     assert "vfio and iommufd pin without" in run.stdout
 
 
-class Rings:
-    """Rings that fail at one call, and count."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, fail: str, number: int, at: int = 0
-    ) -> None:
-        self.fail, self.number, self.at = fail, number, at
-        self.pieces: list[tuple[int, int]] = []
-        self.real: Ring | None = None
-        self.abandoned = 0
-        monkeypatch.setattr(_phyr, "Ring", self)
-
-    def __call__(self) -> "Rings":
-        self._maybe("setup")
-        self.real = Ring()
-        return self
-
-    def _maybe(self, step: str) -> None:
-        if step == self.fail:
-            raise OSError(self.number, os.strerror(self.number))
-
-    def reserve(self, count: int) -> None:
-        self._maybe("reserve")
-        assert self.real is not None
-        self.real.reserve(count)
-
-    def register(self, index: int, uaddr: int, length: int) -> None:
-        assert (self.real is not None, index) == (True, len(self.pieces))
-        if index == self.at:
-            self._maybe("register")
-        self.real.register(index, uaddr, length)  # type: ignore[union-attr]
-        self.pieces.append((uaddr, length))
-
-    def unregister(self) -> None:
-        assert self.real is not None
-        self.real.unregister()
-
-    def abandon(self) -> None:
-        self.abandoned += 1
-
-    def close(self) -> None:
-        if self.real is not None:
-            self.real.unregister()
-
-
 @linux
 @pytest.mark.parametrize(
     ("step", "number", "text"),
     [
-        ("setup", errno.EMFILE, "no io_uring to pin with: Too many open files"),
+        ("setup", errno.EMFILE, r"Too many open files \(RLIMIT_NOFILE is [0-9]+: ulimit -n\)"),
+        ("setup", errno.ENFILE, r"Too many open files in system \(fs.file-max"),
+        ("setup", errno.ENOMEM, "no io_uring to pin with: Cannot allocate memory"),
         ("setup", errno.ENOSYS, "this kernel has no io_uring"),
         ("reserve", errno.EINVAL, "that takes Linux 5.19"),
         ("register", errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
+@pytest.mark.parametrize("shared", [0, PAGE], ids=["alone", "shared"])
 def test_whatever_fails_is_told(
-    monkeypatch: pytest.MonkeyPatch, step: str, number: int, text: str
+    monkeypatch: pytest.MonkeyPatch, shared: int, step: str, number: int, text: str
 ) -> None:
+    monkeypatch.setattr(methods, "SHARED", shared)
     monkeypatch.setattr(reasons, "_memlock", lambda: None)
     if step != "setup" and not ring_is_allowed():
         pytest.skip("io_uring is not allowed here")
     Rings(monkeypatch, step, number)
     with pytest.raises(PinError, match=text) as caught:
-        phyr.pin(bytearray(PAGE))
+        phyr.pin(private(PAGE))
     assert caught.value.errno == number
 
 
@@ -994,6 +955,7 @@ def test_a_piece_that_fails_leaves_nothing_pinned(
     monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     monkeypatch.setattr(methods, "PIECE", 16 * PAGE)
+    monkeypatch.setattr(methods, "SHARED", 0)
     rings = Rings(monkeypatch, "register", errno.EIO, fails_at)
     area = private(8 * 16 * PAGE)
     uaddr, length = where(area)
@@ -1016,6 +978,7 @@ def test_progress_climbs_to_the_length_and_may_stop_it(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(methods, "PIECE", 4 * PAGE)
+    monkeypatch.setattr(methods, "SHARED", 0)
     area = private(18 * PAGE)
     view = memoryview(area)[10:-10]
     told: list[tuple[int, int]] = []
@@ -1040,7 +1003,7 @@ def test_more_than_a_ring_can_hold_is_refused() -> None:
         PinError, match=r"0x100000001000 bytes are more than the 0x100000000000"
     ) as caught:
         phyr.pin((0, (1 << 44) + 1))
-    assert caught.value.limit == 1 << 44
+    assert (caught.value.name, caught.value.limit) == ("IORING_MAX_REG_BUFFERS", 1 << 44)
     assert caught.value.errno == errno.E2BIG
 
 
@@ -1141,6 +1104,7 @@ def test_a_ring_that_is_closed_says_so() -> None:
         ring.reserve(1)
     with pytest.raises(ValueError, match="closed"):
         ring.register(0, 0, 1)
+    assert not ring.release(0)
 
 
 @uring

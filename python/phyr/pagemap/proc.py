@@ -13,7 +13,17 @@ from typing import Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from phyr.errors import HiddenPagesError, PhyrError, ProcessGoneError, RangeError
 
-__all__ = ["Pid", "Vma", "gone", "open_process", "plain_errors", "ram_ranges", "read_vmas", "spelt"]
+__all__ = [
+    "Pid",
+    "Vma",
+    "gone",
+    "is_device_memory",
+    "open_process",
+    "plain_errors",
+    "ram_ranges",
+    "read_vmas",
+    "spelt",
+]
 
 Pid: TypeAlias = int | Literal["self"]
 """A process: its number, or this one."""
@@ -139,6 +149,26 @@ def _parse(line: bytes) -> Vma:
 def _span(text: str) -> tuple[int, int]:
     first, second = text.split("-")
     return int(first, 16), int(second, 16)
+
+
+def is_device_memory(uaddr: int) -> bool:
+    """Return true if this process has a device's own memory at an address, such as a BAR.
+
+    There are no pages behind it, and the page map shows a hole there.
+
+    Source:
+        ``VM_PFNMAP``, the flag ``pf`` of Documentation/filesystems/proc.rst, Linux.
+    """
+    inside = False
+    for line in (PROC / "self" / "smaps").read_text().splitlines():
+        first = line.split(maxsplit=1)[0]
+        if first == "VmFlags:":
+            if inside:
+                return "pf" in line.split()
+        elif not first.endswith(":"):
+            start, end = _span(first)
+            inside = start <= uaddr < end
+    return False
 
 
 def ram_ranges() -> list[tuple[int, int]] | None:

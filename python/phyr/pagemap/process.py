@@ -9,7 +9,7 @@ from typing import NamedTuple, Self, TypeAlias
 
 from phyr._phyr import Builder, Loan, Phyr
 from phyr.errors import MismatchError, RangeError
-from phyr.pagemap.proc import Pid, Vma, read_vmas
+from phyr.pagemap.proc import Pid, Vma, is_device_memory, read_vmas
 from phyr.pagemap.reader import Reader
 
 __all__ = ["Extent", "Pagemap", "Progress", "Resident", "State"]
@@ -107,6 +107,11 @@ class Pagemap:
         self._reader.close()
 
     @property
+    def is_own(self) -> bool:
+        """True if it is open and shows the memory of the calling process, by the file it opened."""
+        return self._owner == os.getpid() and self._reader.is_intact()
+
+    @property
     def granule(self) -> int:
         """The system's page size in bytes, and the granule of every list read."""
         return self._reader.granule
@@ -166,12 +171,16 @@ class Pagemap:
                 f"the page map of process {self._owner} does not show the buffers of {os.getpid()}",
                 pid=self._owner,
             )
+        head = uaddr % self.granule
+        phyr = self._reader.glance(uaddr - head, -(-(head + length) // self.granule))
+        if phyr is not None:
+            return phyr if phyr.length == length else phyr[head : head + length]
         extents = self.read(uaddr, length)
         for extent in extents:
             if extent.state != "ram":
                 raise RangeError(
                     f"buffer {uaddr:#x}+{length:#x} is not all in RAM: "
-                    f"{extent.uaddr:#x}+{extent.length:#x} is {_IS[extent.state]}",
+                    f"{extent.uaddr:#x}+{extent.length:#x} is {_spelt(extent)}",
                     uaddr=extent.uaddr,
                     length=extent.length,
                     state=extent.state,
@@ -209,6 +218,16 @@ class Pagemap:
                     )
 
 
+def _spelt(extent: Extent) -> str:
+    """Say what memory is that has no RAM, and what helps."""
+    if extent.state == "hole" and is_device_memory(extent.uaddr):
+        return _DEVICE
+    return _IS[extent.state]
+
+
+_DEVICE = (
+    "a device's own memory, such as a BAR: the page map does not show it, and nothing has to pin it"
+)
 _IS = {
     "device": "device memory",
     "zero": "a zero page that stands in for memory never written: write to it first",

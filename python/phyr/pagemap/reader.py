@@ -22,6 +22,7 @@ PIECE = 1 << 20
 """Bytes of page map per read: 512 MiB of memory in 4 KiB pages, some 9 ms at worst."""
 
 RECORD = 8
+_USER_END = 1 << 56
 SWAPPED = 1 << 62
 
 # The ioctl PAGEMAP_SCAN of Linux 6.7 and its argument (include/uapi/linux/fs.h).
@@ -47,6 +48,7 @@ class Reader:
             with plain_errors(pid):
                 self.pagemap = os.open("pagemap", os.O_RDONLY, dir_fd=self.process)
             stack.callback(os.close, self.pagemap)
+            self._identity = _identity(self.pagemap)
             self.zero, kept = probe(self.granule)
             for area in kept:
                 stack.callback(area.close)
@@ -70,6 +72,16 @@ class Reader:
         """
         if self.pagemap < 0:
             raise ClosedError(f"the page map of {spelt(self.pid)} is closed")
+
+    def is_intact(self) -> bool:
+        """Return true if its file is still the one that was opened.
+
+        A program may close files that it does not know of, and open others under their numbers.
+        """
+        try:
+            return _identity(self.pagemap) == self._identity
+        except OSError:
+            return False
 
     def runs(
         self, start: int, end: int, *, join: bool, progress: Callable[[int], object]
@@ -113,6 +125,29 @@ class Reader:
         yield decoder.finish()
         if stop < end:
             yield [(stop, end - stop, "hole", None)]
+
+    def glance(self, start: int, nr_pages: int) -> Phyr | None:
+        """Return the list of a few pages that are all RAM, by one read; None tells nothing.
+
+        Args:
+            start: User virtual address, page aligned.
+            nr_pages: How many pages.
+
+        Raises:
+            ClosedError: It is closed.
+            HiddenPagesError: The kernel hides page numbers.
+        """
+        self.check_open()
+        want = nr_pages * RECORD
+        if not (0 < want <= PIECE and 0 <= start < _USER_END):
+            return None
+        piece = memoryview(self._buffer)[:want]
+        if os.preadv(self.pagemap, [piece], start // self.granule * RECORD) < want:
+            return None
+        decoder = self._decoder(start, join=False)
+        self._feed(decoder, piece)
+        runs = decoder.finish()
+        return runs[0][3] if len(runs) == 1 and runs[0][2] == "ram" else None
 
     def _read(self, piece: memoryview, uaddr: int) -> int:
         """Read records from a page on; give how many bytes came."""
@@ -202,3 +237,9 @@ class Reader:
             self._can_scan = False
             return start
         return region[0] if found else end
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """Tell one file from all others."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

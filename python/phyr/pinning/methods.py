@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from phyr.errors import PinError
 from phyr.pinning.reasons import refused, ring_refused
+from phyr.pinning.rings import Rings, Slot
 
 if TYPE_CHECKING:
     from phyr._phyr import Ring
@@ -25,6 +26,9 @@ PIECE = 1 << 30
 
 PIECES = 1 << 14
 """Buffers that one ring can hold (``IORING_MAX_REG_BUFFERS``)."""
+
+SHARED = 16 << 20
+"""Bytes up to which a pin shares a ring. A longer one takes its time, and others do not wait."""
 
 Reached: TypeAlias = Callable[[int], object]
 """Told the user virtual address up to which memory is pinned."""
@@ -77,17 +81,34 @@ class Registered:
 
     method: ClassVar[str] = "io_uring"
 
+    shared: ClassVar[Rings] = Rings()
+    """The rings of all pins that are not long."""
+
+    _slot: Slot | None = None
     _ring: "Ring | None" = None
 
     def pin(self, start: int, end: int, reached: Reached) -> None:
-        """Register piece by piece."""
-        pieces = -(-(end - start) // PIECE)
-        if pieces > PIECES:
-            length, most = end - start, PIECES * PIECE
-            text = f"{length:#x} bytes are more than the {most:#x} that io_uring takes"
-            raise PinError(errno.E2BIG, text, length=length, limit=most)
+        """Register it in a slot of a shared ring, or piece by piece in a ring of its own."""
+        length = end - start
         if sys.platform != "linux":  # pragma: no cover - another system
             raise PinError(errno.ENOSYS, "io_uring needs Linux; nothing else pins memory here")
+        if length <= SHARED:
+            try:
+                self._slot = slot = self.shared.take()
+            except OSError as error:
+                raise ring_refused(error) from error
+            self._register(slot.ring, slot.number, start, length, length)
+            reached(end)
+        else:
+            self._pin_alone(start, end, reached)
+
+    def _pin_alone(self, start: int, end: int, reached: Reached) -> None:
+        length = end - start
+        pieces = -(-length // PIECE)
+        if pieces > PIECES:
+            name, most = "IORING_MAX_REG_BUFFERS", PIECES * PIECE
+            text = f"{length:#x} bytes are more than the {most:#x} that io_uring takes ({name})"
+            raise PinError(errno.E2BIG, text, length=length, limit=most, name=name)
         from phyr._phyr import Ring  # noqa: PLC0415 - there is none elsewhere
 
         try:
@@ -95,20 +116,33 @@ class Registered:
             ring.reserve(pieces)
         except OSError as error:
             raise ring_refused(error) from error
-        for index, (at, length) in enumerate(_pieces(start, end)):
-            try:
-                ring.register(index, at, length)
-            except OSError as error:
-                raise refused(error, self.method, at, length, end - start) from error
-            reached(at + length)
+        for index, (at, some) in enumerate(_pieces(start, end)):
+            self._register(ring, index, at, some, length)
+            reached(at + some)
+
+    def _register(self, ring: "Ring", index: int, uaddr: int, length: int, total: int) -> None:
+        try:
+            ring.register(index, uaddr, length)
+        except OSError as error:
+            raise refused(error, self.method, uaddr, length, total) from error
 
     def unpin(self) -> None:
-        """Unregister everything at once, which the end of the ring does as well."""
+        """Empty the slot and give it back, or unregister everything at once."""
+        slot = self._slot
+        if slot is not None:
+            is_empty = slot.ring.release(slot.number)
+            # Forgotten first: it may soon be another's.
+            self._slot = None
+            if is_empty:
+                slot.free.append(slot.number)
         if self._ring is not None:
             self._ring.unregister()
 
+    __del__ = unpin
+
     def abandon(self) -> None:
-        """Close the child's copy of the ring."""
+        """Close the child's copy of a ring, and forget what is the parent's."""
+        self._slot = None
         if self._ring is not None:
             self._ring.abandon()
 
@@ -176,6 +210,7 @@ class Locked:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=Locked.forked)
+    os.register_at_fork(after_in_child=Registered.shared.forked)
 
 
 class Mapped:

@@ -25,10 +25,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr, held
-from phyr.errors import ArrayError, ArrayTypeError, MismatchError, RangeError
-from phyr.pagemap.process import Pagemap, Progress
+from phyr.errors import ArrayError, ArrayTypeError, MismatchError, PhyrError, RangeError
+from phyr.pagemap.own import own_pagemap, own_pages
+from phyr.pagemap.process import Progress
 from phyr.pinning.hold import Hold
 from phyr.pinning.methods import Locked, Mapped, Nothing, Pinner, Registered, UserMapper
+from phyr.pinning.reasons import map_refused
 
 if TYPE_CHECKING:
     from phyr.pinning.tensors import Exported
@@ -100,7 +102,7 @@ class Pinned:
         """
         phyr = self.phyr
         position = 0
-        with Pagemap() as pagemap:
+        with own_pagemap() as pagemap:
             for extent in pagemap.read(self.uaddr, self.length):
                 if extent.state != "ram" or extent.phyr is None:
                     return position
@@ -199,11 +201,7 @@ def pin(
             pinner = Nothing(pinner.method)
         undo.callback(pinner.unpin)
         pinner.pin(start, end, reached)
-        if length:
-            with Pagemap() as pagemap:
-                phyr = pagemap.of_range(uaddr, length)
-        else:
-            phyr = Phyr.from_pfns([], granule=page)
+        phyr = _pages(uaddr, length) if length else Phyr.from_pfns([], granule=page)
         hold = Hold(pinner, loan, uaddr, length)
         undo.pop_all()
     return Pinned(held(phyr, hold, uaddr), hold)
@@ -254,6 +252,16 @@ def _loan(buffer: object) -> "Loan | Exported":
     from phyr.pinning.tensors import Exported  # noqa: PLC0415 - ctypes takes its time to import
 
     return Exported(buffer)
+
+
+def _pages(uaddr: int, length: int) -> Phyr:
+    """Look the pages of pinned memory up."""
+    try:
+        return own_pages(uaddr, length)
+    except PhyrError:
+        raise
+    except OSError as error:
+        raise map_refused(error) from error
 
 
 def _first_difference(was: Phyr, now: Phyr) -> int:

@@ -2,12 +2,17 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from phyr.errors import PinError
-from phyr.pagemap.proc import PROC, Vma, open_process, read_vmas
+from phyr.pagemap.proc import PROC, Vma, is_device_memory, open_process, read_vmas
 
-__all__ = ["refused", "ring_refused"]
+if sys.platform != "win32":  # pragma: no branch - it has no such limits
+    # Here, since it takes a descriptor: where they ran out is where it is needed.
+    import resource
+
+__all__ = ["map_refused", "refused", "ring_refused"]
 
 _CAP_IPC_LOCK = 14
 _ADDRESS = {errno.EFAULT, errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP, errno.EOVERFLOW}
@@ -27,8 +32,28 @@ def ring_refused(error: OSError) -> PinError:
     elif error.errno == errno.EINVAL:
         text = f"io_uring of this kernel cannot pin in pieces: that takes Linux 5.19; {_INSTEAD}"
     else:
-        text = f"no io_uring to pin with: {error.strerror}"
+        return _short("no io_uring to pin with", error)
     return PinError(error.errno, text)
+
+
+def map_refused(error: OSError) -> PinError:
+    """Tell why the page map cannot be opened or read."""
+    return _short("no page map to find the pages of a pin with", error)
+
+
+def _short(what: str, error: OSError) -> PinError:
+    """Tell what is missing, and the limit that the kernel speaks of."""
+    text = f"{what}: {error.strerror}"
+    if error.errno == errno.EMFILE:
+        name, (limit, _) = "RLIMIT_NOFILE", resource.getrlimit(resource.RLIMIT_NOFILE)
+        text += f" ({name} is {limit}: ulimit -n)"
+    elif error.errno == errno.ENFILE:
+        # 0 where no descriptor was left to read it with.
+        name, limit = "fs.file-max", _number(PROC / "sys/fs/file-max")
+        text += f" ({name} is {limit})" if limit else f" ({name})"
+    else:
+        return PinError(error.errno, text)
+    return PinError(error.errno, text, name=name, limit=limit)
 
 
 def refused(error: OSError, method: str, uaddr: int, length: int, total: int) -> PinError:
@@ -45,7 +70,8 @@ def refused(error: OSError, method: str, uaddr: int, length: int, total: int) ->
             f"{where}: RLIMIT_MEMLOCK allows this user {limit:#x} bytes, and {total:#x} are to be "
             "pinned; raise it (ulimit -l) or give the process CAP_IPC_LOCK"
         )
-        return PinError(error.errno, text, limit=limit, total=total, **numbers)
+        name = "RLIMIT_MEMLOCK"
+        return PinError(error.errno, text, name=name, limit=limit, total=total, **numbers)
     return PinError(error.errno, f"{where}: {error.strerror}", **numbers)
 
 
@@ -63,6 +89,8 @@ def _unfit(uaddr: int, length: int, *, writable: bool) -> str | None:
             break
         if vma.end <= at:
             continue
+        if is_device_memory(at):
+            return f"{at:#x} is a device's own memory, such as a BAR: nothing moves it, or pins it"
         if writable and "w" not in vma.perms:
             return f"{at:#x} is read-only memory ({vma.perms} {vma.name or 'anonymous'})"
         if writable and _is_on_disk(vma):
@@ -93,8 +121,6 @@ def _vmas() -> list[Vma]:
 
 def _memlock() -> int | None:
     """Give the limit that holds for this process, in bytes; None if none does."""
-    import resource  # noqa: PLC0415 - not on every system
-
     status = (PROC / "self/status").read_text()
     capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)

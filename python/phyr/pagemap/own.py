@@ -1,0 +1,84 @@
+"""The page map of this process, kept open: what pins look their page numbers up in.
+
+To open one takes longer than to read it for a small buffer: the kernel is asked for the machine's
+RAM and its zero pages. So one is kept for the next pin, and closed in a forked child, where it
+would still show the parent's memory. ``exec`` closes it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from phyr._phyr import Phyr
+from phyr.errors import RangeError
+from phyr.pagemap.process import Pagemap
+
+__all__ = ["KEPT", "forget", "own_pagemap", "own_pages"]
+
+MOST = 4
+"""Maps kept for threads that pin at the same time: two descriptors each."""
+
+KEPT: list[Pagemap] = []
+"""Maps that nobody uses now."""
+
+
+@contextmanager
+def own_pagemap() -> Iterator[Pagemap]:
+    """Lend an open page map of this process, to one thread at a time.
+
+    Raises:
+        PhyrError: As of `Pagemap`.
+        OSError: It cannot be opened: descriptors have run out, say.
+    """
+    pagemap = _kept() or Pagemap()
+    try:
+        yield pagemap
+    except BaseException:
+        # Whatever state an interrupt left it in.
+        pagemap.close()
+        raise
+    if len(KEPT) < MOST:
+        KEPT.append(pagemap)
+    else:
+        pagemap.close()
+
+
+def _kept() -> Pagemap | None:
+    """Take one that is kept, and is still what it was."""
+    while KEPT:
+        try:
+            pagemap = KEPT.pop()
+        except IndexError:  # pragma: no cover - another thread had it
+            break
+        # One that is not is not closed either: the numbers of its files may be those of others.
+        if pagemap.is_own:
+            return pagemap
+    return None
+
+
+def own_pages(uaddr: int, length: int) -> Phyr:
+    """Return the list of memory of this process, which is all in RAM.
+
+    Raises:
+        RangeError: It is not.
+        HiddenPagesError: The kernel hides page numbers.
+        OSError: As of `own_pagemap`.
+    """
+    try:
+        with own_pagemap() as pagemap:
+            return pagemap.of_range(uaddr, length)
+    except RangeError:
+        # The machine may have got more memory since the map was opened.
+        forget()
+    with own_pagemap() as pagemap:
+        return pagemap.of_range(uaddr, length)
+
+
+def forget() -> None:
+    """Close all that are kept, a forked child's copies included."""
+    while KEPT:
+        KEPT.pop().close()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=forget)
