@@ -784,6 +784,29 @@ def test_whatever_call_fails_nothing_is_left(
 # No IOMMU.
 
 
+@pytest.mark.parametrize("last", [0x9000 + PAGE - 1, 0x9000 + PAGE - 2, 0xFFFF_FFFF, 2**64 - 1])
+def test_without_iommu_nothing_beyond_the_reach_of_a_device_is_mapped(
+    kernel: FakeKernel, last: int
+) -> None:
+    phyr = buffer_of(3, 9, owner=Pin("io_uring"))
+    with NoIommu(sysfs=True, dma_mask=last) as backend:
+        assert backend.dma_mask == last
+        assert backend.map(phyr[: PAGE + PAGE // 2], BOTH).length == PAGE + PAGE // 2
+        if last >= 0x9FFF:
+            assert backend.map(phyr, BOTH) is phyr
+        else:
+            with pytest.raises(LimitError, match="ends above the DMA mask 0x9ffe") as caught:
+                backend.map(phyr, BOTH)
+            assert (caught.value.number, caught.value.dma_addr) == (1, 0x9000)
+    assert kernel.calls == 0
+
+
+def test_a_reach_of_nothing_is_refused_without_iommu(kernel: FakeKernel) -> None:
+    with pytest.raises(RangeError, match="dma_mask -1"):
+        NoIommu(dma_mask=-1)
+    assert kernel.calls == 0
+
+
 def test_without_iommu_a_list_is_its_own_mapping(kernel: FakeKernel) -> None:
     with NoIommu() as backend, backend.open(TWO):
         for method in ("io_uring", "vfio", "iommufd"):
@@ -952,3 +975,42 @@ def test_the_rules_of_backends_are_kept(kernel: FakeKernel) -> None:
             return mapper.seen(dma_addr, kernel.ioas[mapper.backend.number].maps)
 
         check_backend(new, reach)
+
+
+# What is enforced.
+
+
+@pytest.mark.parametrize(
+    ("iommu", "release", "is_enforced"),
+    [
+        ("dmar0", "5.10.0-8-amd64", False),
+        ("dmar1", "6.12.43", False),
+        ("dmar0", "6.13", None),
+        ("dmar0", "7.2.9", None),
+        ("dmar0", "7.3.4", True),
+        ("dmar0", "8.0-rc1", True),
+        ("dmar0", "unheard-of", None),
+        ("ivhd0", "6.12.43", True),
+        ("virtio1", "6.12.43", True),
+        ("smmu3.0x09050000", "7.3.4", None),
+        (None, "7.3.4", None),
+    ],
+)
+def test_a_backend_says_if_devices_read_what_they_may_only_write(
+    kernel: FakeKernel,
+    monkeypatch: pytest.MonkeyPatch,
+    iommu: str | None,
+    release: str,
+    is_enforced: bool | None,  # noqa: FBT001 - a case
+) -> None:
+    real = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*real[:2], release, *real[3:])))
+    for address, name in ((TWO, iommu), (ONE, "ivhd7")):
+        if name:
+            (kernel.sys / "devices" / address / "iommu").symlink_to(kernel.sys / name)
+    with Ioas() as backend, pci.bound(ONE, "vfio-pci") as other:
+        assert backend.enforces_write_only is None
+        with backend.open(TWO):
+            assert backend.enforces_write_only is is_enforced
+        with backend.open(other):
+            assert backend.enforces_write_only is is_enforced

@@ -77,6 +77,12 @@ class FakeKernel:
         # The open file that each of them belongs to.
         self.owners: dict[int, int] = {}
         self.asked = -1
+        # How many interrupts of INTx, MSI and MSI-X each device has; what is enabled, by kind, as
+        # this kernel's own files; and what is masked.
+        self.irqs = [1, 4, 8]
+        self.enabled: dict[int, list[int]] = {}
+        self.masked = False
+        self.pending = 0
         self.members: set[str] = set()
         self.bound: dict[str, str] = {}
         self.attached: list[int] = []
@@ -213,6 +219,12 @@ class FakeKernel:
         name = self._name(fd)
         self.real_close(fd)
         self.members.discard(name)
+        if "device" in name:
+            # Its end disables its interrupts.
+            for fds in self.enabled.values():
+                for each in fds:
+                    os.close(each)
+            self.enabled.clear()
         if name.startswith("vfio/") and not self.members:
             # The last group leaves: the container has no page table any more.
             self.space = None
@@ -232,6 +244,8 @@ class FakeKernel:
             104: self._set_container,
             106: self._device_fd,
             108: self._region_info,
+            109: self._irq_info,
+            110: self._set_irqs,
             111: self._reset,
             112: self._get_info,
             113: self._map_dma,
@@ -281,6 +295,48 @@ class FakeKernel:
         flags = 7 if self.mappable or index == 7 else 3
         length, offset = {0: (8192, BAR0), 7: (256, CONFIG)}.get(index, (0, 0))
         struct.pack_into("=IIIIQQ", argument, 0, size, flags, index, 0, length, offset)
+
+    def _irq_info(self, name: str, argument: bytearray) -> None:
+        size, flags, index, _ = struct.unpack("=IIII", argument)
+        assert (size, flags) == (16, 0)
+        assert "device" in name
+        # INTx can be masked, and masks itself; the others are as many as were enabled.
+        flags = 1 | (2 | 4 if index == 0 else 8)
+        struct.pack_into("=IIII", argument, 0, 16, flags, index, self.irqs[index])
+
+    def _set_irqs(self, name: str, argument: bytearray) -> None:
+        size, flags, index, first, count = struct.unpack_from("=IIIII", argument)
+        assert "device" in name
+        data, action = flags & 7, flags & 0x38
+        assert flags == data | action
+        assert (data, size) == (4, 20 + 4 * count) or (data, size, len(argument)) == (1, 20, 20)
+        if first + count > self.irqs[index]:
+            raise fail(errno.EINVAL)
+        if action == 32 and data == 4:
+            if self.enabled:
+                raise fail(errno.EINVAL)
+            files = struct.unpack_from(f"={count}i", argument, 20)
+            self.enabled[index] = [os.dup(fd) for fd in files]
+        elif action == 32 and count == 0:
+            for fd in self.enabled.pop(index):
+                os.close(fd)
+        elif action == 32:
+            for number in range(first, first + count):
+                self.interrupt(index, number)
+        elif index != 0:
+            raise fail(errno.ENOTTY)
+        else:
+            self.masked = action == 8
+            if not self.masked and self.pending:
+                self.interrupt(0, 0)
+
+    def interrupt(self, index: int, number: int) -> None:
+        """Do what the kernel does when a device interrupts."""
+        if index == 0 and self.masked:
+            self.pending = 1
+            return
+        self.masked, self.pending = index == 0, 0
+        os.eventfd_write(self.enabled[index][number], 1)
 
     def _reset(self, name: str, argument: int) -> None:
         assert "device" in name

@@ -20,6 +20,7 @@ from threading import RLock
 from typing import NamedTuple
 
 from phyr._devices.closing import Closing
+from phyr._devices.enforced import enforces_write_only
 from phyr._devices.uapi import refused
 from phyr._phyr import Builder, Phyr, alignment
 from phyr.errors import AlignmentError, MismatchError, NotMappedError, VfioError
@@ -53,6 +54,7 @@ class AddressSpace(Closing):
         self.dma_mask = dma_mask
         self.requests = 0
         """Map requests that the kernel granted so far."""
+        self._enforced: list[bool | None] = []
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._pgsize_bitmap = 0
@@ -72,6 +74,17 @@ class AddressSpace(Closing):
         0 as long as they are not known.
         """
         return self._pgsize_bitmap
+
+    @property
+    def enforces_write_only(self) -> bool | None:
+        """True if no device opened so far can read what is mapped ``FROM_DEVICE``.
+
+        False if one is known to be able to: an Intel IOMMU lets it under Linux 6.12 and older. None
+        if it is not known, and before the first device.
+        """
+        if False in self._enforced:
+            return False
+        return True if self._enforced and None not in self._enforced else None
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
@@ -117,6 +130,7 @@ class AddressSpace(Closing):
                 device = stack.enter_context(self._attach(function))
                 self._renew()
                 self._devices = [*filter(is_open, self._devices), device]
+                self._enforced.append(enforces_write_only(function))
                 stack.pop_all()
             return device
 
@@ -138,8 +152,8 @@ class AddressSpace(Closing):
 
         Args:
             phyr: What a pin returned, or a slice of it.
-            direction: Which way the data goes: a device may only read what is sent to it, and only
-                write what comes from it.
+            direction: Which way the data goes: a device can only read what is sent to it, and only
+                write what comes from it, if the IOMMU holds it to that: see `enforces_write_only`.
 
         Raises:
             MismatchError: The list does not know its user addresses.

@@ -8,5 +8,6 @@
 
 from phyr.pci.device import Config, Device, Region
 from phyr.pci.function import Function, bound
+from phyr.pci.irqs import Irq, Irqs
 
-__all__ = ["Config", "Device", "Function", "Region", "bound"]
+__all__ = ["Config", "Device", "Function", "Irq", "Irqs", "Region", "bound"]

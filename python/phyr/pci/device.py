@@ -14,6 +14,7 @@ from typing import NamedTuple
 from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
 from phyr.errors import RangeError, VfioError
+from phyr.pci.irqs import Irqs
 
 __all__ = [
     "BARS",
@@ -21,6 +22,7 @@ __all__ = [
     "Config",
     "Device",
     "Region",
+    "Ways",
     "Window",
     "is_open",
     "no_region",
@@ -130,6 +132,17 @@ class Config:
             )
 
 
+class Ways(NamedTuple):
+    """How an open function is asked, which differs with who opened it."""
+
+    find: Callable[[int, ExitStack], Window]
+    """Gives where a region is, by number, or raises; the stack closes what it opens."""
+    reset: Callable[[], None]
+    """Resets it, or raises."""
+    irqs: Callable[[], dict[str, Irqs]] = dict
+    """Gives the interrupts of each kind that it has, or raises."""
+
+
 class Device(Closing):
     """An open PCI function; a context manager. Backends and `Function` open it.
 
@@ -139,8 +152,7 @@ class Device(Closing):
     Args:
         address: Its name, such as ``"0000:00:04.0"``.
         config: Its configuration space.
-        find: Gives where a region is, by number, or raises; the stack closes what it opens.
-        reset: Resets it, or raises.
+        ways: How it is asked for the rest.
         stack: What is to be closed with it.
     """
 
@@ -148,16 +160,16 @@ class Device(Closing):
         self,
         address: str,
         config: Config,
-        find: Callable[[int, ExitStack], Window],
-        reset: Callable[[], None],
+        ways: Ways,
         stack: ExitStack,
     ) -> None:
         """Keep the parts."""
         self.address = address
         self.config = config
-        self.reset = reset
+        self.reset = ways.reset
         """Reset it, as far as it can be. Raises `VfioError` if it cannot."""
-        self._find = find
+        self._ways = ways
+        self._irqs: dict[str, Irqs] | None = None
         self._regions: dict[int, Region] = {}
         self._stack = stack
         self._process = os.getpid()
@@ -178,8 +190,21 @@ class Device(Closing):
         if index not in BARS:
             raise no_region(self.address, index)
         if index not in self._regions:
-            self._regions[index] = Region(self._find(index, self._stack))
+            self._regions[index] = Region(self._ways.find(index, self._stack))
         return self._regions[index]
+
+    @property
+    def irqs(self) -> dict[str, Irqs]:
+        """Its interrupts, by kind: ``intx``, ``msi``, ``msix``, as far as it has them.
+
+        None through sysfs: without VFIO a program gets no interrupts.
+
+        Raises:
+            VfioError: The kernel refused.
+        """
+        if self._irqs is None:
+            self._irqs = self._ways.irqs()
+        return self._irqs
 
     @property
     def bus_master(self) -> bool:
@@ -192,7 +217,7 @@ class Device(Closing):
         self.config.write(_COMMAND, bytes([command | _MASTER * allowed]))
 
     def close(self) -> None:
-        """Forbid DMA, and let go of all of it. Closing again does nothing.
+        """Forbid DMA, disable interrupts, let go of all of it. Closing again does nothing.
 
         In a forked child only its own copies of files and regions go: the device is the parent's.
 
@@ -205,6 +230,8 @@ class Device(Closing):
                 # One that is in use keeps neither the others nor the files open.
                 for region in self._regions.values():
                     self._stack.callback(region.close)
+                for irqs in (self._irqs or {}).values():
+                    self._stack.callback(irqs.disable if self._is_ours else irqs.forget)
                 if not self.closed:
                     self.closed = True
                     # A forked child leaves the device to the parent.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phyr._devices import uapi
 from phyr.errors import RangeError
-from phyr.pci.device import OPEN, Config, Device, Window, no_region, refuse_twice
+from phyr.pci.device import OPEN, Config, Device, Ways, Window, no_region, refuse_twice
 
 __all__ = ["Function", "bound"]
 
@@ -144,7 +144,8 @@ class Function:
             self._write(self.path / "enable", "1")
             stack.callback(self._disable, os.getpid())
             config = Config(Window(fd, 0, os.fstat(fd).st_size))
-            return Device(self.address, config, self._find, self._reset, stack.pop_all())
+            ways = Ways(self._find, self._reset)
+            return Device(self.address, config, ways, stack.pop_all())
 
     def _disable(self, process: int) -> None:
         """Switch its memory off again, unless it was pulled out or this is a fork of `process`."""

@@ -9,12 +9,15 @@ from phyr._devices.uapi import refused
 from phyr._ownership import HOLDING
 from phyr._phyr import Phyr
 from phyr.errors import PinError
+from phyr.iommu.limits import DeviceLimits
 from phyr.iommu.protocols import Direction
 from phyr.pci.device import Device, is_open, refuse_twice
 from phyr.pci.function import Function
 from phyr.vfio.container import Container, Model
 
 __all__ = ["NoIommu"]
+
+_TOP = 2**64 - 1
 
 
 class NoIommu(Closing):
@@ -25,6 +28,7 @@ class NoIommu(Closing):
     holds pages.
 
     Args:
+        dma_mask: Highest address that the devices can put out, ``2**28 - 1`` for 28 bits.
         sysfs: Open devices through sysfs, for a function that no driver has and a kernel without
             ``CONFIG_VFIO_NOIOMMU``; by default through VFIO's no-IOMMU mode, which resets the
             device when its process ends, however it ends.
@@ -36,8 +40,10 @@ class NoIommu(Closing):
         ``VFIO_NOIOMMU_IOMMU``, include/uapi/linux/vfio.h, Linux.
     """
 
-    def __init__(self, *, sysfs: bool = False) -> None:
+    def __init__(self, *, dma_mask: int = _TOP, sysfs: bool = False) -> None:
         """Open a container, if one is needed."""
+        self.dma_mask = dma_mask
+        self._limits = DeviceLimits(dma_mask=dma_mask)
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._process = os.getpid()
@@ -69,12 +75,14 @@ class NoIommu(Closing):
 
         Raises:
             PinError: Nothing holds its pages where they are, or not for sure, or not any more.
+            LimitError: A chunk ends above `dma_mask`; its number, address and length are told.
         """
         del direction
         if phyr:
             # A joined list has several, of which each must do.
             for owner in getattr(phyr.owner, "parts", (phyr.owner,)):
                 _refuse_loose(phyr, owner)
+            self._limits.check(phyr)
         return phyr
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
