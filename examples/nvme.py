@@ -1,6 +1,6 @@
 """An NVMe driver of user space: identifies a drive, and copies its blocks to and from a file.
 
-    python examples/nvme.py [--backend type1|iommufd|none] ADDRESS identify
+    python examples/nvme.py [--backend type1|iommufd|none] [--poll] ADDRESS identify
     python examples/nvme.py [...] ADDRESS read FILE [--block N] [--count N]
     python examples/nvme.py [...] ADDRESS write FILE [--block N]
 
@@ -42,7 +42,20 @@ COMPLETION = struct.Struct("<IIHHHH")
 
 
 class CommandError(Exception):
-    """The drive did not do what it was told."""
+    """The drive did not do what it was told.
+
+    The numbers are those of a completion's status field, section 4.6 of the base specification.
+    """
+
+    def __init__(self, number: int, opcode: int, status: int) -> None:
+        self.opcode = opcode
+        self.code, self.code_type = status & 0xFF, status >> 8 & 7
+        self.do_not_retry = bool(status >> 14 & 1)
+        again = "do not retry" if self.do_not_retry else "may be retried"
+        super().__init__(
+            f"command {number}, opcode {opcode:#x}, failed with status code {self.code:#x} "
+            f"of type {self.code_type} ({again})"
+        )
 
 
 @contextmanager
@@ -60,7 +73,14 @@ def shared(backend: Backend, size: int) -> Iterator[tuple[memoryview, Phyr]]:
 class Queue:
     """A pair of rings, a page each: commands to the drive, completions back."""
 
-    def __init__(self, device: pci.Device, number: int, memory: tuple[memoryview, Phyr]) -> None:
+    def __init__(
+        self,
+        device: pci.Device,
+        number: int,
+        memory: tuple[memoryview, Phyr],
+        irq: pci.Irq | None,
+    ) -> None:
+        self.irq = irq  # without one, it looks again and again
         self.bar = device.region(0)
         self.view, dma = memory
         self.commands, self.completions = dma[0], dma[PAGE]
@@ -68,12 +88,14 @@ class Queue:
         self.doorbells = [DOORBELLS // 4 + (2 * number + ring) * stride for ring in (0, 1)]
         self.tail = self.taken = 0
         self.free = list(range(IN_FLIGHT))
+        self.opcodes = [0] * IN_FLIGHT
 
     def submit(
         self, opcode: int, data: bytes, *words: int, nsid: int = 0, sgl: bool = False
     ) -> int:
         """Hand over a command and return its number. `data` is the 16 bytes that say where."""
         number = self.free.pop()
+        self.opcodes[number] = opcode
         words += (0,) * (6 - len(words))
         command = COMMAND.pack(opcode, sgl << 6, number, nsid, 0, 0, data, *words)
         self.view[self.tail * 64 : (self.tail + 1) * 64] = command
@@ -87,39 +109,49 @@ class Queue:
         at = PAGE + self.taken % ENTRIES * 16
         until = time.monotonic() + seconds
         while self.view[at + 14] & 1 != phase:
-            if time.monotonic() > until:
+            left = until - time.monotonic()
+            if left <= 0:
                 raise TimeoutError(f"the drive did not answer for {seconds} s")
+            if self.irq is not None:
+                self.irq.wait(left)
         *_, number, status = COMPLETION.unpack_from(self.view, at)
         self.taken += 1
         self.bar.u32[self.doorbells[1]] = self.taken % ENTRIES
         self.free.append(number)
         if status >> 1:
-            raise CommandError(f"command {number} failed with status {status >> 1:#x}")
+            raise CommandError(number, self.opcodes[number], status >> 1)
         return int(number)
 
 
 class Nvme:
     """A drive: its controller, one queue for administration and one for blocks."""
 
-    def __init__(self, device: pci.Device, backend: Backend, *, sgl: bool) -> None:
+    def __init__(
+        self, device: pci.Device, backend: Backend, *, sgl: bool, poll: bool = True
+    ) -> None:
         self.device, self.backend = device, backend
         self.bar = device.region(0)
+        irqs: tuple[pci.Irq | None, ...] = (None, None)
+        if not poll and "msix" in device.irqs:
+            irqs = device.irqs["msix"].enable(2)
         with ExitStack() as undo:
             rings = [undo.enter_context(shared(backend, 2 * PAGE)) for _ in range(2)]
             undo.callback(self.stop)  # before its memory goes, as at the end of this block
             self.enable(on=False)
             self.bar.u32[AQA // 4] = (ENTRIES - 1) << 16 | ENTRIES - 1
-            self.admin = Queue(device, 0, rings[0])
+            self.admin = Queue(device, 0, rings[0], irqs[0])
             self.bar.u64[ASQ // 8] = self.admin.commands
             self.bar.u64[ACQ // 8] = self.admin.completions
             device.bus_master = True
             self.enable(on=True)
             self.identify()
             self.sgl = sgl and self.has_sgl
-            self.blocks = Queue(device, 1, rings[1])
+            self.blocks = Queue(device, 1, rings[1], irqs[1])
             self.command(SET_FEATURES, b"", 7, 0)
             size = (ENTRIES - 1) << 16 | 1
-            self.command(CREATE_CQ, self.blocks.completions.to_bytes(16, "little"), size, 1)
+            # Contiguous, and with interrupt vector 1 or none.
+            how = 1 if irqs[1] is None else 1 << 16 | 1 << 1 | 1
+            self.command(CREATE_CQ, self.blocks.completions.to_bytes(16, "little"), size, how)
             self.command(CREATE_SQ, self.blocks.commands.to_bytes(16, "little"), size, 1 << 16 | 1)
             # Room for the PRP lists or SGL segments of each command in flight: 255 pieces a page.
             self.room = PAGE * (self.max_transfer // PAGE // 255 + 1)
@@ -173,6 +205,9 @@ class Nvme:
 
     def submit(self, opcode: int, block: int, dma: Phyr) -> int:
         """Read to or write from `dma`, at `block`; `blocks.wait` returns this number when done."""
+        self.check(block, dma.length)
+        if dma.length > self.max_transfer:
+            raise ValueError(f"{dma.length} bytes are more than {self.max_transfer} a transfer")
         slot = self.blocks.free[-1] * self.room
         lists = self.lists_dma[slot : slot + self.room]
         if self.sgl:
@@ -185,10 +220,14 @@ class Nvme:
         return self.blocks.submit(opcode, data, *words, nsid=1, sgl=self.sgl)
 
     def check(self, block: int, length: int) -> None:
-        """Refuse what is not whole blocks of the drive."""
-        start = block * self.block_size
-        if start < 0 or length < 0 or length % self.block_size or start + length > self.capacity:
-            raise ValueError(f"{length} bytes from block {block} on are not whole blocks of it")
+        """Refuse what is not whole blocks of the drive, one at least."""
+        blocks = self.capacity // self.block_size
+        if not (0 <= block < blocks and 0 < length <= (blocks - block) * self.block_size):
+            raise ValueError(
+                f"{length} bytes from block {block} on are not in the drive's {blocks} blocks"
+            )
+        if length % self.block_size:
+            raise ValueError(f"{length} bytes are not whole blocks of {self.block_size}")
 
     def copy(self, opcode: int, file: BufferedIOBase, block: int, length: int) -> None:
         """Copy `length` bytes, from `block` on, to or from a file, several transfers at a time."""
@@ -223,7 +262,7 @@ def run(drive: Nvme, arguments: argparse.Namespace) -> None:
     print(
         f"{drive.model}, serial {drive.serial}: {drive.capacity >> 10} KiB in blocks of "
         f"{drive.block_size}, {drive.max_transfer >> 10} KiB a transfer, "
-        f"by {'SGL' if drive.sgl else 'PRP'}"
+        f"by {'SGL' if drive.sgl else 'PRP'}, {'polled' if drive.blocks.irq is None else 'MSI-X'}"
     )
     if arguments.action == "read":
         rest = drive.capacity - arguments.block * drive.block_size
@@ -244,6 +283,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("file", nargs="?", default="nvme.img")
     parser.add_argument("--backend", choices=BACKENDS, default="type1")
     parser.add_argument("--prp", action="store_true", help="PRP lists even where SGLs are known")
+    parser.add_argument("--poll", action="store_true", help="look, instead of being interrupted")
     parser.add_argument("--block", type=int, default=0, help="first block, 0 by default")
     parser.add_argument("--count", type=int, default=0, help="blocks to read, all by default")
     arguments = parser.parse_args(words)
@@ -251,7 +291,7 @@ def main(words: list[str] | None = None) -> None:
         pci.bound(arguments.address, "vfio-pci") as function,
         BACKENDS[arguments.backend]() as backend,
         backend.open(function) as device,
-        closing(Nvme(device, backend, sgl=not arguments.prp)) as drive,
+        closing(Nvme(device, backend, sgl=not arguments.prp, poll=arguments.poll)) as drive,
     ):
         run(drive, arguments)
 
