@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from phyr import Phyr, PhyrError
+
 from support.model import Model
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from phyr._phyr import Loan
+
 from support.live import PAGE, PFN, PRESENT
 
 HUGE = 2 << 20

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness import (
     EDU,
+    IOMMUS,
     KINDS,
     PAGE,
     PRIVATE,
@@ -144,13 +145,13 @@ def backend_of(make: Callable[[], Type1 | Ioas]) -> Iterator[Type1 | Ioas]:
         yield backend
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_keeps_pages_where_they_are() -> None:
     with backend_of(Type1) as backend:
         pages_stay("vfio", lambda buffer: phyr.pin(buffer, backend=backend))
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_keeps_pages_where_they_are() -> None:
     if not Path("/dev/iommu").exists():
         raise Skip("this kernel has no iommufd")

@@ -1,5 +1,6 @@
 """Checks of mapping, of the edu device and of what goes wrong: type1, iommufd, no IOMMU."""
 
+import asyncio
 import errno
 import itertools
 import mmap
@@ -14,6 +15,8 @@ from typing import TypeAlias
 
 from harness import (
     EDU,
+    IOMMUS,
+    KINDS,
     NVME,
     PAGE,
     Checks,
@@ -104,7 +107,7 @@ def driver_is_told_the_list(backend: Type1 | Ioas, buffer: mmap.mmap) -> dict[st
     return {"chunks": len(runs), "bytes": len(buffer), "map_ms": round(seconds * 1e3, 1)}
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_driver_is_told_a_scattered_list() -> object:
     buffer = scattered(64 << 20)
     figures = driver_is_told_the_list(Type1(), buffer)
@@ -112,7 +115,7 @@ def type1_driver_is_told_a_scattered_list() -> object:
     return figures
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_driver_is_told_a_scattered_list() -> object:
     buffer = scattered(64 << 20)
     figures = driver_is_told_the_list(iommufd(), buffer)
@@ -120,12 +123,12 @@ def iommufd_driver_is_told_a_scattered_list() -> object:
     return figures
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_driver_is_told_a_list_of_huge_pages() -> object:
     return driver_is_told_the_list(Type1(), huge(4))
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_driver_is_told_a_list_of_huge_pages() -> object:
     return driver_is_told_the_list(iommufd(), huge(4))
 
@@ -140,12 +143,12 @@ def large_pages_stay_large(backend: Type1 | Ioas) -> None:
             assert mapping.dma[0] % (2 << 20) == part[0] % (2 << 20) == 0x5123
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_large_pages_stay_large() -> None:
     large_pages_stay_large(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_large_pages_stay_large() -> None:
     large_pages_stay_large(iommufd())
 
@@ -171,12 +174,12 @@ def edu_moves_bytes(backend: Backend) -> None:
     assert buffer[:] == before[:target] + moved + before[target + length :]
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_edu_moves_bytes() -> None:
     edu_moves_bytes(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_edu_moves_bytes() -> None:
     edu_moves_bytes(iommufd())
 
@@ -243,14 +246,45 @@ def stray_write_faults(backend: Type1 | Ioas) -> None:
             assert faults(said, EDU, strays) >= strays
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_stray_write_faults() -> None:
     stray_write_faults(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_stray_write_faults() -> None:
     stray_write_faults(iommufd())
+
+
+def what_is_mapped_from_device_is_read(backend: Type1 | Ioas) -> dict[str, bool]:
+    """Let the device read what it may only write; tell whether it got the bytes."""
+    buffer = scattered(2 * PAGE)
+    buffer[: 2 * PAGE] = bytes(2 * PAGE)
+    buffer[:64] = secret = pattern(9, 64)
+    with edu_of(backend) as edu, phyr.pin(buffer) as pinned:
+        one, other = pinned.phyr[:PAGE], pinned.phyr[PAGE:]
+        with (
+            dma_map(one, backend, Direction.FROM_DEVICE) as source,
+            dma_map(other, backend, BOTH) as target,
+        ):
+            # What the device held before is no secret.
+            edu.fetch(target.dma[0], 64)
+            edu.fetch(source.dma[0], 64)
+            edu.store(target.dma[0], 64)
+        got = buffer[PAGE : PAGE + 64] == secret
+        # What is said of it is so; nothing is said of kernels between those that are tested.
+        assert backend.enforces_write_only is not got
+    return {"read": got}
+
+
+@checks.on(*IOMMUS)
+def type1_device_reads_what_it_may_only_write() -> object:
+    return what_is_mapped_from_device_is_read(Type1())
+
+
+@checks.on(*IOMMUS)
+def iommufd_device_reads_what_it_may_only_write() -> object:
+    return what_is_mapped_from_device_is_read(iommufd())
 
 
 def addresses_are_of_the_kernels_ranges(backend: Type1 | Ioas) -> None:
@@ -263,17 +297,17 @@ def addresses_are_of_the_kernels_ranges(backend: Type1 | Ioas) -> None:
         assert any(first <= low <= last for first, last in ranges)
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_addresses_are_of_the_kernels_ranges() -> None:
     addresses_are_of_the_kernels_ranges(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_addresses_are_of_the_kernels_ranges() -> None:
     addresses_are_of_the_kernels_ranges(iommufd())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def narrow_device_gets_low_addresses() -> None:
     backend = Type1(dma_mask=0x1_0000)
     with edu_of(backend), phyr.pin(scattered(32 * PAGE)) as pinned:
@@ -283,7 +317,7 @@ def narrow_device_gets_low_addresses() -> None:
             backend.map(pinned.phyr, BOTH)
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def entry_limit_is_an_error_that_names_it() -> None:
     limit = Path("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit")
     before = limit.read_text()
@@ -448,19 +482,19 @@ def unplugged(backend: Type1 | Ioas) -> None:
     assert function.driver is None
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_unplugged() -> None:
     unplugged(Type1())
     edu_moves_bytes(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_unplugged() -> None:
     unplugged(iommufd())
     edu_moves_bytes(iommufd())
 
 
-@checks.on("intel", "amd", "none")
+@checks.on(*KINDS)
 def what_was_bound_is_bound_again() -> None:
     if kind() == "none":
         # Without an IOMMU, vfio-pci takes nothing where the kernel does not allow for that.
@@ -480,7 +514,7 @@ def what_was_bound_is_bound_again() -> None:
     assert (function.path / "driver_override").read_text().strip() == "(null)"
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_memory_may_be_mapped_before_a_device() -> None:
     buffer = scattered(2 * PAGE)
     buffer[:4] = b"mail"
@@ -519,11 +553,75 @@ def two_devices_share(backend: Type1 | Ioas) -> None:
             edu.fetch(mapping.dma[0], 64)
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def type1_is_shared_by_two_devices() -> None:
     two_devices_share(Type1())
 
 
-@checks.on("intel", "amd")
+@checks.on(*IOMMUS)
 def iommufd_is_shared_by_two_devices() -> None:
     two_devices_share(iommufd())
+
+
+# Interrupts.
+
+
+def edu_interrupts(backend: Type1 | Ioas) -> dict[str, int]:
+    """Let the device interrupt by MSI and by its pin, and the kernel many times in its stead."""
+    many, few = 100_000, 500
+    with edu_of(backend) as edu:
+        (irq,) = edu.device.irqs["msi"].enable(1)
+        for _ in range(few):
+            edu.interrupt()
+            assert irq.wait(10) == 1
+        # As fast as the kernel can.
+        got = 0
+        for turn in range(many):
+            irq.trigger()
+            if turn % 1000 == 0:
+                got += irq.wait(10)
+        assert got + irq.read() == many
+        edu.device.irqs["msi"].disable()
+        (irq,) = edu.device.irqs["intx"].enable(1)
+        for _ in range(few):
+            edu.registers.u32[0x60 // 4] = 1
+            assert irq.wait(10) == 1
+            # A pin stays up until the device is told.
+            edu.registers.u32[0x64 // 4] = 1
+            irq.unmask()
+        assert irq.wait(0.01) == 0
+        # In flight.
+        edu.registers.u32[0x60 // 4] = 1
+        edu.device.close()
+        with raises(VfioError, errno=errno.EBADF):
+            irq.read()
+    left = Path("/proc/interrupts").read_text()
+    assert "vfio" not in left, left
+    return {"by MSI": few, "by the kernel": many, "by pin": few}
+
+
+@checks.on(*IOMMUS)
+def type1_interrupts_are_not_lost() -> object:
+    return edu_interrupts(Type1())
+
+
+@checks.on(*IOMMUS)
+def iommufd_interrupts_are_not_lost() -> object:
+    return edu_interrupts(iommufd())
+
+
+@checks.on("none")
+def noiommu_interrupts_are_awaited() -> None:
+    async def main(edu: Edu) -> int:
+        (irq,) = edu.device.irqs["msi"].enable(1)
+        got = 0
+        for _ in range(50):
+            edu.interrupt()
+            got += await asyncio.wait_for(wait(irq), 10)
+        return got
+
+    async def wait(irq: pci.Irq) -> int:
+        return await irq
+
+    with edu_of(noiommu()) as edu:
+        assert asyncio.run(main(edu)) == 50

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from phyr import Phyr, pci
 
-KINDS = ("intel", "amd", "none")
+IOMMUS = ("intel", "amd", "virtio")
+KINDS = (*IOMMUS, "none")
 NVME = "0000:00:04.0"
 EDU = "0000:00:05.0"
 PAGE = 4096
@@ -176,16 +177,21 @@ def traced() -> Iterator[Callable[[], Mapped]]:
 
 def _read_trace() -> Mapped:
     text = (TRACING / "trace").read_text()
+    unmapped = sum(int(size, 0) for _, size in _UNMAP.findall(text))
+    return Mapped(mapped_in(text), unmapped)
+
+
+def mapped_in(trace: str) -> list[tuple[int, int, int]]:
+    """Return the runs that a trace says were mapped: I/O address, physical address, bytes."""
     maps: list[tuple[int, int, int]] = []
-    for iova, paddr, size in _MAP.findall(text):
+    for iova, paddr, size in _MAP.findall(trace):
         one = (int(iova, 16), int(paddr, 16), int(size, 0))
         if maps and all(maps[-1][n] + maps[-1][2] == one[n] for n in (0, 1)):
             # One run, told in two pieces.
             maps[-1] = (*maps[-1][:2], maps[-1][2] + one[2])
         else:
             maps.append(one)
-    unmapped = sum(int(size, 0) for _, size in _UNMAP.findall(text))
-    return Mapped(maps, unmapped)
+    return maps
 
 
 def expected(iova: int, phyr: Phyr) -> list[tuple[int, int, int]]:
@@ -227,7 +233,8 @@ def log() -> Iterator[Callable[[], str]]:
         _quiet_until = time.monotonic() + 5.1
 
 
-_FAULT = r"DMA Write NO_PASID\] Request device \[{}\] fault addr (\w+)"
+# Linux 7 names the domain of the device as well.
+_FAULT = r"DMA Write NO_PASID\] Request device \[(?:0000:)?{}\] fault addr (\w+)"
 
 
 def faults(said: Callable[[], str], address: str, wanted: set[int]) -> set[int]:
@@ -259,6 +266,7 @@ class Edu:
     """Where its buffer is, as the device itself sees it."""
 
     def __init__(self, device: pci.Device) -> None:
+        self.device = device
         self.registers = device.region(0)
         assert self.registers.u32[0] & 0xFF == 0xED, hex(self.registers.u32[0])
         device.bus_master = True
@@ -279,6 +287,11 @@ class Edu:
                 return
             time.sleep(0.01)
         raise TimeoutError("the edu device does not end its copy")
+
+    def interrupt(self) -> None:
+        """Have it interrupt, and take that back: by MSI it is then on its way."""
+        self.registers.u32[0x60 // 4] = 1
+        self.registers.u32[0x64 // 4] = 1
 
     def fetch(self, dma_addr: int, length: int) -> None:
         """Copy from memory into its buffer."""

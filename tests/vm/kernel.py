@@ -4,10 +4,10 @@
     tests/vm/kernel.py NAME       print the kernel image, making it first if need be
     tests/vm/kernel.py --list     the names
 
-A Debian kernel is fetched with apt and only unpacked, never installed.  The one named "iommufd" is
-built from Debian's source package with guest.config, because Debian's own builds leave iommufd and
-VFIO's no-IOMMU mode out; where a copy built by this very recipe is at hand (see `PREBUILT`), that
-is unpacked instead.
+A Debian kernel is fetched with apt and only unpacked, never installed.  Those named "iommufd" and
+"newest" are built from Debian's source packages, with guest.config and newest.config, because
+Debian's own builds leave iommufd and VFIO's no-IOMMU mode out; where a copy built by this very
+recipe is at hand (see `PREBUILT`), that is unpacked instead.
 """
 
 import gzip
@@ -29,7 +29,10 @@ CACHE = Path(os.environ.get("PHYR_VM_CACHE") or "~/.cache/phyr-vm").expanduser()
 BESIDE = HERE.parents[2] / "shared" / "vm" / "prebuilt"
 PREBUILT = Path(os.environ.get("PHYR_VM_PREBUILT") or BESIDE).expanduser().absolute()
 SUITES = ["bookworm", "bookworm-backports", "trixie", "trixie-backports", "sid"]
-BUILT = {"iommufd": ("trixie", "linux-source-6.12")}
+BUILT = {
+    "iommufd": ("trixie", "linux-source-6.12"),
+    "newest": ("trixie-backports", "linux-source-7.3"),
+}
 KERNELS = [*BUILT, *SUITES, "PATH of a kernel image with all built in"]
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TOOLS = ["gcc", "make", "flex", "bison", "bc", "libelf-dev", "libc6-dev", "xz-utils", "perl"]
@@ -211,8 +214,14 @@ def fetch(suite: str, folder: Path) -> None:
         pick_modules(tree, folder)
 
 
+def wanted_by(name: str) -> Path:
+    """Return the configuration asked of a kernel that is built: its own, or that of all."""
+    own = HERE / f"{name}.config"
+    return own if own.is_file() else HERE / "guest.config"
+
+
 def build(name: str, folder: Path) -> None:
-    """Build a kernel with guest.config into the folder."""
+    """Build a kernel with its configuration into the folder."""
     suite, package = BUILT[name]
     absent = missing(*TOOLS)
     if absent:
@@ -224,7 +233,7 @@ def build(name: str, folder: Path) -> None:
         archive = tree / "usr" / "src" / f"{package}.tar.xz"
         run("tar", "-C", tree, "--no-same-owner", "-xJf", archive)
         source = tree / package
-        wanted = HERE / "guest.config"
+        wanted = wanted_by(name)
         run("make", "-s", "tinyconfig", cwd=source)
         run("scripts/kconfig/merge_config.sh", "-m", ".config", wanted, cwd=source)
         run("make", "-s", "olddefconfig", cwd=source)
@@ -247,7 +256,7 @@ def label_of(name: str) -> str:
         SystemExit: There is no kernel of that name.
     """
     if name in BUILT:
-        recipe = (HERE / "guest.config").read_bytes() + repr(BUILT[name]).encode()
+        recipe = wanted_by(name).read_bytes() + repr(BUILT[name]).encode()
     elif name in SUITES:
         recipe = repr(MODULES).encode()
     else:
