@@ -55,6 +55,8 @@ if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
     from phyr._include import include
     from phyr.allocating import Allocation, alloc
     from phyr.pinning import Pinned, pin
+    from phyr.pinning.cache import PinCache
+    from phyr.pinning.pool import DmaPool
 
 __all__ = [
     "AlignmentError",
@@ -67,6 +69,7 @@ __all__ = [
     "Chunks",
     "ClosedError",
     "Column",
+    "DmaPool",
     "FaultError",
     "FormatError",
     "GapError",
@@ -79,6 +82,7 @@ __all__ = [
     "NotMappedError",
     "Phyr",
     "PhyrError",
+    "PinCache",
     "PinError",
     "Pinned",
     "PositionError",
@@ -100,6 +104,8 @@ _Sequence.register(Column)
 _WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}
 _LATE = {
     "Allocation": "phyr.allocating",
+    "DmaPool": "phyr.pinning.pool",
+    "PinCache": "phyr.pinning.cache",
     "Pinned": "phyr.pinning",
     "alloc": "phyr.allocating",
     "include": "phyr._include",

@@ -1,6 +1,7 @@
 """Pinning memory: have the kernel keep pages present and where they are.
 
-`methods` pins, `hold` owns what is pinned, `reasons` says why the kernel refused.
+`methods` pins, by slots of shared `rings`; `hold` owns what is pinned, `reasons` says why the
+kernel refused. `cache` keeps pins for buffers that come again, `pool` hands out mapped memory.
 """
 
 from phyr.pinning.pinned import Pinned, pin

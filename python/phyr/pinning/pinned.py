@@ -35,7 +35,7 @@ from phyr.pinning.reasons import map_refused
 if TYPE_CHECKING:
     from phyr.pinning.tensors import Exported
 
-__all__ = ["Pinned", "UserMapper", "pin"]
+__all__ = ["Pinned", "UserMapper", "memory_of", "pin"]
 
 _BY_BACKEND = ("vfio", "iommufd")
 
@@ -69,6 +69,11 @@ class Pinned:
     def method(self) -> str:
         """How it is pinned: ``io_uring``, ``vfio``, ``iommufd``; ``mlock`` does not pin."""
         return self._hold.method
+
+    @property
+    def mappings(self) -> int:
+        """How many mappings for devices hold it: while there are some, it is not unpinned."""
+        return self._hold.mappings
 
     @property
     def uaddr(self) -> int:
@@ -186,7 +191,7 @@ def pin(
         phyr.errors.ArrayError: <class 'bytes'> is read-only: a device cannot write to it
     """
     pinner = _pinner(method, backend)
-    loan, uaddr, length = _memory(buffer)
+    loan, uaddr, length = memory_of(buffer)
     page = os.sysconf("SC_PAGE_SIZE")
     start, end = uaddr - uaddr % page, uaddr + length + -(uaddr + length) % page
 
@@ -226,7 +231,7 @@ def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
     raise RangeError(f"method {method!r} is none of io_uring, vfio, iommufd, mlock", method=method)
 
 
-def _memory(buffer: object) -> "tuple[Loan | Exported | None, int, int]":
+def memory_of(buffer: object) -> "tuple[Loan | Exported | None, int, int]":
     """Take a buffer, an array, or memory by its address; give where it lies."""
     if not isinstance(buffer, tuple):
         loan = _loan(buffer)

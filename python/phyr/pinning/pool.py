@@ -1,0 +1,161 @@
+"""Memory for rings and queues: mapped once for a device, handed out in pieces."""
+
+import mmap
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Literal, Self
+
+from phyr._phyr import Phyr
+from phyr.allocating import alloc
+from phyr.errors import RangeError
+from phyr.iommu import Direction, DmaBackend, dma_map
+from phyr.iommu.iova import IovaAllocator
+from phyr.pinning.pinned import pin
+
+__all__ = ["DmaPool", "Piece"]
+
+
+class Piece:
+    """A piece of a pool. A context manager, which gives it back at its end."""
+
+    def __init__(self, pool: "DmaPool", start: int, view: memoryview, dma: Phyr) -> None:
+        """Only `DmaPool.take` makes one."""
+        self._pool = pool
+        self._start = start
+        self.view = view
+        """Its bytes, for the program."""
+        self.dma = dma
+        """Its bytes, for the device: a list of bus addresses."""
+
+    @property
+    def dma_addr(self) -> int:
+        """Bus address of the first byte: all a device needs of a piece within a page."""
+        return self.dma[0]
+
+    def free(self) -> None:
+        """Give it back: the device is done with it. Again, it does nothing.
+
+        Raises:
+            BufferError: A part of `view` is still about. It stays taken.
+        """
+        self._pool._free(self, self._start)  # noqa: SLF001 - it is the pool's
+
+    def __enter__(self) -> Self:
+        """Give the piece itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give it back."""
+        self.free()
+
+
+class DmaPool:
+    """Memory that is allocated, pinned and mapped once, and handed out in aligned pieces.
+
+    For rings, queues and descriptors, of which a driver has many small ones: a mapping of its own
+    would take a page and two requests for each. A context manager. Threads may share it.
+
+    A piece that is dropped without `free` stays taken, as the device may still use it.
+
+    Args:
+        backend: Maps it for its devices, in both directions.
+        size: Bytes; whole pages of them are taken.
+        huge: Kind of pages, as of `phyr.alloc`.
+
+    Raises:
+        PinError: The memory cannot be pinned.
+        VfioError: The kernel does not map it.
+
+    Examples:
+        >>> from phyr.iommu import Direct
+        >>> with DmaPool(Direct(), 1 << 20) as pool:  # doctest: +SKIP
+        ...     ring = pool.take(4096, align=4096)
+        ...     ring.view[:4] = b"head"
+        ...     device.tell(ring.dma_addr)
+    """
+
+    def __init__(
+        self, backend: DmaBackend, size: int, *, huge: Literal["thp", "2M", "1G"] | None = None
+    ) -> None:
+        """Allocate, pin and map."""
+        self.size = size + -size % mmap.PAGESIZE
+        """Bytes in all."""
+        with ExitStack() as stack:
+            buffer = stack.enter_context(alloc(self.size, huge=huge))
+            pinned = stack.enter_context(pin(buffer))
+            mapping = stack.enter_context(dma_map(pinned.phyr, backend, Direction.BIDIRECTIONAL))
+            self._view = memoryview(buffer)
+            stack.callback(self._view.release)
+            self._uaddr = pinned.uaddr
+            self._dma = mapping.dma
+            self._places = IovaAllocator((self._uaddr, self._uaddr + self.size - 1))
+            self._live: dict[int, Piece] = {}
+            stack.callback(self._free_all)
+            self._stack = stack.pop_all()
+
+    @property
+    def free(self) -> int:
+        """Bytes that are not handed out, in however many places."""
+        return self.size - sum(len(piece.dma) for piece in list(self._live.values()))
+
+    def take(self, length: int, *, align: int = 64) -> Piece:
+        """Return a piece of zeros.
+
+        Args:
+            length: Bytes, at least 1. Of a piece longer than a page the bus addresses may be
+                several chunks, where no IOMMU makes them one.
+            align: Its addresses are multiples of this power of two, a page at most.
+
+        Raises:
+            RangeError: No such length or alignment.
+            IovaSpaceError: No free place is as long.
+        """
+        if length < 1 or not 1 <= align <= mmap.PAGESIZE or align & (align - 1):
+            raise RangeError(
+                f"no piece of {length} bytes at multiples of {align}: a byte at least, and a power "
+                f"of two up to {mmap.PAGESIZE}",
+                length=length,
+                align=align,
+            )
+        start = self._places.alloc(length, align=align)
+        at = start - self._uaddr
+        view = self._view[at : at + length]
+        view[:] = bytes(length)
+        piece = self._live[start] = Piece(self, start, view, self._dma[at : at + length])
+        return piece
+
+    def _free(self, piece: Piece, start: int) -> None:
+        if self._live.get(start) is piece:
+            piece.view.release()
+            del self._live[start]
+            self._places.free(start)
+
+    def _free_all(self) -> None:
+        for piece in list(self._live.values()):
+            piece.free()
+
+    def close(self) -> None:
+        """Take all of it away, pieces that are out as well. Again, it does nothing.
+
+        Raises:
+            BufferError: A part of a piece's view is still about. It is no longer mapped.
+        """
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        """Give the pool itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

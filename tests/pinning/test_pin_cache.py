@@ -1,0 +1,341 @@
+"""The cache of pins: its lists are what the page map says, and it keeps no more than it may."""
+
+import errno
+import gc
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import phyr
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phyr import PinCache, PinError
+from phyr.iommu import Direct, Direction, dma_map
+from phyr.pinning.cache import Lease
+from support.live import PAGE, linux, shown, uring
+from support.pages import addresses, pinned_bytes, private, where
+
+pytestmark = [linux]
+PAGES = 64
+AREA = private(PAGES * PAGE)
+BASE = where(AREA)[0]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    gc.collect()
+    before = pinned_bytes()
+    yield
+    gc.collect()
+    assert pinned_bytes() == before
+
+
+def right(lease: Lease) -> bool:
+    """Compare with an independent reading of the page map."""
+    uaddr, length = lease.uaddr, lease.length
+    firsts = [0, *range(-uaddr % PAGE or PAGE, length, PAGE), length - 1]
+    return [lease.phyr[at] for at in firsts] == addresses(uaddr, length)
+
+
+@shown
+@uring
+@given(st.data())
+def test_every_lease_is_right_and_idle_memory_stays_within_the_limit(data: st.DataObject) -> None:
+    limit = data.draw(st.integers(0, PAGES)) * PAGE
+    live: list[Lease] = []
+    with PinCache(limit) as cache:
+        for _ in range(data.draw(st.integers(1, 20))):
+            match data.draw(st.sampled_from(["pin", "pin", "release", "free", "trim"])):
+                case "pin":
+                    start = data.draw(st.integers(0, PAGES * PAGE - 1))
+                    most = min(16 * PAGE, PAGES * PAGE - start)
+                    lease = cache.pin((BASE + start, data.draw(st.integers(1, most))))
+                    assert right(lease)
+                    live.append(lease)
+                case "release" if live:
+                    live.pop(data.draw(st.integers(0, len(live) - 1))).release()
+                case "free" if not live:
+                    # The pages go, and others come at the next touch.
+                    AREA.madvise(mmap.MADV_DONTNEED, data.draw(st.integers(0, 9)) * PAGE, 8 * PAGE)
+                case "trim":
+                    cache.trim(data.draw(st.none() | st.integers(0, limit)))
+                case _:
+                    pass
+            used = sum(lease.length + 2 * PAGE for lease in live)
+            # What overlaps what is in use is pinned along, and again.
+            assert cache.pinned <= limit + used + 16 * PAGE * (1 + len(live))
+            if not live:
+                cache.trim()
+                assert cache.pinned <= limit
+            assert cache.pinned == pinned_bytes()
+        for lease in live:
+            lease.release()
+        cache.trim(0)
+        assert (cache.pinned, pinned_bytes(), len(cache)) == (0, 0, 0)
+
+
+@shown
+@uring
+def test_a_buffer_that_comes_again_is_pinned_once() -> None:
+    buffer = bytearray(5 * PAGE)
+    with PinCache() as cache:
+        for turn in range(10):
+            with cache.pin(buffer) as lease:
+                assert (lease.uaddr, lease.length) == where(buffer)
+                assert right(lease)
+                with pytest.raises(BufferError):
+                    buffer.clear()
+            assert (cache.misses, cache.hits) == (1, turn)
+        with cache.pin(memoryview(buffer)[PAGE : PAGE + 7]) as part:
+            assert part.phyr.length == 7
+        assert cache.hits == 10
+        assert repr(cache).startswith("PinCache(1 stretches, 0x")
+        held = cache.pinned
+        assert pinned_bytes() == held
+    assert pinned_bytes() == 0
+    buffer.clear()
+
+
+@shown
+@uring
+def test_what_overlaps_is_pinned_as_one() -> None:
+    with PinCache() as cache:
+        first = cache.pin((BASE, 4 * PAGE))
+        cache.pin((BASE + 8 * PAGE, 4 * PAGE)).release()
+        cache.pin((BASE + 12 * PAGE, PAGE)).release()
+        both = cache.pin((BASE + 3 * PAGE, 6 * PAGE))
+        assert right(both)
+        # One in use stays as well, until it is released; a neighbour is left alone.
+        assert len(cache) == 2
+        assert cache.pinned == (12 + 4 + 1) * PAGE == pinned_bytes()
+        assert right(first)
+        first.release()
+        assert cache.pinned == (12 + 1) * PAGE == pinned_bytes()
+        with cache.pin((BASE, 12 * PAGE)):
+            assert cache.hits == 1
+        both.release()
+
+
+@shown
+@uring
+def test_memory_that_went_and_came_again_is_noticed() -> None:
+    area = private(8 * PAGE)
+    uaddr, length = where(area)
+    with PinCache() as cache:
+        cache.pin(area).release()
+        area.madvise(mmap.MADV_DONTNEED, 4 * PAGE, PAGE)
+        with cache.pin((uaddr, 4 * PAGE)):
+            assert (cache.hits, cache.misses) == (1, 1), "what is asked for is still there"
+        with cache.pin(area) as lease:
+            assert right(lease)
+        assert (cache.hits, cache.misses) == (1, 2)
+        area.madvise(mmap.MADV_DONTNEED)
+        # Not touched since: there is nothing.
+        with cache.pin((uaddr + PAGE, length - PAGE)) as lease:
+            assert right(lease)
+        assert cache.misses == 3
+    area.close()
+
+
+@shown
+@uring
+def test_an_overlap_whose_rest_is_gone_does_not_keep_memory_from_being_pinned() -> None:
+    area = private(8 * PAGE)
+    uaddr, _ = where(area)
+    with PinCache() as cache:
+        cache.pin((uaddr, 6 * PAGE)).release()
+        # The first page cannot be pinned any more.
+        area_ = memoryview(area)
+        with pytest.MonkeyPatch.context() as patch:
+            real = phyr.pin
+
+            def some(memory: tuple[int, int], **options: object) -> phyr.Pinned:
+                if memory[0] == uaddr:
+                    raise PinError(errno.EFAULT, "gone")
+                return real(memory, **options)  # type: ignore[arg-type]
+
+            patch.setattr("phyr.pinning.cache.pin", some)
+            with cache.pin((uaddr + 4 * PAGE, 4 * PAGE)) as lease:
+                assert right(lease)
+            with pytest.raises(PinError, match="gone"):
+                cache.pin(area_[:PAGE])
+        assert cache.pinned == 4 * PAGE == pinned_bytes()
+        area_.release()
+    area.close()
+
+
+@shown
+@uring
+def test_the_least_recently_used_goes_first() -> None:
+    places = [BASE + at * PAGE for at in (0, 10, 20, 30)]
+    with PinCache(3 * PAGE) as cache:
+        for uaddr in places[:3]:
+            cache.pin((uaddr, PAGE)).release()
+        cache.pin((places[0], PAGE)).release()
+        cache.pin((places[3], PAGE)).release()
+        assert sorted(cache._entries) == [places[0], places[2], places[3]]  # noqa: SLF001
+        assert cache.pinned == 3 * PAGE
+
+
+@shown
+@uring
+def test_where_a_limit_is_met_what_is_idle_goes_before_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = phyr.pin
+    attempts = Mock(side_effect=real)
+    monkeypatch.setattr("phyr.pinning.cache.pin", attempts)
+    full = PinError(errno.ENOMEM, "RLIMIT_MEMLOCK")
+    with PinCache() as cache:
+        cache.pin((BASE, PAGE)).release()
+        kept = cache.pin((BASE + 4 * PAGE, PAGE))
+        attempts.side_effect = [full, real((BASE + 8 * PAGE, PAGE))]
+        with cache.pin((BASE + 8 * PAGE, PAGE)) as lease:
+            assert right(lease)
+        assert len(cache) == 2
+        attempts.side_effect = full
+        cache.trim(0)
+        with pytest.raises(PinError, match="RLIMIT_MEMLOCK"):
+            cache.pin((BASE + 12 * PAGE, PAGE))
+        kept.release()
+
+
+@shown
+@uring
+def test_what_is_mapped_stays_pinned() -> None:
+    with PinCache(0) as cache:
+        lease = cache.pin((BASE, PAGE))
+        mapping = dma_map(lease.phyr, Direct(), Direction.TO_DEVICE)
+        lease.release()
+        lease.release()
+        with pytest.raises(PinError, match="was released") as caught:
+            lease.phyr  # noqa: B018
+        assert caught.value.uaddr == BASE
+        cache.trim(0)
+        assert cache.pinned == PAGE == pinned_bytes()
+        mapping.unmap()
+        assert cache.pinned == PAGE
+        cache.trim()
+        assert cache.pinned == 0
+        # Mapped between the look and the end.
+        lease = cache.pin((BASE, PAGE))
+        lease._entry.pinned.unpin = Mock(side_effect=PinError(errno.EBUSY, "?"))  # type: ignore[method-assign] # noqa: SLF001
+        lease.release()
+        assert cache.pinned == PAGE
+        del lease._entry.pinned.unpin  # noqa: SLF001
+        cache.trim()
+
+
+@shown
+@uring
+def test_a_lease_that_is_dropped_is_over() -> None:
+    buffer = bytearray(PAGE)
+    with PinCache(0) as cache:
+        lease = cache.pin(buffer)
+        del lease
+        buffer.clear()
+        assert cache.pinned > 0
+        cache.trim()
+        assert cache.pinned == 0
+    lost = PinCache()
+    lost.pin((BASE, PAGE)).release()
+    assert pinned_bytes() == PAGE
+    del lost
+    assert pinned_bytes() == 0
+    Lease.__new__(Lease).release()
+
+
+@uring
+def test_an_empty_buffer_takes_no_place() -> None:
+    with PinCache() as cache, cache.pin(bytearray()) as lease:
+        assert lease.phyr.length == 0
+        assert len(cache) == cache.pinned == 0
+
+
+@pytest.mark.parametrize("given_", [b"constant", 7])
+def test_what_cannot_be_pinned_is_refused(given_: object) -> None:
+    with PinCache() as cache, pytest.raises(phyr.PhyrError):
+        cache.pin(given_)
+
+
+@uring
+def test_what_is_refused_is_let_go() -> None:
+    buffer = bytearray(PAGE)
+    with PinCache() as cache, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phyr.pinning.cache.pin", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            cache.pin(buffer)
+        with pytest.raises(KeyboardInterrupt):
+            cache.pin((BASE, PAGE))
+    buffer.clear()
+
+
+@shown
+@uring
+def test_a_forked_child_starts_with_an_empty_cache() -> None:
+    AREA[:PAGE] = b"x" * PAGE
+    with PinCache() as cache:
+        lease = cache.pin((BASE, PAGE))
+        if pid := os.fork():
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        else:
+            status = 1
+            try:
+                AREA[0] = 7
+                with cache.pin((BASE, PAGE)) as own:
+                    status = not (right(own) and cache.misses == 2 and len(cache) == 1)
+                lease.release()
+                cache.trim(0)
+            finally:
+                os._exit(status)
+        assert right(lease)
+        lease.release()
+        # Where Python was not told of the fork.
+        cache._process += 1  # noqa: SLF001
+        entries = list(cache._entries.values())  # noqa: SLF001
+        cache.close()
+        assert len(cache) == 1
+        with cache.pin((BASE + PAGE, PAGE)) as other:
+            assert right(other)
+        assert len(cache) == 1
+        for entry in entries:
+            entry.pinned.unpin()
+
+
+@shown
+@uring
+def test_threads_share_a_cache() -> None:
+    failures: list[BaseException] = []
+    with PinCache(20 * PAGE) as cache:
+
+        def work(seed: int) -> None:
+            try:
+                for turn in range(60):
+                    start = (seed * 11 + turn * 7) % (PAGES - 8)
+                    with cache.pin((BASE + start * PAGE + 5, 6 * PAGE)) as lease:
+                        assert right(lease)
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        cache.trim()
+        assert cache.pinned <= 20 * PAGE
+
+
+@shown
+@uring
+@pytest.mark.parametrize("name", ["PinCache", "DmaPool"])
+def test_the_example_of_the_document_runs(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "real-devices.md").read_text()
+    blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    [block] = [block for block in blocks if f"phyr.{name}(" in block]
+    exec(block, {"phyr": phyr, "buffer": bytearray(PAGE), "backend": Direct()})  # noqa: S102 - ours
