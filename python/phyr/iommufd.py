@@ -7,6 +7,7 @@ with ``CONFIG_IOMMUFD`` and ``CONFIG_VFIO_DEVICE_CDEV``.
 """
 
 import errno
+import os
 from array import array
 from contextlib import ExitStack
 from mmap import PAGESIZE
@@ -17,7 +18,7 @@ from phyr._devices import uapi
 from phyr._devices.address_space import AddressSpace
 from phyr._devices.uapi import Request, ask, refused
 from phyr.iommu.protocols import Prot
-from phyr.pci.device import Device
+from phyr.pci.device import Device, Region
 from phyr.pci.function import Function
 from phyr.vfio.device import open_device
 
@@ -29,6 +30,8 @@ _IOAS_ALLOC = Request("IOMMU_IOAS_ALLOC", 0x3B81, Struct("=II"))
 _IOVA_RANGES = Request("IOMMU_IOAS_IOVA_RANGES", 0x3B84, Struct("=IIIQQ"))
 # flags, ioas_id, reserved, user_va, length, iova
 _IOAS_MAP = Request("IOMMU_IOAS_MAP", 0x3B85, Struct("=IIIQQQ"))
+# flags, ioas_id, fd, start, length, iova
+_IOAS_MAP_FILE = Request("IOMMU_IOAS_MAP_FILE", 0x3B8F, Struct("=IIiQQQ"))
 # ioas_id, iova, length
 _IOAS_UNMAP = Request("IOMMU_IOAS_UNMAP", 0x3B86, Struct("=IQQ"))
 # flags, iommufd, out_devid
@@ -106,10 +109,18 @@ class Ioas(AddressSpace):
             stack.pop_all()
         return open_device(function.address, fd)
 
+    def _ask_region(self, region: Region, offset: int, length: int, iova: int, prot: int) -> None:
+        # The kernel keeps the memory by itself once it is mapped.
+        fd = region.export(offset, length)
+        try:
+            flags = _flags(prot)
+            numbers = {"offset": offset, "length": length, "iova": iova}
+            ask(self._fd, _IOAS_MAP_FILE, flags, self.number, fd, 0, length, iova, **numbers)
+        finally:
+            os.close(fd)
+
     def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
-        flags = _FIXED
-        flags |= _READABLE if prot & Prot.READ else 0
-        flags |= _WRITEABLE if prot & Prot.WRITE else 0
+        flags = _flags(prot)
         numbers = {"uaddr": uaddr, "length": length, "iova": iova}
         ask(self._fd, _IOAS_MAP, flags, self.number, 0, uaddr, length, iova, **numbers)
 
@@ -118,3 +129,11 @@ class Ioas(AddressSpace):
 
     def _undo(self, request: bytearray) -> None:
         uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)
+
+
+def _flags(prot: int) -> int:
+    """Return the flags of a map request, at an address that is ours to choose."""
+    flags = _FIXED
+    flags |= _READABLE if prot & Prot.READ else 0
+    flags |= _WRITEABLE if prot & Prot.WRITE else 0
+    return flags

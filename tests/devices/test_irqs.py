@@ -14,7 +14,7 @@ import pytest
 from phyr import VfioError, pci
 from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN, Device
-from phyr.pci.irqs import Irq
+from phyr.pci.irqs import Irq, _set
 from phyr.vfio import Type1
 from support.fake_vfio import FakeKernel
 
@@ -338,6 +338,7 @@ def test_one_task_awaits_an_interrupt_and_may_be_cancelled(
         await asyncio.sleep(0)
         assert irq._waiting is not None  # noqa: SLF001
         irq._waiting.set_result(None)  # noqa: SLF001
+        _set(irq._waiting)  # noqa: SLF001
         kernel.interrupt(MSIX, 0)
         assert await task == 1
         # Closed while it is awaited.

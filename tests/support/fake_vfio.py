@@ -71,6 +71,7 @@ class FakeKernel:
         self.limit = 65535
         self.extensions = {TYPE1V2, NOIOMMU}
         self.viable = True
+        self.exports = True
         self.mappable = True
         self.space: Space | None = None
         self.ioas: dict[int, Space] = {}
@@ -250,12 +251,14 @@ class FakeKernel:
             112: self._get_info,
             113: self._map_dma,
             114: self._unmap_dma,
+            117: self._feature,
             118: self._bind_iommufd,
             119: self._attach,
             0x81: self._ioas_alloc,
             0x84: self._iova_ranges,
             0x85: self._ioas_map,
             0x86: self._ioas_unmap,
+            0x8F: self._ioas_map_file,
         }
         self.asked = fd
         return handlers[number & 0xFF](self._name(fd), argument) or 0
@@ -377,6 +380,33 @@ class FakeKernel:
         if not self.space:
             raise fail(errno.EINVAL)
         self.space.unmap(iova, length)
+
+    def _feature(self, name: str, argument: bytearray) -> int:
+        """Make what stands for a dma-buf: a file that says of which region it is."""
+        size, flags, region, how, zero, count, offset, length = struct.unpack("=6I2Q", argument)
+        assert "device" in name
+        assert (size, flags, how, zero, count) == (
+            40,
+            1 << 16 | 11,
+            os.O_RDWR | os.O_CLOEXEC,
+            0,
+            1,
+        )
+        if not self.exports:
+            raise fail(errno.ENOTTY)
+        if (offset | length) % 4096 or offset + length > 8192 or region:
+            raise fail(errno.EINVAL)
+        fd = os.memfd_create("dmabuf", os.MFD_CLOEXEC)
+        os.write(fd, struct.pack("=2Q", offset, length))
+        return fd
+
+    def _ioas_map_file(self, name: str, argument: bytearray) -> None:
+        size, flags, number, fd, start, length, iova = struct.unpack("=3Ii3Q", argument)
+        assert (name, size, flags & ~6, start) == ("iommu", 40, 1, 0)
+        offset, there = struct.unpack("=2Q", os.pread(fd, 16, 0))
+        assert there == length
+        access = (flags >> 2 & 1) | (flags >> 1 & 1) << 1
+        self.ioas[number].map(offset, iova, length, access)
 
     def _bind_iommufd(self, name: str, argument: bytearray) -> None:
         size, flags, fd, _ = struct.unpack("=IIiI", argument)

@@ -162,7 +162,7 @@ def machine(
     arguments += ["-serial", f"file:{args.console or work / 'console'}"]
     arguments += iommu
     arguments += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={disk}"]
-    arguments += ["-device", "nvme,drive=disk,serial=phyr,addr=04"]
+    arguments += ["-device", "nvme,drive=disk,serial=phyr,addr=04,cmb_size_mb=1"]
     arguments += ["-device", f"edu,addr=05,dma_mask={(1 << args.edu_bits) - 1:#x}"]
     arguments += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for number, (name, fd) in enumerate(pipes.items()):

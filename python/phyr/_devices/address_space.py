@@ -14,7 +14,9 @@ pages itself. A list is one stretch, so a mapping is one request.
 import errno
 import os
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import pairwise
 from threading import RLock
 from typing import NamedTuple
@@ -26,7 +28,7 @@ from phyr._phyr import Builder, Phyr, alignment
 from phyr.errors import AlignmentError, MismatchError, NotMappedError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
-from phyr.pci.device import Device, is_open, refuse_twice
+from phyr.pci.device import Device, Region, is_open, refuse_twice
 from phyr.pci.function import Function
 
 __all__ = ["AddressSpace"]
@@ -103,6 +105,10 @@ class AddressSpace(Closing):
     def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
         """Make the request that maps."""
 
+    def _ask_region(self, region: Region, offset: int, length: int, iova: int, prot: int) -> None:
+        """Make the request that maps a part of a device's region."""
+        self._ask(region.uaddr + offset, length, iova, prot)
+
     @abstractmethod
     def _undoing(self, iova: int, length: int) -> bytearray:
         """Return the request that unmaps."""
@@ -151,7 +157,7 @@ class AddressSpace(Closing):
         One request, for the whole pages that the list is in: those are what devices can reach.
 
         Args:
-            phyr: What a pin returned, or a slice of it.
+            phyr: What a pin returned, a device region's `phyr`, or a slice of one.
             direction: Which way the data goes: a device can only read what is sent to it, and only
                 write what comes from it, if the IOMMU holds it to that: see `enforces_write_only`.
 
@@ -184,7 +190,13 @@ class AddressSpace(Closing):
                 window = _Window(length, self._undoing(iova, length))
                 self._mapped[id(dma)] = (dma, iova, window)
                 undo.callback(self._mapped.pop, id(dma))
-                self._grant(uaddr - head, window, iova, Prot.of(direction, "ram"), undo)
+                asked = (length, iova, Prot.of(direction, "ram"))
+                region, start = phyr.owner, uaddr - head
+                if isinstance(region, Region):
+                    ask = partial(self._ask_region, region, start - region.uaddr, *asked)
+                else:
+                    ask = partial(self._ask, start, *asked)
+                self._grant(ask, window, iova, undo)
             return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
@@ -229,6 +241,23 @@ class AddressSpace(Closing):
             raise NotMappedError(f"{dma!r} is not mapped here")
         return found[2].length - dma.length
 
+    def map_region(self, region: Region, direction: Direction = Direction.BIDIRECTIONAL) -> Phyr:
+        """Return the I/O virtual addresses at which devices find another device's region.
+
+        The same as mapping ``region.phyr``, of which a slice can be mapped as well; `unmap` undoes
+        it. It is to be unmapped before that device is closed.
+
+        Args:
+            region: Of a device that is open here or in another backend of this process.
+            direction: Which way the data goes, seen from the device that reaches the region.
+
+        Raises:
+            VfioError: The kernel refused. Through iommufd that takes ``CONFIG_VFIO_PCI_DMABUF``.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+        """
+        return self.map(region.phyr, direction)
+
     def map_user(self, uaddr: int, length: int, prot: int) -> int:
         """Map a stretch of this process's memory by one request, and return its I/O address.
 
@@ -260,7 +289,7 @@ class AddressSpace(Closing):
             with ExitStack() as undo:
                 iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
                 window = _Window(length, self._undoing(iova, length))
-                self._grant(uaddr, window, iova, prot, undo)
+                self._grant(partial(self._ask, uaddr, length, iova, prot), window, iova, undo)
             return iova
 
     def unmap_user(self, iova: int) -> None:
@@ -316,12 +345,12 @@ class AddressSpace(Closing):
         undo.callback(self._iovas.free, iova)
         return iova
 
-    def _grant(self, uaddr: int, window: _Window, iova: int, prot: int, undo: ExitStack) -> None:
+    def _grant(self, ask: Callable[[], None], window: _Window, iova: int, undo: ExitStack) -> None:
         """Ask for a window that is placed; if that succeeds, nothing is undone."""
         self._windows[iova] = window
         undo.callback(self._windows.pop, iova)
         try:
-            self._ask(uaddr, window.length, iova, prot)
+            ask()
             self.requests += 1
         except BaseException:
             # An interrupt may have come after the kernel was done.

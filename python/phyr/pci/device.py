@@ -6,13 +6,17 @@ How it was opened (VFIO by group, VFIO by its own file, sysfs) makes no differen
 import errno
 import mmap
 import os
+import re
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 
+from phyr._devices import uapi
 from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
+from phyr._phyr import Loan, Phyr, held
 from phyr.errors import RangeError, VfioError
 from phyr.pci.irqs import Irqs
 
@@ -21,6 +25,7 @@ __all__ = [
     "OPEN",
     "Config",
     "Device",
+    "Peer",
     "Region",
     "Ways",
     "Window",
@@ -42,10 +47,19 @@ class Window(NamedTuple):
     length: int
 
 
+class Peer(NamedTuple):
+    """What a region can tell other devices."""
+
+    place: Callable[[], tuple[int, int]]
+    """Gives its physical address, and the number of its function."""
+    export: Callable[[int, int], int]
+    """Makes a dma-buf of a part, or raises."""
+
+
 class Region:
     """A region of a device's own memory, mapped into this process.
 
-    `u8`, `u32` and `u64` are views of its registers, in the machine's byte order: reading or
+    `u8`, `u16`, `u32` and `u64` are views of its registers, in the machine's byte order: reading or
     writing an item is one access of that size. Parts of them (``region.u32[8:16]``) must be gone
     before the region can be closed.
 
@@ -57,8 +71,9 @@ class Region:
             region.u32[0x14 // 4] = 0
     """
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, peer: "Peer") -> None:
         """Map it."""
+        self._peer = peer
         fd, offset, self.length = window
         try:
             self._map = mmap.mmap(fd, self.length, offset=offset)
@@ -66,7 +81,10 @@ class Region:
             raise refused(failure, "mmap region", offset=offset, length=self.length) from None
         whole = memoryview(self._map)
         size = window.length & -8
+        with Loan(whole) as (self.uaddr, _):
+            pass
         self.u8: memoryview[int] = whole
+        self.u16: memoryview[int] = whole[: window.length & -2].cast("H")
         self.u32: memoryview[int] = whole[: window.length & -4].cast("I")
         self.u64: memoryview[int] = whole[:size].cast("Q")
 
@@ -80,9 +98,52 @@ class Region:
         Raises:
             BufferError: A part of a view is still about.
         """
-        for view in (self.u64, self.u32, self.u8):
+        for view in (self.u64, self.u32, self.u16, self.u8):
             view.release()
         self._map.close()
+
+    @property
+    def phyr(self) -> Phyr:
+        """Where it lies in physical memory: a list of kind ``mmio``, for other devices to reach.
+
+        ``dma_map(region.phyr, backend, direction)``, or a slice of it, lets the devices of another
+        backend, or of the same, read and write it. Its provider is the number of the function. What
+        is mapped is to be unmapped before this region's device is closed.
+
+        Raises:
+            VfioError: The kernel does not say where it is.
+        """
+        paddr, number = self._peer.place()
+        phyr = Phyr.from_chunks([(paddr, self.length)], kind=f"mmio:{number}")
+        return held(phyr, self, self.uaddr)
+
+    def export(self, offset: int, length: int) -> int:
+        """Return a dma-buf of a part of it: a new file descriptor, the caller's to close.
+
+        Args:
+            offset: From its first byte, a multiple of the page size.
+            length: Bytes, a multiple of the page size.
+
+        Raises:
+            VfioError: The kernel makes none: it takes ``CONFIG_VFIO_PCI_DMABUF``, which Linux 6.12
+                has not yet, and a device that was opened through VFIO.
+
+        Source:
+            ``VFIO_DEVICE_FEATURE_DMA_BUF``, include/uapi/linux/vfio.h, Linux.
+        """
+        return self._peer.export(offset, length)
+
+    def hold(self) -> None:
+        """Take note of a mapping of `phyr`. Nothing moves a device's memory.
+
+        Raises:
+            VfioError: It is closed.
+        """
+        if self._map.closed:
+            raise refused(OSError(errno.EBADF, ""), "map region", length=self.length)
+
+    def release(self) -> None:
+        """Take back one `hold`."""
 
 
 class Config:
@@ -139,6 +200,8 @@ class Ways(NamedTuple):
     """Gives where a region is, by number, or raises; the stack closes what it opens."""
     reset: Callable[[], None]
     """Resets it, or raises."""
+    export: Callable[[int, int, int], int]
+    """Makes a dma-buf of a part of a region, by its number, or raises."""
     irqs: Callable[[], dict[str, Irqs]] = dict
     """Gives the interrupts of each kind that it has, or raises."""
 
@@ -190,7 +253,8 @@ class Device(Closing):
         if index not in BARS:
             raise no_region(self.address, index)
         if index not in self._regions:
-            self._regions[index] = Region(self._ways.find(index, self._stack))
+            peer = Peer(partial(place_of, self.address, index), partial(self._ways.export, index))
+            self._regions[index] = Region(self._ways.find(index, self._stack), peer)
         return self._regions[index]
 
     @property
@@ -274,6 +338,21 @@ def refuse_twice(address: str) -> None:
     """Raise if this process has the function open: two users would not know of each other."""
     if address in OPEN:
         raise refused(OSError(errno.EBUSY, ""), "open", address=address)
+
+
+def place_of(address: str, index: int) -> tuple[int, int]:
+    """Return the physical address of a BAR, and the number of the function: its requester ID.
+
+    Raises:
+        VfioError: sysfs does not say.
+    """
+    path = uapi.SYSFS / "devices" / address / "resource"
+    try:
+        first, *_ = path.read_text().splitlines()[index].split()
+    except OSError as failure:
+        raise refused(failure, "read", path=str(path)) from None
+    domain, bus, slot, function = (int(part, 16) for part in re.split("[:.]", address))
+    return int(first, 16), (domain << 16 | bus << 8 | slot << 3 | function) & 0xFFFF_FFFF
 
 
 def no_region(address: str, index: int) -> RangeError:

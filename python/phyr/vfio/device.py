@@ -1,5 +1,6 @@
 """A device that VFIO opened, by group or by its own file: the same requests from there on."""
 
+import os
 from array import array
 from contextlib import ExitStack
 from struct import Struct
@@ -18,6 +19,9 @@ _GET_IRQ_INFO = Request("VFIO_DEVICE_GET_IRQ_INFO", 0x3B6D, Struct("=III"))
 # flags, index, start, count; then files
 _SET_IRQS = Request("VFIO_DEVICE_SET_IRQS", 0x3B6E, Struct("=IIII"))
 _NO_DATA, _EVENTFDS = 1 << 0, 1 << 2
+# flags; then region, flags to open with, flags, number of ranges; then each range: offset, length
+_FEATURE = Request("VFIO_DEVICE_FEATURE", 0x3B75, Struct("=IIIIIQQ"))
+_GET_DMA_BUF = 1 << 16 | 11
 _RESET = Request("VFIO_DEVICE_RESET", 0x3B6F)
 _MAPPABLE = 1 << 2
 _CONFIG = 7
@@ -46,6 +50,12 @@ def open_device(address: str, fd: int) -> Device:
     def reset() -> None:
         tell(fd, _RESET, address=address)
 
+    def export(index: int, offset: int, length: int) -> int:
+        how = os.O_RDWR | os.O_CLOEXEC
+        argument = _FEATURE.pack(_GET_DMA_BUF, index, how, 0, 1, offset, length)
+        numbers = {"index": index, "offset": offset, "length": length}
+        return tell(fd, _FEATURE, argument, feature="DMA_BUF", **numbers)
+
     def irqs() -> dict[str, Irqs]:
         found = {}
         for index, kind in enumerate(KINDS):
@@ -65,4 +75,4 @@ def open_device(address: str, fd: int) -> Device:
     with ExitStack() as stack:
         stack.callback(uapi.close, fd)
         config = Config(window(_CONFIG)[1])
-        return Device(address, config, Ways(find, reset, irqs), stack.pop_all())
+        return Device(address, config, Ways(find, reset, export, irqs), stack.pop_all())

@@ -78,11 +78,12 @@ class NoIommu(Closing):
             LimitError: A chunk ends above `dma_mask`; its number, address and length are told.
         """
         del direction
-        if phyr:
+        # Nothing moves a device's own memory.
+        if phyr.kind == "ram" and phyr:
             # A joined list has several, of which each must do.
             for owner in getattr(phyr.owner, "parts", (phyr.owner,)):
                 _refuse_loose(phyr, owner)
-            self._limits.check(phyr)
+        self._limits.check(phyr)
         return phyr
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
