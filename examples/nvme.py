@@ -5,7 +5,8 @@
     python examples/nvme.py [...] ADDRESS write FILE [--block N]
 
 ADDRESS is a PCI function, such as 0000:00:04.0; the kernel's driver gets it back at the end. Linux;
-needs root. It overwrites the drive when told to. docs/real-devices.md says what to enable.
+needs root, or behind an IOMMU a function that vfio-pci has and whose file is yours. It overwrites
+the drive when told to. docs/real-devices.md says what to enable.
 
 The numbers are those of the NVM Express Base Specification 2.0 and its NVM Command Set.
 """
@@ -61,13 +62,15 @@ class CommandError(Exception):
 @contextmanager
 def shared(backend: Backend, size: int) -> Iterator[tuple[memoryview, Phyr]]:
     """Memory for the program and the drive: a view of it, and its bus addresses."""
-    with (
-        phyr.alloc(size) as buffer,
-        phyr.pin(buffer) as pinned,
-        dma_map(pinned.phyr, backend, Direction.BIDIRECTIONAL) as mapping,
-        memoryview(buffer) as view,
-    ):
-        yield view, mapping.dma
+    with ExitStack() as stack:
+        buffer = stack.enter_context(phyr.alloc(size))
+        if isinstance(backend, NoIommu):
+            pinned = stack.enter_context(phyr.pin(buffer))
+            dma = stack.enter_context(dma_map(pinned.phyr, backend, Direction.BIDIRECTIONAL)).dma
+        else:
+            # Behind an IOMMU no page numbers are needed, and so no root.
+            dma = stack.enter_context(backend.map_buffer(buffer)).dma
+        yield stack.enter_context(memoryview(buffer)), dma
 
 
 class Queue:

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from ctypes import addressof, c_char
 from gc import collect
 from pathlib import Path
 from termios import FIONREAD
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 from phyr import (
     AlignmentError,
+    ArrayError,
+    DmaPool,
     IovaSpaceError,
     LimitError,
     MismatchError,
@@ -1014,3 +1017,113 @@ def test_a_backend_says_if_devices_read_what_they_may_only_write(
             assert backend.enforces_write_only is is_enforced
         with backend.open(other):
             assert backend.enforces_write_only is is_enforced
+
+
+# By user address.
+
+
+@MAPPERS
+def test_a_buffer_is_mapped_by_its_address_alone(
+    kernel: FakeKernel, make: Callable[[], Mapper]
+) -> None:
+    buffer = bytearray(3 * PAGE)
+    uaddr = addressof(c_char.from_buffer(buffer))
+    with make() as backend, backend.open(TWO):
+        for direction, access in (
+            (Direction.TO_DEVICE, 1),
+            (Direction.FROM_DEVICE, 2),
+            (BOTH, 3),
+        ):
+            with backend.map_buffer(buffer, direction) as mapping:
+                ((iova, length),) = mapping.dma.chunks
+                assert (length, iova % PAGE) == (3 * PAGE, uaddr % PAGE)
+                end = uaddr + len(buffer)
+                start = uaddr - uaddr % PAGE
+                size = end + -end % PAGE - start
+                assert mapped(kernel) == [(iova - uaddr % PAGE, start, size, access)]
+                with pytest.raises(BufferError):
+                    buffer.clear()
+            assert repr(mapping).endswith(", unmapped)")
+            mapping.unmap()
+            assert mapped(kernel) == []
+        with backend.map_buffer(bytearray()) as nothing:
+            assert nothing.dma.length == 0
+            assert mapped(kernel) == []
+        with backend.map_buffer((UADDR + 5, 7)) as part:
+            assert part.dma.length == 7
+            assert [line[1:] for line in mapped(kernel)] == [(UADDR, PAGE, 3)]
+        with pytest.raises(ArrayError, match="is read-only"):
+            backend.map_buffer(b"constant")
+    buffer.clear()
+
+
+@MAPPERS
+def test_a_buffer_that_is_not_mapped_is_let_go(
+    kernel: FakeKernel, make: Callable[[], Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = bytearray(PAGE)
+    with make() as backend, backend.open(TWO):
+        kernel.calls, kernel.fail_at, kernel.errno = 0, 1, errno.ENOMEM
+        with pytest.raises(VfioError, match="RLIMIT_MEMLOCK"):
+            backend.map_buffer(buffer)
+        buffer.append(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(VfioError, match="this is a fork"):
+                backend.map_buffer(buffer)
+        buffer.append(0)
+        # Dropped.
+        mapping = backend.map_buffer(buffer)
+        with pytest.warns(ResourceWarning, match="never unmapped: UserMapping"):
+            del mapping
+        assert mapped(kernel) == []
+        # Where the kernel does not unmap it, the buffer stays.
+        mapping = backend.map_buffer(buffer)
+        kernel.calls, kernel.fail_at, kernel.errno = 0, 1, errno.EIO
+        with pytest.raises(VfioError):
+            mapping.unmap()
+        with pytest.raises(BufferError):
+            buffer.append(0)
+        mapping._backend = None  # noqa: SLF001 - it was told, and not again at the end
+    assert mapped(kernel) == []
+
+
+@MAPPERS
+def test_an_interrupted_map_of_a_buffer_leaves_nothing(
+    kernel: FakeKernel, make: Callable[[], Mapper]
+) -> None:
+    at, left = 0, list[int]()
+    with make() as backend, backend.open(TWO):
+        while not left:
+            buffer = bytearray(PAGE)
+            with catch_warnings():
+                simplefilter("ignore")  # that nobody unmapped it
+                alive = []
+                with suppress(KeyboardInterrupt), interrupted(at, PHYR) as left:
+                    alive.append(backend.map_buffer(buffer))
+                    alive[0].unmap()
+                for mapping in alive:
+                    mapping.unmap()
+                alive.clear()
+            assert mapped(kernel) == []
+            buffer.clear()
+            at += 1
+        assert at > 10
+    assert mapped(kernel) == []
+
+
+@MAPPERS
+def test_a_pool_behind_an_iommu_takes_no_page_numbers(
+    kernel: FakeKernel, make: Callable[[], Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("phyr.pinning.pool.pin", hidden)
+    with make() as backend, backend.open(TWO):
+        with DmaPool(backend, 2 * PAGE) as pool:
+            ((iova, _, size, access),) = mapped(kernel)
+            assert (size, access) == (2 * PAGE, 3)
+            with pool.take(64) as one, pool.take(PAGE, align=PAGE) as two:
+                assert (one.dma_addr, two.dma_addr) == (iova, iova + PAGE)
+        assert mapped(kernel) == []

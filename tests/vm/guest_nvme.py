@@ -6,6 +6,7 @@ The host compares the drive's image with `image` afterwards.
 import os
 import random
 import re
+import resource
 import signal
 import struct
 import sys
@@ -125,6 +126,44 @@ def nvme_example_copies_a_file_there_and_back() -> None:
 @checks.on(*KINDS)
 def nvme_driver_of_the_kernel_is_back_and_reads_what_the_example_wrote() -> None:
     assert disk().read_bytes()[: len(image(kind()))] == image(kind())
+
+
+@checks.on(*IOMMUS)
+def nvme_example_runs_as_an_ordinary_user() -> None:
+    """Without any capability, on a device whose file is the user's."""
+    user, block = 1000, 7
+    expected = stored(PIECE)[1]
+    function = pci.Function(NVME)
+    for backend in backends(kind()):
+        function.bind("vfio-pci")
+        cdev = next((function.path / "vfio-dev").glob("vfio*"), None)
+        files = [Path("/dev/vfio") / str(function.group), Path("/dev/vfio/vfio")]
+        if backend == "iommufd":
+            assert cdev is not None
+            files = [Path("/dev/vfio/devices") / cdev.name, Path("/dev/iommu")]
+        for path in files:
+            os.chown(path, user, user)
+
+        def child(backend: str = backend) -> None:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 20, 64 << 20))
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            with suppress(phyr.HiddenPagesError):
+                phyr.pin(bytearray(8))
+                raise AssertionError("there is a capability left")
+            with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+                target = Path(folder, "target")
+                options = ["--backend", backend, "--block", str(block)]
+                count = str(PIECE // BLOCK)
+                nvme.main([NVME, "read", str(target), *options, "--count", count])
+                assert target.read_bytes() == expected
+
+        assert os.waitpid(fork(child), 0)[1] == 0, backend
+        for path in files:
+            os.chown(path, 0, 0)
+        assert function.driver == "vfio-pci"
+        function.restore()
 
 
 @checks.on("intel", "none")

@@ -24,12 +24,14 @@ from typing import NamedTuple
 from phyr._devices.closing import Closing
 from phyr._devices.enforced import enforces_write_only
 from phyr._devices.uapi import refused
+from phyr._devices.user_mapping import UserMapping
 from phyr._phyr import Builder, Phyr, alignment
 from phyr.errors import AlignmentError, MismatchError, NotMappedError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, Region, is_open, refuse_twice
 from phyr.pci.function import Function
+from phyr.pinning.pinned import memory_of
 
 __all__ = ["AddressSpace"]
 
@@ -274,6 +276,10 @@ class AddressSpace(Closing):
             LimitError: The kernel takes no more mappings.
             VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
         """
+        return self._map_user(uaddr, length, prot, lambda _: None)
+
+    def _map_user(self, uaddr: int, length: int, prot: int, told: Callable[[int], object]) -> int:
+        """Do so, and tell where it will be before it is there."""
         self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             granule = self._granule()
@@ -289,8 +295,53 @@ class AddressSpace(Closing):
             with ExitStack() as undo:
                 iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
                 window = _Window(length, self._undoing(iova, length))
+                told(iova)
                 self._grant(partial(self._ask, uaddr, length, iova, prot), window, iova, undo)
             return iova
+
+    def map_buffer(
+        self, buffer: object, direction: Direction = Direction.BIDIRECTIONAL
+    ) -> UserMapping:
+        """Map a buffer for devices by its user address alone, which takes no capability.
+
+        Page numbers are what the kernel hides from ordinary users, and what a driver behind an
+        IOMMU does not need: the kernel pins the memory, and the device sees I/O virtual addresses.
+        Whole pages are mapped, as by `map`. There is no list of physical addresses then.
+
+        Args:
+            buffer: As of `phyr.pin`.
+            direction: Which way the data goes.
+
+        Returns:
+            A context manager; its `dma` is what to tell the device, of the buffer's own bytes.
+
+        Raises:
+            ArrayTypeError: There is no buffer.
+            ArrayError: Its memory is not contiguous, or read-only.
+            IovaSpaceError: No room is left.
+            LimitError: The kernel takes no more mappings.
+            VfioError: The kernel refused: RLIMIT_MEMLOCK, say. Or this is a forked child.
+
+        Examples:
+            .. code-block:: python
+
+                with backend.map_buffer(buffer, Direction.TO_DEVICE) as mapping:
+                    device.tell(mapping.dma[0])
+        """
+        loan, uaddr, length = memory_of(buffer)
+        mapping = UserMapping(self, loan)
+        # The lock until it is undone, if it has to be: its address may be another's afterwards.
+        with self._lock, ExitStack() as undo:
+            undo.callback(mapping.unmap)
+            if length:
+                self._check(self._is_ours, errno.ECHILD, "map")
+                mask = self._granule() - 1
+                head = uaddr & mask
+                pages = (head + length + mask) & ~mask
+                told = partial(mapping.set, head, length)
+                self._map_user(uaddr - head, pages, Prot.of(direction, "ram"), told)
+            undo.pop_all()
+        return mapping
 
     def unmap_user(self, iova: int) -> None:
         """Take back a `map_user`; nothing if the backend is closed, which took it back.

@@ -3,7 +3,7 @@
 import mmap
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from phyr._phyr import Phyr
 from phyr.allocating import alloc
@@ -13,6 +13,35 @@ from phyr.iommu.iova import IovaAllocator
 from phyr.pinning.pinned import pin
 
 __all__ = ["DmaPool", "Piece"]
+
+
+@runtime_checkable
+class BufferMapper(Protocol):
+    """A backend that maps a buffer by its user address: it pins, and takes no capability."""
+
+    def map_buffer(self, buffer: object) -> "Mapped":
+        """Map it in both directions."""
+        ...
+
+
+class Mapped(Protocol):
+    """What it returns."""
+
+    dma: Phyr
+    """Where devices find it."""
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Unmap it."""
+        ...
 
 
 class Piece:
@@ -63,7 +92,8 @@ class DmaPool:
     A piece that is dropped without `free` stays taken, as the device may still use it.
 
     Args:
-        backend: Maps it for its devices, in both directions.
+        backend: Maps it for its devices, in both directions. One that maps by user addresses, as
+            `phyr.vfio.Type1` and `phyr.iommufd.Ioas` do, takes no capability.
         size: Bytes; whole pages of them are taken.
         huge: Kind of pages, as of `phyr.alloc`.
 
@@ -87,12 +117,15 @@ class DmaPool:
         """Bytes in all."""
         with ExitStack() as stack:
             buffer = stack.enter_context(alloc(self.size, huge=huge))
-            pinned = stack.enter_context(pin(buffer))
-            mapping = stack.enter_context(dma_map(pinned.phyr, backend, Direction.BIDIRECTIONAL))
+            if isinstance(backend, BufferMapper):
+                self._dma = stack.enter_context(backend.map_buffer(buffer)).dma
+            else:
+                pinned = stack.enter_context(pin(buffer))
+                both = Direction.BIDIRECTIONAL
+                self._dma = stack.enter_context(dma_map(pinned.phyr, backend, both)).dma
             self._view = memoryview(buffer)
             stack.callback(self._view.release)
-            self._uaddr = pinned.uaddr
-            self._dma = mapping.dma
+            self._uaddr = buffer.uaddr
             self._places = IovaAllocator((self._uaddr, self._uaddr + self.size - 1))
             self._live: dict[int, Piece] = {}
             stack.callback(self._free_all)
