@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from phyr import VfioError, pci
 from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN, Device

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from phyr import Phyr
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))

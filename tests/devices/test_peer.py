@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from phyr import LimitError, MismatchError, Phyr, VfioError, pci
 from phyr.iommu import Direction, dma_map
 from phyr.iommufd import Ioas

@@ -9,7 +9,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 # What needs a device is run in the guest, and says here how it is used.
-ARGUMENTS = {"nvme": ["--help"]}
+ARGUMENTS = {"nvme": ["--help"], "virtio_rng": ["--help"]}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phyr import DmaPool, IovaSpaceError, Phyr, RangeError
 from phyr.iommu import Direct, Direction, Paging
 from phyr.testing import TableDomain

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import Mock
 
-import phyr
 import pytest
+
+import phyr
 from phyr import pagemap
 from phyr._phyr import Ring
 from phyr.pagemap import Pagemap, own

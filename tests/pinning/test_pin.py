@@ -668,10 +668,12 @@ def test_method_and_backend_must_go_together(own: str, method: str | None) -> No
 
 @shown
 @linux
+@pytest.mark.parametrize("shared", [0, PAGE], ids=["alone", "shared"])
 def test_a_forked_child_leaves_mappings_and_locks_alone_and_closes_rings(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, shared: int
 ) -> None:
     """Call what a fork calls, here, where its branches are counted."""
+    monkeypatch.setattr(methods, "SHARED", shared)
     backend, buffer = Fake(), private(PAGE)
     buffer[0] = 1
     by_backend = phyr.pin(buffer, backend=backend)

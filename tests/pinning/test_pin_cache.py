@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
-import phyr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import phyr
 from phyr import PinCache, PinError
 from phyr.iommu import Direct, Direction, dma_map
 from phyr.pinning.cache import Lease

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from phyr import Phyr, PhyrError
-
 from support.model import Model
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from phyr._phyr import Loan
-
 from support.live import PAGE, PFN, PRESENT
 
 HUGE = 2 << 20

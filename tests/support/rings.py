@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from phyr import _phyr
 from phyr._phyr import Ring
 from phyr.pinning import methods, rings

@@ -164,7 +164,9 @@ def machine(
     arguments += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={disk}"]
     arguments += ["-device", "nvme,drive=disk,serial=phyr,addr=04,cmb_size_mb=1"]
     arguments += ["-device", f"edu,addr=05,dma_mask={(1 << args.edu_bits) - 1:#x}"]
-    arguments += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
+    # For the kernel, and one behind the IOMMU for the example.
+    rng = "virtio-rng-pci,addr=06,iommu_platform=on,disable-legacy=on"
+    arguments += ["-device", "virtio-rng-pci", "-device", rng, "-device", "virtio-serial-pci"]
     for number, (name, fd) in enumerate(pipes.items()):
         arguments += ["-add-fd", f"fd={fd},set={number}"]
         arguments += ["-chardev", f"file,id={name},append=on,path=/dev/fdset/{number}"]

@@ -7,9 +7,10 @@ import mmap
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ from harness import (
     KINDS,
     NVME,
     PAGE,
+    RNG,
     Checks,
     Edu,
     Skip,
@@ -42,6 +44,9 @@ from phyr._devices import uapi
 from phyr.iommu import Direction, Prot, dma_map
 from phyr.iommufd import Ioas
 from phyr.vfio import NoIommu, Type1
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+import virtio_rng
 
 checks = Checks()
 Backend: TypeAlias = Type1 | Ioas | NoIommu
@@ -682,3 +687,24 @@ def noiommu_interrupts_are_awaited() -> None:
 
     with edu_of(noiommu()) as edu:
         assert asyncio.run(main(edu)) == 50
+
+
+# A second driver.
+
+
+@checks.on(*IOMMUS)
+def virtio_rng_example_reads_random_bytes() -> object:
+    function = pci.Function(RNG)
+    before = function.driver
+    backends = ["type1", *(["iommufd"] if Path("/dev/iommu").exists() else [])]
+    found = []
+    for backend in backends:
+        with redirect_stdout(sys.stderr):  # the lines there are for the host
+            found.append(virtio_rng.main([RNG, "5000", "--backend", backend]))
+    for data in found:
+        assert len(data) == 5000
+        # A byte in 256 is like any other; zeros would be memory that was never written.
+        assert max(data.count(value) for value in range(256)) < 100
+    assert len(set(found)) == len(found)
+    assert function.driver == before
+    return {"backends": len(found)}

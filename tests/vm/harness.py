@@ -26,6 +26,7 @@ IOMMUS = ("intel", "amd", "virtio")
 KINDS = (*IOMMUS, "none")
 NVME = "0000:00:04.0"
 EDU = "0000:00:05.0"
+RNG = "0000:00:06.0"
 PAGE = 4096
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _MAP_HUGETLB = 0x40000

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from phyr._phyr import Builder, Loan
-from phyr.errors import RangeError
+from phyr.errors import NotMappedError
 from phyr.pinning.methods import UserMapper
 
 __all__ = ["UserMapping"]
@@ -58,7 +58,7 @@ class UserMapping:
         if backend is not None:
             if self._iova is not None:
                 # It is not there if mapping it failed.
-                with suppress(RangeError):
+                with suppress(NotMappedError):
                     backend.unmap_user(self._iova)
                 self._iova = None
             self._backend = None

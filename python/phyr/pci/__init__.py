@@ -6,8 +6,19 @@
 ``docs/real-devices.md`` says what to enable and what to fear. Linux only.
 """
 
-from phyr.pci.device import Config, Device, Region
+from phyr.pci.config import Capability, Config, Registers
+from phyr.pci.device import Device, Region
 from phyr.pci.function import Function, bound
 from phyr.pci.irqs import Irq, Irqs
 
-__all__ = ["Config", "Device", "Function", "Irq", "Irqs", "Region", "bound"]
+__all__ = [
+    "Capability",
+    "Config",
+    "Device",
+    "Function",
+    "Irq",
+    "Irqs",
+    "Region",
+    "Registers",
+    "bound",
+]

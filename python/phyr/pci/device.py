@@ -18,15 +18,18 @@ from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
 from phyr._phyr import Loan, Phyr, held
 from phyr.errors import RangeError, VfioError
+from phyr.pci.config import Capability, Config, Registers, Window
 from phyr.pci.irqs import Irqs
 
 __all__ = [
     "BARS",
     "OPEN",
+    "Capability",
     "Config",
     "Device",
     "Peer",
     "Region",
+    "Registers",
     "Ways",
     "Window",
     "is_open",
@@ -37,14 +40,6 @@ __all__ = [
 BARS = range(6)
 _COMMAND = 4
 _MASTER = 1 << 2
-
-
-class Window(NamedTuple):
-    """Where a region is in an open file."""
-
-    fd: int
-    offset: int
-    length: int
 
 
 class Peer(NamedTuple):
@@ -146,58 +141,13 @@ class Region:
         """Take back one `hold`."""
 
 
-class Config:
-    """The configuration space of a PCI function, by byte offsets."""
-
-    def __init__(self, window: Window) -> None:
-        """Keep where it is."""
-        self._window = window
-        self.length = window.length
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes at `offset`.
-
-        Raises:
-            RangeError: They are not all inside.
-            VfioError: They cannot be read: without rights, sysfs shows the first 64 bytes.
-        """
-        self._check(offset, length)
-        try:
-            data = os.pread(self._window.fd, length, self._window.offset + offset)
-            if len(data) < length:
-                raise OSError(errno.ENODATA, "")  # noqa: TRY301 - as if the kernel had
-        except OSError as failure:
-            raise refused(failure, "read config", offset=offset, length=length) from None
-        return data
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Write bytes at `offset`.
-
-        Raises:
-            RangeError: They are not all inside.
-            VfioError: They cannot be written.
-        """
-        self._check(offset, len(data))
-        try:
-            os.pwrite(self._window.fd, data, self._window.offset + offset)
-        except OSError as failure:
-            raise refused(failure, "write config", offset=offset, length=len(data)) from None
-
-    def _check(self, offset: int, length: int) -> None:
-        if offset < 0 or length < 0 or offset + length > self.length:
-            raise RangeError(
-                f"{offset:#x}+{length:#x} is not inside the {self.length:#x} bytes of the "
-                "configuration space",
-                offset=offset,
-                length=length,
-            )
-
-
 class Ways(NamedTuple):
     """How an open function is asked, which differs with who opened it."""
 
     find: Callable[[int, ExitStack], Window]
     """Gives where a region is, by number, or raises; the stack closes what it opens."""
+    place: Callable[[int], Window]
+    """Gives where a region is that is read by calls, or raises."""
     reset: Callable[[], None]
     """Resets it, or raises."""
     export: Callable[[int, int, int], int]
@@ -256,6 +206,19 @@ class Device(Closing):
             peer = Peer(partial(place_of, self.address, index), partial(self._ways.export, index))
             self._regions[index] = Region(self._ways.find(index, self._stack), peer)
         return self._regions[index]
+
+    def registers(self, index: int) -> Registers:
+        """Return what is behind a BAR, 0 to 5, to be read and written by calls, not mapped.
+
+        For ports, and for memory that cannot be mapped: each access is a system call.
+
+        Raises:
+            RangeError: It has nothing there, or the device was opened through sysfs.
+            VfioError: The kernel refused.
+        """
+        if index not in BARS:
+            raise no_region(self.address, index)
+        return Registers(self._ways.place(index))
 
     @property
     def irqs(self) -> dict[str, Irqs]:

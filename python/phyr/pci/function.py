@@ -144,7 +144,7 @@ class Function:
             self._write(self.path / "enable", "1")
             stack.callback(self._disable, os.getpid())
             config = Config(Window(fd, 0, os.fstat(fd).st_size))
-            ways = Ways(self._find, self._reset, self._export)
+            ways = Ways(self._find, self._place, self._reset, self._export)
             return Device(self.address, config, ways, stack.pop_all())
 
     def _disable(self, process: int) -> None:
@@ -162,6 +162,10 @@ class Function:
         fd = uapi.open_file(self.path / f"resource{index}")
         stack.callback(uapi.close, fd)
         return Window(fd, 0, last - first + 1)
+
+    def _place(self, index: int) -> Window:
+        # The files of sysfs can be mapped; those of ports only are read, and by root alone.
+        raise no_region(self.address, index)
 
     def _export(self, index: int, offset: int, length: int) -> int:
         failure = OSError(errno.ENOTTY, "")

@@ -4,6 +4,7 @@ import os
 from array import array
 from contextlib import ExitStack
 from struct import Struct
+from typing import NamedTuple
 
 from phyr._devices import uapi
 from phyr._devices.uapi import Request, ask, tell
@@ -32,47 +33,70 @@ def open_device(address: str, fd: int) -> Device:
 
     Raises:
         VfioError: The kernel refused.
+    """
+    with ExitStack() as stack:
+        stack.callback(uapi.close, fd)
+        file = _File(address, fd)
+        config = Config(file.window(_CONFIG)[1])
+        ways = Ways(file.find, file.place, file.reset, file.export, file.irqs)
+        return Device(address, config, ways, stack.pop_all())
+
+
+class _File(NamedTuple):
+    """A device's open file, and what it is asked.
 
     Source:
         ``struct vfio_region_info`` and what is around it, include/uapi/linux/vfio.h, Linux.
     """
 
-    def window(index: int) -> tuple[int, Window]:
-        flags, _, _, length, offset = ask(fd, _GET_REGION_INFO, 0, index, 0, 0, 0, index=index)
-        return flags, Window(fd, offset, length)
+    address: str
+    fd: int
 
-    def find(index: int, _stack: ExitStack) -> Window:
-        flags, found = window(index)
+    def window(self, index: int) -> tuple[int, Window]:
+        """Return the flags of a region, and where it is."""
+        fields = ask(self.fd, _GET_REGION_INFO, 0, index, 0, 0, 0, index=index)
+        flags, _, _, length, offset = fields
+        return flags, Window(self.fd, offset, length)
+
+    def find(self, index: int, _stack: ExitStack) -> Window:
+        """Return where a region is that can be mapped."""
+        flags, found = self.window(index)
         if not (found.length and flags & _MAPPABLE):
-            raise no_region(address, index)
+            raise no_region(self.address, index)
         return found
 
-    def reset() -> None:
-        tell(fd, _RESET, address=address)
+    def place(self, index: int) -> Window:
+        """Return where a region is that can be read."""
+        found = self.window(index)[1]
+        if not found.length:
+            raise no_region(self.address, index)
+        return found
 
-    def export(index: int, offset: int, length: int) -> int:
+    def reset(self) -> None:
+        """Reset the device."""
+        tell(self.fd, _RESET, address=self.address)
+
+    def export(self, index: int, offset: int, length: int) -> int:
+        """Make a dma-buf of a part of a region."""
         how = os.O_RDWR | os.O_CLOEXEC
         argument = _FEATURE.pack(_GET_DMA_BUF, index, how, 0, 1, offset, length)
         numbers = {"index": index, "offset": offset, "length": length}
-        return tell(fd, _FEATURE, argument, feature="DMA_BUF", **numbers)
+        return tell(self.fd, _FEATURE, argument, feature="DMA_BUF", **numbers)
 
-    def irqs() -> dict[str, Irqs]:
+    def irqs(self) -> dict[str, Irqs]:
+        """Return the interrupts of each kind that the device has."""
         found = {}
         for index, kind in enumerate(KINDS):
-            flags, _, count = ask(fd, _GET_IRQ_INFO, 0, index, 0, kind=kind)
+            flags, _, count = ask(self.fd, _GET_IRQ_INFO, 0, index, 0, kind=kind)
             if count:
-                found[kind] = Irqs(address, kind, flags, count, act)
+                found[kind] = Irqs(self.address, kind, flags, count, self.act)
         return found
 
-    def act(index: int, action: int, first: int, count: int, fds: list[int] | None) -> None:
+    def act(self, index: int, action: int, first: int, count: int, fds: list[int] | None) -> None:
+        """Ask for an action on interrupts."""
         flags = action | (_NO_DATA if fds is None else _EVENTFDS)
         argument = _SET_IRQS.pack(flags, index, first, count)
         argument += array("i", fds or []).tobytes()
         argument[:4] = len(argument).to_bytes(4, "little")
         numbers = {"kind": KINDS[index], "first": first, "count": count}
-        tell(fd, _SET_IRQS, argument, **numbers)
-
-    with ExitStack() as stack:
-        stack.callback(uapi.close, fd)
-        config = Config(window(_CONFIG)[1])
-        return Device(address, config, Ways(find, reset, export, irqs), stack.pop_all())
+        tell(self.fd, _SET_IRQS, argument, **numbers)
