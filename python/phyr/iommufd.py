@@ -52,8 +52,11 @@ class Ioas(AddressSpace):
 
     Args:
         dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
+        guard: Bytes after each mapping, at least, that stay unmapped: a device that runs over the
+            end of one faults, instead of reaching the next.
 
     Raises:
+        RangeError: `guard` is negative.
         VfioError: The kernel has no iommufd, or rights are missing.
 
     Source:
@@ -63,9 +66,9 @@ class Ioas(AddressSpace):
     method: ClassVar[str] = "iommufd"
     """How memory is pinned by being mapped here; see `phyr.pin`."""
 
-    def __init__(self, *, dma_mask: int = _TOP) -> None:
+    def __init__(self, *, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Open one."""
-        super().__init__(dma_mask)
+        super().__init__(dma_mask, guard)
         with ExitStack() as stack:
             self._fd = uapi.open_file(uapi.DEV / "iommu")
             stack.callback(uapi.close, self._fd)
@@ -74,6 +77,39 @@ class Ioas(AddressSpace):
             self._renew()
             self._stack.push(stack.pop_all())
         self.closed = False
+
+    @property
+    def fd(self) -> int:
+        """The file of ``/dev/iommu``, for requests that phyr does not make. Not yours to close."""
+        return self._fd
+
+    def map_file(self, fd: int, offset: int, length: int, prot: int) -> int:
+        """Map a part of a memfd, such as a virtual machine's memory; return its I/O address.
+
+        The program need not have it mapped. The kernel pins the memory until `unmap_user`.
+
+        Args:
+            fd: Of a memfd.
+            offset: Of the first byte in it.
+            length: Bytes. Both are multiples of the IOMMU's granule.
+            prot: What devices may do, as a `phyr.iommu.Prot`.
+
+        Raises:
+            AlignmentError: That is no whole granules.
+            IovaSpaceError: No room is left.
+            VfioError: The kernel refused: Linux 6.12 has no such request. Or this is a fork.
+
+        Source:
+            ``IOMMU_IOAS_MAP_FILE``, include/uapi/linux/iommufd.h, Linux.
+        """
+        return self._map_whole(
+            offset, length, lambda iova: self._ask_file(fd, offset, length, iova, prot)
+        )
+
+    def _ask_file(self, fd: int, offset: int, length: int, iova: int, prot: int) -> None:
+        numbers = {"offset": offset, "length": length, "iova": iova}
+        flags = _flags(prot)
+        ask(self._fd, _IOAS_MAP_FILE, flags, self.number, fd, offset, length, iova, **numbers)
 
     def _info(self) -> tuple[int, list[tuple[int, int]]]:
         room = 16
@@ -113,9 +149,7 @@ class Ioas(AddressSpace):
         # The kernel keeps the memory by itself once it is mapped.
         fd = region.export(offset, length)
         try:
-            flags = _flags(prot)
-            numbers = {"offset": offset, "length": length, "iova": iova}
-            ask(self._fd, _IOAS_MAP_FILE, flags, self.number, fd, 0, length, iova, **numbers)
+            self._ask_file(fd, 0, length, iova, prot)
         finally:
             os.close(fd)
 

@@ -2,13 +2,15 @@
 
 import ctypes
 import errno
+import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from phyr import LimitError, MismatchError, Phyr, VfioError, pci
-from phyr.iommu import Direction, dma_map
+from phyr import AlignmentError, LimitError, MismatchError, Phyr, RangeError, VfioError, pci
+from phyr.iommu import Direction, Prot, dma_map
 from phyr.iommufd import Ioas
 from phyr.pci.device import OPEN
 from phyr.vfio import NoIommu, Type1
@@ -123,3 +125,64 @@ def test_registers_of_two_bytes_are_read_and_written(kernel: FakeKernel) -> None
         assert bytes(region.u8[6:8]) == b"\xef\xbe"
         assert region.u32[1] == 0xBEEF_0000
         assert kernel.maps == {}
+
+
+# Files.
+
+
+def test_a_part_of_a_memfd_is_mapped(kernel: FakeKernel) -> None:
+    fd = os.memfd_create("guest")
+    try:
+        os.truncate(fd, 4 * PAGE)
+        with Ioas() as backend, backend.open(ONE):
+            iova = backend.map_file(fd, PAGE, 2 * PAGE, Prot.READ)
+            assert kernel.maps == {iova: (PAGE, 2 * PAGE, 1)}
+            for offset, length in ((1, PAGE), (0, 0), (0, PAGE + 1)):
+                with pytest.raises(AlignmentError, match="is not whole granules"):
+                    backend.map_file(fd, offset, length, Prot.READ)
+            with pytest.raises(VfioError, match=r"IOMMU_IOAS_MAP_FILE: .*length 0x5000"):
+                backend.map_file(fd, 0, 5 * PAGE, Prot.READ)
+            backend.unmap_user(iova)
+            assert kernel.maps == {}
+    finally:
+        os.close(fd)
+
+
+# Gaps, and files for requests that phyr does not make.
+
+
+@MAPPERS
+@pytest.mark.parametrize("guard", [1, PAGE, 3 * PAGE])
+def test_windows_have_gaps_between_them(
+    kernel: FakeKernel, make: Callable[..., Type1 | Ioas], guard: int
+) -> None:
+    with make(guard=guard) as backend, backend.open(ONE):
+        assert backend.guard == guard
+        buffer = bytearray(PAGE)
+        mappings = [backend.map_buffer(buffer) for _ in range(5)]
+        with backend.open(TWO):  # what may be used is asked for anew
+            mappings += [backend.map_buffer(buffer) for _ in range(5)]
+            windows = sorted((iova, size) for iova, (_, size, _) in kernel.maps.items())
+            assert len(windows) == 10
+            for (low, size), (high, _) in pairwise(windows):
+                assert low + size + guard <= high
+            for mapping in mappings:
+                mapping.unmap()
+        assert kernel.maps == {}
+        assert len(backend._iovas) == 0  # noqa: SLF001
+
+
+@MAPPERS
+def test_a_gap_is_no_less_than_nothing(
+    kernel: FakeKernel, make: Callable[..., Type1 | Ioas]
+) -> None:
+    with pytest.raises(RangeError, match="a gap of -1 bytes is none"):
+        make(guard=-1)
+    assert kernel.calls == 0
+
+
+@MAPPERS
+def test_a_backend_has_a_file(kernel: FakeKernel, make: Callable[[], Type1 | Ioas]) -> None:
+    with make() as backend:
+        name = str(Path(f"/proc/self/fd/{backend.fd}").readlink().relative_to(kernel.dev))
+        assert name == ("vfio/vfio" if isinstance(backend, Type1) else "iommu")

@@ -402,9 +402,13 @@ class FakeKernel:
 
     def _ioas_map_file(self, name: str, argument: bytearray) -> None:
         size, flags, number, fd, start, length, iova = struct.unpack("=3Ii3Q", argument)
-        assert (name, size, flags & ~6, start) == ("iommu", 40, 1, 0)
-        offset, there = struct.unpack("=2Q", os.pread(fd, 16, 0))
-        assert there == length
+        assert (name, size, flags & ~6) == ("iommu", 40, 1)
+        offset = start
+        if "dmabuf" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            offset, there = struct.unpack("=2Q", os.pread(fd, 16, 0))
+            assert (start, there) == (0, length)
+        elif start + length > os.fstat(fd).st_size:
+            raise fail(errno.EINVAL)
         access = (flags >> 2 & 1) | (flags >> 1 & 1) << 1
         self.ioas[number].map(offset, iova, length, access)
 

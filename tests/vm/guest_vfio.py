@@ -620,6 +620,28 @@ def iommufd_edu_reaches_the_drives_memory() -> object:
     return {"by": None}
 
 
+@checks.on(*IOMMUS)
+def iommufd_edu_reaches_a_memfd() -> object:
+    """Copy to and from memory that the program need not have mapped."""
+    fd = os.memfd_create("guest")
+    os.truncate(fd, 4 * PAGE)
+    os.pwrite(fd, pattern(13, 64), PAGE + 8)
+    try:
+        with edu_of(backend := iommufd()) as edu:
+            try:
+                iova = backend.map_file(fd, PAGE, 2 * PAGE, Prot.READ | Prot.WRITE)
+            except VfioError:
+                assert os.environ["PHYR_VM_KERNEL"] == "iommufd", "this kernel is older"
+                return {"mapped": False}
+            edu.fetch(iova + 8, 64)
+            edu.store(iova + PAGE + 16, 64)
+            backend.unmap_user(iova)
+        assert os.pread(fd, 64, 2 * PAGE + 16) == pattern(13, 64)
+    finally:
+        os.close(fd)
+    return {"mapped": True}
+
+
 @checks.on("none")
 def noiommu_edu_reaches_the_drives_memory() -> None:
     edu_reaches_the_drives_memory(noiommu())

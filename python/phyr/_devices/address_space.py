@@ -26,7 +26,7 @@ from phyr._devices.enforced import enforces_write_only
 from phyr._devices.uapi import refused
 from phyr._devices.user_mapping import UserMapping
 from phyr._phyr import Builder, Phyr, alignment
-from phyr.errors import AlignmentError, MismatchError, NotMappedError, VfioError
+from phyr.errors import AlignmentError, MismatchError, NotMappedError, RangeError, VfioError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, Region, is_open, refuse_twice
@@ -51,11 +51,17 @@ class AddressSpace(Closing):
 
     Args:
         dma_mask: Highest address that the devices can put out.
+        guard: Bytes after each window that stay unmapped.
     """
 
-    def __init__(self, dma_mask: int = _TOP) -> None:
+    def __init__(self, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Start without windows."""
+        if guard < 0:
+            raise RangeError(f"a gap of {guard} bytes is none", guard=guard)
         self.dma_mask = dma_mask
+        self.guard = guard
+        """Bytes after each window, at least, that stay unmapped: a device that runs over the end of
+        one faults, instead of reaching the next."""
         self.requests = 0
         """Map requests that the kernel granted so far."""
         self._enforced: list[bool | None] = []
@@ -149,7 +155,7 @@ class AddressSpace(Closing):
         gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
         iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
         for iova, window in list(self._windows.items()):
-            iovas.alloc(window.length, align=1 << 64, residue=iova)
+            iovas.alloc(window.length + self.guard, align=1 << 64, residue=iova)
         self._iovas = iovas
         self._pgsize_bitmap = bitmap
 
@@ -276,27 +282,34 @@ class AddressSpace(Closing):
             LimitError: The kernel takes no more mappings.
             VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
         """
-        return self._map_user(uaddr, length, prot, lambda _: None)
+        return self._map_whole(uaddr, length, lambda iova: self._ask(uaddr, length, iova, prot))
 
-    def _map_user(self, uaddr: int, length: int, prot: int, told: Callable[[int], object]) -> int:
-        """Do so, and tell where it will be before it is there."""
+    def _map_whole(
+        self,
+        start: int,
+        length: int,
+        ask: Callable[[int], None],
+        told: Callable[[int], object] | None = None,
+    ) -> int:
+        """Map whole granules from an address or an offset on; tell where before it is there."""
         self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             granule = self._granule()
-            if length < 1 or (uaddr | length) & (granule - 1):
+            if length < 1 or (start | length) & (granule - 1):
                 raise AlignmentError(
-                    f"{uaddr:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
-                    uaddr=uaddr,
+                    f"{start:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
+                    uaddr=start,
                     length=length,
                     granule=granule,
                 )
             # Large pages lie at the same place modulo their size in both kinds of address.
             fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
             with ExitStack() as undo:
-                iova = self._place(length, 1 << fitting.bit_length() - 1, uaddr, _TOP, undo)
+                iova = self._place(length, 1 << fitting.bit_length() - 1, start, _TOP, undo)
                 window = _Window(length, self._undoing(iova, length))
-                told(iova)
-                self._grant(partial(self._ask, uaddr, length, iova, prot), window, iova, undo)
+                if told is not None:
+                    told(iova)
+                self._grant(partial(ask, iova), window, iova, undo)
             return iova
 
     def map_buffer(
@@ -338,8 +351,13 @@ class AddressSpace(Closing):
                 mask = self._granule() - 1
                 head = uaddr & mask
                 pages = (head + length + mask) & ~mask
-                told = partial(mapping.set, head, length)
-                self._map_user(uaddr - head, pages, Prot.of(direction, "ram"), told)
+                start, prot = uaddr - head, Prot.of(direction, "ram")
+                self._map_whole(
+                    start,
+                    pages,
+                    lambda iova: self._ask(start, pages, iova, prot),
+                    partial(mapping.set, head, length),
+                )
             undo.pop_all()
         return mapping
 
@@ -386,7 +404,7 @@ class AddressSpace(Closing):
     def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
         """Return a free window, less well aligned than asked for if need be."""
         iova = self._iovas.alloc_for_pages(
-            length,
+            length + self.guard,
             self._pgsize_bitmap,
             align=align,
             least=self._granule(),

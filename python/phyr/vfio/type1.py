@@ -38,8 +38,11 @@ class Type1(AddressSpace):
 
     Args:
         dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
+        guard: Bytes after each mapping, at least, that stay unmapped: a device that runs over the
+            end of one faults, instead of reaching the next.
 
     Raises:
+        RangeError: `guard` is negative.
         VfioError: The kernel has no VFIO type1, or rights are missing.
 
     Examples:
@@ -58,12 +61,17 @@ class Type1(AddressSpace):
     method: ClassVar[str] = "vfio"
     """How memory is pinned by being mapped here; see `phyr.pin`."""
 
-    def __init__(self, *, dma_mask: int = _TOP) -> None:
+    def __init__(self, *, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Open a container."""
-        super().__init__(dma_mask)
+        super().__init__(dma_mask, guard)
         self._container = Container(Model.TYPE1V2, self._stack)
         self._entry_limit: int | None = None
         self.closed = False
+
+    @property
+    def fd(self) -> int:
+        """The container's file, for requests that phyr does not make. It is not yours to close."""
+        return self._container.fd
 
     @property
     def entry_limit(self) -> int | None:
