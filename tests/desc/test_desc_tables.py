@@ -26,6 +26,7 @@ from support.desc_model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from typing_extensions import Buffer
 
 ADDRESS = 0xFFFF_8880_1234_5000

@@ -24,8 +24,8 @@ WINGS = {
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme mod",
-    "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb domain map bus"
-    " walk attached mod",
+    "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb"
+    " domain map bus walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer kind numbers tuple mod",
     "python/list": "held object column chunks fill phyr builder mod",

@@ -5,11 +5,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Builder, Loan
 from phyr.errors import NotMappedError
 from phyr.pinning.methods import UserMapper
+
+if TYPE_CHECKING:
+    from phyr.pinning.tensors import Exported
 
 __all__ = ["UserMapping"]
 
@@ -23,12 +26,12 @@ class UserMapping:
 
     # What `__del__` finds where an interrupt ended `__init__`.
     _backend: UserMapper | None = None
-    _loan: Loan | None = None
+    _loan: "Loan | Exported | None" = None
     _process = 0
 
     _iova: int | None = None
 
-    def __init__(self, backend: UserMapper, loan: Loan | None) -> None:
+    def __init__(self, backend: UserMapper, loan: "Loan | Exported | None") -> None:
         """Only a backend makes one, and maps it then."""
         self.dma = Builder().finish()
         """Its I/O virtual addresses, byte for byte: one chunk."""

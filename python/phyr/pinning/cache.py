@@ -16,13 +16,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr
 from phyr.errors import PinError, RangeError
 from phyr.pagemap.own import own_pages
 from phyr.pinning.methods import UserMapper
 from phyr.pinning.pinned import Pinned, memory_of, pin
+
+if TYPE_CHECKING:
+    from phyr.pinning.tensors import Exported
 
 __all__ = ["Lease", "PinCache"]
 
@@ -64,10 +67,15 @@ class Lease:
 
     # What `__del__` finds where an interrupt ended `__init__`.
     _cache: "PinCache | None" = None
-    _loan: Loan | None = None
+    _loan: "Loan | Exported | None" = None
 
     def __init__(
-        self, cache: "PinCache", entry: _Entry, loan: Loan | None, uaddr: int, length: int
+        self,
+        cache: "PinCache",
+        entry: _Entry,
+        loan: "Loan | Exported | None",
+        uaddr: int,
+        length: int,
     ) -> None:
         """Only `PinCache.pin` makes one."""
         self._entry = entry
