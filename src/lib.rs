@@ -88,12 +88,15 @@ pub use granule::Granule;
 pub use kind::Kind;
 pub use list::builder::Builder;
 pub use list::chunks::{Chunk, Chunks};
+pub use list::frozen::{Frozen, FrozenChunks};
 pub use list::pages::Pages;
 pub use list::phyr::Phyr;
 pub use list::stats::Stats;
 pub use list::validate::Invalid;
 pub use pgsize::PageSizes;
 pub use storage::entry::Entry;
+#[cfg(target_has_atomic = "64")]
+pub use storage::frozen::SharedWords;
 
 /// The programs of the README.
 #[cfg(doctest)]

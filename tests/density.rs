@@ -15,7 +15,8 @@ use std::thread;
 
 use counting::{Counting, Counts, counted};
 use phyr::{
-    Builder, Chunk, DmaBackend, Error, Granule, IommuDomain, Kind, Linear, PageSizes, Phyr, Prot,
+    Builder, Chunk, DmaBackend, Error, Frozen, Granule, IommuDomain, Kind, Linear, PageSizes, Phyr,
+    Prot,
 };
 use workloads::{PAGE, Workload, digest, middle};
 
@@ -77,6 +78,80 @@ fn workloads_take_at_most_eight_and_a_quarter_bytes_an_entry() {
         // One entry is no more than the object.
         let limit = if workload == Workload::Contig { size_of::<Phyr>() as f64 } else { 8.25 };
         assert!(bytes <= limit, "{workload:?}: {bytes} bytes an entry, {counts:?}");
+    }
+}
+
+/// Bytes an entry of a frozen list, and what freezing asked of the allocator.
+fn freeze(phyr: &Phyr) -> (f64, Counts) {
+    let (frozen, counts) = counted(|| phyr.freeze());
+    assert_eq!(frozen, *phyr);
+    // A list that stays as it is shares its storage.
+    let shared = if counts.allocations == 0 { phyr.storage() } else { 0 };
+    assert_eq!(frozen.storage(), usize::try_from(counts.asked).unwrap() + shared);
+    let bytes = size_of::<Frozen>() as f64 + counts.taken as f64;
+    (bytes / phyr.nr_chunks() as f64, counts)
+}
+
+#[test]
+fn frozen_workloads_take_half_the_bytes() {
+    // Four bytes and a little on 28 bits of address; lengths come on top.
+    let limits = [
+        (Workload::Rand4k, 3.8),
+        (Workload::Geo8, 4.4),
+        (Workload::Folio, 4.4),
+        (Workload::Huge2m, 3.0),
+        (Workload::Rand4kHi, 4.6),
+    ];
+    for (workload, limit) in limits {
+        let (phyr, _) = build(workload, 1 << 20);
+        let (bytes, counts) = freeze(&phyr);
+        assert!(bytes <= limit, "{workload:?}: {bytes} bytes a chunk, {counts:?}");
+        // The words, and the object that they are shared by.
+        assert_eq!((counts.allocations, counts.blocks), (2, 2), "{workload:?}: {counts:?}");
+    }
+}
+
+/// Page number and pages of a run.
+type Place = fn(u64) -> (u64, u64);
+
+#[test]
+fn freezing_makes_no_list_larger() {
+    fn scatter(number: u64) -> u64 {
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12
+    }
+    fn bits(number: u64, bits: u32) -> u64 {
+        scatter(number) >> (52 - bits)
+    }
+    let adversaries: [(&str, Place); 7] = [
+        ("one page each, anywhere", |number| (scatter(number), 1)),
+        ("long and odd", |number| (scatter(number), 2049)),
+        ("as long as fits a word", |number| (scatter(number) | 1, 1 + bits(number, 10) * 2)),
+        ("short and very long", |number| match number % 2 {
+            0 => (scatter(number), 1),
+            _ => (bits(number, 19) << 25, 2047 << 25),
+        }),
+        ("descending", |number| ((1 << 51) - 2 * number, 1)),
+        ("one far away in each block", |number| {
+            (if number % 128 == 5 { 1 << 51 } else { 2 * number }, 1)
+        }),
+        ("the same page again", |_| (77, 1)),
+    ];
+    for (name, run) in adversaries {
+        for count in [0, 1, 2, 3, 20, 127, 128, 129, 1000, 20_000] {
+            let (phyr, before) = counted(|| {
+                let mut builder = Builder::new();
+                for (pfn, nr_pages) in (0..count).map(run) {
+                    builder.append_pfns(pfn, nr_pages).unwrap();
+                }
+                builder.finish()
+            });
+            let (_, after) = freeze(&phyr);
+            assert!(after.asked <= before.asked, "{count} chunks, {name}: {before:?} {after:?}");
+            assert!(
+                after.taken as f64 <= before.taken as f64 * 1.02,
+                "{count} chunks, {name}: {before:?} {after:?}",
+            );
+        }
     }
 }
 
@@ -252,6 +327,30 @@ fn reading_a_list_allocates_nothing() {
             ("pages", &|| view.pages(PAGE).unwrap().for_each(|page| _ = black_box(page))),
             ("equal", &|| assert!(black_box(&phyr) == black_box(&twin))),
             ("hash", &|| _ = black_box(hasher.hash_one(&view))),
+        ];
+        for (name, read) in reads {
+            let ((), counts) = counted(read);
+            assert_eq!(counts, Counts::default(), "{name} of {workload:?}");
+        }
+    }
+}
+
+#[test]
+fn reading_a_frozen_list_allocates_nothing() {
+    let (start, end) = middle(1 << 14);
+    for workload in Workload::ALL {
+        let frozen = build(workload, 1 << 14).0.freeze();
+        let hasher = RandomState::new();
+        let view = frozen.slice(start, end).unwrap();
+        let reads: [(&str, &dyn Fn()); 8] = [
+            ("clone", &|| _ = black_box(frozen.clone())),
+            ("slice", &|| _ = black_box(frozen.slice(start, end).unwrap())),
+            ("translate", &|| _ = black_box(view.translate(end - start - 1).unwrap())),
+            ("find", &|| _ = black_box(view.find(end - start - 1).unwrap())),
+            ("next", &|| each(view.chunks())),
+            ("next_back", &|| each(view.chunks().rev())),
+            ("hash", &|| _ = black_box(hasher.hash_one(&view))),
+            ("check", &|| view.check().unwrap()),
         ];
         for (name, read) in reads {
             let ((), counts) = counted(read);

@@ -1,7 +1,7 @@
 """The physical memory under a buffer, in eight bytes a chunk.
 
-`Phyr` is the list, `Builder` makes one, `pin` makes the list of a buffer and keeps its pages in
-place, `alloc` gives buffers for it.
+`Phyr` is the list, `Builder` makes one, `FrozenPhyr` keeps one in half the bytes, `pin` makes the
+list of a buffer and keeps its pages in place, `alloc` gives buffers for it.
 
 Modules, loaded when they are first used: `phyr.pagemap` reads lists off a live process, `phyr.desc`
 writes descriptors for devices and kernels, `phyr.iommu` maps a list for a device, `phyr.vfio`,
@@ -14,7 +14,7 @@ from collections.abc import Sequence as _Sequence
 from importlib import import_module as _import_module
 
 from phyr._phyr import DEBUG as _DEBUG
-from phyr._phyr import Builder, Chunks, Column, Phyr, __version__
+from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Phyr, __version__
 from phyr._records import Chunk, Stats
 from phyr.errors import (
     AlignmentError,
@@ -72,6 +72,8 @@ __all__ = [
     "DmaPool",
     "FaultError",
     "FormatError",
+    "FrozenChunks",
+    "FrozenPhyr",
     "GapError",
     "HiddenPagesError",
     "IovaSpaceError",
@@ -99,6 +101,7 @@ __all__ = [
 
 _Sequence.register(Chunks)
 _Sequence.register(Column)
+_Sequence.register(FrozenChunks)
 
 # Loaded when they are first asked for: importing them takes longer than all the rest.
 _WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}

@@ -11,10 +11,12 @@
 //! | `stats` | what a list takes, and how its chunks are distributed |
 //! | `validate` | checks every invariant of a list |
 //! | `serial` | a list as bytes, and back |
+//! | `frozen` | [`Frozen`](crate::Frozen): a view of an archive, the list to keep |
 
 pub(crate) mod bounds;
 pub(crate) mod builder;
 pub(crate) mod chunks;
+pub(crate) mod frozen;
 pub(crate) mod join;
 pub(crate) mod pages;
 pub(crate) mod phyr;

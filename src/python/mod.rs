@@ -43,6 +43,10 @@ mod _phyr {
     #[pymodule_export]
     use super::list::column::PyColumn;
     #[pymodule_export]
+    use super::list::frozen::PyFrozen;
+    #[pymodule_export]
+    use super::list::frozen_chunks::PyFrozenChunks;
+    #[pymodule_export]
     use super::list::object::PyPhyr;
     #[pymodule_export]
     use super::list::object::held;

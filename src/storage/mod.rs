@@ -8,10 +8,12 @@
 //! | `chain` | nodes of at most a page under an index; the search for a position |
 //! | `writer` | appending words, node by node |
 //! | `digest` | the hash of words |
+//! | `frozen` | the archive: runs in about half the bytes, never changed; its words are a file |
 
 pub(crate) mod chain;
 pub(crate) mod digest;
 pub(crate) mod entry;
+pub(crate) mod frozen;
 pub(crate) mod shared;
 pub(crate) mod words;
 pub(crate) mod writer;

@@ -19,7 +19,9 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 WINGS = {
     "": "kind wide error granule pgsize",
     "storage": "digest entry words shared chain writer mod",
+    "storage/frozen": "bits block header archive write check mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
+    "list/frozen": "view chunks list bytes mod",
     "pagemap": "records decoder mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
@@ -28,7 +30,7 @@ WINGS = {
     " domain map bus walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer kind numbers tuple mod",
-    "python/list": "held object column chunks fill phyr builder mod",
+    "python/list": "held object column chunks frozen_chunks frozen fill phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
@@ -43,6 +45,7 @@ UNSAFE = {
     "storage/shared.rs": "shared ownership, of which the standard one aborts without memory",
     "python/convert/buffer.rs": "memory lent to and by Python",
     "python/os/area.rs": "the signature of the slots that lend an area",
+    "python/list/frozen.rs": "memory lent by Python, read as words",
     "python/list/column.rs": "the signature of the slot that lends a column",
     "python/desc/descriptors.rs": "the signature of the slot that lends descriptors",
     "python/os/uring.rs": "memory registered with a ring",

@@ -71,6 +71,12 @@ impl PyChunks {
     }
 }
 
+impl AsRef<Phyr> for PyChunks {
+    fn as_ref(&self) -> &Phyr {
+        &self.0
+    }
+}
+
 #[pymethods]
 impl PyChunks {
     /// Addresses of all chunks, in bytes, as a column. Each access makes a new column.
@@ -174,7 +180,7 @@ impl PyChunks {
 }
 
 /// Converts a pair of numbers to a chunk.
-fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
+pub(crate) fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
     Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
 }
 
@@ -249,7 +255,7 @@ impl Walk {
 }
 
 /// The named tuple `phyr.Chunk`.
-fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
+pub(crate) fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
     static CLASS: PyOnceLock<Pairs> = PyOnceLock::new();
     CLASS.get_or_try_init(py, || {
         let class = made::attribute(&made::module(py, "phyr._records")?, "Chunk")?;
@@ -258,6 +264,10 @@ fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
 }
 
 /// Makes `Chunk(paddr, length)`. The result equals that of the class, but no Python code runs.
-fn to_python<'py>(py: Python<'py>, class: &Pairs, chunk: Chunk) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_python<'py>(
+    py: Python<'py>,
+    class: &Pairs,
+    chunk: Chunk,
+) -> PyResult<Bound<'py, PyAny>> {
     class.make(py, [chunk.paddr, chunk.length])
 }

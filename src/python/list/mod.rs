@@ -6,6 +6,7 @@
 //! | `chunks` | `phyr.chunks`: the sequence and its iterator |
 //! | `column` | whole columns of numbers |
 //! | `fill` | builders filled with what Python hands in |
+//! | `frozen`, `frozen_chunks` | `phyr.FrozenPhyr` and its sequence of chunks |
 //! | `held` | what holds the memory of a list, and where it lies |
 //! | `object` | the object behind `phyr.Phyr` |
 //! | `phyr` | the methods of `phyr.Phyr` |
@@ -14,6 +15,8 @@ pub(crate) mod builder;
 pub(crate) mod chunks;
 pub(crate) mod column;
 pub(crate) mod fill;
+pub(crate) mod frozen;
+pub(crate) mod frozen_chunks;
 pub(crate) mod held;
 pub(crate) mod object;
 pub(crate) mod phyr;

@@ -58,9 +58,9 @@ impl AsRef<Phyr> for PyPhyr {
 }
 
 /// A hash of the list's value, the same in every process.
-pub(crate) fn hash(phyr: &Phyr) -> u64 {
+pub(crate) fn hash(list: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    phyr.hash(&mut hasher);
+    list.hash(&mut hasher);
     hasher.finish()
 }
 

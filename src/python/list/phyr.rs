@@ -13,6 +13,7 @@ use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::fill::{self, Options};
+use crate::python::list::frozen::PyFrozen;
 use crate::python::list::held::Held;
 use crate::python::list::object::{PyPhyr, hash};
 use crate::python::made::{self, Int, Text};
@@ -238,6 +239,18 @@ impl PyPhyr {
     /// does not. Both keep the owner of the memory.
     fn compact(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(Self::with(py.detach(|| self.phyr.try_compact())?, self.held.part(py, 0)))
+    }
+
+    /// Return the same list in its frozen form: about half the bytes, for lists that are kept. O(n).
+    ///
+    /// It knows the owner of the memory, as the list does.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_pfns(i * 7919 % 65536 for i in range(1000))
+    ///     >>> phyr.freeze() == phyr, phyr.freeze().thaw() == phyr
+    ///     (True, True)
+    fn freeze(slf: &Bound<'_, Self>) -> PyResult<PyFrozen> {
+        PyFrozen::of(slf.py(), slf.get())
     }
 
     /// Return counts of what the list holds and of the memory that it uses. O(n).

@@ -1,0 +1,16 @@
+//! The list to keep: a view of a shared archive, with the laws of a [`Phyr`](crate::Phyr).
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `view` | bytes of an archive |
+//! | `chunks` | walks, a block at a time |
+//! | `list` | [`Frozen`]: slicing, translating, comparing, thawing |
+//! | `bytes` | a frozen list as bytes, and over memory of others |
+
+mod bytes;
+mod chunks;
+mod list;
+mod view;
+
+pub use chunks::FrozenChunks;
+pub use list::Frozen;

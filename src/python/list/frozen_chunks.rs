@@ -1,0 +1,247 @@
+//! The chunks of a frozen list, as a Python sequence.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::list::chunks::Chunk;
+use crate::list::frozen::Frozen;
+use crate::python::convert::numbers::{self, Key, Place};
+use crate::python::convert::tuple::Pairs;
+use crate::python::list::chunks::{PyChunks, chunk, chunk_class, to_python};
+use crate::python::list::column::PyColumn;
+use crate::python::list::object::hash;
+use crate::python::made::{self, Int, Text};
+
+/// The chunks of a frozen list: a sequence of `Chunk(paddr, length)`, as `Chunks` is.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> chunks = Phyr.from_pfns([7, 8, 9, 512]).freeze()[0x800:].chunks
+///     >>> len(chunks), chunks[-1]
+///     (2, Chunk(paddr=2097152, length=4096))
+#[pyclass(name = "FrozenChunks", module = "phyr", frozen, sequence)]
+#[derive(Debug)]
+pub(crate) struct PyFrozenChunks(Frozen);
+
+impl PyFrozenChunks {
+    pub(crate) fn new(frozen: Frozen) -> Self {
+        Self(frozen)
+    }
+
+    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyResult<PyColumn> {
+        let mut items = Vec::new();
+        let count = self.0.nr_chunks();
+        let room = usize::try_from(count).ok().map(|count| items.try_reserve_exact(count));
+        if !matches!(room, Some(Ok(()))) {
+            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
+        }
+        // A part of the list between two looks at signals.
+        for first in (0..count).step_by(COLUMN) {
+            let part = py.detach(|| {
+                let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
+                part.chunks().for_each(|chunk| items.push(of(chunk)));
+                Ok::<(), Error>(())
+            });
+            part?;
+            py.check_signals()?;
+        }
+        Ok(PyColumn::new(items))
+    }
+
+    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<FrozenWalk> {
+        let class = chunk_class(py)?;
+        let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
+        Ok(FrozenWalk { frozen: self.0.clone(), reversed, class, batch })
+    }
+}
+
+#[pymethods]
+impl PyFrozenChunks {
+    /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
+    #[getter]
+    fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |chunk| chunk.paddr)
+    }
+
+    /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
+    #[getter]
+    fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
+        self.column(py, |chunk| chunk.length)
+    }
+
+    /// Number of the chunk that holds the byte at `position`. O(log n).
+    ///
+    /// Args:
+    ///     position: Bytes from the start of the list.
+    ///
+    /// Raises:
+    ///     PositionError: `position` is outside the list.
+    fn find(&self, position: Place) -> PyResult<Int> {
+        Ok(Int(self.0.find(position.0)?))
+    }
+
+    /// Position, in bytes, where chunk `number` starts. O(log n).
+    ///
+    /// Args:
+    ///     number: Number of the chunk, from 0.
+    ///
+    /// Raises:
+    ///     PositionError: There is no such chunk.
+    fn position(&self, number: Place) -> PyResult<Int> {
+        Ok(Int(self.0.chunk(number.0)?.0))
+    }
+
+    /// Number of the first chunk equal to `value`, as of any sequence.
+    #[pyo3(
+        signature = (value, start=0, stop=isize::MAX),
+        text_signature = "($self, value, start=0, stop=sys.maxsize)"
+    )]
+    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        let wanted = chunk(value)?;
+        numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
+    }
+
+    /// How many chunks equal `value`.
+    fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let wanted = chunk(value)?;
+        let is_it = |chunk: &Chunk| Some(*chunk) == wanted;
+        Ok(value.py().detach(|| self.0.chunks().filter(is_it).count()))
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.count(value)? > 0)
+    }
+
+    fn __eq__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let is_equal = if let Ok(other) = other.cast::<Self>() {
+            let other = &other.get().0;
+            py.detach(|| self.0 == *other)
+        } else if let Ok(other) = other.cast::<PyChunks>() {
+            let other = other.get().as_ref();
+            py.detach(|| self.0 == *other)
+        } else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        Ok(is_equal.into_pyobject(py)?.to_owned().into_any())
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> u64 {
+        py.detach(|| hash(&self.0))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.chunks().len()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let nr_chunks = self.0.nr_chunks();
+        match Key::new(key, nr_chunks)? {
+            Key::Index(Some(number)) => {
+                let (_, chunk) = self.0.chunk(number)?;
+                chunk_class(py).and_then(|class| to_python(py, class, chunk))
+            }
+            Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
+            Key::Slice(range) => {
+                let (start, end) = range.bounds(key)?;
+                Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())
+            }
+        }
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<FrozenWalk> {
+        self.walk(py, false)
+    }
+
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<FrozenWalk> {
+        self.walk(py, true)
+    }
+
+    fn __sizeof__(&self) -> usize {
+        size_of::<Self>() + self.0.storage()
+    }
+
+    fn __repr__(&self) -> Text {
+        Text(format!("FrozenChunks of {:?}", self.0).replacen("Frozen(", "FrozenPhyr(", 1))
+    }
+}
+
+/// Chunks `start` to `end` of a list, or up to its last.
+fn part(frozen: &Frozen, start: u64, end: u64) -> Result<Frozen, Error> {
+    let length = frozen.length();
+    let position =
+        |number| frozen.chunk(number).map_or(length, |(position, _)| position.min(length));
+    let (start, end) = (position(start), position(end));
+    frozen.slice(start, end.max(start))
+}
+
+/// Items of a column made at a time.
+const COLUMN: usize = 1 << 20;
+
+/// Chunks found at a time: those of a block and a few more.
+const BATCH: usize = 256;
+
+/// Where an iterator is.
+struct Batch {
+    chunks: Vec<Chunk>,
+    /// Chunks of the batch handed out.
+    at: usize,
+    /// Chunks handed out, those of the batch included.
+    done: usize,
+}
+
+/// An iterator over chunks, which threads may share.
+#[pyclass(frozen)]
+struct FrozenWalk {
+    frozen: Frozen,
+    reversed: bool,
+    /// The class of what is handed out, at hand.
+    class: &'static Pairs,
+    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    batch: Mutex<Batch>,
+}
+
+impl FrozenWalk {
+    fn next(&self) -> Option<Chunk> {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = &mut *batch;
+        if batch.at == batch.chunks.len() {
+            batch.chunks.clear();
+            let mut chunks = self.frozen.chunks();
+            if self.reversed {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth_back(skip);
+                }
+                batch.chunks.extend(chunks.rev().take(BATCH));
+            } else {
+                if let Some(skip) = batch.done.checked_sub(1) {
+                    chunks.nth(skip);
+                }
+                batch.chunks.extend(chunks.take(BATCH));
+            }
+            batch.at = 0;
+            batch.done += batch.chunks.len();
+        }
+        let chunk = batch.chunks.get(batch.at).copied();
+        batch.at += usize::from(chunk.is_some());
+        chunk
+    }
+}
+
+#[pymethods]
+impl FrozenWalk {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next().map(|chunk| to_python(py, self.class, chunk)).transpose()
+    }
+}

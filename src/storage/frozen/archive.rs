@@ -1,0 +1,311 @@
+//! An archive in memory: where its parts are, and the searches.
+
+use alloc::boxed::Box;
+use core::fmt;
+#[cfg(target_has_atomic = "64")]
+use core::sync::atomic::AtomicU64;
+
+use super::bits::Words;
+use super::block::{BLOCK, Block, Unpacked};
+use super::header::HEADER;
+use crate::granule::Granule;
+use crate::storage::entry::Run;
+use crate::storage::shared::Shared;
+use crate::wide::{self, Wide};
+
+/// Words of an index entry.
+pub(crate) const ENTRY: usize = 3;
+
+/// Memory that is not the archive's own, a mapped file say, and may change under it.
+///
+/// Atomic, so that whatever others do to it, a word that was read is one value.
+#[cfg(target_has_atomic = "64")]
+pub trait SharedWords: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync {}
+
+#[cfg(target_has_atomic = "64")]
+impl<T: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync> SharedWords for T {}
+
+/// The words of an archive, each in the byte order of the file.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Owned(Box<[u64]>),
+    #[cfg(target_has_atomic = "64")]
+    Shared(Box<dyn SharedWords>),
+}
+
+/// Evaluates an expression for the words of a store, whichever they are.
+macro_rules! with_words {
+    ($store:expr, $words:ident => $value:expr) => {
+        match $store {
+            Store::Owned(words) => {
+                let $words = &**words;
+                $value
+            }
+            #[cfg(target_has_atomic = "64")]
+            Store::Shared(owner) => {
+                let $words = (**owner).as_ref();
+                $value
+            }
+        }
+    };
+}
+pub(super) use with_words;
+
+/// Where the parts of an archive are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) nr_blocks: usize,
+    /// A bucket has `1 << bucket_lg2` pages; there are no more buckets than blocks.
+    pub(crate) bucket_lg2: u32,
+    pub(crate) nr_buckets: usize,
+    /// Words where the index and the data start.
+    pub(crate) index: usize,
+    pub(crate) data: usize,
+}
+
+impl Parts {
+    /// The parts of an archive of so many runs; `None` if there are none, or more than an archive
+    /// can number.
+    pub(crate) fn new(nr_pages: u64, nr_chunks: u64) -> Option<Self> {
+        if nr_chunks == 0 || nr_chunks > nr_pages {
+            return None;
+        }
+        let blocks = u32::try_from(nr_chunks.div_ceil(BLOCK as u64)).ok()?;
+        let last_page = nr_pages - 1;
+        let bucket_lg2 = (0..64).find(|lg2| last_page >> lg2 < u64::from(blocks))?;
+        let nr_blocks = usize::try_from(blocks).ok()?;
+        let nr_buckets = usize::try_from(last_page >> bucket_lg2).ok()? + 1;
+        let index = HEADER.checked_add((nr_buckets + 1).div_ceil(2))?;
+        let data = nr_blocks.checked_add(1)?.checked_mul(ENTRY)?.checked_add(index)?;
+        Some(Self { nr_blocks, bucket_lg2, nr_buckets, index, data })
+    }
+}
+
+/// Runs, immutable, in their frozen form.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(super) store: Store,
+    pub(super) parts: Parts,
+    pub(super) nr_pages: u64,
+    pub(super) nr_chunks: u64,
+    pub(super) granule: Granule,
+}
+
+/// A run in its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Runs before it.
+    pub(crate) number: u64,
+    /// Pages before it.
+    pub(crate) page: u64,
+    pub(crate) run: Run,
+}
+
+/// A block of runs, unpacked.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    /// The runs that it has: from this number on, and how many. None at first.
+    pub(crate) number: u64,
+    pub(crate) count: usize,
+    first_page: u64,
+    granule: Granule,
+    /// Whether a list can hold each of the runs as it stands.
+    is_sound: bool,
+    unpacked: Unpacked,
+}
+
+impl Window {
+    pub(crate) fn new(granule: Granule) -> Self {
+        Self {
+            number: 0,
+            count: 0,
+            first_page: 0,
+            granule,
+            is_sound: true,
+            unpacked: Unpacked::EMPTY,
+        }
+    }
+
+    /// Run `index` of the window.
+    #[inline(always)]
+    pub(crate) fn run(&self, index: usize) -> Run {
+        let starts = &self.unpacked.starts;
+        let nr_pages = starts[index + 1].wrapping_sub(starts[index]);
+        let run = Run { pfn: self.unpacked.pfns[index], nr_pages };
+        if self.is_sound { run } else { sound(run, self.granule) }
+    }
+
+    /// The runs from `from` on, and before `to`.
+    #[inline(always)]
+    pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
+        let bounds = self.unpacked.starts[from..=to].windows(2);
+        bounds.zip(&self.unpacked.pfns[from..to]).map(|(bounds, &pfn)| {
+            let run = Run { pfn, nr_pages: bounds[1].wrapping_sub(bounds[0]) };
+            if self.is_sound { run } else { sound(run, self.granule) }
+        })
+    }
+
+    /// Pages before run `index` of the window.
+    #[inline(always)]
+    pub(crate) fn page(&self, index: usize) -> u64 {
+        self.first_page.wrapping_add(self.unpacked.starts[index])
+    }
+}
+
+/// The run, but for one that no list can hold: then one that it can, whatever it is.
+#[inline(always)]
+fn sound(run: Run, granule: Granule) -> Run {
+    let pfn = run.pfn.min(granule.reach() - 1);
+    let most = (granule.reach() - pfn).min(granule.most());
+    Run { pfn, nr_pages: run.nr_pages.min(most).max(1) }
+}
+
+impl Archive {
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.nr_pages
+    }
+
+    pub(crate) fn nr_chunks(&self) -> u64 {
+        self.nr_chunks
+    }
+
+    /// Bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<u64>() * with_words!(&self.store, words => words.count())
+    }
+
+    /// Bytes of heap, the archive's own allocation included.
+    pub(crate) fn storage(&self) -> usize {
+        let bytes = if matches!(self.store, Store::Owned(_)) { self.bytes() } else { 0 };
+        Shared::<Self>::HEADER + size_of::<Self>() + bytes
+    }
+
+    /// The run that holds page `page`, which the archive has.
+    pub(crate) fn find_page(&self, page: u64) -> Place {
+        with_words!(&self.store, words => wide::run(FindPage { archive: self, words, page }))
+    }
+
+    /// Run `number`, which the archive has.
+    pub(crate) fn find_chunk(&self, number: u64) -> Place {
+        with_words!(&self.store, words => wide::run(FindChunk { archive: self, words, number }))
+    }
+
+    /// Unpacks the block that has run `number`, which the archive has.
+    pub(crate) fn unpack(&self, number: u64, window: &mut Window) {
+        with_words!(&self.store, words => wide::run(Unpack { archive: self, words, number, window }));
+    }
+
+    /// Block `index`.
+    #[inline(always)]
+    pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
+        let at = self.parts.index + ENTRY * index;
+        let entry = [words.word(at), words.word(at + 1), words.word(at + 2)];
+        let left = self.nr_chunks - (index * BLOCK) as u64;
+        let count = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        Block::new(entry, words.word(at + ENTRY), count, self.parts.data)
+    }
+
+    #[inline(always)]
+    fn place<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        (block, number): (&Block, usize),
+        (index, (start, end)): (usize, (u64, u64)),
+    ) -> Place {
+        let run = Run { pfn: block.pfn(words, index), nr_pages: end.wrapping_sub(start) };
+        Place {
+            number: (number * BLOCK + index) as u64,
+            page: block.first_page.wrapping_add(start),
+            run: sound(run, self.granule),
+        }
+    }
+}
+
+struct FindPage<'a, W: ?Sized> {
+    archive: &'a Archive,
+    words: &'a W,
+    page: u64,
+}
+
+impl<W: Words + ?Sized> FindPage<'_, W> {
+    /// The block that a directory entry names.
+    #[inline(always)]
+    fn entry(&self, bucket: usize) -> usize {
+        let word = self.words.word(HEADER + bucket / 2) >> (32 * (bucket % 2));
+        usize::try_from(word & 0xffff_ffff).unwrap_or(usize::MAX)
+    }
+}
+
+impl<W: Words + ?Sized> Wide for FindPage<'_, W> {
+    type Output = Place;
+
+    #[inline(always)]
+    fn run(self) -> Place {
+        let Self { archive, words, page } = self;
+        let Parts { nr_blocks, bucket_lg2, index, .. } = archive.parts;
+        let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
+        // The block that holds the page: between those that hold the first pages of its bucket and
+        // of the next. In the archive, whatever the directory says.
+        let mut first = self.entry(bucket).min(nr_blocks - 1);
+        let mut last = self.entry(bucket + 1).clamp(first, nr_blocks - 1);
+        while first < last {
+            let middle = last - (last - first) / 2;
+            if words.word(index + ENTRY * middle) <= page {
+                first = middle;
+            } else {
+                last = middle - 1;
+            }
+        }
+        let block = archive.block(words, first);
+        let found = block.find(words, page.wrapping_sub(block.first_page));
+        archive.place(words, (&block, first), found)
+    }
+}
+
+struct FindChunk<'a, W: ?Sized> {
+    archive: &'a Archive,
+    words: &'a W,
+    number: u64,
+}
+
+impl<W: Words + ?Sized> Wide for FindChunk<'_, W> {
+    type Output = Place;
+
+    #[inline(always)]
+    fn run(self) -> Place {
+        let Self { archive, words, number } = self;
+        let (number, index) = split(number);
+        let block = archive.block(words, number);
+        archive.place(words, (&block, number), (index, block.pages(words, index)))
+    }
+}
+
+/// Number of the block that has a run, and which of its runs it is.
+#[inline(always)]
+fn split(number: u64) -> (usize, usize) {
+    let block = usize::try_from(number / BLOCK as u64).unwrap_or(usize::MAX);
+    (block, usize::try_from(number % BLOCK as u64).unwrap_or_default())
+}
+
+struct Unpack<'a, W: ?Sized> {
+    archive: &'a Archive,
+    words: &'a W,
+    number: u64,
+    window: &'a mut Window,
+}
+
+impl<W: Words + ?Sized> Wide for Unpack<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { archive, words, number, window } = self;
+        let (number, _) = split(number);
+        let block = archive.block(words, number);
+        window.unpacked.read(&block, words, archive.granule);
+        window.is_sound = window.unpacked.is_sound(block.count, archive.granule);
+        window.number = (number * BLOCK) as u64;
+        window.count = block.count;
+        window.first_page = block.first_page;
+    }
+}

@@ -1,0 +1,171 @@
+//! Fields of any width in a slice of words, and the search for set bits.
+
+#[cfg(target_has_atomic = "64")]
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Words of an archive: in memory of our own, or in memory that others may change.
+pub(crate) trait Words {
+    /// The word; 0 outside.
+    fn word(&self, index: usize) -> u64;
+
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Copies words from word `from` on, each as it lies in a file; 0 for those outside.
+    #[inline(always)]
+    fn copy(&self, from: usize, out: &mut [[u8; 8]]) {
+        for (index, word) in out.iter_mut().enumerate() {
+            *word = self.word(from.saturating_add(index)).to_le_bytes();
+        }
+    }
+}
+
+impl Words for [u64] {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.get(index).map_or(0, |word| u64::from_le(*word))
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn copy(&self, from: usize, out: &mut [[u8; 8]]) {
+        match from.checked_add(out.len()).and_then(|end| self.get(from..end)) {
+            Some(words) => {
+                for (out, word) in out.iter_mut().zip(words) {
+                    *out = word.to_ne_bytes();
+                }
+            }
+            None => out.fill([0; 8]),
+        }
+    }
+}
+
+#[cfg(target_has_atomic = "64")]
+impl Words for [AtomicU64] {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.get(index).map_or(0, |word| u64::from_le(word.load(Ordering::Relaxed)))
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.len()
+    }
+}
+
+/// The lowest `width` bits, at most 63.
+#[inline(always)]
+pub(crate) const fn mask(width: u32) -> u64 {
+    (1 << (width & 63)) - 1
+}
+
+/// `width` bits, at most 63, from bit `at` on.
+#[inline(always)]
+pub(crate) fn field<W: Words + ?Sized>(words: &W, at: usize, width: u32) -> u64 {
+    let (index, shift) = (at / 64, at % 64);
+    let low = words.word(index) >> shift;
+    // Two shifts, since one by 64 would be none.
+    let high = words.word(index + 1) << 1 << (63 - shift);
+    (low | high) & mask(width)
+}
+
+/// Place of the set bit with `before` set bits below it, which `word` must have.
+#[inline(always)]
+pub(crate) fn select(mut word: u64, mut before: u32) -> u32 {
+    let mut at = 0;
+    for half in [32, 16, 8, 4, 2, 1] {
+        let below = (word & mask(half)).count_ones();
+        let is_above = below <= before;
+        before -= if is_above { below } else { 0 };
+        let step = if is_above { half } else { 0 };
+        word >>= step;
+        at += step;
+    }
+    at
+}
+
+/// Writes fields one after the other.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    words: &'a mut [u64],
+    word: usize,
+    /// Bits that wait for their word to be full, and how many there are.
+    open: u64,
+    used: u32,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes to `words` from word `word` on. They must have room for what comes.
+    pub(crate) fn new(words: &'a mut [u64], word: usize) -> Self {
+        Self { words, word, open: 0, used: 0 }
+    }
+
+    /// Writes the lowest `width` bits, at most 63, of `value`, whose other bits are 0.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, value: u64, width: u32) {
+        self.open |= value << self.used;
+        self.used += width;
+        if self.used >= 64 {
+            self.words[self.word] = self.open.to_le();
+            self.word += 1;
+            self.used -= 64;
+            // What did not fit; two shifts, since one by 64 would be none.
+            self.open = value >> 1 >> (width - self.used - 1).min(63);
+            self.open &= mask(self.used);
+        }
+    }
+
+    /// Writes the open word, its other bits 0. Returns the index of the word after it.
+    pub(crate) fn finish(self) -> usize {
+        if self.used > 0 {
+            self.words[self.word] = self.open.to_le();
+        }
+        self.word + usize::from(self.used > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn select_finds_every_set_bit() {
+        let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..200 {
+            word = word.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (word >> 29);
+            for word in [word, !word, word & (word << 7), u64::MAX, 1 << (word & 63)] {
+                let set = (0..64).filter(|at| word >> at & 1 == 1);
+                for (before, at) in (0..).zip(set) {
+                    assert_eq!(select(word, before), at, "{word:#x} {before}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_read_as_they_were_written() {
+        for width in 0..64 {
+            let values: Vec<u64> =
+                (1..150_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask(width)).collect();
+            let mut words = vec![u64::MAX; 150];
+            let mut writer = Writer::new(&mut words, 1);
+            for &value in &values {
+                writer.push(value, width);
+            }
+            let end = writer.finish();
+            assert_eq!(end, 1 + (149 * width as usize).div_ceil(64));
+            words.truncate(end);
+            for (index, &value) in values.iter().enumerate() {
+                let at = 64 + index * width as usize;
+                assert_eq!(field(&words[..], at, width), value, "{width} {index}");
+            }
+        }
+    }
+}

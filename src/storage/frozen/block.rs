@@ -1,0 +1,367 @@
+//! A block of up to 128 runs: how it is packed, and how one of its runs is found.
+//!
+//! Starts count pages from the block's first page, in units of `1 << unit_lg2` pages. Where each run
+//! is one unit they are not stored. Else start `i` is cut in two: its lowest `low_bits` bits are a
+//! field, and what is above, `u`, sets bit `u + i` of the *marks*. So the marks have a bit for each
+//! run and about one more for each, in order: a search for `u` is a search for its u-th clear bit.
+//!
+//! ```text
+//! data of a block   marks, whole words | low bits of each start | page number of each run | 0
+//!
+//! page number       lowest of the block + (field << pfn_lg2)
+//! ```
+
+use super::bits::{self, Words, field, mask};
+use crate::granule::Granule;
+use crate::storage::entry::Run;
+
+/// Runs of a block, all but the last.
+pub(crate) const BLOCK: usize = 128;
+
+/// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
+pub(crate) const MARK_WORDS: usize = 3 * BLOCK / 64;
+
+/// Words of data that a block has at most, and two more.
+pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK + 2;
+
+/// How a block is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// Lowest page number.
+    pub(crate) lowest: u64,
+    /// Bits of each page number, and its unit.
+    pub(crate) pfn_bits: u32,
+    pub(crate) pfn_lg2: u32,
+    /// Unit of the starts.
+    pub(crate) unit_lg2: u32,
+    /// Bits of each start that are a field.
+    pub(crate) low_bits: u32,
+}
+
+impl Packing {
+    /// The smallest packing of these runs, of which there is one; and the pages they have.
+    #[inline(always)]
+    pub(crate) fn of(runs: &[Run]) -> (Self, u64) {
+        let lowest = runs.iter().fold(u64::MAX, |lowest, run| lowest.min(run.pfn));
+        let (mut pages, mut lengths, mut above) = (0, 0, 0);
+        for run in runs {
+            pages += run.nr_pages;
+            lengths |= run.nr_pages;
+            above |= run.pfn - lowest;
+        }
+        let unit_lg2 = lengths.trailing_zeros() & 63;
+        let (units, count) = (pages >> unit_lg2, runs.len().max(1) as u64);
+        let pfn_lg2 = if above == 0 { 0 } else { above.trailing_zeros() };
+        let pfn_bits = u64::BITS - (above >> pfn_lg2).leading_zeros();
+        let low_bits = (units / count).max(1).ilog2();
+        (Self { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits }, pages)
+    }
+
+    /// The packing of a block of `pages` pages, as the second word of its index entry, which also
+    /// says where its data start.
+    #[inline(always)]
+    pub(crate) fn word(self, data: u64) -> u64 {
+        let Self { pfn_bits, pfn_lg2, unit_lg2, low_bits, .. } = self;
+        let bits = [pfn_bits, pfn_lg2, unit_lg2, low_bits];
+        bits.into_iter().rev().fold(data, |word, bits| word << 6 | u64::from(bits))
+    }
+}
+
+/// Most words of data that an index entry can point behind.
+pub(crate) const MOST_DATA: u64 = 1 << 40;
+
+/// A block in its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Block {
+    /// Pages before it, and its own.
+    pub(crate) first_page: u64,
+    pub(crate) nr_pages: u64,
+    /// Its runs.
+    pub(crate) count: usize,
+    /// Word of its marks, and words of marks.
+    pub(crate) data: usize,
+    pub(crate) marks: usize,
+    pub(crate) packing: Packing,
+}
+
+impl Block {
+    /// The block that two neighbouring index entries describe; `base` is where data start.
+    #[inline(always)]
+    pub(crate) fn new(entry: [u64; 3], end_page: u64, count: usize, base: usize) -> Self {
+        let [first_page, word, lowest] = entry;
+        let bits = |index: u32| (word >> (6 * index) & 63) as u32;
+        let [pfn_bits, pfn_lg2, unit_lg2, low_bits] = [bits(0), bits(1), bits(2), bits(3)];
+        let packing = Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits };
+        let nr_pages = end_page.wrapping_sub(first_page);
+        let mut block = Self { first_page, nr_pages, count, data: 0, marks: 0, packing };
+        let marks = (block.units().saturating_sub(1) >> low_bits).saturating_add(count as u64);
+        // No block has more marks than fit, but what is read may be no block.
+        let marks = usize::try_from(marks.div_ceil(64)).unwrap_or(MARK_WORDS).min(MARK_WORDS);
+        block.marks = if block.is_even() { 0 } else { marks };
+        block.data = usize::try_from(word >> 24).map_or(usize::MAX, |data| data + base);
+        block
+    }
+
+    /// Words of its data.
+    pub(crate) fn words(&self) -> usize {
+        let Packing { pfn_bits, low_bits, .. } = self.packing;
+        let low_bits = if self.is_even() { 0 } else { low_bits };
+        self.marks + (self.count * (low_bits + pfn_bits) as usize).div_ceil(64)
+    }
+
+    /// Units of all runs.
+    #[inline(always)]
+    fn units(&self) -> u64 {
+        self.nr_pages >> self.packing.unit_lg2
+    }
+
+    /// Returns true if each run is one unit.
+    #[inline(always)]
+    pub(crate) fn is_even(&self) -> bool {
+        self.units() == self.count as u64
+    }
+
+    /// Bit of the first field.
+    #[inline(always)]
+    fn fields(&self) -> usize {
+        self.data.saturating_add(self.marks).saturating_mul(64)
+    }
+
+    /// Bit of the first page number.
+    #[inline(always)]
+    fn pfns(&self) -> usize {
+        let low_bits = if self.is_even() { 0 } else { self.packing.low_bits };
+        self.fields().saturating_add(self.count * low_bits as usize)
+    }
+
+    /// Page number of run `index`.
+    #[inline(always)]
+    pub(crate) fn pfn<W: Words + ?Sized>(&self, words: &W, index: usize) -> u64 {
+        let Packing { lowest, pfn_bits, pfn_lg2, .. } = self.packing;
+        let at = self.pfns().saturating_add(index * pfn_bits as usize);
+        lowest.wrapping_add(field(words, at, pfn_bits) << pfn_lg2)
+    }
+
+    /// Start of run `index` in units, whose mark is bit `mark`.
+    #[inline(always)]
+    fn start<W: Words + ?Sized>(&self, words: &W, index: usize, mark: usize) -> u64 {
+        let low_bits = self.packing.low_bits;
+        let at = self.fields().saturating_add(index * low_bits as usize);
+        (mark.saturating_sub(index) as u64) << low_bits | field(words, at, low_bits)
+    }
+
+    /// The mark of the first run from bit `at` on.
+    #[inline(always)]
+    fn next_mark<W: Words + ?Sized>(&self, words: &W, at: usize) -> Option<usize> {
+        let mut index = at / 64;
+        let mut word = words.word(self.data.saturating_add(index)) & u64::MAX << (at % 64);
+        while word == 0 {
+            index += 1;
+            if index >= self.marks {
+                return None;
+            }
+            word = words.word(self.data.saturating_add(index));
+        }
+        Some(index * 64 + word.trailing_zeros() as usize)
+    }
+
+    /// Start of run `index`, whose mark is known, and of the one after it, in pages of the block.
+    #[inline(always)]
+    fn bounds<W: Words + ?Sized>(&self, words: &W, index: usize, mark: usize) -> (u64, u64) {
+        let unit_lg2 = self.packing.unit_lg2;
+        let start = self.start(words, index, mark) << unit_lg2;
+        let next = if index + 1 < self.count { self.next_mark(words, mark + 1) } else { None };
+        let end = next.map(|mark| self.start(words, index + 1, mark) << unit_lg2);
+        (start, end.unwrap_or(self.nr_pages))
+    }
+
+    /// First page of run `index`, and the first page after it, in pages of the block.
+    #[inline(always)]
+    pub(crate) fn pages<W: Words + ?Sized>(&self, words: &W, index: usize) -> (u64, u64) {
+        if self.is_even() {
+            let unit_lg2 = self.packing.unit_lg2;
+            return ((index as u64) << unit_lg2, (index as u64 + 1) << unit_lg2);
+        }
+        let (mut before, mut word) = (index, 0);
+        while word < self.marks {
+            let marks = words.word(self.data.saturating_add(word));
+            let here = marks.count_ones() as usize;
+            if before < here {
+                #[expect(clippy::cast_possible_truncation, reason = "less than 64")]
+                let mark = word * 64 + bits::select(marks, before as u32) as usize;
+                return self.bounds(words, index, mark);
+            }
+            before -= here;
+            word += 1;
+        }
+        (0, self.nr_pages)
+    }
+
+    /// The run that holds page `page` of the block: its number, and its pages as [`Self::pages`]
+    /// gives them.
+    #[inline(always)]
+    pub(crate) fn find<W: Words + ?Sized>(&self, words: &W, page: u64) -> (usize, (u64, u64)) {
+        let Packing { unit_lg2, low_bits, .. } = self.packing;
+        let unit = page >> unit_lg2;
+        if self.is_even() {
+            let index = usize::try_from(unit).unwrap_or(usize::MAX).min(self.count - 1);
+            return (index, self.pages(words, index));
+        }
+        // The runs whose start has the same upper bits lie behind as many clear marks.
+        let upper = usize::try_from(unit >> low_bits).unwrap_or(usize::MAX);
+        let mut mark = self.behind_clear(words, upper);
+        let mut index = mark.saturating_sub(upper);
+        let low = unit & mask(low_bits);
+        let is_set = |at: usize| {
+            at / 64 < self.marks
+                && words.word(self.data.saturating_add(at / 64)) >> (at % 64) & 1 == 1
+        };
+        let at = self.fields();
+        while index < self.count
+            && is_set(mark)
+            && field(words, at.saturating_add(index * low_bits as usize), low_bits) <= low
+        {
+            index += 1;
+            mark += 1;
+        }
+        // One too far: the mark before, which may lie some clear bits back.
+        index = index.saturating_sub(1).min(self.count - 1);
+        while mark > 0 {
+            mark -= 1;
+            let (word, below) = (mark / 64, mark % 64);
+            let marks = words.word(self.data.saturating_add(word)) << (63 - below);
+            if marks != 0 {
+                mark -= marks.leading_zeros() as usize;
+                break;
+            }
+            mark = word * 64;
+        }
+        (index, self.bounds(words, index, mark))
+    }
+
+    /// The bit behind the first `clear` clear marks.
+    #[inline(always)]
+    fn behind_clear<W: Words + ?Sized>(&self, words: &W, clear: usize) -> usize {
+        let Some(mut before) = clear.checked_sub(1) else { return 0 };
+        for word in 0..self.marks {
+            let marks = !words.word(self.data.saturating_add(word));
+            let here = marks.count_ones() as usize;
+            if before < here {
+                #[expect(clippy::cast_possible_truncation, reason = "less than 64")]
+                return word * 64 + bits::select(marks, before as u32) as usize + 1;
+            }
+            before -= here;
+        }
+        self.marks * 64
+    }
+}
+
+/// The runs of one block, unpacked.
+#[derive(Clone, Debug)]
+pub(crate) struct Unpacked {
+    /// First page of each run, in pages of the block, and then the pages of the block.
+    pub(crate) starts: [u64; BLOCK + 1],
+    pub(crate) pfns: [u64; BLOCK],
+}
+
+impl Unpacked {
+    pub(crate) const EMPTY: Self = Self { starts: [0; BLOCK + 1], pfns: [0; BLOCK] };
+
+    /// Unpacks all runs of a block.
+    #[inline(always)]
+    pub(crate) fn read<W: Words + ?Sized>(&mut self, block: &Block, words: &W, granule: Granule) {
+        let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits } = block.packing;
+        let count = block.count.min(BLOCK);
+        // A copy: it is in reach, it does not change, and its bounds are known.
+        let data = Copied::new(words, block);
+        let block = Block { data: 0, ..*block };
+        let (mut at, limit) = (block.pfns(), granule.reach() - 1);
+        for pfn in &mut self.pfns[..count] {
+            let value = data.field(at, pfn_bits);
+            *pfn = lowest.wrapping_add(value << pfn_lg2).min(limit);
+            at += pfn_bits as usize;
+        }
+        if block.is_even() {
+            for (start, index) in self.starts[..=count].iter_mut().zip(0_u64..) {
+                *start = index << unit_lg2;
+            }
+            return;
+        }
+        let (mut index, mut at) = (0, block.fields());
+        for word in 0..block.marks {
+            let mut marks = u64::from_le_bytes(data.words[word]);
+            while marks != 0 && index < count {
+                let mark = (word * 64) as u64 + u64::from(marks.trailing_zeros());
+                let upper = mark - index as u64;
+                self.starts[index] = (upper << low_bits | data.field(at, low_bits)) << unit_lg2;
+                marks &= marks - 1;
+                at += low_bits as usize;
+                index += 1;
+            }
+        }
+        // All of them, but for what is no block.
+        self.starts[index..=count].fill(block.nr_pages);
+    }
+
+    /// Returns true if a list can hold each of the first `count` runs.
+    #[inline(always)]
+    pub(crate) fn is_sound(&self, count: usize, granule: Granule) -> bool {
+        let (reach, most) = (granule.reach(), granule.most());
+        let runs = self.starts.windows(2).zip(&self.pfns).take(count);
+        runs.fold(true, |is_sound, (bounds, pfn)| {
+            let more = bounds[1].wrapping_sub(bounds[0]).wrapping_sub(1);
+            is_sound & (more < (reach - pfn).min(most))
+        })
+    }
+}
+
+/// A copy of the data of a block, and zeros.
+struct Copied {
+    words: [[u8; 8]; DATA_WORDS],
+}
+
+impl Copied {
+    #[inline(always)]
+    fn new<W: Words + ?Sized>(words: &W, block: &Block) -> Self {
+        let mut copy = Self { words: [[0; 8]; DATA_WORDS] };
+        let count = block.words().min(DATA_WORDS - 2);
+        words.copy(block.data, &mut copy.words[..count]);
+        copy
+    }
+
+    /// As [`field`], of up to 57 bits; no field of a block has more than 52.
+    #[inline(always)]
+    fn field(&self, at: usize, width: u32) -> u64 {
+        // One load, from the byte that the field starts in.
+        let byte = (at / 8).min(8 * (DATA_WORDS - 1));
+        let bytes = self.words.as_flattened();
+        let word = bytes[byte..byte + 8].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        word >> (at % 8) & mask(width)
+    }
+}
+
+/// Writes the data of a block to `words` from word `at` on; returns the word after.
+#[inline(always)]
+pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -> usize {
+    let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits } = block.packing;
+    let mut marks = [0_u64; MARK_WORDS];
+    let mut writer = bits::Writer::new(words, at + block.marks);
+    if !block.is_even() {
+        let mut start = 0;
+        for (index, run) in runs.iter().enumerate() {
+            #[expect(clippy::cast_possible_truncation, reason = "at most three marks a run")]
+            let mark = (start >> low_bits) as usize + index;
+            marks[mark / 64] |= 1 << (mark % 64);
+            writer.push(start & mask(low_bits), low_bits);
+            start += run.nr_pages >> unit_lg2;
+        }
+    }
+    for run in runs {
+        writer.push((run.pfn - lowest) >> pfn_lg2, pfn_bits);
+    }
+    let end = writer.finish();
+    for (word, marks) in words[at..at + block.marks].iter_mut().zip(marks) {
+        *word = marks.to_le();
+    }
+    end
+}

@@ -1,0 +1,132 @@
+//! An archive from bytes of anywhere: what is checked at once, and what in a walk over all of it.
+
+use alloc::vec::Vec;
+
+use super::archive::{Archive, ENTRY, Parts, Store, Window, with_words};
+use super::bits::Words;
+use super::block::{BLOCK, DATA_WORDS};
+use super::header::{DIGEST, HEADER, Header, digest};
+use super::write::{Pack, Write};
+use crate::error::{FormatError, NoMemory};
+use crate::storage::entry::Run;
+use crate::wide;
+
+impl Archive {
+    /// An archive of words of anywhere. O(1): only the header is checked, and that all parts lie in
+    /// the words. What the other words hold yields no more than wrong answers.
+    pub(crate) fn open(store: Store) -> Result<(Self, Header), FormatError> {
+        let (header, nr_chunks) = with_words!(&store, words => Header::read(words))?;
+        let bad = |field, value| FormatError::Header { field, value };
+        let nr_pages = header.nr_pages().ok_or(bad("length", header.length))?;
+        let parts = Parts::new(nr_pages, nr_chunks).ok_or(bad("chunks", nr_chunks))?;
+        let end = parts.index + ENTRY * parts.nr_blocks;
+        let (size, last_page, last) = with_words!(&store, words => {
+            (words.count(), words.word(end), words.word(end + 1))
+        });
+        if size < parts.data {
+            return Err(bad("chunks", nr_chunks));
+        }
+        if last_page != nr_pages {
+            return Err(bad("length", header.length));
+        }
+        if last >> 24 != (size - parts.data) as u64 {
+            return Err(bad("words", size as u64));
+        }
+        let archive = Self { store, parts, nr_pages, nr_chunks, granule: header.granule };
+        Ok((archive, header))
+    }
+
+    /// Bytes before the list, and of the list, as the header has them.
+    pub(crate) fn extent(&self) -> (u64, u64) {
+        with_words!(&self.store, words => (words.word(2), words.word(3)))
+    }
+
+    /// All words, as bytes.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, NoMemory> {
+        with_words!(&self.store, words => {
+            let (size, mut bytes) = (size_of::<u64>() * words.count(), Vec::new());
+            bytes.try_reserve_exact(size).map_err(|_| NoMemory::of::<u8>(size))?;
+            (0..words.count())
+                .for_each(|index| bytes.extend_from_slice(&words.word(index).to_le_bytes()));
+            Ok(bytes)
+        })
+    }
+
+    /// Checks every word. O(n), a block at a time, without allocating.
+    pub(crate) fn check(&self) -> Result<(), FormatError> {
+        with_words!(&self.store, words => {
+            let (stored, computed) = (words.word(DIGEST), digest(words));
+            if stored != computed {
+                return Err(FormatError::Check { stored, computed });
+            }
+            self.check_words(words)
+        })
+    }
+
+    /// Checks that the words are those that [`Sizes::write`](super::Sizes) writes for their runs.
+    fn check_words<W: Words + ?Sized>(&self, words: &W) -> Result<(), FormatError> {
+        let bad = |index: usize| FormatError::NotCanonical { index: index as u64 };
+        let parts = self.parts;
+        let (mut window, mut runs) = (Window::new(self.granule), [Run::default(); BLOCK]);
+        let mut again = [0; DATA_WORDS];
+        let (mut page, mut data, mut bucket) = (0_u64, parts.data, 0);
+        // The run before the first touches none.
+        let mut end = u64::MAX;
+        let entry = |bucket: usize| {
+            (words.word(HEADER + bucket / 2) >> (32 * (bucket % 2)) & 0xffff_ffff) as usize
+        };
+        for number in 0..parts.nr_blocks {
+            let at = parts.index + ENTRY * number;
+            while bucket < parts.nr_buckets && (bucket as u64) << parts.bucket_lg2 < page {
+                if Some(entry(bucket)) != number.checked_sub(1) {
+                    return Err(bad(HEADER + bucket / 2));
+                }
+                bucket += 1;
+            }
+            if words.word(at) != page || words.word(at + ENTRY) < page {
+                return Err(bad(at));
+            }
+            self.unpack((number * BLOCK) as u64, &mut window);
+            let runs = &mut runs[..window.count];
+            for (index, run) in runs.iter_mut().enumerate() {
+                *run = window.run(index);
+                // Maximal, and as it was before it was made sound.
+                if run.pfn == end || window.page(index) != page {
+                    return Err(bad(at));
+                }
+                end = run.pfn + run.nr_pages;
+                page = page.wrapping_add(run.nr_pages);
+            }
+            let block = wide::run(Pack(runs));
+            let packing = block.packing.word((data - parts.data) as u64);
+            if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
+                return Err(bad(at + 1));
+            }
+            let count = wide::run(Write { words: &mut again, at: 0, runs, block });
+            for (index, again) in again[..count].iter().enumerate() {
+                if words.word(data + index) != u64::from_le(*again) {
+                    return Err(bad(data + index));
+                }
+            }
+            data += count;
+        }
+        let at = parts.index + ENTRY * parts.nr_blocks;
+        let size = words.count();
+        let packing = ((size - parts.data) as u64) << 24;
+        let last = [words.word(at), words.word(at + 1), words.word(at + 2)];
+        if data != size || last != [page, packing, 0] {
+            return Err(bad(at));
+        }
+        for bucket in bucket..=parts.nr_buckets {
+            if entry(bucket) != parts.nr_blocks - 1 {
+                return Err(bad(HEADER + bucket / 2));
+            }
+        }
+        // The other half of the directory's last word.
+        let rest = parts.nr_buckets + 1;
+        if rest % 2 == 1 && entry(rest) != 0 {
+            return Err(bad(HEADER + rest / 2));
+        }
+        Ok(())
+    }
+}

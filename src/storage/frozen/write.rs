@@ -1,0 +1,159 @@
+//! Making an archive: one walk finds how large it will be, a second one writes it.
+
+use alloc::vec::Vec;
+
+use super::archive::{Archive, ENTRY, Parts, Store};
+use super::block::{self, BLOCK, Block, MOST_DATA, Packing};
+use super::header::{HEADER, Header};
+use crate::error::NoMemory;
+use crate::storage::entry::Run;
+use crate::wide::{self, Wide};
+
+/// Hands out runs by the block.
+#[inline]
+fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
+    let (mut block, mut count) = ([Run::default(); BLOCK], 0);
+    runs.for_each(|run| {
+        block[count % BLOCK] = run;
+        count += 1;
+        if count == BLOCK {
+            each(&block);
+            count = 0;
+        }
+    });
+    if count > 0 {
+        each(&block[..count]);
+    }
+}
+
+/// How large the archive of some runs is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    nr_pages: u64,
+    nr_chunks: u64,
+    parts: Parts,
+    /// Words of the whole archive.
+    pub(crate) nr_words: usize,
+}
+
+impl Sizes {
+    /// Measures the archive of these runs; `None` if there are none, or too many for one.
+    pub(crate) fn of(runs: impl Iterator<Item = Run>) -> Option<Self> {
+        let (mut nr_pages, mut nr_chunks, mut data) = (0, 0, 0_usize);
+        by_block(runs, |runs| {
+            let block = wide::run(Pack(runs));
+            nr_pages += block.nr_pages;
+            nr_chunks += runs.len() as u64;
+            data += block.words();
+        });
+        let parts = Parts::new(nr_pages, nr_chunks)?;
+        let nr_words = parts.data.checked_add(data)?;
+        let fits = (data as u64) < MOST_DATA;
+        fits.then_some(Self { nr_pages, nr_chunks, parts, nr_words })
+    }
+
+    /// Writes the archive of the same runs. `header` is what the header says beside the sizes.
+    pub(crate) fn write(
+        self,
+        runs: impl Iterator<Item = Run>,
+        header: &Header,
+    ) -> Result<Archive, NoMemory> {
+        let Self { nr_pages, nr_chunks, parts, nr_words } = self;
+        let mut words = Vec::new();
+        words.try_reserve_exact(nr_words).map_err(|_| NoMemory::of::<u64>(nr_words))?;
+        words.resize(nr_words, 0_u64);
+        let mut open =
+            Open { words: &mut words, parts, data: parts.data, page: 0, number: 0, bucket: 0 };
+        by_block(runs, |runs| open.push(runs));
+        open.finish();
+        header.write(&mut words, nr_chunks);
+        Ok(Archive {
+            store: Store::Owned(words.into_boxed_slice()),
+            parts,
+            nr_pages,
+            nr_chunks,
+            granule: header.granule,
+        })
+    }
+}
+
+/// An archive that is being written.
+struct Open<'a> {
+    words: &'a mut [u64],
+    parts: Parts,
+    /// Word of the next data, pages and blocks so far.
+    data: usize,
+    page: u64,
+    number: usize,
+    /// Buckets that the directory has so far.
+    bucket: usize,
+}
+
+impl Open<'_> {
+    fn push(&mut self, runs: &[Run]) {
+        let block = wide::run(Pack(runs));
+        // Buckets that start before this block start in the one before.
+        while self.bucket < self.parts.nr_buckets
+            && (self.bucket as u64) << self.parts.bucket_lg2 < self.page
+        {
+            self.name_block(self.number - 1);
+        }
+        self.entry(block.packing);
+        let (words, at) = (&mut *self.words, self.data);
+        self.data = wide::run(Write { words, at, runs, block });
+        self.page += block.nr_pages;
+        self.number += 1;
+    }
+
+    fn finish(&mut self) {
+        while self.bucket <= self.parts.nr_buckets {
+            self.name_block(self.number - 1);
+        }
+        self.entry(Packing::default());
+    }
+
+    /// Writes the directory entry of the next bucket.
+    fn name_block(&mut self, number: usize) {
+        let half = (number as u64) << (32 * (self.bucket % 2));
+        self.words[HEADER + self.bucket / 2] |= half.to_le();
+        self.bucket += 1;
+    }
+
+    /// Writes the index entry of the next block.
+    fn entry(&mut self, packing: Packing) {
+        let data = (self.data - self.parts.data) as u64;
+        let at = self.parts.index + ENTRY * self.number;
+        let entry = [self.page, packing.word(data), packing.lowest];
+        self.words[at..at + ENTRY].copy_from_slice(&entry.map(u64::to_le));
+    }
+}
+
+/// Finds how to pack a block.
+pub(super) struct Pack<'a>(pub(super) &'a [Run]);
+
+impl Wide for Pack<'_> {
+    type Output = Block;
+
+    #[inline(always)]
+    fn run(self) -> Block {
+        let (packing, nr_pages) = Packing::of(self.0);
+        Block::new([0, packing.word(0), packing.lowest], nr_pages, self.0.len(), 0)
+    }
+}
+
+/// Writes the data of a block from word `at` on; yields the word after.
+pub(super) struct Write<'a> {
+    pub(super) words: &'a mut [u64],
+    pub(super) at: usize,
+    pub(super) runs: &'a [Run],
+    pub(super) block: Block,
+}
+
+impl Wide for Write<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        block::write(self.words, self.at, self.runs, &self.block)
+    }
+}
