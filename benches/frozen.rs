@@ -8,7 +8,7 @@ use std::env;
 
 use common::harness::{Race, Settings, Table, Timing};
 use common::workloads::Workload;
-use phyr::{Builder, Chunk, Frozen, Phyr};
+use phyr::{Builder, Chunk, Frozen, Index, Phyr};
 
 /// Positions a turn: enough of them that most lie in cold cache lines.
 const SEEKS: usize = 1 << 14;
@@ -61,6 +61,10 @@ fn sizes_of(phyr: &Phyr, frozen: &Frozen) -> Vec<(String, String)> {
     vec![
         ("phyr".to_owned(), each(size_of::<Phyr>() + phyr.storage())),
         ("frozen".to_owned(), each(size_of::<Frozen>() + frozen.storage())),
+        (
+            "index, beside the list".to_owned(),
+            each(Index::new([frozen.clone()]).map_or(0, |index| index.storage())),
+        ),
         ("frozen file".to_owned(), each(frozen.to_bytes().map_or(0, |bytes| bytes.len()))),
     ]
 }
@@ -115,12 +119,18 @@ fn seek(phyr: &Phyr, frozen: &Frozen, positions: &[u64], settings: Settings) -> 
             (at - chunk.length, chunk.paddr)
         })
         .collect();
+    let index = Index::new([frozen.clone()]).expect("one list");
+    let paddrs: Vec<u64> =
+        positions.iter().map(|&at| phyr.translate(at).expect("inside")).collect();
     let mut race = Race::default();
     race.add("phyr", positions.len(), || {
         one_by_one(positions, |position| phyr.translate(position).expect("inside"))
     });
     race.add("frozen", positions.len(), || {
         one_by_one(positions, |position| frozen.translate(position).expect("inside"))
+    });
+    race.add("index: whose", positions.len(), || {
+        one_by_one(&paddrs, |paddr| index.find(paddr).first().map_or(0, |place| place.position))
     });
     race.add("sorted vec", positions.len(), || {
         one_by_one(positions, |position| {

@@ -88,7 +88,7 @@ pub use granule::Granule;
 pub use kind::Kind;
 pub use list::builder::Builder;
 pub use list::chunks::{Chunk, Chunks};
-pub use list::frozen::{Frozen, FrozenChunks};
+pub use list::frozen::{Frozen, FrozenChunks, Holder, Index};
 pub use list::pages::Pages;
 pub use list::phyr::Phyr;
 pub use list::stats::Stats;

@@ -14,8 +14,8 @@ from collections.abc import Sequence as _Sequence
 from importlib import import_module as _import_module
 
 from phyr._phyr import DEBUG as _DEBUG
-from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Phyr, __version__
-from phyr._records import Chunk, Stats
+from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Index, Phyr, __version__
+from phyr._records import Chunk, Holder, Stats
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -76,6 +76,8 @@ __all__ = [
     "FrozenPhyr",
     "GapError",
     "HiddenPagesError",
+    "Holder",
+    "Index",
     "IovaSpaceError",
     "LimitError",
     "MappedError",

@@ -4,7 +4,7 @@ from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, o
 
 from typing_extensions import Buffer, disjoint_base
 
-from phyr._records import Chunk, Columns, Counters, Leaf, Prp, Sgl, Stats
+from phyr._records import Chunk, Columns, Counters, Holder, Leaf, Prp, Sgl, Stats
 from phyr.iommu.protocols import Direction, DmaBackend, Limits, Owner
 
 _Ints: TypeAlias = Buffer | Iterable[int]
@@ -19,6 +19,7 @@ __all__ = [
     "Descriptors",
     "FrozenChunks",
     "FrozenPhyr",
+    "Index",
     "IovaMap",
     "Loan",
     "Mapping",
@@ -243,6 +244,15 @@ class FrozenPhyr:
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, _memo: object) -> Self: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+    def __sizeof__(self) -> int: ...
+
+@final
+class Index:
+    def __new__(cls, lists: Iterable[Phyr | FrozenPhyr]) -> Self: ...
+    @property
+    def lists(self) -> tuple[Phyr | FrozenPhyr, ...]: ...
+    def find(self, paddr: int, length: int = 1) -> list[Holder]: ...
+    def __len__(self) -> int: ...
     def __sizeof__(self) -> int: ...
 
 @final

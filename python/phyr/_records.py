@@ -28,6 +28,19 @@ class Chunk(NamedTuple):
     """Bytes, at least one."""
 
 
+class Holder(NamedTuple):
+    """A place that holds memory; see `Index.find`."""
+
+    paddr: int
+    """Address of the first byte that was asked for and is held."""
+    length: int
+    """Bytes."""
+    list: int
+    """Number of the list, in the order given to the index."""
+    position: int
+    """Position of that byte in the list."""
+
+
 class Stats(NamedTuple):
     """What a list holds and what it costs; see `Phyr.stats`."""
 

@@ -47,6 +47,8 @@ mod _phyr {
     #[pymodule_export]
     use super::list::frozen_chunks::PyFrozenChunks;
     #[pymodule_export]
+    use super::list::index::PyIndex;
+    #[pymodule_export]
     use super::list::object::PyPhyr;
     #[pymodule_export]
     use super::list::object::held;

@@ -21,7 +21,7 @@ WINGS = {
     "storage": "digest entry words shared chain writer mod",
     "storage/frozen": "bits block header archive write check mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
-    "list/frozen": "view chunks list bytes mod",
+    "list/frozen": "view chunks list bytes index mod",
     "pagemap": "records decoder mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
@@ -30,7 +30,7 @@ WINGS = {
     " domain map bus walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer kind numbers tuple mod",
-    "python/list": "held object column chunks frozen_chunks frozen fill phyr builder mod",
+    "python/list": "held object column chunks frozen_chunks frozen index fill phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",

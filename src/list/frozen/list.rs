@@ -182,6 +182,22 @@ impl Frozen {
         }
     }
 
+    /// The chunk that holds the byte at `position`, and the position where it starts. O(log n).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Position`] unless `position < length`.
+    pub fn chunk_at(&self, position: u64) -> Result<(u64, Chunk), Error> {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.chunk(phyr.find(position)?),
+            Form::Archived(view) => {
+                let place = view.place(view.checked(position)?);
+                let (start, chunk) = view.trim(place.page, place.run);
+                Ok((start.saturating_sub(view.offset), chunk))
+            }
+        }
+    }
+
     /// How many chunks there are. O(log n).
     #[must_use]
     pub fn nr_chunks(&self) -> u64 {

@@ -6,11 +6,14 @@
 //! | `chunks` | walks, a block at a time |
 //! | `list` | [`Frozen`]: slicing, translating, comparing, thawing |
 //! | `bytes` | a frozen list as bytes, and over memory of others |
+//! | `index` | [`Index`]: from a physical address to the lists that hold it |
 
 mod bytes;
 mod chunks;
+mod index;
 mod list;
 mod view;
 
 pub use chunks::FrozenChunks;
+pub use index::{Holder, Index};
 pub use list::Frozen;

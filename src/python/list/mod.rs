@@ -8,6 +8,7 @@
 //! | `fill` | builders filled with what Python hands in |
 //! | `frozen`, `frozen_chunks` | `phyr.FrozenPhyr` and its sequence of chunks |
 //! | `held` | what holds the memory of a list, and where it lies |
+//! | `index` | `phyr.Index`: from an address to the lists that hold it |
 //! | `object` | the object behind `phyr.Phyr` |
 //! | `phyr` | the methods of `phyr.Phyr` |
 
@@ -18,5 +19,6 @@ pub(crate) mod fill;
 pub(crate) mod frozen;
 pub(crate) mod frozen_chunks;
 pub(crate) mod held;
+pub(crate) mod index;
 pub(crate) mod object;
 pub(crate) mod phyr;

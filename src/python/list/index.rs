@@ -1,0 +1,116 @@
+//! `phyr.Index`: from a physical address to the lists that hold it.
+
+use alloc::vec::Vec;
+
+use pyo3::exceptions::{PyMemoryError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple, PyType};
+
+use crate::list::frozen::{Frozen, Holder, Index};
+use crate::python::convert::numbers::{self, Amount};
+use crate::python::error;
+use crate::python::list::frozen::PyFrozen;
+use crate::python::list::object::PyPhyr;
+use crate::python::made;
+
+/// The way back: from a physical address to the lists that hold it, and where.
+///
+/// Made of any number of lists of one granule and kind, `Phyr` or `FrozenPhyr`. Of each it keeps the
+/// frozen form, and about four bytes a chunk more. A search takes as long as one in the lists, for
+/// each place found. Memory that is in several lists, or several times in one, is found in each place.
+///
+/// Raises:
+///     MismatchError: Two lists differ in granule or kind.
+///     RangeError: All lists together have more granules than can be numbered.
+///     TypeError: Something is not a list.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> guests = Index([Phyr.from_pfns([7, 8, 3]), Phyr.from_pfns([9, 3])])
+///     >>> [(place.list, hex(place.position)) for place in guests.find(0x3004)]
+///     [(0, '0x2004'), (1, '0x1004')]
+///     >>> guests.find(0x7800, 0x2000)
+///     [Holder(paddr=30720, length=6144, list=0, position=2048), Holder(paddr=36864, length=2048, list=1, position=0)]
+#[pyclass(name = "Index", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyIndex {
+    index: Index,
+    /// The objects that were given.
+    lists: Py<PyTuple>,
+}
+
+#[pymethods]
+impl PyIndex {
+    #[new]
+    #[pyo3(text_signature = "(lists)")]
+    fn new(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let lists = py.get_type::<PyTuple>().call1((lists,))?.cast_into::<PyTuple>()?;
+        let mut frozen: Vec<Frozen> = Vec::new();
+        if frozen.try_reserve_exact(lists.len()).is_err() {
+            return Err(made::failure::<PyMemoryError>("no memory for an index"));
+        }
+        for list in &lists {
+            if let Ok(list) = list.cast::<PyFrozen>() {
+                frozen.push(list.get().as_ref().clone());
+            } else if let Ok(list) = list.cast::<PyPhyr>() {
+                let list = list.get().as_ref();
+                frozen.push(py.detach(|| list.try_freeze())?);
+            } else {
+                let what = alloc::format!("{} is no list", numbers::text(&list));
+                return Err(made::failure::<PyTypeError>(what));
+            }
+        }
+        let index = py.detach(|| Index::try_new(frozen))?;
+        Ok(Self { index, lists: lists.unbind() })
+    }
+
+    /// The lists, as they were given.
+    #[getter]
+    fn lists<'py>(&self, py: Python<'py>) -> Bound<'py, PyTuple> {
+        self.lists.bind(py).clone()
+    }
+
+    /// Return the places that hold the byte at an address, or some of a range of bytes.
+    ///
+    /// Args:
+    ///     paddr: Physical address of the first byte.
+    ///     length: Bytes, at least one.
+    ///
+    /// Returns:
+    ///     For each piece of a chunk that lies in the range, where it is: by address, list, position.
+    ///
+    /// Raises:
+    ///     RangeError: The range is empty or passes 2^64.
+    #[pyo3(signature = (paddr, length=Amount(1)), text_signature = "($self, paddr, length=1)")]
+    fn find<'py>(
+        &self,
+        py: Python<'py>,
+        paddr: Amount,
+        length: Amount,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (paddr, length) = (paddr.0, length.0);
+        let last = length.checked_sub(1).and_then(|more| paddr.checked_add(more));
+        let Some(last) = last else {
+            let what = alloc::format!("range {paddr:#x}+{length:#x} is empty or passes 2^64");
+            return Err(error::new("RangeError", what, [("paddr", paddr), ("length", length)]));
+        };
+        let found = py.detach(|| self.index.find_range(paddr, last));
+        let class = made::attribute(&made::module(py, "phyr._records")?, "Holder")?;
+        let class = class.cast_into::<PyType>()?;
+        let places = made::list(py)?;
+        for Holder { paddr, length, list, position } in found {
+            let place = made::numbers(py, [paddr, length, list as u64, position])?;
+            places.append(class.call1(place)?)?;
+        }
+        Ok(places)
+    }
+
+    fn __len__(&self) -> usize {
+        self.index.lists().len()
+    }
+
+    fn __sizeof__(&self) -> usize {
+        let lists: usize = self.index.lists().iter().map(Frozen::storage).sum();
+        size_of::<Self>() + self.index.storage() + lists
+    }
+}

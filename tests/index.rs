@@ -1,0 +1,116 @@
+//! The way back from an address, against a walk over all chunks.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+use phyr::{Builder, Chunk, Error, Frozen, Granule, Holder, Index, Kind, Phyr};
+use proptest::prelude::*;
+
+/// Lists of short runs in little memory, so that much of it is held twice.
+fn lists() -> impl Strategy<Value = Vec<Phyr>> {
+    let run = (0_u64..3000, prop_oneof![Just(1_u64), 1_u64..9, 1_u64..300]);
+    let list = (prop::collection::vec(run, 0..120), 0_u64..6000, 0_u64..6000);
+    let list = list.prop_map(|(runs, a, b)| {
+        let mut builder = Builder::new();
+        for &(pfn, count) in &runs {
+            builder.append_pfns(pfn, count).unwrap();
+        }
+        let whole = builder.finish();
+        let a = a.min(whole.length());
+        let end = whole.length() - b.min(whole.length() - a);
+        whole.slice(a, end).unwrap()
+    });
+    prop::collection::vec(list, 0..6)
+}
+
+/// What a walk over all chunks finds.
+fn walk(lists: &[Phyr], first: u64, last: u64) -> Vec<Holder> {
+    let mut found = Vec::new();
+    for (list, phyr) in lists.iter().enumerate() {
+        let mut start = 0;
+        for chunk in phyr.chunks() {
+            let Chunk { paddr, length } = chunk;
+            let (from, to) = (first.max(paddr), last.min(chunk.last()));
+            if from <= to {
+                let position = start + (from - paddr);
+                found.push(Holder { paddr: from, length: to - from + 1, list, position });
+            }
+            start += length;
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+proptest! {
+    #[test]
+    fn every_place_that_holds_a_byte_is_found_and_no_other(
+        lists in lists(),
+        asked in prop::collection::vec((0_u64..14 << 20, prop_oneof![Just(0_u64), 0_u64..9000, 0_u64..2 << 20]), 1..20),
+    ) {
+        let index = Index::new(lists.iter().map(Phyr::freeze)).unwrap();
+        for (first, more) in asked {
+            let last = first + more;
+            prop_assert_eq!(index.find_range(first, last), walk(&lists, first, last));
+            prop_assert_eq!(index.find(first), walk(&lists, first, first));
+            for place in index.find(first) {
+                prop_assert_eq!(lists[place.list].translate(place.position), Ok(first));
+            }
+        }
+        let all = walk(&lists, 0, u64::MAX);
+        prop_assert_eq!(index.find_range(0, u64::MAX), all);
+        prop_assert!(index.find_range(5, 4).is_empty());
+        prop_assert_eq!(index.lists().len(), lists.len());
+    }
+}
+
+#[test]
+fn the_ends_of_the_address_space_are_found() {
+    let mut builder = Builder::new();
+    builder.append(u64::MAX - 0xfff, 0x1000).unwrap();
+    builder.append(0, 0x1800).unwrap();
+    let index = Index::new([builder.finish().freeze()]).unwrap();
+    let found = |paddr| index.find(paddr).first().map(|place| place.position);
+    assert_eq!(found(u64::MAX), Some(0xfff));
+    assert_eq!(found(0), Some(0x1000));
+    assert_eq!(found(0x17ff), Some(0x27ff));
+    assert_eq!(found(0x1800), None);
+    assert_eq!(index.find_range(0, u64::MAX).len(), 2);
+    let none = Index::new([]).unwrap();
+    assert_eq!((none.find(0), none.storage()), (vec![], 0));
+}
+
+#[test]
+fn lists_that_do_not_go_together_are_refused() {
+    let list = |granule: u64, kind, nr_pages| {
+        let mut builder = Builder::with(Granule::new(granule).unwrap(), kind);
+        builder.append_pfns(0, nr_pages).unwrap();
+        builder.finish().freeze()
+    };
+    let plain = list(4096, Kind::Ram, 1);
+    let with = |other: Frozen| Index::new([plain.clone(), other]).map(|_| ());
+    assert_eq!(with(list(512, Kind::Ram, 1)), Err(Error::Granules { left: 4096, right: 512 }));
+    let kind = Kind::Mmio { provider: 0 };
+    assert_eq!(with(list(4096, kind, 1)), Err(Error::Kinds { left: Kind::Ram, right: kind }));
+    let all = (1 << 52) - 1;
+    assert!(matches!(with(list(4096, Kind::Ram, all)), Err(Error::TooLong { .. })));
+}
+
+#[test]
+fn the_way_back_takes_little_more_than_four_bytes_a_run() {
+    let mut state = 5_u64;
+    let pages: Vec<u64> = (0..1 << 18)
+        .map(|_| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (state >> 36) & !1
+        })
+        .collect();
+    let mut builder = Builder::new();
+    builder.extend_pfns(&pages).unwrap();
+    let frozen = builder.finish().freeze();
+    let index = Index::new([frozen.clone()]).unwrap();
+    for (page, position) in pages.iter().zip((0..).step_by(4096)).step_by(997) {
+        let places = index.find(page << 12 | 7);
+        assert!(places.iter().any(|place| place.position == position + 7), "{page:#x}");
+    }
+    let limit = usize::try_from(frozen.nr_chunks()).unwrap() * 9 / 2;
+    assert!(index.storage() <= limit, "{} bytes, not {limit}", index.storage());
+}
