@@ -17,6 +17,7 @@ __all__ = [
     "Chunks",
     "Column",
     "Descriptors",
+    "FolioScan",
     "FrozenChunks",
     "FrozenPhyr",
     "Index",
@@ -51,6 +52,7 @@ __all__ = [
     "iovecs",
     "map_requests",
     "page_list",
+    "page_records",
     "phys_vecs",
     "plan_map",
     "prp",
@@ -393,6 +395,20 @@ class PagemapDecoder:
     ) -> Self: ...
     def feed(self, records: Buffer) -> None: ...
     def finish(self) -> list[tuple[int, int, str, Phyr | None]]: ...
+
+@final
+class FolioScan:
+    def __new__(cls, path: str, page_size: int, orders: Sequence[int]) -> Self: ...
+    def feed(self, uaddr: int, records: Buffer) -> None: ...
+    def finish(
+        self,
+    ) -> tuple[
+        list[tuple[str, str, str, int, int]],
+        tuple[int, int, int, int, int],
+        list[tuple[int, int, int]],
+    ]: ...
+
+def page_records(path: str, phyr: Phyr, page_size: int, absent: int) -> Column: ...
 
 @final
 class Descriptors(Buffer):

@@ -58,6 +58,11 @@ mod _phyr {
     use super::os::loan::PyLoan;
     #[pymodule_export]
     use super::os::pagemap::PyPagemapDecoder;
+
+    #[cfg(unix)]
+    #[pymodule_export]
+    use super::os::page_records::{PyFolioScan, page_records};
+
     #[pymodule_export]
     use super::sim::domain::PySimDomain;
     #[pymodule_export]

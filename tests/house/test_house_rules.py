@@ -22,7 +22,7 @@ WINGS = {
     "storage/frozen": "bits block header archive write check mod",
     "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
     "list/frozen": "view chunks list bytes index mod",
-    "pagemap": "records decoder mod",
+    "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme mod",
@@ -34,7 +34,7 @@ WINGS = {
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
-    "python/os": "loan area pagemap uring mod",
+    "python/os": "loan area pagemap page_records uring mod",
 }
 ORDER = [f"{wing}/{name}".lstrip("/") for wing, names in WINGS.items() for name in names.split()]
 TOP = ["python/mod", "lib"]

@@ -21,6 +21,7 @@ __all__ = [
     "open_process",
     "plain_errors",
     "ram_ranges",
+    "read_pmd_mapped",
     "read_vmas",
     "spelt",
 ]
@@ -137,6 +138,43 @@ def read_vmas(process: int, pid: Pid) -> list[Vma]:
     with plain_errors(pid), os.fdopen(os.open("maps", os.O_RDONLY, dir_fd=process), "rb") as maps:
         # Not splitlines(): a file's name may hold any byte but the line feed, which is escaped.
         return [_parse(line) for line in maps.read().split(b"\n") if line]
+
+
+_PMD_MAPPED = {"AnonHugePages": 0, "ShmemPmdMapped": 1, "FilePmdMapped": 1}
+
+
+def read_pmd_mapped(process: int, pid: Pid) -> dict[int, tuple[int, int]]:
+    """Read how much of each VMA is mapped by entries for whole huge pages.
+
+    The kernel walks all page tables for this.
+
+    Args:
+        process: Descriptor from `open_process`.
+        pid: The same process, for the text of errors.
+
+    Returns:
+        For the start of each VMA with any: bytes of anonymous memory, and bytes of files.
+
+    Raises:
+        ProcessGoneError: It has ended.
+        HiddenPagesError: It may not be looked into.
+
+    Source:
+        ``show_smap()``, fs/proc/task_mmu.c, Linux.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    start = 0
+    with plain_errors(pid), os.fdopen(os.open("smaps", os.O_RDONLY, dir_fd=process), "rb") as smaps:
+        for line in smaps.read().split(b"\n"):
+            word, _, rest = line.partition(b" ")
+            if not word.endswith(b":"):
+                start = int(word.partition(b"-")[0] or b"0", 16)
+            elif (which := _PMD_MAPPED.get(word[:-1].decode())) is not None:
+                sizes = [*found.get(start, (0, 0))]
+                sizes[which] += int(rest.split()[0]) << 10
+                if any(sizes):
+                    found[start] = (sizes[0], sizes[1])
+    return found
 
 
 def _parse(line: bytes) -> Vma:

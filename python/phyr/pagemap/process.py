@@ -9,7 +9,8 @@ from typing import NamedTuple, Self, TypeAlias
 
 from phyr._phyr import Builder, Loan, Phyr
 from phyr.errors import MismatchError, RangeError
-from phyr.pagemap.proc import Pid, Vma, is_device_memory, read_vmas
+from phyr.pagemap.page_flags import Folios, Scan
+from phyr.pagemap.proc import Pid, Vma, is_device_memory, read_pmd_mapped, read_vmas
 from phyr.pagemap.reader import Reader
 
 __all__ = ["Extent", "Pagemap", "Progress", "Resident", "State"]
@@ -126,6 +127,11 @@ class Pagemap:
         self._reader.check_open()
         return read_vmas(self._reader.process, self._reader.pid)
 
+    def pmd_mapped(self) -> dict[int, tuple[int, int]]:
+        """Give the bytes mapped by whole huge pages, anonymous and of files, by start of VMA."""
+        self._reader.check_open()
+        return read_pmd_mapped(self._reader.process, self._reader.pid)
+
     def read(self, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:
         """Like `phyr.pagemap.read`."""
         extents: list[Extent] = []
@@ -149,15 +155,36 @@ class Pagemap:
             if state == "ram" and phyr is not None
         ]
 
-    def resident(self, start: int, length: int, *, progress: Progress | None = None) -> Resident:
-        """Like `phyr.pagemap.resident`."""
+    def resident(
+        self,
+        start: int,
+        length: int,
+        *,
+        progress: Progress | None = None,
+        scan: Scan | None = None,
+    ) -> Resident:
+        """Like `phyr.pagemap.resident`; `scan` is fed with the same records, in whole pages."""
         sizes = dict.fromkeys(("ram", "device", "zero", "swap", "hole"), 0)
         lists = []
-        for extent in self._extents(start, length, progress, join=True):
+        also = scan.feed if scan is not None else None
+        for extent in self._extents(start, length, progress, join=True, also=also):
             sizes[extent.state] += extent.length
             if extent.state == "ram" and extent.phyr is not None:
                 lists.append(extent.phyr)
         return Resident(self._joined(lists), **sizes)
+
+    def folios(
+        self,
+        start: int,
+        length: int,
+        *,
+        block_sizes: Sequence[int] = (),
+        progress: Progress | None = None,
+    ) -> Folios:
+        """Like `phyr.pagemap.folios`."""
+        scan = Scan(block_sizes)
+        self.resident(start, length, progress=progress, scan=scan)
+        return scan.finish()
 
     def of(self, buffer: object) -> Phyr:
         """Like `phyr.pagemap.of`; this must be the map of the calling process."""
@@ -196,7 +223,13 @@ class Pagemap:
         return builder.finish()
 
     def _extents(
-        self, start: int, length: int, progress: Progress | None, *, join: bool
+        self,
+        start: int,
+        length: int,
+        progress: Progress | None,
+        *,
+        join: bool,
+        also: Callable[[int, memoryview], object] | None = None,
     ) -> Iterator[Extent]:
         """Read a range of bytes: whole pages, and the ends cut to what was asked for."""
         if start < 0 or length < 0 or start + length > 1 << 64:
@@ -205,7 +238,8 @@ class Pagemap:
             )
         end = start + length
         for first, after in _stretches(start, end, self.granule, join=join):
-            runs = self._reader.runs(first, after, join=join, progress=_bytes(start, end, progress))
+            reached = _bytes(start, end, progress)
+            runs = self._reader.runs(first, after, join=join, progress=reached, also=also)
             for run in runs:
                 for uaddr, size, state, phyr in run:
                     front = max(start - uaddr, 0)

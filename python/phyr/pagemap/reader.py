@@ -84,7 +84,13 @@ class Reader:
             return False
 
     def runs(
-        self, start: int, end: int, *, join: bool, progress: Callable[[int], object]
+        self,
+        start: int,
+        end: int,
+        *,
+        join: bool,
+        progress: Callable[[int], object],
+        also: Callable[[int, memoryview], object] | None = None,
     ) -> Iterator[list[Run]]:
         """Decode a range of whole pages, in one or more stretches that follow each other.
 
@@ -96,6 +102,7 @@ class Reader:
             end: The same, exclusive; 2^64 at most.
             join: Passed to the decoder.
             progress: Called after each piece with the user virtual address reached.
+            also: Called with the user virtual address of each piece, and its records.
 
         Raises:
             ClosedError: It is closed.
@@ -111,6 +118,8 @@ class Reader:
             want = min(PIECE, (stop - at) // self.granule * RECORD)
             got = self._read(piece[:want], at)
             self._feed(decoder, piece[:got])
+            if also is not None:
+                also(at, piece[:got])
             at += got // RECORD * self.granule
             progress(at)
             self.check_open()

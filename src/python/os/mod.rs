@@ -5,10 +5,13 @@
 //! | `area` | memory that phyr allocates |
 //! | `loan` | a buffer lent to the kernel |
 //! | `pagemap` | the decoder of `/proc/PID/pagemap` |
+//! | `page_records` | files with a record for each physical page |
 //! | `uring` | rings of io_uring, which pin |
 
 pub(crate) mod area;
 pub(crate) mod loan;
+#[cfg(unix)]
+pub(crate) mod page_records;
 pub(crate) mod pagemap;
 #[cfg(target_os = "linux")]
 pub(crate) mod uring;

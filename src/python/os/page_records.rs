@@ -1,0 +1,309 @@
+//! Files with a record for each page of memory, ``/proc/kpageflags`` and ``/proc/kpagecount``, and
+//! the folios that the flags tell of, for `phyr.pagemap`.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::granule::Granule;
+use crate::pagemap::folios::{FolioTally, Folios, Large, Origin, Shape, Sort};
+use crate::python::convert::buffer::Array;
+use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::error;
+use crate::python::list::column::PyColumn;
+use crate::python::list::object::PyPhyr;
+
+const RECORD: u64 = 8;
+/// Records that are read and not used, rather than asking the kernel once more: a question takes it
+/// as long as some four records.
+const GAP: u64 = 4;
+/// Records read at a time, at most.
+const MOST: u64 = 32 << 10;
+/// Pages looked up at a time: the more, the closer together they lie once sorted.
+const BATCH: usize = 1 << 20;
+/// A page map's record of a page that is present, and the page's number in it.
+const PRESENT: u64 = 1 << 63;
+const PFN: u64 = (1 << 55) - 1;
+
+/// Pages side by side, and where their records go.
+struct Wanted {
+    pfn: u64,
+    count: usize,
+    at: usize,
+}
+
+impl Wanted {
+    fn end(&self) -> u64 {
+        self.pfn.saturating_add(self.count as u64)
+    }
+}
+
+/// Fills `out` with the records of pages; `absent` where the file has none.
+///
+/// In the order of their numbers, and in as few reads as that makes sensible.
+fn read(file: &File, wanted: &mut [Wanted], absent: u64, out: &mut [u64]) -> io::Result<()> {
+    if !wanted.is_sorted_by_key(|w| w.pfn) {
+        wanted.sort_unstable_by_key(|w| w.pfn);
+    }
+    let mut bytes = Vec::new();
+    let mut rest = &wanted[..];
+    while let Some(first) = rest.first() {
+        let mut end = first.end();
+        let mut together = 1;
+        for next in &rest[1..] {
+            let reach = end.max(next.end());
+            if next.pfn > end.saturating_add(GAP) || reach - first.pfn > MOST {
+                break;
+            }
+            end = reach;
+            together += 1;
+        }
+        // More than one at a time only if none is longer than that.
+        let mut start = first.pfn;
+        while start < end {
+            let stop = end.min(start + MOST);
+            read_range(file, start, stop - start, &mut bytes)?;
+            for w in &rest[..together] {
+                let (from, to) = (w.pfn.max(start), w.end().min(stop));
+                let place = |pfn: u64| w.at + usize::try_from(pfn - w.pfn).unwrap_or(usize::MAX);
+                let records = bytes.as_chunks().0.iter();
+                let skip = usize::try_from(from - start).unwrap_or(usize::MAX);
+                let mut records = records.skip(skip).map(|record| u64::from_ne_bytes(*record));
+                for item in &mut out[place(from)..place(to)] {
+                    *item = records.next().unwrap_or(absent);
+                }
+            }
+            start = stop;
+        }
+        rest = &rest[together..];
+    }
+    Ok(())
+}
+
+/// Reads `count` records from number `first` on, or as many as there are.
+fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let size = usize::try_from(count * RECORD).unwrap_or(usize::MAX);
+    bytes.resize(size, 0);
+    let mut done = 0;
+    while done < size {
+        match file.read_at(&mut bytes[done..], first * RECORD + done as u64) {
+            Ok(0) => break,
+            Ok(got) => done += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(done);
+    Ok(())
+}
+
+/// The records of a list's pages, from a file that has one for each page of physical memory.
+///
+/// Args:
+///     path: The file.
+///     phyr: A list whose granule is the page size or a multiple of it.
+///     page_size: The kernel's, in bytes.
+///     absent: What stands for pages beyond the file's end.
+#[pyfunction]
+pub(crate) fn page_records(
+    py: Python<'_>,
+    path: PathBuf,
+    phyr: &PyPhyr,
+    page_size: Amount,
+    absent: u64,
+) -> PyResult<PyColumn> {
+    let page = Granule::new(page_size.0)?;
+    let phyr = phyr.as_ref();
+    if phyr.granule().bytes() < page.bytes() {
+        return Err(error::new(
+            "AlignmentError",
+            format!(
+                "a list of granule {} does not tell pages of {} apart",
+                phyr.granule().bytes(),
+                page.bytes(),
+            ),
+            [("granule", phyr.granule().bytes()), ("page_size", page.bytes())],
+        ));
+    }
+    let mut chunks = phyr.chunks();
+    let file = py.detach(|| File::open(path))?;
+    let mut column = Vec::new();
+    loop {
+        let more = py.detach(|| -> io::Result<bool> {
+            let mut wanted = Vec::new();
+            let start = column.len();
+            let mut at = start;
+            for chunk in chunks.by_ref() {
+                let pfn = chunk.paddr >> page.lg2();
+                let last = (chunk.paddr + (chunk.length - 1)) >> page.lg2();
+                let count = usize::try_from(last - pfn + 1).unwrap_or(usize::MAX);
+                wanted.push(Wanted { pfn, count, at: at - start });
+                at = at.saturating_add(count);
+                if at - start >= BATCH {
+                    break;
+                }
+            }
+            column.try_reserve(at - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            column.resize(at, absent);
+            read(&file, &mut wanted, absent, &mut column[start..])?;
+            Ok(!wanted.is_empty())
+        })?;
+        if !more {
+            return Ok(PyColumn::new(column));
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Counts the folios behind the present pages of page-map records.
+///
+/// Args:
+///     path: ``/proc/kpageflags``.
+///     page_size: The kernel's, in bytes.
+///     orders: log2 of the pages of each size of block to count, too.
+#[pyclass(name = "FolioScan", module = "phyr._phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyFolioScan {
+    page: Granule,
+    orders: Vec<u8>,
+    file: File,
+    inner: Mutex<Scan>,
+}
+
+#[derive(Debug)]
+struct Scan {
+    runs: Vec<Run>,
+    pages: usize,
+    tally: FolioTally,
+}
+
+/// Pages side by side, in virtual and in physical memory.
+#[derive(Debug)]
+struct Run {
+    vfn: u64,
+    pfn: u64,
+    count: usize,
+}
+
+impl Scan {
+    fn new(orders: &[u8]) -> Self {
+        Self { runs: Vec::new(), pages: 0, tally: FolioTally::new(orders.iter().copied()) }
+    }
+
+    /// Takes records of the pages from `vfn` on.
+    fn feed(&mut self, file: &File, vfn: u64, records: &[u64]) -> io::Result<()> {
+        for (&record, vfn) in records.iter().zip(vfn..) {
+            if record & PRESENT == 0 {
+                continue;
+            }
+            let pfn = record & PFN;
+            match self.runs.last_mut() {
+                Some(Run { vfn: v, pfn: p, count })
+                    if *v + *count as u64 == vfn && *p + *count as u64 == pfn =>
+                {
+                    *count += 1;
+                }
+                _ => self.runs.push(Run { vfn, pfn, count: 1 }),
+            }
+            self.pages += 1;
+        }
+        if self.pages >= BATCH { self.flush(file) } else { Ok(()) }
+    }
+
+    /// Looks the flags up, and counts.
+    fn flush(&mut self, file: &File) -> io::Result<()> {
+        let mut at = 0;
+        let mut wanted: Vec<_> = self
+            .runs
+            .iter()
+            .map(|run| {
+                // And the page after them.
+                let wanted = Wanted { pfn: run.pfn, count: run.count + 1, at };
+                at += wanted.count;
+                wanted
+            })
+            .collect();
+        let mut flags = vec![0; at];
+        read(file, &mut wanted, NOPAGE, &mut flags)?;
+        let mut rest = &flags[..];
+        for run in self.runs.drain(..) {
+            let (these, others) = rest.split_at(run.count + 1);
+            self.tally.add(run.vfn, run.pfn, these);
+            rest = others;
+        }
+        self.pages = 0;
+        Ok(())
+    }
+}
+
+/// The flag of a number without a page.
+const NOPAGE: u64 = 1 << 20;
+
+type LargeTuple = (&'static str, &'static str, &'static str, u8, u64);
+type Counted = (Vec<LargeTuple>, (u64, u64, u64, u64, u64), Vec<(u8, u64, u64)>);
+
+#[pymethods]
+impl PyFolioScan {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf, page_size: Amount, orders: Vec<u8>) -> PyResult<Self> {
+        let page = Granule::new(page_size.0)?;
+        let file = py.detach(|| File::open(path))?;
+        let inner = Mutex::new(Scan::new(&orders));
+        Ok(Self { page, orders, file, inner })
+    }
+
+    /// Take packed native ``uint64`` records of the pages from virtual address `uaddr` on.
+    fn feed(&self, py: Python<'_>, uaddr: Amount, records: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut vfn = uaddr.0 >> self.page.lg2();
+        Numbers::of_array(Array::new(records, true)?).for_each_block(py, |block| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.feed(&self.file, vfn, block)?;
+            vfn += block.len() as u64;
+            Ok::<_, io::Error>(())
+        })
+    }
+
+    /// Return pages by folio, single pages by what they hold, and blocks by order; and start over.
+    fn finish(&self, py: Python<'_>) -> PyResult<Counted> {
+        let folios = py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scan = core::mem::replace(&mut *inner, Scan::new(&self.orders));
+            scan.flush(&self.file)?;
+            Ok::<_, io::Error>(scan.tally.finish())
+        })?;
+        let Folios { large, anon, file, ksm, zero, device, blocks } = folios;
+        let blocks = blocks.into_iter().map(|b| (b.order, b.anon, b.file)).collect();
+        let large = large.into_iter().map(named).collect();
+        Ok((large, (anon, file, ksm, zero, device), blocks))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("FolioScan(page size {})", self.page.bytes())
+    }
+}
+
+fn named(large: Large) -> LargeTuple {
+    let origin = match large.origin {
+        Origin::Thp => "thp",
+        Origin::Hugetlb => "hugetlb",
+    };
+    let sort = match large.sort {
+        Sort::Anon => "anon",
+        Sort::File => "file",
+    };
+    let shape = match large.shape {
+        Shape::Aligned => "aligned",
+        Shape::Unaligned => "unaligned",
+        Shape::Part => "part",
+    };
+    (origin, sort, shape, large.order, large.nr_pages)
+}
