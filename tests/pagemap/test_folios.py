@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import phyr
 import pytest
+
+import phyr
 from phyr import pagemap
 from phyr._phyr import Loan
 from phyr.pagemap import Folio, Folios, PageFlag, Scan, page_flags

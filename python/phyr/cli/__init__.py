@@ -1,4 +1,6 @@
-"""The command `phyr`: `commands` parses arguments, `report` counts, `render` draws.
+"""The command `phyr`: `commands` names them, a module each parses arguments and does the work.
+
+`choose` finds processes and VMAs, `scan` reads them, `report` counts, `lines` and `render` lay out.
 
 Needs the extra ``phyr[cli]``.
 """

@@ -1,21 +1,40 @@
-"""What ``phyr map`` shows: columns that fit the terminal, and numbers that are never cut."""
+"""The tables of the command line: columns that fit the terminal, and numbers never cut."""
 
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from time import monotonic
+from itertools import chain
+from typing import TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from phyr.cli.report import BUCKETS, Row, Total, blocks, shares, spell
-from phyr.pagemap.proc import Vma
+from phyr.cli.lines import Line, fitted, grouped, ordered
+from phyr.cli.report import BUCKETS, Total, blocks, shares, spell
+from phyr.pagemap import Folio, Folios
 
-__all__ = ["LateBar", "console", "show_map"]
+__all__ = [
+    "areas",
+    "columns",
+    "console",
+    "folio_cells",
+    "folio_lines",
+    "node_name",
+    "order_lines",
+    "print_lines",
+    "process_cells",
+    "process_head",
+    "show_lines",
+    "summary",
+    "titled",
+    "width_of",
+]
 
-_PATIENCE = 0.5  # seconds before a progress bar shows
-_HEAD = (
+_GAP = "  "
+_NARROWEST_NAME = 16
+_USUAL_WIDTH = 80
+_BAR = 30
+_FIGURES = (
     "range",
     "size",
     "resident",
@@ -24,9 +43,8 @@ _HEAD = (
     "largest",
     *(name for name, _ in BUCKETS),
 )
-_GAP = "  "
-_NARROWEST_NAME = 16
-_USUAL_WIDTH = 80
+_FOLIOS = ("range", "size", "resident", "huge", "mTHP", "part", "hugetlb", "anon", "file")
+_HUGE = 2 << 20
 
 
 def console() -> Console:
@@ -40,72 +58,142 @@ def console() -> Console:
     return console
 
 
-class LateBar:
-    """A progress bar on standard error: for a terminal, and only once it takes long."""
-
-    def __init__(self, total: int, console: Console | None = None) -> None:
-        """Start waiting; `total` is in bytes."""
-        self._total = total
-        self._console = console or Console(stderr=True)
-        self._before = 0
-        self._since = monotonic()
-        self._bar: Progress | None = None
-
-    def leave(self, length: int) -> None:
-        """Count a VMA of so many bytes as done."""
-        self._before += length
-
-    def reach(self, done: int, _length: int) -> None:
-        """Show how far it is in the present VMA."""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._before + done)
-        elif self._console.is_terminal and monotonic() - self._since > _PATIENCE:
-            columns = TextColumn("reading"), BarColumn(), TaskProgressColumn()
-            self._bar = Progress(
-                *columns, console=self._console, transient=True, redirect_stdout=False
-            )
-            self._bar.add_task("reading", total=self._total, completed=self._before + done)
-            self._bar.start()
-
-    def close(self) -> None:
-        """Take it away."""
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def show_map(out: Console, rows: Sequence[Row], *, everything: bool, device_known: bool) -> None:
-    """Print the table of VMAs and the total.
-
-    Args:
-        out: Where to.
-        rows: One for each VMA.
-        everything: List VMAs with nothing resident, too.
-        device_known: False if device memory could not be told from RAM.
-    """
-    listed = [row for row in rows if everything or row.resident.ram]
-    width = out.width if out.is_terminal else sys.maxsize
-    _print(out, _table(listed, width))
-    _print(out, _summary(Total.of(rows), [row.vma.length for row in rows], width))
-    if left := [row.vma.length for row in rows if not (everything or row.resident.ram)]:
-        _print(out, _titled("rest", [_areas(left), "nothing resident", "listed by --all"], width))
-    if not device_known:
-        _print(
-            out, _titled("note", ["/proc/iomem hides where RAM is", "so all counts as RAM"], width)
-        )
-
-
-def _print(out: Console, lines: Iterable[str | Text]) -> None:
+def print_lines(out: Console, lines: Iterable[str | Text]) -> None:
+    """Print lines as they are."""
     for line in lines:
         out.print(line, soft_wrap=True, markup=False)
 
 
-def _table(rows: Sequence[Row], width: int) -> Iterator[Text]:
-    """Lay rows out: one line each where it fits in `width`, else two, the range and name first."""
-    cells = [_HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[number]) for line in cells) for number in range(len(_HEAD))]
-    names = ["name", *(_name(row.vma) for row in rows)]
-    room = width - sum(widths) - len(_GAP) * len(widths)
-    for number, (line, name) in enumerate(zip(cells, names, strict=True)):
+def width_of(out: Console) -> int:
+    """Give the columns there are; any number where it is no terminal."""
+    return out.width if out.is_terminal else sys.maxsize
+
+
+def show_lines(  # noqa: PLR0913 - the options of a command
+    out: Console,
+    lines: Sequence[Line],
+    *,
+    sort: str = "address",
+    top: int | None = None,
+    everything: bool = False,
+    below: int = 0,
+) -> None:
+    """Print the table of VMAs.
+
+    Args:
+        out: Where to; a terminal shows no more lines than it has, unless `everything` is asked for.
+        lines: One for each VMA, in the order of addresses.
+        sort: A key of `phyr.cli.lines.SORTS`.
+        top: How many lines, all by default.
+        everything: List VMAs with nothing resident, too, and join none.
+        below: Lines of the screen that something else takes.
+    """
+    listed = [line for line in lines if everything or line.ram]
+    fits = out.is_terminal and not everything
+    if fits:
+        listed = grouped(listed)
+    listed = ordered(listed, sort, top)
+    width = width_of(out)
+    if fits and top is None:
+        # On a narrow terminal a line takes two.
+        tall = 1 if _room(*_table(listed), width) >= _NARROWEST_NAME else 2
+        listed, rest = fitted(listed, max((out.height - below - 1) // tall - 1, 2))
+        listed += [rest] if rest else []
+    print_lines(out, columns(*_table(listed), width))
+
+
+_Rows: TypeAlias = list[tuple[Sequence[str], str]]
+
+
+def _table(lines: Sequence[Line]) -> tuple[Sequence[str], _Rows]:
+    """Give the titles and the rows of a table."""
+    figures = _folio_figures if any(line.folios for line in lines) else _figures
+    nodes = sorted({node for line in lines for node in line.nodes or {}}, key=_last_none)
+    head = (*figures(None), *(node_name(node) for node in nodes))
+    rows: _Rows = [
+        ((*figures(line), *(spell((line.nodes or {}).get(node, 0)) for node in nodes)), _name(line))
+        for line in lines
+    ]
+    return head, rows
+
+
+def _last_none(node: int | None) -> tuple[bool, int]:
+    return node is None, node or 0
+
+
+def node_name(node: int | None) -> str:
+    """Name a NUMA node."""
+    return "no node" if node is None else f"node {node}"
+
+
+def _name(line: Line) -> str:
+    return line.name if line.vmas == 1 or line.name[:1] == "(" else f"{line.name} ({line.vmas})"
+
+
+def _figures(line: Line | None) -> tuple[str, ...]:
+    if line is None:
+        return _FIGURES
+    return (
+        f"{line.start:#x}+{line.end - line.start:#x}",
+        spell(line.size),
+        spell(line.ram),
+        f"{line.chunks:,}",
+        spell(line.list_bytes),
+        spell(line.largest),
+        *shares(line.buckets),
+    )
+
+
+def _folio_figures(line: Line | None) -> tuple[str, ...]:
+    if line is None:
+        return _FOLIOS
+    return (
+        f"{line.start:#x}+{line.end - line.start:#x}",
+        spell(line.size),
+        spell(line.ram),
+        *folio_cells(line.folios or Folios()),
+    )
+
+
+def process_head(lines: Sequence[Line]) -> tuple[str, ...]:
+    """Give the titles of the table of processes."""
+    figures = _folio_figures if any(line.folios for line in lines) else _figures
+    return ("pid", *figures(None)[1:])
+
+
+def process_cells(line: Line) -> tuple[str, ...]:
+    """Spell the figures of a process, whose number is in `start`."""
+    figures = _figures if line.folios is None else _folio_figures
+    return (str(line.start or "self"), *figures(line)[1:])
+
+
+def folio_cells(folios: Folios) -> list[str]:
+    """Spell the bytes in whole huge pages, smaller whole ones, parts, hugetlb, and single pages."""
+    thp = [folio for folio in folios.large if folio.origin == "thp" and folio.shape != "part"]
+    figures = (
+        sum(folio.length for folio in thp if folio.size >= _HUGE),
+        sum(folio.length for folio in thp if folio.size < _HUGE),
+        folios.large_bytes(origin="thp", shape="part"),
+        folios.large_bytes(origin="hugetlb"),
+        folios.anon + folios.ksm,
+        folios.file,
+    )
+    return [spell(figure) if figure else "-" for figure in figures]
+
+
+def columns(
+    head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int
+) -> Iterator[Text]:
+    """Lay rows out: one line each where that fits in `width`, else two, with the name in the first.
+
+    Args:
+        head: Titles of all columns but the last, which is the name.
+        rows: Cells and name of each.
+        width: Columns of the terminal.
+    """
+    widths = _widths(head, rows)
+    room = _room(head, rows, width)
+    for number, (line, name) in enumerate(chain([(head, "name")], rows)):
         style = "" if number else "bold"
         first = Text(f"{line[0]:{widths[0]}}", style or "cyan")
         figures = Text(style=style)
@@ -118,25 +206,15 @@ def _table(rows: Sequence[Row], width: int) -> Iterator[Text]:
             yield figures
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        f"{row.vma.start:#x}+{row.vma.length:#x}",
-        spell(row.vma.length),
-        spell(row.resident.ram),
-        f"{row.chunks:,}",
-        spell(row.cost.phyr),
-        spell(row.largest),
-        *shares(row.buckets),
-    )
+def _widths(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> list[int]:
+    cells = [head, *(cells for cells, _ in rows)]
+    return [max(len(line[number]) for line in cells) for number in range(len(head))]
 
 
-def _name(vma: Vma) -> str:
-    """Give the VMA's name, fit for a terminal: a file's name may hold anything."""
-    name = vma.name or "(anonymous)"
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in name
-    )
+def _room(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int) -> int:
+    """Give the columns left for a name beside the figures."""
+    widths = _widths(head, rows)
+    return width - sum(widths) - len(_GAP) * len(widths)
 
 
 def _cut(name: str, room: int) -> str:
@@ -144,7 +222,14 @@ def _cut(name: str, room: int) -> str:
     return name if len(name) <= room else f"…{name[1 - room :]}"
 
 
-def _summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Text]:
+def summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Text]:
+    """Lay the total out.
+
+    Args:
+        total: The figures.
+        vmas: Bytes of each VMA.
+        width: Columns of the terminal.
+    """
     states = [
         f"{spell(total.states[state])} {words}"
         for state, words in (
@@ -156,18 +241,88 @@ def _summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Text]:
         if state == "ram" or total.states[state]
     ]
     yield Text()
-    yield from _titled("total", [_areas(vmas), *states], width)
-    yield from _titled("chunks", [f"{total.chunks:,}", f"largest {spell(total.largest)}"], width)
-    yield from _titled("blocks", blocks(total.buckets), width)
-    yield from _titled("bytes", total.cost.spelt(total.chunks), width)
+    yield from titled("total", [areas(vmas), *states], width)
+    yield from titled("chunks", [f"{total.chunks:,}", f"largest {spell(total.largest)}"], width)
+    yield from titled("blocks", [*blocks(total.buckets)], width)
+    yield from titled("bytes", total.cost.spelt(total.chunks), width)
+    if total.nodes is not None:
+        nodes = sorted(total.nodes.items(), key=lambda item: _last_none(item[0]))
+        spelt = [f"{spell(length)} on {node_name(node)}" for node, length in nodes]
+        yield from titled("nodes", spelt or ["none"], width)
 
 
-def _areas(lengths: Sequence[int]) -> str:
+def _bar(part: int, whole: int) -> str:
+    """Draw a share of the whole.
+
+    Examples:
+        >>> _bar(1, 2), len(_bar(1, 1)), _bar(0, 0)
+        ('███████████████', 30, '')
+    """
+    eighths = part * _BAR * 8 // whole if whole else 0
+    rest = " ▏▎▍▌▋▊▉"[eighths % 8]
+    return f"{'█' * (eighths // 8)}{rest}".rstrip()
+
+
+def order_lines(orders: dict[int, int], granule: int) -> Iterator[str]:
+    """Lay out a histogram: aligned blocks by size, and the memory in them."""
+    sizes = {granule << order: count for order, count in orders.items()}
+    whole = sum(size * count for size, count in sizes.items())
+    yield ""
+    yield f"{'block':>8}{_GAP}{'blocks':>11}{_GAP}{'memory':>10}{_GAP}share"
+    for size, count in sizes.items():
+        (share,) = shares((size * count, whole - size * count))[:1]
+        yield (
+            f"{spell(size):>8}{_GAP}{count:>11,}{_GAP}{spell(size * count):>10}{_GAP}"
+            f"{share:>5}{_GAP}{_bar(size * count, whole)}"
+        ).rstrip()
+
+
+_SHAPES = {"aligned": "whole", "unaligned": "whole, not aligned", "part": "part of a larger one"}
+
+
+def _kind(folio: Folio) -> str:
+    """Name the large pages that a folio stands for."""
+    reserve = "hugetlb " if folio.origin == "hugetlb" else ""
+    size = f"{spell(folio.size)} " if folio.size else ""
+    return f"{reserve}{size}{_SHAPES[folio.shape]}"
+
+
+def folio_lines(folios: Folios, pmd_mapped: tuple[int, int]) -> Iterator[str]:
+    """Lay out large and single pages: what kind, how much, the share; and blocks asked for."""
+    singles = (
+        ("anon", folios.anon, "single pages"),
+        ("file", folios.file, "single pages"),
+        ("anon", folios.ksm, "single pages, merged by KSM"),
+        ("-", folios.zero, "zero pages"),
+        ("-", folios.device, "device memory"),
+    )
+    parts = [
+        (folio.sort, folio.length, _kind(folio))
+        for folio in sorted(folios.large, key=lambda f: (f.sort, f.origin, -f.size, f.shape))
+    ] + [single for single in singles if single[1]]
+    whole = sum(length for _, length, _ in parts)
+    yield ""
+    yield f"{'pages':>5}{_GAP}{'memory':>10}{_GAP}share{_GAP}{'':{_BAR}}{_GAP}of"
+    for sort, length, what in parts:
+        (share,) = shares((length, whole - length))[:1]
+        bar = _bar(length, whole)
+        yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}{share:>5}{_GAP}{bar:{_BAR}}{_GAP}{what}"
+    for sort, length in zip(("anon", "file"), pmd_mapped, strict=True):
+        if length:
+            yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}of these are mapped as whole huge pages"
+    for size, anon, file in folios.blocks:
+        yield (
+            f"blocks of {spell(size)}, aligned, inside one large page: "
+            f"anon {spell(anon)}, file {spell(file)}"
+        )
+
+
+def areas(lengths: Sequence[int]) -> str:
     """Spell how many VMAs these are, and their bytes."""
     return f"{len(lengths):,} VMA{'' if len(lengths) == 1 else 's'} of {spell(sum(lengths))}"
 
 
-def _titled(title: str, parts: Sequence[str], width: int) -> Iterator[Text]:
+def titled(title: str, parts: Sequence[str], width: int) -> Iterator[Text]:
     """Lay parts out beside a title, as many in a line as fit."""
     line = ""
     for part, comma in zip(parts, [*"," * (len(parts) - 1), ""], strict=True):

@@ -1,10 +1,12 @@
 """The figures of ``phyr map``: what a process's memory is made of, and what lists of it cost."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from typing import NamedTuple, Self, TypeAlias
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
 
 from phyr._phyr import Phyr
+from phyr.pagemap.page_flags import Folios
 from phyr.pagemap.proc import Vma
 from phyr.pagemap.process import Resident
 
@@ -14,7 +16,6 @@ __all__ = [
     "Cost",
     "Row",
     "Total",
-    "as_json",
     "blocks",
     "bucket_bytes",
     "shares",
@@ -29,8 +30,6 @@ BUCKETS = (("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("2 MiB", 2 << 20), ("1 GiB
 _BIO_VEC = 16
 _SCATTERLIST = 32
 _SG_BLOCK = 128  # entries in a 4 KiB block, the last one the link to the next block
-
-Json: TypeAlias = dict[str, object]
 
 
 class Cost(NamedTuple):
@@ -84,21 +83,41 @@ class Row(NamedTuple):
     chunks: int
     largest: int
     """Bytes of the largest chunk."""
+    orders: dict[int, int]
+    """Aligned blocks by order, as of `Phyr.orders`."""
     buckets: tuple[int, ...]
     """Bytes in aligned blocks of each class of `BUCKETS`."""
     cost: Cost
+    folios: Folios | None = None
+    """Large and single pages, if they were looked at."""
+    nodes: dict[int | None, int] | None = None
+    """Bytes by NUMA node, if asked for."""
+    stretches: Sequence[tuple[int, Phyr]] = ()
+    """Virtual start and list of each stretch of RAM, if asked for."""
 
     @classmethod
-    def of(cls, vma: Vma, resident: Resident) -> Self:
+    def of(
+        cls,
+        vma: Vma,
+        resident: Resident,
+        folios: Folios | None = None,
+        nodes: dict[int | None, int] | None = None,
+        stretches: Sequence[tuple[int, Phyr]] = (),
+    ) -> Self:
         """Take the figures of a VMA."""
         stats = resident.phyr.stats()
+        orders = resident.phyr.orders()
         return cls(
             vma,
             resident,
             stats.nr_chunks,
             stats.largest,
-            bucket_bytes(resident.phyr),
+            orders,
+            _by_class(orders, resident.phyr.granule),
             Cost.of(resident.phyr),
+            folios,
+            nodes,
+            stretches,
         )
 
 
@@ -111,29 +130,45 @@ class Total(NamedTuple):
     """Bytes in each state."""
     chunks: int
     largest: int
+    orders: dict[int, int]
     buckets: tuple[int, ...]
     cost: Cost
+    folios: Folios | None
+    nodes: dict[int | None, int] | None
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Self:
         """Add rows up; each VMA keeps its own list."""
         rows = list(rows)
+        orders: Counter[int] = Counter()
+        nodes: Counter[int | None] = Counter()
+        for row in rows:
+            orders.update(row.orders)
+            nodes.update(row.nodes or {})
+        folios = [row.folios for row in rows if row.folios is not None]
         return cls(
             sum(row.vma.length for row in rows),
             {state: sum(getattr(row.resident, state) for row in rows) for state in STATES},
             sum(row.chunks for row in rows),
             max((row.largest for row in rows), default=0),
+            dict(sorted(orders.items())),
             tuple(sum(row.buckets[number] for row in rows) for number in range(len(BUCKETS))),
             Cost(*(sum(row.cost[number] for row in rows) for number in range(len(Cost._fields)))),
+            Folios.total(folios) if folios else None,
+            dict(nodes) if any(row.nodes is not None for row in rows) else None,
         )
 
 
 def bucket_bytes(phyr: Phyr) -> tuple[int, ...]:
     """Count the bytes of a list that lie in aligned blocks of each class."""
+    return _by_class(phyr.orders(), phyr.granule)
+
+
+def _by_class(orders: dict[int, int], granule: int) -> tuple[int, ...]:
     sizes = [smallest for _, smallest in BUCKETS]
     found = [0] * len(sizes)
-    for order, blocks in phyr.orders().items():
-        size = phyr.granule << order
+    for order, blocks in orders.items():
+        size = granule << order
         found[bisect_right(sizes, size) - 1] += blocks * size
     return tuple(found)
 
@@ -187,45 +222,3 @@ def spell(length: int) -> str:
     unit = 1 << 10 * number
     amount = f"{length // unit}" if length % unit == 0 else f"{length / unit:.1f}"
     return f"{amount} {units[number]}"
-
-
-def as_json(pid: int | str, granule: int, rows: Iterable[Row], *, device_known: bool) -> Json:
-    """Make the object that ``phyr map --json`` prints; all figures in bytes unless named otherwise.
-
-    Addresses are plain numbers: page aligned, they survive readers that keep 53 bits.
-    """
-    rows = list(rows)
-    total = Total.of(rows)
-    return {
-        "pid": pid,
-        "granule": granule,
-        "device_known": device_known,
-        "vmas": [
-            {
-                **row.vma._asdict(),
-                "size": row.vma.length,
-                "states": {state: getattr(row.resident, state) for state in STATES},
-                **_figures(row),
-                "orders": {
-                    str(order): count for order, count in row.resident.phyr.orders().items()
-                },
-            }
-            for row in rows
-        ],
-        "total": {
-            "size": total.size,
-            "states": total.states,
-            **_figures(total),
-            "bio_vec_bytes": total.cost.bio_vec,
-            "scatterlist_bytes": total.cost.scatterlist,
-        },
-    }
-
-
-def _figures(row: Row | Total) -> Json:
-    return {
-        "chunks": row.chunks,
-        "list_bytes": row.cost.phyr,
-        "largest_chunk": row.largest,
-        "buckets": {name: part for (name, _), part in zip(BUCKETS, row.buckets, strict=True)},
-    }

@@ -1,0 +1,111 @@
+"""What all commands share: how they refuse, read sizes, and write names."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+
+from phyr.errors import PhyrError, ProcessGoneError
+
+__all__ = ["Refusal", "escaped", "refusing", "size_of", "take_size", "warn"]
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_DIGITS = 20
+
+
+class Refusal(click.ClickException):
+    """One line on standard error, and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Print it."""
+        click.echo(f"phyr: {self.format_message()}", file=file, err=True)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Say in one line what phyr, or the system, refuses."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except ProcessGoneError as error:
+        raise Refusal(_why_gone(error)) from error
+    except (PhyrError, OSError) as error:
+        raise Refusal(_text(error)) from error
+
+
+def _text(error: Exception) -> str:
+    """Spell an error in one line, with the file that it is about."""
+    text = getattr(error, "strerror", None) or str(error)
+    file = getattr(error, "filename", None)
+    return f"{escaped(os.fsdecode(file))}: {text}" if isinstance(file, str | bytes) else text
+
+
+_KERNEL_THREAD = 0x20_0000  # PF_KTHREAD, include/linux/sched.h
+
+
+def _why_gone(error: ProcessGoneError) -> str:
+    """Tell a kernel thread and a zombie from a process that is not there."""
+    pid = getattr(error, "pid", "self")
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="backslashreplace")
+    except OSError:
+        return f"process {pid} is not there, or has ended"
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    if fields[0] == "Z":
+        return f"process {pid} ({escaped(name)}) is a zombie: it has ended and has no memory"
+    if int(fields[6]) & _KERNEL_THREAD:
+        return f"process {pid} ({escaped(name)}) is a kernel thread: it has no memory of its own"
+    return f"process {pid} ({escaped(name)}) ended, or was replaced by another program, meanwhile"
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    sys.stdout.flush()
+    click.echo(f"phyr: {text}", err=True)
+
+
+def escaped(name: str) -> str:
+    r"""Give a name fit for a terminal: a file's name may hold anything.
+
+    Examples:
+        >>> print(escaped("a\x1b[31m b"))
+        a\x1b[31m b
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in name
+    )
+
+
+def size_of(text: str) -> int | None:
+    """Read bytes, with or without a unit; None for what is none.
+
+    Examples:
+        >>> [size_of(text) for text in ("5000", "64K", "64 KiB", "2mib", "x", "-1")]
+        [5000, 65536, 65536, 2097152, None, None]
+    """
+    digits = text.upper().removesuffix("B").removesuffix("I").rstrip()
+    number, unit = (digits[:-1].rstrip(), digits[-1:]) if digits[-1:] in _UNITS else (digits, "")
+    if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
+        return None
+    return int(number) << _UNITS[unit]
+
+
+def take_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    """Take bytes, with or without a unit: ``5000``, ``64K``, ``64 KiB``."""
+    from phyr.cli.demo import LONGEST  # noqa: PLC0415 - only where a size is asked for
+
+    size = size_of(value)
+    if size is None:
+        raise click.BadParameter(f"{value!r} is no size such as 5000, 64K or '2 MiB'.")
+    if not 0 < size <= LONGEST:
+        raise click.BadParameter(f"{value!r} is not from 1 byte to {LONGEST >> 30} GiB.")
+    return size

@@ -1,0 +1,85 @@
+"""What ``phyr map`` prints: one process VMA by VMA, several in one line each."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from phyr.cli.common import escaped
+from phyr.cli.lines import Line, ordered
+from phyr.cli.render import (
+    areas,
+    columns,
+    console,
+    folio_lines,
+    order_lines,
+    print_lines,
+    process_cells,
+    process_head,
+    show_lines,
+    summary,
+    titled,
+    width_of,
+)
+from phyr.cli.report import Row, Total
+from phyr.cli.scan import Scanned, rows_of
+
+__all__ = ["show"]
+
+
+def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
+    """Print tables, the total, and what else was asked for."""
+    out = console()
+    width = width_of(out)
+    rows = rows_of(scanned)
+    below = list(_below(scanned, rows, options, width))
+    sort, top = options["sort"] or "address", options["top"]
+    everything = options["everything"]
+    if len(scanned) > 1 and not everything:
+        _processes(out, scanned, sort, top)
+    elif not options["rollup"]:
+        for process in scanned:
+            if len(scanned) > 1:
+                out.print(f"{process.pid} {escaped(process.command)}", style="bold", markup=False)
+            show_lines(
+                out,
+                [Line.of(row) for row in process.rows],
+                sort=sort,
+                top=top,
+                everything=everything,
+                below=len(below) + options.get("above", 0),
+            )
+    print_lines(out, below)
+
+
+def _below(
+    scanned: Sequence[Scanned], rows: Sequence[Row], options: dict[str, Any], width: int
+) -> Iterator[str | Text]:
+    """Give the lines below the table: the total, and what else was asked for."""
+    total = Total.of(rows)
+    yield from summary(total, [row.vma.length for row in rows], width)
+    left = [row.vma.length for row in rows if not row.resident.ram]
+    if left and not (options["everything"] or options["rollup"]):
+        yield from titled("rest", [areas(left), "nothing resident", "listed by --all"], width)
+    if not all(process.device_known for process in scanned):
+        note = ["/proc/iomem hides where RAM is", "so all counts as RAM"]
+        yield from titled("note", note, width)
+    if options["orders"]:
+        yield from order_lines(total.orders, scanned[0].granule if scanned else 4096)
+    if total.folios is not None:
+        both = [pair for process in scanned for pair in process.pmd_mapped.values()]
+        pmd_mapped = sum(anon for anon, _ in both), sum(file for _, file in both)
+        yield from folio_lines(total.folios, pmd_mapped)
+
+
+def _processes(out: Any, scanned: Sequence[Scanned], sort: str, top: int | None) -> None:  # noqa: ANN401 - a console
+    """Print a line for each process."""
+    lines = []
+    for process in scanned:
+        if process.rows:
+            line = Line.joined(map(Line.of, process.rows), escaped(process.command) or "-")
+            # In the order of numbers where it is that of addresses.
+            lines.append(line._replace(start=0 if process.pid == "self" else process.pid))
+    listed = ordered(lines, sort, top)
+    cells = [(process_cells(line), line.name) for line in listed]
+    print_lines(out, columns(process_head(listed), cells, width_of(out)))
