@@ -17,6 +17,11 @@ __all__ = ["COMMANDS", "phyr"]
 
 COMMANDS = {
     "map": ("phyr.cli.map", "map_processes", "Show the physical memory of processes."),
+    "plan": (
+        "phyr.cli.plan",
+        "plan",
+        "Count what it takes to hand memory to a device.",
+    ),
     "demo": (
         "phyr.cli.demonstrate",
         "demo",

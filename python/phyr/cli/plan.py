@@ -1,0 +1,124 @@
+"""``phyr plan``: what it takes to hand memory to a device."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phyr.cli.choose import take_pids, vma_filter
+from phyr.cli.common import refusing, size_of
+from phyr.errors import PhyrError
+
+if TYPE_CHECKING:
+    from phyr._phyr import Phyr
+
+__all__ = ["plan"]
+
+_NAMES = ("nvme", "rdma", "vfio", "iommufd", "sg", "iommu")
+_USUAL = "4K,2M,1G"
+_EXAMPLES = """\b
+Examples:
+  phyr plan 1234 --device nvme --vma heap
+  phyr plan 1234 --device iommu=4K,2M,1G
+  phyr plan buffer.phyr --device rdma=4K,2M --json"""
+
+
+def _device(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int]:
+    from phyr.cli.handover import page_sizes  # noqa: PLC0415 - only where it is planned
+
+    name, equals, sizes = value.partition("=")
+    if name not in _NAMES or (equals and name not in ("rdma", "iommu")):
+        raise click.BadParameter(f"{value!r} is none of {', '.join(_NAMES)}, iommu=4K,2M,1G.")
+    try:
+        return name, page_sizes(map(size_of, (sizes or _USUAL).split(",")))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}.") from None
+
+
+def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401 - as click has it
+    try:
+        return vma_filter(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command("plan", epilog=_EXAMPLES)
+@click.argument("source", metavar="PID|self|FILE")
+@click.option(
+    "--device",
+    required=True,
+    callback=_device,
+    metavar="DEVICE",
+    help=f"{', '.join(_NAMES)}; the pages of rdma and iommu as in iommu={_USUAL}.",
+)
+@click.option(
+    "--vma", "wanted", multiple=True, metavar="FILTER", callback=_filter, help="As of map."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401
+    """Count what it takes to hand memory to a device.
+
+    Each VMA of a process is one buffer, made of what is resident in it; a FILE holds one list, as
+    Phyr.to_bytes writes it. The figures are those of the descriptors and page-table plans that phyr
+    makes, each buffer by itself, beside those of as many bytes on 2 MiB pages of which no two lie
+    side by side. Nothing is pinned or mapped.
+    """
+    from phyr.cli.handover import figures, on_huge_pages  # noqa: PLC0415
+
+    name, sizes = device
+    with refusing():
+        lists = _lists(source, wanted)
+        now = figures(name, lists, sizes)
+        huge = figures(name, [(0, on_huge_pages(phyr)) for _, phyr in lists], sizes)
+    length = sum(phyr.length for _, phyr in lists)
+    if as_json:
+        import json  # noqa: PLC0415
+
+        report = {
+            "version": 1,
+            "device": name,
+            "buffers": len(lists),
+            "bytes": length,
+            "now": now,
+            "on_huge_pages": huge,
+        }
+        click.echo(json.dumps(report, indent=2))
+        return
+    _show(name, lists, now, huge)
+
+
+def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN401
+    """Read the buffers: of a process, or of a file."""
+    from phyr._phyr import Phyr  # noqa: PLC0415
+    from phyr.cli.scan import Looks, scan  # noqa: PLC0415
+
+    if Path(source).is_file():
+        lists = [(0, Phyr.from_bytes(Path(source).read_bytes()))]
+    else:
+        try:
+            (pid,) = take_pids([source])
+        except ValueError:
+            text = f"{source!r} is neither a process number, 'self', nor a file"
+            raise PhyrError(text) from None
+        rows = scan(pid, Looks(wanted)).rows
+        lists = [(row.vma.start, row.resident.phyr) for row in rows]
+    return [(uaddr, phyr) for uaddr, phyr in lists if phyr.length]
+
+
+def _show(
+    name: str, lists: "list[tuple[int, Phyr]]", now: dict[str, int], huge: dict[str, int]
+) -> None:
+    from phyr.cli.handover import VFIO_LIMIT  # noqa: PLC0415
+    from phyr.cli.report import spell  # noqa: PLC0415
+
+    length = sum(phyr.length for _, phyr in lists)
+    chunks = sum(len(phyr.chunks) for _, phyr in lists)
+    click.echo(f"{len(lists):,} buffers of {spell(length)} in {chunks:,} chunks, for {name}\n")
+    click.echo(f"{'':32}{'now':>14}{'on 2 MiB pages':>16}")
+    for what in dict.fromkeys([*now, *huge]):
+        click.echo(f"{what:32}{now.get(what, 0):>14,}{huge.get(what, 0):>16,}")
+    requests = now.get("requests at physical addresses", 0)
+    if name == "vfio" and requests > VFIO_LIMIT:
+        click.echo(
+            f"\n{requests:,} requests are more than the {VFIO_LIMIT:,} that VFIO takes by default"
+        )
