@@ -22,6 +22,13 @@ COMMANDS = {
         "plan",
         "Count what it takes to hand memory to a device.",
     ),
+    "dump": ("phyr.cli.dump", "dump", "Save the physical memory of a process in a file."),
+    "show": (
+        "phyr.cli.dump",
+        "show",
+        "Show a saved process; needs no rights but to read the file.",
+    ),
+    "diff": ("phyr.cli.dump", "diff", "Compare two looks at a process."),
     "demo": (
         "phyr.cli.demonstrate",
         "demo",

@@ -58,10 +58,10 @@ def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[
 def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401
     """Count what it takes to hand memory to a device.
 
-    Each VMA of a process is one buffer, made of what is resident in it; a FILE holds one list, as
-    Phyr.to_bytes writes it. The figures are those of the descriptors and page-table plans that phyr
-    makes, each buffer by itself, beside those of as many bytes on 2 MiB pages of which no two lie
-    side by side. Nothing is pinned or mapped.
+    Each VMA of a process is one buffer, made of what is resident in it; a FILE is one that phyr
+    dump wrote, or holds one list, as Phyr.to_bytes writes it. The figures are those of the
+    descriptors and page-table plans that phyr makes, each buffer by itself, beside those of as many
+    bytes on 2 MiB pages of which no two lie side by side. Nothing is pinned or mapped.
     """
     from phyr.cli.handover import figures, on_huge_pages  # noqa: PLC0415
 
@@ -90,10 +90,16 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
 def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN401
     """Read the buffers: of a process, or of a file."""
     from phyr._phyr import Phyr  # noqa: PLC0415
+    from phyr.cli.saved import MAGIC, unpack  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
 
     if Path(source).is_file():
-        lists = [(0, Phyr.from_bytes(Path(source).read_bytes()))]
+        data = Path(source).read_bytes()
+        if not data.startswith(MAGIC):
+            lists = [(0, Phyr.from_bytes(data))]
+        else:
+            rows = [row for row in unpack(data).process.rows if wanted(row.vma)]
+            lists = [(row.vma.start, row.resident.phyr) for row in rows]
     else:
         try:
             (pid,) = take_pids([source])

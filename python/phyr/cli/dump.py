@@ -1,0 +1,164 @@
+"""``phyr dump``, ``phyr show`` and ``phyr diff``: processes kept in files, and compared."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phyr.cli.choose import take_pids
+from phyr.cli.common import escaped, refusing, warn
+from phyr.errors import PhyrError
+
+if TYPE_CHECKING:
+    from phyr.cli.saved import Saved
+
+__all__ = ["diff", "dump", "show"]
+
+
+def _read(source: str) -> "Saved":
+    """Read a file, or a process."""
+    from phyr.cli.saved import Origin, Saved, load  # noqa: PLC0415 - only where it is asked for
+    from phyr.cli.scan import Looks, scan  # noqa: PLC0415
+
+    if Path(source).is_file():
+        return load(Path(source))
+    try:
+        (pid,) = take_pids([source])
+    except ValueError:
+        text = f"{source!r} is neither a process number, 'self', nor a file"
+        raise PhyrError(text) from None
+    return Saved(Origin.here(), scan(pid, Looks(lambda _: True, stretches=True)))
+
+
+_DUMP = """\b
+Examples:
+  phyr dump 1234 -o before.phyr"""
+
+
+@click.command("dump", epilog=_DUMP)
+@click.argument("pid", metavar="PID|self")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to.",
+)
+def dump(pid: str, output: Path) -> None:
+    """Save the physical memory of a process in a file.
+
+    The file holds each VMA with the list of its pages, host, start of the kernel, and time. Only
+    its owner can read it, since physical addresses are for root to see.
+    """
+    from phyr.cli.report import spell  # noqa: PLC0415
+    from phyr.cli.saved import save  # noqa: PLC0415
+
+    with refusing():
+        saved = _read(str(take_pid(pid)))
+        size = save(output, saved)
+    resident = sum(row.resident.ram for row in saved.process.rows)
+    click.echo(f"{spell(resident)} resident in {len(saved.process.rows):,} VMAs: {spell(size)}")
+
+
+def take_pid(text: str) -> int | str:
+    """Read one process number, or ``self``."""
+    try:
+        (pid,) = take_pids([text])
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return pid
+
+
+_SHOW = """\b
+Examples:
+  phyr show before.phyr
+  phyr show before.phyr --orders --rollup
+  phyr show before.phyr --json --chunks"""
+
+
+@click.command("show", epilog=_SHOW)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--rollup", is_flag=True, help="Show totals only.")
+@click.option("--orders", is_flag=True, help="Show a histogram of aligned blocks.")
+@click.option("--chunks", is_flag=True, help="With --json: each chunk.")
+@click.option("--all", "everything", is_flag=True, help="List every VMA, joined with none.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as phyr map does.")
+def show(file: Path, **options: Any) -> None:  # noqa: ANN401 - as click has it
+    """Show a saved process; needs no rights but to read the file."""
+    from phyr.cli.saved import load  # noqa: PLC0415
+
+    with refusing():
+        origin, process = load(file)
+    if options["as_json"]:
+        import json  # noqa: PLC0415
+
+        from phyr.cli.machine import as_json  # noqa: PLC0415
+        from phyr.cli.scan import Skipped  # noqa: PLC0415
+
+        told = as_json([process], Skipped(), rollup=options["rollup"], chunks=options["chunks"])
+        click.echo(json.dumps({**told, "origin": origin._asdict()}, indent=2))
+        return
+    from phyr.cli.show import show as shown  # noqa: PLC0415
+
+    words = (f"{process.pid} {process.command}", origin.host, origin.kernel, origin.time)
+    click.echo(", ".join(map(escaped, words)))
+    shown([process], {**options, "sort": None, "top": None})
+
+
+_DIFF = """\b
+Examples:
+  phyr diff before.phyr after.phyr
+  phyr diff before.phyr 1234            a file, and the process now"""
+
+
+@click.command("diff", epilog=_DIFF)
+@click.argument("before", metavar="FILE")
+@click.argument("after", metavar="FILE|PID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
+def diff(before: str, after: str, *, as_json: bool) -> None:
+    """Compare two looks at a process.
+
+    For each VMA: bytes that lie where they lay, that moved to other physical pages, that appeared
+    and that vanished, and its chunks before and after.
+    """
+    from phyr.cli.compare import compare  # noqa: PLC0415
+
+    with refusing():
+        first, second = _read(before), _read(after)
+        changes = compare(first.process, second.process)
+    if first.origin.boot_id != second.origin.boot_id:
+        warn("the two are of different machines, or starts of the kernel: all addresses differ")
+    if as_json:
+        import json  # noqa: PLC0415
+
+        report = {
+            "version": 1,
+            "before": first.origin._asdict(),
+            "after": second.origin._asdict(),
+            "vmas": [change._asdict() for change in changes],
+        }
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print_changes(changes)
+
+
+def _print_changes(changes: Any) -> None:  # noqa: ANN401
+    from phyr.cli.report import spell  # noqa: PLC0415
+
+    click.echo(
+        f"{'start':>14}{'same':>11}{'moved':>11}{'appeared':>11}{'vanished':>11}"
+        f"{'chunks':>19}  name"
+    )
+    total = [0] * 6
+    for change in changes:
+        figures = change[2:]
+        total = [before + more for before, more in zip(total, figures, strict=True)]
+        if any(figures[1:4]) or figures[4] != figures[5]:
+            click.echo(f"{change.start:#14x}{_cells(figures, spell)}  {change.name}")
+    click.echo(f"{'total':>14}{_cells(total, spell)}  {len(changes):,} VMAs")
+
+
+def _cells(figures: Any, spell: Any) -> str:  # noqa: ANN401
+    sizes = "".join(f"{spell(size):>11}" for size in figures[:4])
+    return f"{sizes}{f'{figures[4]:,} > {figures[5]:,}':>19}"
