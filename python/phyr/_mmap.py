@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from phyr._fixed import Fixed
 
-    Whole: TypeAlias = mmap.mmap | Fixed
+    _Whole: TypeAlias = mmap.mmap | Fixed
 
 __all__ = ["Mapped", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
 
@@ -46,7 +46,7 @@ class UnavailableError(PhyrError):
 class Mapped(NamedTuple):
     """Memory that was mapped."""
 
-    whole: "Whole"
+    whole: "_Whole"
     """All of it, with what alignment costs."""
     offset: int
     """Bytes of `whole` before the aligned part."""
@@ -144,9 +144,9 @@ def map_ordinary(
 
 
 @contextmanager
-def _mapped(length: int, flags: int, uaddr: int | None) -> "Iterator[Whole]":
+def _mapped(length: int, flags: int, uaddr: int | None) -> "Iterator[_Whole]":
     """Map memory, which is given back if what is done with it fails."""
-    whole: Whole
+    whole: _Whole
     try:
         if uaddr is None:
             whole = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
@@ -169,13 +169,15 @@ def _check_aligned(uaddr: int | None, page: int) -> None:
         raise UnavailableError(f"{uaddr:#x} is inside a page of {page >> 20} MiB")
 
 
-def _offset(whole: "Whole", align: int, least: int) -> int:
+def _offset(whole: "_Whole", align: int, least: int) -> int:
     """Find the first byte, from `least` on, whose address is aligned."""
     with Loan(whole) as (uaddr, _):
         return least + -(uaddr + least) % align
 
 
-def _prepare(whole: "Whole", offset: int, length: int, node: int | None, *, populate: bool) -> None:
+def _prepare(
+    whole: "_Whole", offset: int, length: int, node: int | None, *, populate: bool
+) -> None:
     """Bind memory to a node, and make its pages present."""
     from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
 
@@ -236,7 +238,7 @@ def _reserve(page: int, length: int) -> str:
     return f"{length // page} are needed, {free - promised} of {total} are free (nr_hugepages)"
 
 
-def _transparent(whole: "Whole", offset: int, thp: Path) -> int:
+def _transparent(whole: "_Whole", offset: int, thp: Path) -> int:
     """Count the bytes on huge pages in the area of memory that holds `offset`: more than 0."""
     with Loan(whole) as (base, _), (_PROC / "self/smaps").open() as smaps:
         lines = dropwhile(lambda line: not _holds(line, base + offset), smaps)

@@ -10,6 +10,7 @@ Source:
 import ctypes
 from enum import IntEnum
 from itertools import pairwise
+from struct import Struct
 from typing import Any
 
 from phyr.errors import ArrayError, ArrayTypeError
@@ -18,6 +19,10 @@ __all__ = ["Exported"]
 
 _CPU = 1
 _READ_ONLY = 1
+# DLTensor: data, device's type and number, ndim, code, bits, lanes, shape, strides, byte_offset.
+_TENSOR = Struct("@PiiiBBHPPQ")
+# DLManagedTensorVersioned: major, minor, manager, deleter, flags; then the tensor.
+_VERSIONED = Struct("@IIPPQ")
 
 
 class _DeviceType(IntEnum):
@@ -39,36 +44,6 @@ class _DeviceType(IntEnum):
     MAIA = 17
 
 
-class _Tensor(ctypes.Structure):
-    """``DLTensor``."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _Versioned(ctypes.Structure):
-    """``DLManagedTensorVersioned``, as far as it is read."""
-
-    _fields_ = (
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("manager", ctypes.c_void_p),
-        ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
-    )
-
-
 class Exported:
     """Holds an array's memory, and tells where it lies; to a pin the same as a loan of a buffer.
 
@@ -88,7 +63,7 @@ class Exported:
     """
 
     readonly: bool
-    """Whether the owner forbids to write to it."""
+    """True if the owner forbids writing to it."""
 
     def __init__(self, array: Any) -> None:  # noqa: ANN401 - anybody's
         """Have the array export its memory."""
@@ -131,21 +106,25 @@ def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN
         ctypes.c_char_p,
     ]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    readonly = False
+    flags = 0
     if api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
-        whole = _Versioned.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor_versioned"))
-        if whole.major != 1:
-            raise ArrayTypeError(f"DLPack {whole.major}.{whole.minor} is not known")
-        tensor, readonly = whole.tensor, bool(whole.flags & _READ_ONLY)
+        at = api.PyCapsule_GetPointer(capsule, b"dltensor_versioned")
+        major, minor, _, _, flags = _VERSIONED.unpack(ctypes.string_at(at, _VERSIONED.size))
+        if major != 1:
+            raise ArrayTypeError(f"DLPack {major}.{minor} is not known")
+        at += _VERSIONED.size
     elif api.PyCapsule_IsValid(capsule, b"dltensor"):
-        tensor = _Tensor.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor"))
+        at = api.PyCapsule_GetPointer(capsule, b"dltensor")
     else:
         raise ArrayTypeError(f"{type(array)}.__dlpack__() gave {capsule!r}, which is no tensor")
-    shape = tensor.shape[: tensor.ndim]
-    strides = tensor.strides[: tensor.ndim] if tensor.strides else None
-    items = _items(type(array), shape, strides, 1)
-    length = (items * tensor.bits * tensor.lanes + 7) // 8
-    return capsule, ((tensor.data or 0) + tensor.byte_offset, length, readonly)
+    data, _, _, ndim, _, bits, lanes, shape_at, strides_at, offset = _TENSOR.unpack(
+        ctypes.string_at(at, _TENSOR.size)
+    )
+    numbers = ctypes.c_int64 * ndim
+    shape = list(numbers.from_address(shape_at)) if ndim else []
+    strides = list(numbers.from_address(strides_at)) if ndim and strides_at else None
+    length = (_items(type(array), shape, strides, 1) * bits * lanes + 7) // 8
+    return capsule, (data + offset, length, bool(flags & _READ_ONLY))
 
 
 def _by_interface(array: Any) -> tuple[int, int, bool]:  # noqa: ANN401 - anybody's
