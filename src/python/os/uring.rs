@@ -1,8 +1,8 @@
 //! A ring of io_uring that does no I/O: its table of fixed buffers keeps memory in place.
 //!
-//! Registering a buffer pins its pages for as long as it is registered (`FOLL_LONGTERM`), the one
-//! way for a program without a device to do so. Each slot of the table is one pin, and many pins
-//! share a ring.
+//! A registered buffer is pinned (`FOLL_LONGTERM`) until it is unregistered. A program without a
+//! device has no other way to pin memory. Each slot of the table is one pin, and many pins share a
+//! ring.
 #![expect(unsafe_code, reason = "registering memory is unsafe where a ring does I/O on it")]
 
 use alloc::format;
@@ -25,14 +25,15 @@ use crate::python::made::{self, Text};
 /// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
 ///
 /// Raises:
-///     OSError: The kernel gives no ring; `errno` says why.
+///     OSError: The kernel does not make a ring; `errno` says why.
 #[pyclass(name = "Ring", module = "phyr._phyr", frozen)]
 pub(crate) struct PyRing {
-    /// None when it is closed. Whoever holds the lock does not wait for the interpreter. In a
-    /// forked child nobody may hold it and yet it is held, so nothing there takes it.
+    /// None when it is closed. Code that holds the lock never waits for the interpreter. A forked
+    /// child may find the lock held by a thread that it does not have, so it never takes it.
     ring: Mutex<Option<ManuallyDrop<IoUring>>>,
     fd: RawFd,
-    /// Who made it. A fork inherits a copy, through which it could unregister all the same.
+    /// The process that made the ring. A fork inherits a copy, through which it could unregister
+    /// the buffers.
     process: u32,
     is_closed: AtomicBool,
 }
@@ -81,8 +82,8 @@ impl PyRing {
         }
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ring) = ring {
-            // A signal may interrupt it. That nothing was registered is no failure, and whatever else
-            // were one, the end of the ring lets go as well, a little later.
+            // A signal may interrupt the call. Other errors do no harm: either nothing was
+            // registered, or closing the ring unregisters the buffers a little later.
             while let Err(failure) = ring.submitter().unregister_buffers() {
                 if failure.kind() != io::ErrorKind::Interrupted {
                     break;
@@ -97,8 +98,8 @@ impl PyRing {
         self.with(py, |ring| {
             let buffer = libc::iovec { iov_base: ptr::without_provenance_mut(start), iov_len };
             // SAFETY: the memory must be valid for the operations of the ring that use the buffer.
-            // There are none: no entry is ever submitted. That the address is one at all the kernel
-            // checks by itself, and `EFAULT` tells.
+            // There are none, because no entry is ever submitted. The kernel itself checks that the
+            // address is valid, and returns `EFAULT` if not.
             unsafe { ring.submitter().register_buffers_update(index, &[buffer], None) }
         })
     }
@@ -126,20 +127,20 @@ impl PyRing {
     /// Make an empty table for `count` buffers.
     ///
     /// Raises:
-    ///     OSError: ``EINVAL``: too many, or the kernel is older than Linux 5.19.
+    ///     OSError: ``EINVAL``: `count` is too large, or the kernel is older than Linux 5.19.
     fn reserve(&self, py: Python<'_>, count: u32) -> PyResult<()> {
         self.with(py, |ring| ring.submitter().register_buffers_sparse(count))
     }
 
-    /// Register memory as buffer `index`: its pages are there and stay where they are from now on.
+    /// Register memory as buffer `index`. From then on its pages are present and do not move.
     ///
     /// Args:
-    ///     index: Below what was reserved.
+    ///     index: A number below the reserved count.
     ///     uaddr: User virtual address.
     ///     length: Bytes, from 1 to 1 GiB.
     ///
     /// Raises:
-    ///     OSError: The kernel does not pin it; `errno` says why. It pinned nothing of it.
+    ///     OSError: The kernel does not pin the memory; `errno` says why. No part of it is pinned.
     ///
     /// Source:
     ///     ``io_sqe_buffer_register()``, io_uring/rsrc.c, Linux.
@@ -151,11 +152,10 @@ impl PyRing {
         self.update(py, index, start, iov_len)
     }
 
-    /// Let go of buffer `index`, and return true if its slot may be used again. Does not fail.
+    /// Unregister buffer `index`, and return true if its slot may be used again. Does not fail.
     ///
-    /// A slot that holds nothing is left so. In a forked child, and when the ring is closed, it does
-    /// nothing and returns false. Linux before 6.4 lets go of the pages within a second, later ones
-    /// at once.
+    /// An empty slot stays empty. In a forked child, or when the ring is closed, this does nothing
+    /// and returns false. Linux before 6.4 unpins the pages within a second, later versions at once.
     ///
     /// Source:
     ///     ``__io_sqe_buffers_update()``, io_uring/rsrc.c, Linux.
@@ -163,16 +163,18 @@ impl PyRing {
         self.is_ours() && self.update(py, index, 0, 0).is_ok()
     }
 
-    /// Let go of all buffers, at once, and of the ring. Does not fail; again, it does nothing.
+    /// Unregister all buffers at once, and close the ring. Does not fail. If it is closed already,
+    /// do nothing.
     ///
-    /// In a forked child, it closes the child's copy of the ring alone.
+    /// In a forked child, this closes only the child's copy of the ring.
     fn unregister(&self, py: Python<'_>) {
         py.detach(|| self.end());
     }
 
-    /// Close this process's copy of the ring, and leave the buffers registered if another has one.
+    /// Close this process's copy of the ring. The buffers stay registered if another process has a
+    /// copy.
     ///
-    /// Takes no lock, which in a forked child may be that of a thread that is not there.
+    /// Takes no lock: in a forked child it may be held by a thread that the child does not have.
     fn abandon(&self) {
         if !self.is_closed.swap(true, Ordering::Relaxed) {
             // SAFETY: the file is the ring's own. From here on nothing uses it or closes it: all else
