@@ -113,3 +113,13 @@ fn a_page_that_no_list_can_hold_is_an_error() {
     let records = [PRESENT | 5, PRESENT | 1 << 52];
     assert!(matches!(decoder.feed(&records), Err(Hidden::Page { uaddr: 0x2000, .. })));
 }
+
+#[test]
+fn of_a_run_that_leaves_the_reach_the_first_page_out_of_it_is_named() {
+    let mut decoder = PagemapDecoder::new(0x1000, Granule::default());
+    let records: Vec<u64> = (0..6).map(|page| PRESENT | ((1 << 52) - 3 + page)).collect();
+    let why = phyr::Error::Pfn { pfn: 1 << 52, granule: 4096 };
+    assert_eq!(decoder.feed(&records), Err(Hidden::Page { uaddr: 0x4000, why }));
+    let extents = decoder.finish();
+    assert_eq!((extents.len(), extents[0].length), (1, 0x3000));
+}

@@ -257,7 +257,9 @@ impl PagemapDecoder {
         }
         while run.nr_pages > 0 {
             let (state, last) = self.classify(run.pfn);
-            let nr_pages = run.nr_pages.min((last - run.pfn).saturating_add(1));
+            // Up to the last that a list can hold, so that the error names the first it cannot.
+            let held = self.granule.reach().saturating_sub(run.pfn).max(1);
+            let nr_pages = run.nr_pages.min((last - run.pfn).saturating_add(1)).min(held);
             self.add(state, nr_pages, Some(run.pfn))?;
             run = Run { pfn: run.pfn + nr_pages, nr_pages: run.nr_pages - nr_pages };
         }
