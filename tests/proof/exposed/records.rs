@@ -1,0 +1,16 @@
+use super::{OneRun, OneState, Wide, is_swapped};
+
+#[unsafe(no_mangle)]
+extern "C-unwind" fn record_is_swapped(record: u64) -> bool {
+    is_swapped(record)
+}
+
+#[unsafe(no_mangle)]
+extern "C-unwind" fn records_are_one_run(block: &[u64; 4]) -> bool {
+    OneRun { block }.run()
+}
+
+#[unsafe(no_mangle)]
+extern "C-unwind" fn records_are_one_state(block: &[u64; 4], record: u64) -> bool {
+    OneState { block, record }.run()
+}
