@@ -1,0 +1,27 @@
+//! What must hold for any bytes whatever. Each function takes an input and panics if it finds a law of
+//! phyr broken. `endure` tries the seeds of `corpus/` and random inputs by a seed.
+
+mod operations;
+mod parse;
+mod plan;
+mod records;
+mod serial;
+mod source;
+
+pub use operations::{operations, run as count_operations};
+pub use parse::parse;
+pub use plan::plan;
+pub use records::records;
+pub use serial::serial;
+
+/// What is tried on an input.
+pub type Check = fn(&[u8]);
+
+/// Each check, by its name.
+pub const CHECKS: [(&str, Check); 5] = [
+    ("operations", operations),
+    ("parse", parse),
+    ("plan", plan),
+    ("records", records),
+    ("serial", serial),
+];

@@ -1,0 +1,86 @@
+//! Descriptors from a device's or kernel's memory: a list of what they name, or refused.
+
+use phyr::desc::{
+    Fill, PageStructs, Place, Table, from_bio_vecs, from_iovecs, from_phys_vecs, from_prp,
+    from_scatterlist, from_sgl,
+};
+use phyr::{Granule, Phyr};
+
+use crate::source::Source;
+
+/// Reads the bytes as each format.
+pub fn parse(bytes: &[u8]) {
+    let mut source = Source(bytes);
+    let (which, granule) = (source.byte() % 7, source.granule());
+    match which {
+        0 => {
+            let Ok(phyr) = from_phys_vecs(source.0, granule) else { return };
+            validate(&phyr);
+            // Written again, and read again, it is the same list.
+            let Ok(table) = Table::phys_vecs(&phyr, phyr::desc::Limits::default()) else { return };
+            let mut out = vec![0; usize::try_from(table.count().records).expect("few") * 16];
+            table.fill(&mut Place::default(), &mut out);
+            assert_eq!(from_phys_vecs(&out, granule).as_ref(), Ok(&phyr));
+        }
+        1 => {
+            let uaddr = source.edge();
+            from_iovecs(source.0, uaddr, granule).iter().for_each(validate);
+        }
+        2 => {
+            let Some(pages) = pages(&mut source) else { return };
+            from_bio_vecs(source.0, pages, granule).iter().for_each(validate);
+        }
+        3 | 4 => {
+            let Some(pages) = pages(&mut source) else { return };
+            let address = source.edge();
+            from_scatterlist(source.0, pages, address, which == 4, granule)
+                .iter()
+                .for_each(validate);
+        }
+        5 => prp(&mut source, granule),
+        _ => sgl(&mut source, granule),
+    }
+}
+
+fn validate(phyr: &Phyr) {
+    phyr.validate().expect("a list that was read");
+}
+
+fn pages(source: &mut Source<'_>) -> Option<PageStructs> {
+    PageStructs::new(source.edge(), 4096 << (source.byte() % 5)).ok()
+}
+
+/// A memory that is the input over and over, so that links lead somewhere.
+fn memory(bytes: &[u8]) -> impl FnMut(u64, &mut [u8]) -> Result<(), u64> {
+    let mut left = 1 << 16;
+    move |address, out| {
+        // A memory of this kind has lists without an end: it fails after a while, as a device would.
+        left -= 1;
+        if left == 0 || bytes.is_empty() {
+            return Err(address);
+        }
+        for (at, byte) in (address as usize..).zip(out) {
+            *byte = bytes[at % bytes.len()];
+        }
+        Ok(())
+    }
+}
+
+fn prp(source: &mut Source<'_>, granule: Granule) {
+    let (prp1, prp2) = (source.number(), source.number());
+    let (length, size) = (source.up_to(1 << 22), 4096 << (source.byte() % 5));
+    if let Ok(phyr) = from_prp(prp1, prp2, length, size, granule, memory(source.0)) {
+        validate(&phyr);
+        assert_eq!(phyr.length(), length);
+    }
+}
+
+fn sgl(source: &mut Source<'_>, granule: Granule) {
+    let mut sgl1 = [0; 16];
+    sgl1.iter_mut().for_each(|byte| *byte = source.byte());
+    let most = source.up_to(1 << 22);
+    if let Ok(phyr) = from_sgl(&sgl1, most, granule, memory(source.0)) {
+        validate(&phyr);
+        assert!(phyr.length() <= most);
+    }
+}
