@@ -101,8 +101,8 @@ __all__ = [
     "pin",
 ]
 
+# A column is an array, and no `Sequence`: data frames take those item by item, and guess a type.
 _Sequence.register(Chunks)
-_Sequence.register(Column)
 _Sequence.register(FrozenChunks)
 
 # Loaded when they are first asked for: importing them takes longer than all the rest.

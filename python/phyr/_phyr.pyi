@@ -1,14 +1,30 @@
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Reversible, Sequence
 from os import PathLike
-from typing import Any, Literal, Never, Self, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Literal, Never, Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
 from phyr._records import Chunk, Columns, Counters, Holder, Leaf, Prp, Sgl, Stats
 from phyr.iommu.protocols import Direction, DmaBackend, Limits, Owner
 
-_Ints: TypeAlias = Buffer | Iterable[int]
-_Pairs: TypeAlias = Iterable[tuple[int, int]]
+# An array or a type of NumPy's, a capsule: of no type here, since the package needs no NumPy.
+_Foreign: TypeAlias = Any
+
+# What hands over a column or a table by a protocol: of Arrow, of DLPack, of NumPy.
+class _ArrowArray(Protocol):
+    def __arrow_c_array__(self, requested_schema: _Foreign = ...) -> tuple[_Foreign, _Foreign]: ...
+
+class _ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: _Foreign = ...) -> _Foreign: ...
+
+class _DLPack(Protocol):
+    def __dlpack__(self) -> _Foreign: ...
+
+class _Array(Protocol):
+    def __array__(self) -> _Foreign: ...
+
+_Ints: TypeAlias = Buffer | Iterable[int] | _ArrowArray | _ArrowStream | _DLPack | _Array
+_Pairs: TypeAlias = Iterable[tuple[int, int]] | _ArrowArray | _ArrowStream | _Array
 
 __all__ = [
     "DEBUG",
@@ -31,6 +47,7 @@ __all__ = [
     "Plan",
     "Ring",
     "SimDomain",
+    "Table",
     "Unmapping",
     "__version__",
     "alignment",
@@ -68,7 +85,7 @@ __version__: str
 DEBUG: bool
 
 @final
-class Column(Sequence[int], Buffer):
+class Column(Collection[int], Reversible[int], Buffer):
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> int: ...
@@ -79,6 +96,30 @@ class Column(Sequence[int], Buffer):
     def __contains__(self, value: object, /) -> bool: ...
     def index(self, value: object, start: int = 0, stop: int = ...) -> int: ...
     def count(self, value: object) -> int: ...
+    def __array__(self, dtype: _Foreign = None, copy: bool | None = None) -> _Foreign: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(
+        self, requested_schema: object | None = None
+    ) -> tuple[object, object]: ...
+
+@final
+class Table:
+    def __len__(self) -> int: ...
+    def __array__(self, dtype: _Foreign = None, copy: bool | None = None) -> _Foreign: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(
+        self, requested_schema: object | None = None
+    ) -> tuple[object, object]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 @final
 class Chunks(Sequence[Chunk]):
@@ -88,6 +129,13 @@ class Chunks(Sequence[Chunk]):
     def lengths(self) -> Column: ...
     def find(self, position: int) -> int: ...
     def position(self, number: int) -> int: ...
+    def table(self, *, position: bool = False, rows: int = 65536) -> Table: ...
+    def __array__(self, dtype: _Foreign = None, copy: bool | None = None) -> _Foreign: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(
+        self, requested_schema: object | None = None
+    ) -> tuple[object, object]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> Chunk: ...

@@ -53,6 +53,8 @@ mod _phyr {
     #[pymodule_export]
     use super::list::object::held;
     #[pymodule_export]
+    use super::list::table::PyTable;
+    #[pymodule_export]
     use super::os::area::PyArea;
     #[pymodule_export]
     use super::os::loan::PyLoan;

@@ -29,6 +29,23 @@ PHYR = Phyr.from_pfns([1 << 20, (1 << 20) + 1, 1 << 21, 1 << 30])
 DATA = PHYR.to_bytes()
 CHUNKS = PHYR.chunks
 COLUMN = CHUNKS.paddrs
+TABLE_OF_CHUNKS = CHUNKS.table(position=True)
+
+
+class Arrow:
+    """A column that can be had by Arrow only."""
+
+    __arrow_c_array__ = staticmethod(COLUMN.__arrow_c_array__)
+
+
+class Tensor:
+    """A column that can be had by DLPack only."""
+
+    __dlpack__ = staticmethod(COLUMN.__dlpack__)
+    __dlpack_device__ = staticmethod(COLUMN.__dlpack_device__)
+
+
+COLUMNS, TENSOR = Arrow(), Tensor()
 MEMORY = sim.Memory(1 << 30)
 AREA = MEMORY.alloc(0x3000)
 DOMAIN = sim.SimDomain(MEMORY)
@@ -131,6 +148,15 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "Builder.__repr__": builder(repr),
     "Chunks.paddrs": lambda: CHUNKS.paddrs,
     "Chunks.lengths": lambda: CHUNKS.lengths,
+    "Chunks.table": lambda: CHUNKS.table(position=True),
+    "Chunks.__arrow_c_array__": CHUNKS.__arrow_c_array__,
+    "Chunks.__arrow_c_schema__": CHUNKS.__arrow_c_schema__,
+    "Chunks.__arrow_c_stream__": CHUNKS.__arrow_c_stream__,
+    "Table.__repr__": lambda: repr(TABLE_OF_CHUNKS),
+    "Table.__arrow_c_array__": TABLE_OF_CHUNKS.__arrow_c_array__,
+    "Phyr.from_pfns, Arrow": lambda: Phyr.from_pages(COLUMNS),
+    "Phyr.from_pfns, DLPack": lambda: Phyr.from_pages(TENSOR),
+    "Phyr.from_chunks, Arrow": lambda: Phyr.from_chunks(CHUNKS),
     "Chunks.find": lambda: CHUNKS.find(8192),
     "Chunks.position": lambda: CHUNKS.position(1),
     "Chunks.index": lambda: CHUNKS.index(CHUNKS[1]),
@@ -145,6 +171,11 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "Column.__iter__": lambda: list(COLUMN),
     "Column.__reversed__": lambda: list(reversed(COLUMN)),
     "Column.__repr__": lambda: repr(COLUMN),
+    "Column.__dlpack__": lambda: COLUMN.__dlpack__(max_version=(1, 0)),
+    "Column.__dlpack__, a copy": COLUMN.__dlpack__,
+    "Column.__dlpack_device__": COLUMN.__dlpack_device__,
+    "Column.__arrow_c_array__": COLUMN.__arrow_c_array__,
+    "Column.__arrow_c_schema__": COLUMN.__arrow_c_schema__,
     "Column.__buffer__": lambda: memoryview(COLUMN).tolist(),
     "Plan.iovas": lambda: PLAN.iovas,
     "Plan.paddrs": lambda: PLAN.paddrs,

@@ -3,9 +3,11 @@
 //! Nearly all unsafe code of the bindings is here. The rest makes tuples and fills slots.
 #![expect(unsafe_code, reason = "the buffer protocol is made of raw pointers")]
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_int, c_void};
+use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr;
 
@@ -33,20 +35,46 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
 
 /// The type of an array's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Item {
+pub(crate) enum Item {
     Unsigned(usize),
     Signed(usize),
+}
+
+impl Item {
+    /// Bytes of an item.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Unsigned(size) | Self::Signed(size) => size,
+        }
+    }
+}
+
+/// What keeps the memory of an array where it is.
+#[derive(Debug)]
+enum Lease {
+    Buffer { _buffer: PyUntypedBuffer },
+    Other { _keeper: Box<dyn fmt::Debug + Send + Sync> },
 }
 
 /// An array of integers that another object owns.
 #[derive(Debug)]
 pub(crate) struct Array {
-    buffer: PyUntypedBuffer,
+    _lease: Lease,
+    /// The first item; the others follow, each so many bytes after the one before.
+    start: *const u8,
+    stride: isize,
     item: Item,
     len: usize,
+    /// How many items come before these, for messages.
+    before: usize,
 }
 
-/// Returns true if a format's byte order is not the one of this machine.
+// SAFETY: the pointer is to memory that the lease keeps, which may be dropped and read on any thread.
+unsafe impl Send for Array {}
+// SAFETY: as above; nothing of it changes.
+unsafe impl Sync for Array {}
+
+/// Whether a format's byte order is not this machine's.
 fn is_foreign(format: &CStr) -> bool {
     let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
     format.to_bytes().first().is_some_and(|order| foreign.contains(order))
@@ -75,17 +103,62 @@ impl Array {
                 [("dimensions", dimensions as u64)],
             ));
         }
-        let bytes = buffer.len_bytes();
-        if raw {
-            if bytes % size_of::<u64>() != 0 {
-                return Err(error::new(
-                    "ArrayError",
-                    format!("{bytes} bytes are not whole numbers of 8 bytes"),
-                    [("bytes", bytes as u64)],
-                ));
-            }
-            return Ok(Self { buffer, item: Item::Unsigned(8), len: bytes / size_of::<u64>() });
+        if !raw {
+            return Self::typed(object, buffer);
         }
+        let (bytes, item) = (buffer.len_bytes(), Item::Unsigned(size_of::<u64>()));
+        if bytes % item.size() != 0 {
+            return Err(error::new(
+                "ArrayError",
+                format!("{bytes} bytes are not whole numbers of 8 bytes"),
+                [("bytes", bytes as u64)],
+            ));
+        }
+        Ok(Self::of_buffer(buffer, item.size().cast_signed(), item, bytes / item.size()))
+    }
+
+    /// The column `object`, of a table that is an array: its items may be apart.
+    pub(crate) fn column(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = borrow(object)?;
+        if buffer.dimensions() != 1 || buffer.suboffsets().is_some() {
+            let dimensions = buffer.dimensions();
+            return Err(error::new(
+                "ArrayError",
+                format!("a column with {dimensions} dimensions is not an array of one"),
+                [("dimensions", dimensions as u64)],
+            ));
+        }
+        Self::typed(object, buffer)
+    }
+
+    /// An array of integers at `start`, each right after the one before.
+    ///
+    /// # Safety
+    ///
+    /// `len` items can be read from `start` on as long as `keeper` lives, and are written by no Rust but
+    /// by atomic operations.
+    pub(crate) unsafe fn foreign(
+        keeper: Box<dyn fmt::Debug + Send + Sync>,
+        start: *const u8,
+        item: Item,
+        len: usize,
+    ) -> Self {
+        let stride = item.size().cast_signed();
+        Self { _lease: Lease::Other { _keeper: keeper }, start, stride, item, len, before: 0 }
+    }
+
+    /// The same array, as a part of a longer one that has so many items before it.
+    pub(crate) fn after(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    fn of_buffer(buffer: PyUntypedBuffer, stride: isize, item: Item, len: usize) -> Self {
+        let start = buffer.buf_ptr().cast::<u8>().cast_const();
+        Self { _lease: Lease::Buffer { _buffer: buffer }, start, stride, item, len, before: 0 }
+    }
+
+    /// The integers of a buffer of one dimension that `object` lends.
+    fn typed(object: &Bound<'_, PyAny>, buffer: PyUntypedBuffer) -> PyResult<Self> {
         let typed = |name| made::attribute(object, name).is_ok();
         if buffer.format().to_bytes() == b"B" && !typed("dtype") && !typed("typecode") {
             return Err(error::new(
@@ -105,11 +178,10 @@ impl Array {
             ElementType::SignedInteger { bytes } if bytes == size => Some(Item::Signed(size)),
             _ => None,
         };
-        let known =
-            matches!(item, Some(Item::Unsigned(1 | 2 | 4 | 8) | Item::Signed(1 | 2 | 4 | 8)));
-        match item {
-            Some(item) if known && !is_foreign(buffer.format()) => {
-                Ok(Self { len: bytes / size, buffer, item })
+        let known = matches!(size, 1 | 2 | 4 | 8);
+        match (item, buffer.shape(), buffer.strides()) {
+            (Some(item), &[len], &[stride]) if known && !is_foreign(buffer.format()) => {
+                Ok(Self::of_buffer(buffer, stride, item, len))
             }
             _ => Err(error::new(
                 "ArrayTypeError",
@@ -150,9 +222,9 @@ impl Array {
         self.len
     }
 
-    /// Returns true if the items are `u64`.
+    /// Returns true if the items are `u64`, side by side.
     pub(crate) fn is_u64(&self) -> bool {
-        matches!(self.item, Item::Unsigned(8))
+        self.item == Item::Unsigned(8) && self.stride == 8
     }
 
     fn assert_has(&self, start: usize, count: usize) {
@@ -168,15 +240,13 @@ impl Array {
         self.assert_has(start, count);
         assert!(self.is_u64(), "items of 8 bytes, not {:?}", self.item);
         items.reserve(count);
-        let from = self.buffer.buf_ptr().cast::<u64>();
         // SAFETY: `start` is at most the number of `u64` that the exporter lends from this address on,
         // so the result stays within, or at the end of, one allocation.
-        let from = unsafe { from.add(start) }.cast::<u8>();
+        let from = unsafe { self.start.add(start * size_of::<u64>()) };
         let to = items.spare_capacity_mut().as_mut_ptr().cast::<u8>();
         let bytes = count * size_of::<u64>();
-        // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so by the
-        // exporter while `self.buffer` lives, and no Rust writes them but by atomic operations; the
-        // reserve made as many writable at `to`.
+        // SAFETY: `bytes` bytes are readable from `from` on, as asserted above and kept so by the lease,
+        // and no Rust writes them but by atomic operations; the reserve made as many writable at `to`.
         unsafe { foreign::read(from, to, bytes) };
         let len = items.len() + count;
         // SAFETY: the capacity was reserved and the items up to `len` just written; every bit pattern
@@ -191,13 +261,24 @@ impl Array {
     pub(crate) fn copy(&self, start: usize, count: usize, items: &mut Vec<u64>) -> PyResult<()> {
         self.assert_has(start, count);
         match self.item {
-            Item::Unsigned(8) => {
+            _ if self.is_u64() => {
                 self.copy_u64(start, count, items);
                 Ok(())
             }
             Item::Unsigned(1) => self.convert::<u8>(start, count, items),
             Item::Unsigned(2) => self.convert::<u16>(start, count, items),
-            Item::Unsigned(_) => self.convert::<u32>(start, count, items),
+            Item::Unsigned(4) => self.convert::<u32>(start, count, items),
+            Item::Unsigned(_) => {
+                items.extend((start..start + count).map(|index| {
+                    // SAFETY: `index` is below the number of items, as asserted above, so this stays
+                    // within the allocation, whose size an isize can say.
+                    let from = unsafe { self.start.offset(index.cast_signed() * self.stride) };
+                    // SAFETY: the item is readable as long as the lease lasts, and no Rust writes it but
+                    // by atomic operations.
+                    unsafe { foreign::word(from) }
+                }));
+                Ok(())
+            }
             Item::Signed(1) => self.convert::<i8>(start, count, items),
             Item::Signed(2) => self.convert::<i16>(start, count, items),
             Item::Signed(4) => self.convert::<i32>(start, count, items),
@@ -211,17 +292,17 @@ impl Array {
         T: Copy + TryInto<u64> + Into<i64>,
     {
         for index in start..start + count {
-            let from = self.buffer.buf_ptr().cast::<T>();
-            // SAFETY: `index` is below the number of items, so this stays within the allocation.
-            let from = unsafe { from.add(index) };
+            // SAFETY: `index` is below the number of items, so this stays within the allocation, whose
+            // size an isize can say.
+            let from = unsafe { self.start.offset(index.cast_signed() * self.stride) };
             let mut item = MaybeUninit::<T>::uninit();
-            // SAFETY: the item is readable while `self.buffer` lives, and no Rust writes it but by
+            // SAFETY: the item is readable as long as the lease lasts, and no Rust writes it but by
             // atomic operations; as many bytes are ours to write.
-            unsafe { foreign::read(from.cast(), item.as_mut_ptr().cast(), size_of::<T>()) };
+            unsafe { foreign::read(from, item.as_mut_ptr().cast(), size_of::<T>()) };
             // SAFETY: all bytes were just written; every bit pattern is a `T`, which is an integer.
             let item = unsafe { item.assume_init() };
             items.push(item.try_into().map_err(|_| {
-                let value: i64 = item.into();
+                let (index, value): (_, i64) = (self.before + index, item.into());
                 error::new(
                     "ArrayError",
                     format!("item {index} of the array is {value}, which is negative"),

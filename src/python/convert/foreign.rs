@@ -47,7 +47,26 @@ pub(crate) unsafe fn read(from: *const u8, to: *mut u8, count: usize) {
     (tail..count).for_each(byte);
 }
 
-/// Copies our own memory to foreign memory.
+/// A word of memory of others.
+///
+/// # Safety
+///
+/// As for [`read`], of eight bytes.
+#[inline]
+pub(crate) unsafe fn word(from: *const u8) -> u64 {
+    #[expect(clippy::cast_ptr_alignment, reason = "used only where it is aligned")]
+    let at = from.cast::<AtomicU64>();
+    if at.is_aligned() {
+        // SAFETY: a readable, aligned word, which others write as the caller promises.
+        return unsafe { &*at }.load(Ordering::Relaxed);
+    }
+    let mut bytes = [0; WORD];
+    // SAFETY: as the caller promises; `bytes` is ours, and as long.
+    unsafe { read(from, bytes.as_mut_ptr(), WORD) };
+    u64::from_ne_bytes(bytes)
+}
+
+/// Copies memory of ours to memory of others.
 ///
 /// # Safety
 ///

@@ -2,13 +2,21 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `arrow` | the structs of the Arrow C data interface; columns of others |
+//! | `arrow_made` | columns of ours, for others |
 //! | `buffer` | memory lent by Python and to it |
+//! | `dlpack` | the structs of DLPack, both ways |
+//! | `exchange` | the protocols by which objects hand over columns and tables |
 //! | `foreign` | memory of others, which they may write meanwhile |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
 //! | `numbers` | integers, arrays and iterables of them |
 //! | `tuple` | named tuples, made in bulk |
 
+pub(crate) mod arrow;
+pub(crate) mod arrow_made;
 pub(crate) mod buffer;
+pub(crate) mod dlpack;
+pub(crate) mod exchange;
 pub(crate) mod foreign;
 pub(crate) mod kind;
 pub(crate) mod numbers;

@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyIterator, PySlice};
+use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PySlice, PyTuple};
 
 use crate::error::Error;
 use crate::python::convert::buffer::Array;
+use crate::python::convert::exchange::{self, Batches, Column};
 use crate::python::error;
 use crate::python::made;
 
@@ -20,15 +21,32 @@ const BLOCK: usize = 16 << 10;
 /// A source of numbers.
 pub(crate) enum Numbers<'py> {
     Array { array: Array, at: usize },
+    Batches { py: Python<'py>, batches: Batches, column: Column, array: Option<Array>, at: usize },
     Iterator { iterator: Bound<'py, PyIterator>, at: u64 },
 }
 
 impl<'py> Numbers<'py> {
-    /// A source from any object that lends memory (`bytes` hold packed `u64`) or can be iterated.
+    /// Numbers of anything that lends memory (`bytes` hold packed `u64`), hands over a column or can be
+    /// iterated.
     pub(crate) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let raw = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>();
         if raw || Array::is_lent_by(object) {
             return Ok(Self::of_array(Array::new(object, raw)?));
+        }
+        if !object.is_instance_of::<PyList>() && !object.is_instance_of::<PyTuple>() {
+            // What pandas has is an array of NumPy's, as a rule, and its way by Arrow is a detour.
+            if exchange::optional(object, "iloc")?.is_some()
+                && let Ok(Some(array)) = exchange::array(object)
+            {
+                return Ok(Self::of_array(array));
+            }
+            if let Some(batches) = Batches::new(object)? {
+                let (py, [column]) = (object.py(), batches.find(None)?);
+                return Ok(Self::Batches { py, batches, column, array: None, at: 0 });
+            }
+            if let Some(array) = exchange::array(object)? {
+                return Ok(Self::of_array(array));
+            }
         }
         match object.try_iter() {
             Ok(iterator) => Ok(Self::Iterator { iterator, at: 0 }),
@@ -56,6 +74,23 @@ impl<'py> Numbers<'py> {
                 array.copy(*at, count, block)?;
                 *at += count;
             }
+            // Blocks are full up to the last, wherever batches end: two columns keep step.
+            Self::Batches { py, batches, column, array, at } => loop {
+                if let Some(array) = array {
+                    let count = (BLOCK - block.len()).min(array.len() - *at);
+                    reserve(block, count)?;
+                    array.copy(*at, count, block)?;
+                    *at += count;
+                    if block.len() == BLOCK {
+                        break;
+                    }
+                }
+                *array = batches.next(*py, &[*column])?.map(|[next]| next);
+                *at = 0;
+                if array.is_none() {
+                    break;
+                }
+            },
             Self::Iterator { iterator, at } => {
                 for item in iterator.by_ref().take(BLOCK) {
                     reserve(block, 1)?;
@@ -84,17 +119,19 @@ impl<'py> Numbers<'py> {
         }
     }
 
-    /// Passes pairs of numbers from two sources of equal length to `take`.
+    /// Hands pairs of numbers from two sources of equal length to `take`, by way of two `blocks`, which
+    /// may be used again.
     pub(crate) fn for_each_pair(
         mut self,
         mut other: Self,
         py: Python<'py>,
+        [left, right]: &mut [Vec<u64>; 2],
         mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
     ) -> PyResult<()> {
-        let (mut left, mut right, mut at) = (Vec::new(), Vec::new(), 0);
+        let mut at = 0;
         loop {
-            self.read(&mut left)?;
-            other.read(&mut right)?;
+            self.read(left)?;
+            other.read(right)?;
             let both = left.len().min(right.len());
             if left.len() != right.len() {
                 let at = at + both as u64;
@@ -108,7 +145,7 @@ impl<'py> Numbers<'py> {
                 return Ok(());
             }
             at += both as u64;
-            py.detach(|| left.iter().zip(&right).try_for_each(|(&a, &b)| take(a, b)))?;
+            py.detach(|| left.iter().zip(&*right).try_for_each(|(&a, &b)| take(a, b)))?;
             py.check_signals()?;
         }
     }

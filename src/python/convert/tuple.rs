@@ -1,4 +1,4 @@
-//! Named tuples of two numbers, made in large numbers: the items of `phyr.chunks`.
+//! Named tuples of numbers, made without their classes' code; pairs in bulk, for `phyr.chunks`.
 
 use alloc::format;
 use core::cell::Cell;
@@ -13,35 +13,40 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::python::made::{self, int, numbers, objects};
 
-/// A class of named tuples of two numbers whose instances `tuple.__new__` can make.
+/// A class of named tuples of `N` numbers, which `tuple.__new__` can make.
 #[derive(Debug)]
-pub(crate) struct Pairs {
+pub(crate) struct Named<const N: usize> {
     class: Py<PyType>,
     /// The function with which `tuple` makes instances of its subclasses.
     new: ffi::newfunc,
 }
+
+/// A class of pairs.
+pub(crate) type Pairs = Named<2>;
 
 thread_local! {
     /// The arguments of this thread's last call, `((paddr, length),)`, kept to be used again.
     static SPARE: Cell<Option<Py<PyTuple>>> = const { Cell::new(None) };
 }
 
-impl Pairs {
-    /// Checks that `tuple.__new__` makes instances of `class` that hold two items.
+impl<const N: usize> Named<N> {
+    /// The class of that name in `phyr._records`, if `tuple.__new__` makes instances of it that hold as
+    /// many items.
     ///
     /// # Errors
     ///
     /// `TypeError` if `class` is not a subclass of tuple, or if only its own `__new__` can make
     /// instances.
     #[expect(unsafe_code, reason = "slots of a class are read through raw pointers")]
-    pub(crate) fn new(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        let py = class.py();
+    pub(crate) fn new(py: Python<'_>, name: &str) -> PyResult<Self> {
+        let class = made::attribute(&made::module(py, "phyr._records")?, name)?;
+        let class = class.cast_into::<PyType>()?;
         let tuple = py.get_type::<PyTuple>();
         // The method checks that it may make instances of the class. The slot does not.
         let tried = made::attribute(&tuple, "__new__")?
-            .call1(objects(py, [class.as_any(), numbers(py, [0; 2])?.as_any()])?)?;
-        if !tried.get_type().is(class) || tried.cast::<PyTuple>()?.len() != 2 {
-            let message = format!("{class} is not a class of tuples of 2 items");
+            .call1(objects(py, [class.as_any(), numbers(py, [0; N])?.as_any()])?)?;
+        if !tried.get_type().is(&class) || tried.cast::<PyTuple>()?.len() != N {
+            let message = format!("{class} is not a class of tuples of {N} items");
             return Err(made::exception::<PyTypeError>(py, &message));
         }
         // SAFETY: the class is a live type; the slot is one that types have.
@@ -51,28 +56,46 @@ impl Pairs {
         }
         // SAFETY: the slot `tp_new` holds a `newfunc`, and it is not null.
         let new = unsafe { core::mem::transmute::<*mut core::ffi::c_void, ffi::newfunc>(new) };
-        Ok(Self { class: class.clone().unbind(), new })
+        Ok(Self { class: class.unbind(), new })
     }
 
-    /// Makes an instance: the result of `tuple.__new__(class, pair)`. No code of the class runs.
+    /// What `tuple.__new__(class, *arguments)` returns, of which `arguments` has one.
+    #[inline]
+    #[expect(unsafe_code, reason = "a slot of Python's is called")]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let class = self.class.bind(py).as_type_ptr();
+        // SAFETY: the slot is tuple's, and `tuple.__new__` has made an instance of the class; the
+        // arguments are a tuple of one, and no keywords; the interpreter is attached.
+        let tuple = unsafe { (self.new)(class, arguments.as_ptr(), ptr::null_mut()) };
+        // SAFETY: null with an exception set, or a new reference that is ours.
+        unsafe { Bound::from_owned_ptr_or_err(py, tuple) }
+    }
+
+    /// An instance: what `tuple.__new__(class, items)` returns. The class's own code is not run.
+    pub(crate) fn of<'py>(&self, py: Python<'py>, items: [u64; N]) -> PyResult<Bound<'py, PyAny>> {
+        self.call(py, &objects(py, [numbers(py, items)?.as_any()])?)
+    }
+}
+
+impl Pairs {
+    /// As [`Self::of`], for many.
     ///
     /// The garbage collector does not track the instance, because two ints refer to nothing. Python
     /// stops tracking ordinary tuples of ints by itself, but only at the first collection, and a
     /// long list starts many before that.
     #[inline]
-    #[expect(unsafe_code, reason = "a slot of Python's is called")]
+    #[expect(unsafe_code, reason = "the collector is told to look away")]
     pub(crate) fn make<'py>(&self, py: Python<'py>, pair: [u64; 2]) -> PyResult<Bound<'py, PyAny>> {
         let spare = SPARE.take().map(|spare| spare.into_bound(py));
         let arguments = match spare {
             Some(arguments) if refill(&arguments, pair)? => arguments,
             _ => objects(py, [numbers(py, pair)?.as_any()])?,
         };
-        let class = self.class.bind(py).as_type_ptr();
-        // SAFETY: the slot is tuple's, and `tuple.__new__` has made an instance of the class; the
-        // arguments are a tuple of one, and no keywords; the interpreter is attached.
-        let tuple = unsafe { (self.new)(class, arguments.as_ptr(), ptr::null_mut()) };
-        // SAFETY: null with an exception set, or a new reference that is ours.
-        let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
+        let tuple = self.call(py, &arguments)?;
         // SAFETY: instances of a subclass of tuple take part in collection; nobody else has this one.
         unsafe { ffi::PyObject_GC_UnTrack(tuple.as_ptr().cast()) };
         SPARE.set(Some(arguments.unbind()));

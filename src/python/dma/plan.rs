@@ -68,7 +68,7 @@ impl PyPlan {
                 return Err(made::failure::<PyMemoryError>(format!("no memory for {count} calls")));
             }
             self.plan().for_each(|call| items.push(of(call)));
-            Ok(PyColumn::new(items))
+            Ok(PyColumn::new(items)?)
         })
     }
 

@@ -118,13 +118,14 @@ impl PyBuilder {
     /// Append whole pages by number. A page is one granule.
     ///
     /// Args:
-    ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
+    ///     pfns: Array, column (of Arrow, DLPack, a data frame) or iterable of page numbers; ``bytes``
+    ///         hold packed native ``uint64``.
     ///
     /// Raises:
     ///     AlignmentError: The list so far ends inside a granule.
     ///     RangeError: A number is out of reach, or the list's length would pass 2^64 - 1 bytes.
-    ///     ArrayError: The array is not contiguous or holds negative numbers.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: The array is not contiguous, or holds nulls or negative numbers.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     fn extend_pfns(&self, py: Python<'_>, pfns: &Bound<'_, PyAny>) -> PyResult<()> {
         let pfns = Numbers::new(pfns)?;
         self.extend_by(py, |part| pfns.for_each_block(py, |block| part.extend_pfns(block)))
@@ -133,15 +134,15 @@ impl PyBuilder {
     /// Append whole pages by address.
     ///
     /// Args:
-    ///     paddrs: Array or iterable of addresses in bytes, multiples of the granule; ``bytes`` hold
-    ///         packed native ``uint64``.
+    ///     paddrs: Array, column (of Arrow, DLPack, a data frame) or iterable of addresses in bytes,
+    ///         multiples of the granule; ``bytes`` hold packed native ``uint64``.
     ///
     /// Raises:
     ///     AlignmentError: An address is not a multiple of the granule, or the list so far ends
     ///         inside one.
     ///     RangeError: An address is out of reach, or the list's length would pass 2^64 - 1 bytes.
-    ///     ArrayError: The array is not contiguous or holds negative numbers.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: The array is not contiguous, or holds nulls or negative numbers.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     fn extend_pages(&self, py: Python<'_>, paddrs: &Bound<'_, PyAny>) -> PyResult<()> {
         let paddrs = Numbers::new(paddrs)?;
         self.extend_by(py, |part| paddrs.for_each_block(py, |block| part.extend_pages(block)))
@@ -150,15 +151,18 @@ impl PyBuilder {
     /// Append byte ranges, each as `append` does.
     ///
     /// Args:
-    ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
+    ///     chunks: Iterable of (paddr, length) in bytes; or a table with columns ``paddr`` and
+    ///         ``length``: of Arrow, an array of records, a data frame; or, with `lengths`, an array of
+    ///         addresses.
     ///     lengths: Array of lengths in bytes.
     ///
     /// Raises:
     ///     AlignmentError: A boundary inside the list would be inside a granule.
     ///     RangeError: A range is empty, wraps or is out of reach, or the list's length would pass
     ///         2^64 - 1 bytes.
-    ///     ArrayError: An array is not contiguous, holds negative numbers, or they differ in length.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: An array is not contiguous, holds nulls or negative numbers, or they differ in
+    ///         length; the stream of a table failed.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     #[pyo3(signature = (chunks, lengths=None))]
     fn extend_chunks(
         &self,

@@ -8,20 +8,23 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
 
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::python::convert::numbers::{self, Key, Place};
+use crate::python::convert::numbers::{self, Amount, Key, Place};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
+use crate::python::list::table::{self, PyTable, part};
 use crate::python::made::{self, Int, Text};
 
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///
-/// Each is a maximal run of physical memory, in bytes. The first and the last are trimmed to the
-/// list. A slice is the chunks of a part of the list.
+/// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
+/// list. A slice of chunks is the chunks of a part of the list. NumPy and consumers of Arrow take the
+/// chunks as the table of ``paddr`` and ``length`` that they are, in uint64.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -48,10 +51,15 @@ impl PyChunks {
     ) -> PyResult<PyColumn> {
         let mut items = Vec::new();
         let count = self.0.nr_chunks();
-        if items.try_reserve_exact(self.0.chunks().len()).is_err() {
+        // Each has a word in memory, so their number fits.
+        if items.try_reserve_exact(usize::try_from(count).unwrap_or(usize::MAX)).is_err() {
             return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
-        // Whole nodes at a time; a part of the list between two checks for signals.
+        if count <= FEW {
+            self.0.chunks().extend(&mut items, of);
+            return Ok(PyColumn::new(items)?);
+        }
+        // Whole nodes at a time, a part of the list between two looks at signals.
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
                 let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
@@ -61,7 +69,12 @@ impl PyChunks {
             part?;
             py.check_signals()?;
         }
-        Ok(PyColumn::new(items))
+        Ok(PyColumn::new(items)?)
+    }
+
+    /// The chunks as a table, of what they are made of alone.
+    fn plain(&self) -> PyTable {
+        PyTable::new(self.0.clone(), false, table::ROWS)
     }
 
     fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
@@ -89,6 +102,58 @@ impl PyChunks {
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.length)
+    }
+
+    /// Return the chunks as a table for NumPy, Arrow and data frames; with their positions, if asked.
+    ///
+    /// Args:
+    ///     position: True for a third column, ``position``: bytes of the list before each chunk.
+    ///     rows: Rows of a batch, where the table is taken as a stream.
+    ///
+    /// Raises:
+    ///     RangeError: `rows` is 0.
+    #[pyo3(
+        signature = (*, position=false, rows=Amount(table::ROWS)),
+        text_signature = "($self, *, position=False, rows=65536)"
+    )]
+    fn table(&self, position: bool, rows: Amount) -> PyResult<PyTable> {
+        Ok(PyTable::new(self.0.clone(), position, table::rows(rows.0)?))
+    }
+
+    /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__array__(py, dtype, copy)
+    }
+
+    /// Return the Arrow schema of a chunk, in a capsule: a struct of uint64 without nulls.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__arrow_c_schema__(py)
+    }
+
+    /// Return all chunks as one Arrow struct array, schema and items each in a capsule.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.plain().__arrow_c_array__(py, requested_schema)
+    }
+
+    /// Return the chunks as an Arrow stream of batches, in a capsule.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__arrow_c_stream__(py, requested_schema)
     }
 
     /// Number of the chunk that holds the byte at `position`. O(log n).
@@ -184,17 +249,15 @@ pub(crate) fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
     Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
 }
 
-/// Chunks `start` to `end` of a list, or all from `start` on if there are fewer.
-fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
-    let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
-    phyr.slice(position(start), position(end))
-}
-
-/// Number of items of a column that are made at a time.
+/// Items of a column made at a time.
 const COLUMN: usize = 1 << 20;
 
-/// Number of chunks found at a time.
+/// Chunks so few that nobody waits for them: the interpreter is not released, which takes longer.
+const FEW: u64 = 1 << 10;
+
+/// Chunks found at a time, at most: few at first, as many walks end soon.
 const BATCH: usize = 256;
+const FIRST: usize = 4;
 
 /// The state of an iterator.
 struct Batch {
@@ -221,18 +284,19 @@ impl Walk {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = &mut *batch;
         if batch.at == batch.chunks.len() {
+            let most = (batch.chunks.len() * 4).clamp(FIRST, BATCH);
             batch.chunks.clear();
             let mut chunks = self.phyr.chunks();
             if self.reversed {
                 if let Some(skip) = batch.done.checked_sub(1) {
                     chunks.nth_back(skip);
                 }
-                batch.chunks.extend(chunks.rev().take(BATCH));
+                batch.chunks.extend(chunks.rev().take(most));
             } else {
                 if let Some(skip) = batch.done.checked_sub(1) {
                     chunks.nth(skip);
                 }
-                batch.chunks.extend(chunks.take(BATCH));
+                batch.chunks.extend(chunks.take(most));
             }
             batch.at = 0;
             batch.done += batch.chunks.len();
@@ -257,10 +321,7 @@ impl Walk {
 /// The named tuple `phyr.Chunk`.
 pub(crate) fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
     static CLASS: PyOnceLock<Pairs> = PyOnceLock::new();
-    CLASS.get_or_try_init(py, || {
-        let class = made::attribute(&made::module(py, "phyr._records")?, "Chunk")?;
-        Pairs::new(&class.cast_into()?)
-    })
+    CLASS.get_or_try_init(py, || Pairs::new(py, "Chunk"))
 }
 
 /// Makes `Chunk(paddr, length)`. The result equals that of the class, but no Python code runs.

@@ -5,19 +5,23 @@ use core::ffi::c_int;
 use alloc::format;
 use alloc::vec::Vec;
 
-use pyo3::exceptions::PyMemoryError;
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyMemoryView, PySlice};
+use pyo3::types::{PyIterator, PyMemoryView, PySlice, PyTuple};
 
+use crate::error::Error;
+use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
+use crate::python::convert::dlpack::{self, Form};
 use crate::python::convert::numbers::{self, Key};
 use crate::python::made::{self, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
 ///
-/// A column lends its memory through the buffer protocol, so that ``memoryview`` and
-/// ``numpy.asarray`` use it without a copy. A column is also a sequence of int.
+/// Lends its memory without a copy: through the buffer protocol, to ``memoryview`` and
+/// ``numpy.asarray``; through the Arrow C data interface, to ``pyarrow.array`` and ``polars.Series``;
+/// through DLPack. Its items are uint64 for each of them. Also a sequence of int.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -26,16 +30,18 @@ use crate::python::made::{self, Text};
 #[pyclass(name = "Column", module = "phyr", frozen, sequence)]
 #[derive(Debug)]
 pub(crate) struct PyColumn {
-    items: Vec<u64>,
-    /// A buffer view of the column points to this.
+    /// One vector, which those who it is lent to may keep longer than the column.
+    items: Vector,
+    /// What a buffer view of the column points to.
     shape: isize,
     stride: isize,
 }
 
 impl PyColumn {
-    pub(crate) fn new(items: Vec<u64>) -> Self {
+    pub(crate) fn new(items: Vec<u64>) -> Result<Self, Error> {
         let shape = items.len().cast_signed();
-        Self { items, shape, stride: size_of::<u64>().cast_signed() }
+        let items = Vector::try_new(1, [items])?;
+        Ok(Self { items, shape, stride: size_of::<u64>().cast_signed() })
     }
 
     /// Makes a column of `count` items, a block at a time. After each block the interpreter may
@@ -56,22 +62,22 @@ impl PyColumn {
             let before = column.len();
             py.detach(|| column.extend(items.by_ref().take(BLOCK)));
             if column.len() == before {
-                return Ok(Self::new(column));
+                return Ok(Self::new(column)?);
             }
             py.check_signals()?;
         }
     }
 
     pub(crate) fn items(&self) -> &[u64] {
-        &self.items
+        &self.items[0]
     }
 }
 
 impl Lender for PyColumn {
     fn lent(&self, _py: Python<'_>) -> PyResult<Lent<'_>> {
         Ok(Lent {
-            start: self.items.as_ptr().cast_mut().cast(),
-            length: size_of_val(&*self.items),
+            start: self.items().as_ptr().cast_mut().cast(),
+            length: size_of_val(self.items()),
             readonly: true,
             item_size: size_of::<u64>(),
             format: c"Q",
@@ -84,17 +90,17 @@ impl Lender for PyColumn {
 #[pymethods]
 impl PyColumn {
     fn __len__(&self) -> usize {
-        self.items.len()
+        self.items().len()
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let len = self.items.len() as u64;
+        let len = self.items().len() as u64;
         match Key::new(key, len)? {
             // The index is below the length of a vector, so it fits.
             Key::Index(Some(index)) => {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
-                made::int(py, self.items[index])
+                made::int(py, self.items()[index])
             }
             Key::Index(None) => Err(numbers::outside(key, len, "items")),
             Key::Slice(_) => {
@@ -103,7 +109,7 @@ impl PyColumn {
                 let (mut at, step) = (indices.start, indices.step);
                 let list = made::list(py)?;
                 for done in 1..=indices.slicelength {
-                    list.append(made::int(py, self.items[at.unsigned_abs()])?)?;
+                    list.append(made::int(py, self.items()[at.unsigned_abs()])?)?;
                     at += step;
                     if done % (1 << 16) == 0 {
                         py.check_signals()?;
@@ -130,25 +136,119 @@ impl PyColumn {
     )]
     fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
         let wanted = numbers::wanted(value)?;
-        numbers::index_of(value.py(), self.items.iter().copied(), wanted, (start, stop))
+        numbers::index_of(value.py(), self.items().iter().copied(), wanted, (start, stop))
     }
 
     /// Number of items equal to `value`.
     fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         let wanted = numbers::wanted::<u64>(value)?;
-        Ok(value.py().detach(|| self.items.iter().filter(|&&item| Some(item) == wanted).count()))
+        Ok(value.py().detach(|| self.items().iter().filter(|&&item| Some(item) == wanted).count()))
     }
 
     fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.count(value)? > 0)
     }
 
+    /// Return a NumPy array of uint64, or of another `dtype`; without a copy where that can be.
+    ///
+    /// Args:
+    ///     dtype: What to convert the numbers to.
+    ///     copy: True for an array of its own, which can be written; False for none that is a copy.
+    ///
+    /// Raises:
+    ///     ImportError: There is no NumPy.
+    ///     ValueError: `copy` is False, and `dtype` needs one.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        slf: &Bound<'py, Self>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let numpy = made::module(py, "numpy")?;
+        let keywords = made::dict(py)?;
+        keywords.set_item(made::text(py, "dtype")?, dtype)?;
+        keywords.set_item(made::text(py, "copy")?, copy)?;
+        // By way of the buffer protocol.
+        made::attribute(&numpy, "array")?.call(made::objects(py, [slf.as_any()])?, Some(&keywords))
+    }
+
+    /// Return the device of the memory, as DLPack numbers it: the CPU.
+    #[expect(clippy::unused_self, reason = "a method of the protocol")]
+    fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        made::numbers(py, [dlpack::CPU.unsigned_abs().into(), 0])
+    }
+
+    /// Return a DLPack capsule of uint64: in place and read-only, or a copy.
+    ///
+    /// Consumers of DLPack before version 1 get a copy, as its struct cannot say that memory is
+    /// read-only.
+    ///
+    /// Args:
+    ///     stream: None, as for all memory of the CPU.
+    ///     max_version: The newest version that the consumer takes; (major, minor).
+    ///     dl_device: The device to hand it over on: that of `__dlpack_device__`, the default.
+    ///     copy: True for a copy, False for none.
+    ///
+    /// Raises:
+    ///     BufferError: It cannot be handed over in that way.
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<&Bound<'py, PyAny>>,
+        max_version: Option<(u64, u64)>,
+        dl_device: Option<(i64, i64)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let refused = |what: &str| Err(made::exception::<PyBufferError>(py, what));
+        if stream.is_some() {
+            return refused("memory of the CPU has no stream");
+        }
+        if let Some((device, number)) = dl_device
+            && (device, number) != (dlpack::CPU.into(), 0)
+        {
+            return refused(&format!("device ({device}, {number}) is not the CPU"));
+        }
+        let form = match (max_version, copy) {
+            (None | Some((0, _)), Some(false)) => {
+                return refused("DLPack before version 1 cannot say that memory is read-only");
+            }
+            (None | Some((0, _)), _) => Form::Plain,
+            (_, Some(true)) => Form::Copied,
+            _ => Form::Shared,
+        };
+        dlpack::capsule(py, &self.items, form)
+    }
+
+    /// Return the Arrow schema of the column, in a capsule: uint64, without nulls.
+    #[expect(clippy::unused_self, reason = "a method of the protocol")]
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        arrow_made::schema_capsule(py, &[])
+    }
+
+    /// Return the column as an Arrow array, schema and items each in a capsule, without a copy.
+    ///
+    /// Args:
+    ///     requested_schema: Not looked at: consumers convert.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema;
+        let schema = arrow_made::schema_capsule(py, &[])?;
+        let items = arrow_made::items_capsule(py, Vec::from([self.items.clone()]), false)?;
+        made::objects(py, [&schema, &items])
+    }
+
     fn __repr__(&self) -> Text {
-        Text(alloc::format!("Column({} items)", self.items.len()))
+        Text(alloc::format!("Column({} items)", self.items().len()))
     }
 
     fn __sizeof__(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.items)
+        size_of::<Self>() + size_of_val(self.items())
     }
 
     #[expect(unsafe_code, reason = "the signature of the slot")]

@@ -2,14 +2,17 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
+use crate::python::convert::buffer::Array;
+use crate::python::convert::exchange::{self, Batches};
 use crate::python::convert::kind;
 use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::list::object::{self, PyPhyr};
@@ -73,9 +76,60 @@ pub(crate) fn chunks(
     chunks: &Bound<'_, PyAny>,
     lengths: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let append = |paddr, length| builder.append(paddr, length);
-    match lengths {
-        Some(lengths) => Numbers::new(chunks)?.for_each_pair(Numbers::new(lengths)?, py, append),
-        None => numbers::for_each_pair_of(chunks, append),
+    let mut append = |paddr, length| builder.append(paddr, length);
+    let mut blocks = [Vec::new(), Vec::new()];
+    let columns = match lengths {
+        Some(lengths) => Some((Numbers::new(chunks)?, Numbers::new(lengths)?)),
+        None => columns(chunks)?,
+    };
+    if let Some((paddrs, lengths)) = columns {
+        return paddrs.for_each_pair(lengths, py, &mut blocks, append);
     }
+    let batches = if is_plain(chunks) { None } else { Batches::new(chunks)? };
+    let Some(mut batches) = batches else {
+        return numbers::for_each_pair_of(chunks, append);
+    };
+    let columns = batches.find(Some(NAMES))?;
+    while let Some([paddrs, lengths]) = batches.next(py, &columns)? {
+        let (paddrs, lengths) = (Numbers::of_array(paddrs), Numbers::of_array(lengths));
+        paddrs.for_each_pair(lengths, py, &mut blocks, &mut append)?;
+    }
+    Ok(())
+}
+
+/// The columns of a table that say what a chunk is.
+const NAMES: [&str; 2] = ["paddr", "length"];
+
+/// Returns true if an object is one of Python's own, without any protocol.
+fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>()
+}
+
+/// The columns of an array of records, or of a data frame of pandas, which has arrays, too.
+fn columns<'py>(table: &Bound<'py, PyAny>) -> PyResult<Option<(Numbers<'py>, Numbers<'py>)>> {
+    if is_plain(table) {
+        return Ok(None);
+    }
+    let column = |name| table.get_item(made::text(table.py(), name)?);
+    let [paddr, length] = NAMES;
+    let dtype = exchange::optional(table, "dtype")?;
+    if dtype.map(|dtype| has(&dtype, "fields")).transpose()? == Some(true) {
+        let array = |name| Ok::<_, PyErr>(Numbers::of_array(Array::column(&column(name)?)?));
+        return Ok(Some((array(paddr)?, array(length)?)));
+    }
+    if exchange::optional(table, "iloc")?.is_some() && has(table, "columns")? {
+        return Ok(Some((Numbers::new(&column(paddr)?)?, Numbers::new(&column(length)?)?)));
+    }
+    Ok(None)
+}
+
+/// Returns true if `object.attribute` is there and holds all names.
+fn has(object: &Bound<'_, PyAny>, attribute: &str) -> PyResult<bool> {
+    let Some(holder) = exchange::optional(object, attribute)? else { return Ok(false) };
+    for name in NAMES {
+        if holder.is_none() || !holder.contains(made::text(object.py(), name)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

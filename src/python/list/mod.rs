@@ -11,6 +11,7 @@
 //! | `index` | `phyr.Index`: from an address to the lists that hold it |
 //! | `object` | the object behind `phyr.Phyr` |
 //! | `phyr` | the methods of `phyr.Phyr` |
+//! | `table` | the chunks as a table, for NumPy and Arrow |
 
 pub(crate) mod builder;
 pub(crate) mod chunks;
@@ -22,3 +23,4 @@ pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod object;
 pub(crate) mod phyr;
+pub(crate) mod table;

@@ -5,11 +5,13 @@ use alloc::string::ToString;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
+use crate::python::convert::tuple::Named;
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::fill::{self, Options};
@@ -26,7 +28,9 @@ impl PyPhyr {
     /// inside one; every boundary between them must be a multiple of the granule.
     ///
     /// Args:
-    ///     chunks: Iterable of (paddr, length) in bytes; or, with `lengths`, an array of addresses.
+    ///     chunks: Iterable of (paddr, length) in bytes; or a table with columns ``paddr`` and
+    ///         ``length``: of Arrow, an array of records, a data frame; or, with `lengths`, an array of
+    ///         addresses.
     ///     lengths: Array of lengths in bytes.
     ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
     ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
@@ -37,8 +41,9 @@ impl PyPhyr {
     ///     AlignmentError: A boundary inside the list is not a multiple of the granule.
     ///     RangeError: A range is empty, wraps or is out of reach; the list is longer than
     ///         2^64 - 1 bytes; `offset` and `length` are outside it.
-    ///     ArrayError: An array is not contiguous, holds negative numbers, or they differ in length.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: An array is not contiguous, holds nulls or negative numbers, or they differ in
+    ///         length; the stream of a table failed.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     ///
     /// Examples:
     ///     >>> phyr = Phyr.from_chunks([(0x1800, 0x800), (0x5000, 0x10)])
@@ -64,7 +69,8 @@ impl PyPhyr {
     /// Make a list of page numbers. A page is one granule.
     ///
     /// Args:
-    ///     pfns: Array or iterable of page numbers; ``bytes`` hold packed native ``uint64``.
+    ///     pfns: Array, column (of Arrow, DLPack, a data frame) or iterable of page numbers; ``bytes``
+    ///         hold packed native ``uint64``.
     ///     granule: Page size in bytes, a power of two up to 65536.
     ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
     ///     offset: Bytes to leave out at the start.
@@ -73,8 +79,8 @@ impl PyPhyr {
     /// Raises:
     ///     RangeError: A number is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
     ///         and `length` are outside it.
-    ///     ArrayError: The array is not contiguous or holds negative numbers.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: The array is not contiguous, or holds nulls or negative numbers.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     ///
     /// Examples:
     ///     >>> Phyr.from_pfns(range(512, 1024), offset=0x10)
@@ -98,8 +104,8 @@ impl PyPhyr {
     /// Make a list of page addresses.
     ///
     /// Args:
-    ///     paddrs: Array or iterable of addresses in bytes, multiples of the granule; ``bytes`` hold
-    ///         packed native ``uint64``.
+    ///     paddrs: Array, column (of Arrow, DLPack, a data frame) or iterable of addresses in bytes,
+    ///         multiples of the granule; ``bytes`` hold packed native ``uint64``.
     ///     granule: Page size in bytes, a power of two up to 65536.
     ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
     ///     offset: Bytes to leave out at the start.
@@ -109,8 +115,8 @@ impl PyPhyr {
     ///     AlignmentError: An address is not a multiple of the granule.
     ///     RangeError: An address is out of reach; the list is longer than 2^64 - 1 bytes; `offset`
     ///         and `length` are outside it.
-    ///     ArrayError: The array is not contiguous or holds negative numbers.
-    ///     ArrayTypeError: Something is not a number.
+    ///     ArrayError: The array is not contiguous, or holds nulls or negative numbers.
+    ///     ArrayTypeError: Something is not a number, or not in the CPU's memory.
     ///
     /// Examples:
     ///     >>> Phyr.from_pages([0x3000, 0x4000, 0x9000], length=0x2800).chunks[-1]
@@ -255,7 +261,11 @@ impl PyPhyr {
 
     /// Return counts of what the list holds and of the memory that it uses. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stats = py.detach(|| self.phyr.stats());
+        static CLASS: PyOnceLock<Named<6>> = PyOnceLock::new();
+        let class = CLASS.get_or_try_init(py, || Named::new(py, "Stats"))?;
+        // Nobody waits for a short list; to release the interpreter takes longer.
+        let is_short = self.phyr.nr_chunks() <= 256;
+        let stats = if is_short { self.phyr.stats() } else { py.detach(|| self.phyr.stats()) };
         let numbers = [
             stats.length,
             stats.nr_chunks,
@@ -264,8 +274,7 @@ impl PyPhyr {
             stats.largest,
             stats.storage,
         ];
-        made::attribute(&made::module(py, "phyr._records")?, "Stats")?
-            .call1(made::numbers(py, numbers)?)
+        class.of(py, numbers)
     }
 
     /// Return the number of naturally aligned blocks of each order in the list.

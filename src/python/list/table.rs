@@ -1,0 +1,276 @@
+//! The chunks of a list as a table: records of NumPy's, columns of Arrow's.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::error::{Error, NoMemory};
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
+use crate::python::convert::arrow_made::{self, Vector};
+use crate::python::convert::buffer::Bytes;
+use crate::python::error;
+use crate::python::made::{self, Text};
+
+const WORD: usize = size_of::<u64>();
+
+/// Chunks looked at between two looks at signals.
+const BLOCK: u64 = 1 << 20;
+
+/// Rows of a batch, unless asked otherwise.
+pub(crate) const ROWS: u64 = 1 << 16;
+
+/// The chunks of a list, as a table of uint64 for NumPy, Arrow and data frames.
+///
+/// A row is a chunk: ``paddr``, ``length`` and, where it was asked for, ``position``, all in bytes.
+/// ``numpy.asarray`` makes an array of records of it, ``pyarrow.table`` a table of batches, and
+/// ``pyarrow.record_batch`` one batch; data frames take it as they take Arrow's. Made by
+/// ``chunks.table``.
+///
+/// Examples:
+///     >>> from phyr import Phyr
+///     >>> table = Phyr.from_pfns([7, 8, 512]).chunks.table(position=True)
+///     >>> table
+///     Table(2 rows of paddr, length, position)
+#[pyclass(name = "Table", module = "phyr", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyTable {
+    phyr: Phyr,
+    has_position: bool,
+    rows: u64,
+}
+
+impl PyTable {
+    pub(crate) fn new(phyr: Phyr, has_position: bool, rows: u64) -> Self {
+        Self { phyr, has_position, rows }
+    }
+
+    fn fields(&self) -> &'static [&'static CStr] {
+        const FIELDS: &[&CStr] = &[c"paddr", c"length", c"position"];
+
+        if self.has_position { FIELDS } else { &FIELDS[..2] }
+    }
+
+    /// An array of NumPy's, a record a row.
+    fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let numpy = made::module(py, "numpy")?;
+        let dtype = made::list(py)?;
+        for field in self.fields() {
+            let (name, form) = (made::text(py, &field.to_string_lossy())?, made::text(py, "=u8")?);
+            dtype.append(made::objects(py, [name.as_any(), form.as_any()])?)?;
+        }
+        let count = self.phyr.nr_chunks();
+        let arguments = made::objects(py, [&made::int(py, count)?, dtype.as_any()])?;
+        let array = made::attribute(&numpy, "empty")?.call1(arguments)?;
+        let bytes = Bytes::new(&array, true)?;
+        for first in (0..count).step_by(1 << 20) {
+            py.detach(|| self.fill(&bytes, first, first.saturating_add(BLOCK)))?;
+            py.check_signals()?;
+        }
+        Ok(array)
+    }
+
+    /// Writes rows `first` to `end`, or up to the last, to where they belong in `bytes`.
+    fn fill(&self, bytes: &Bytes, first: u64, end: u64) -> Result<(), Error> {
+        /// Rows made at a time: as many as stay in the first level cache.
+        const FEW: usize = 512;
+
+        let width = self.fields().len() * WORD;
+        let part = part(&self.phyr, first, end)?;
+        let offset = self.phyr.offset();
+        let mut few = [0; FEW * 3 * WORD];
+        let mut chunks = part.chunks();
+        // It has fewer bytes than the array, which has an address for each.
+        let mut at = usize::try_from(first).unwrap_or(usize::MAX) * width;
+        loop {
+            let rows = few[..FEW * width].chunks_exact_mut(width);
+            let made = chunks.write(rows, |row, chunk, start| {
+                row[..WORD].copy_from_slice(&chunk.paddr.to_ne_bytes());
+                row[WORD..2 * WORD].copy_from_slice(&chunk.length.to_ne_bytes());
+                if width > 2 * WORD {
+                    row[2 * WORD..].copy_from_slice(&(start - offset).to_ne_bytes());
+                }
+            });
+            if made == 0 {
+                return Ok(());
+            }
+            bytes.write(at, &few[..made * width]);
+            at += made * width;
+        }
+    }
+
+    /// All rows, as columns.
+    fn columns(&self, py: Python<'_>) -> PyResult<Vec<Vector>> {
+        let count = self.phyr.nr_chunks();
+        let mut columns = Columns::new(self, count)?;
+        for first in (0..count).step_by(1 << 20) {
+            py.detach(|| columns.extend(self, first, first.saturating_add(BLOCK)))?;
+            py.check_signals()?;
+        }
+        Ok(columns.finish()?)
+    }
+}
+
+/// Chunks `start` to `end` of a list, or up to its last.
+pub(crate) fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
+    let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
+    phyr.slice(position(start), position(end))
+}
+
+/// Columns that are being made.
+struct Columns {
+    paddrs: Vec<u64>,
+    lengths: Vec<u64>,
+    positions: Option<Vec<u64>>,
+}
+
+impl Columns {
+    /// Columns with room for `count` rows.
+    fn new(table: &PyTable, count: u64) -> Result<Self, Error> {
+        let column = || {
+            let mut column = Vec::<u64>::new();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            match column.try_reserve_exact(count) {
+                Ok(()) => Ok(column),
+                Err(_) => Err(NoMemory::of::<u64>(count)),
+            }
+        };
+        let positions = table.has_position.then(column).transpose()?;
+        Ok(Self { paddrs: column()?, lengths: column()?, positions })
+    }
+
+    /// Appends rows `first` to `end` of a table, or up to its last, for which there is room.
+    fn extend(&mut self, table: &PyTable, first: u64, end: u64) -> Result<(), Error> {
+        let part = part(&table.phyr, first, end)?;
+        part.chunks().extend(&mut self.paddrs, |chunk: Chunk| chunk.paddr);
+        let before = self.lengths.len();
+        part.chunks().extend(&mut self.lengths, |chunk: Chunk| chunk.length);
+        if let Some(positions) = &mut self.positions {
+            let mut position = part.offset() - table.phyr.offset();
+            positions.extend(self.lengths[before..].iter().map(|length| {
+                let start = position;
+                position += length;
+                start
+            }));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Vector>, Error> {
+        let all = [Some(self.paddrs), Some(self.lengths), self.positions];
+        let shared = |column| Ok(Vector::try_new(1, [column])?);
+        all.into_iter().flatten().map(shared).collect()
+    }
+}
+
+#[pymethods]
+impl PyTable {
+    fn __len__(&self) -> usize {
+        self.phyr.chunks().len()
+    }
+
+    /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
+    ///
+    /// Args:
+    ///     dtype: What to convert the records or numbers to.
+    ///     copy: True or None: the array is always new, and can be written.
+    ///
+    /// Raises:
+    ///     ArrayError: `copy` is False.
+    ///     ImportError: There is no NumPy.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    pub(crate) fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if copy == Some(false) {
+            let what = "copy=False: the chunks of a list are packed, and no array lies there";
+            return Err(error::new("ArrayError", what.into(), error::NO_NUMBERS));
+        }
+        let array = self.records(py)?;
+        let Some(dtype) = dtype else { return Ok(array) };
+        let numpy = made::module(py, "numpy")?;
+        let dtype = made::call(&made::attribute(&numpy, "dtype")?, dtype)?;
+        let mut array = array;
+        if made::attribute(&dtype, "fields")?.is_none() {
+            let width = made::int(py, self.fields().len() as u64)?;
+            let rows = made::int(py, self.phyr.nr_chunks())?;
+            array = made::call(&made::attribute(&array, "view")?, made::text(py, "=u8")?.as_any())?;
+            array =
+                made::attribute(&array, "reshape")?.call1(made::objects(py, [&rows, &width])?)?;
+        }
+        made::call(&made::attribute(&array, "astype")?, &dtype)
+    }
+
+    /// Return the Arrow schema of a row, in a capsule: a struct of uint64 without nulls.
+    pub(crate) fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        arrow_made::schema_capsule(py, self.fields())
+    }
+
+    /// Return all rows as one Arrow struct array, schema and items each in a capsule.
+    ///
+    /// Args:
+    ///     requested_schema: Not looked at: consumers convert.
+    #[pyo3(signature = (requested_schema=None))]
+    pub(crate) fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema;
+        let schema = arrow_made::schema_capsule(py, self.fields())?;
+        let items = arrow_made::items_capsule(py, self.columns(py)?, true)?;
+        made::objects(py, [&schema, &items])
+    }
+
+    /// Return the rows as an Arrow stream of batches, in a capsule. Each batch is made when it is asked
+    /// for, without the interpreter.
+    ///
+    /// Args:
+    ///     requested_schema: Not looked at: consumers convert.
+    #[pyo3(signature = (requested_schema=None))]
+    pub(crate) fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = requested_schema;
+        let table = Self::new(self.phyr.clone(), self.has_position, self.rows);
+        let (count, mut first) = (self.phyr.nr_chunks(), 0);
+        let mut batch = move || -> Result<Option<Vec<Vector>>, Error> {
+            let rows = table.rows.min(count - first);
+            if rows == 0 {
+                return Ok(None);
+            }
+            let mut columns = Columns::new(&table, rows)?;
+            columns.extend(&table, first, first + rows)?;
+            first += rows;
+            Ok(Some(columns.finish()?))
+        };
+        let batches = Box::new(move || batch().map_err(|_| c"no memory for a batch"));
+        arrow_made::stream_capsule(py, self.fields(), batches)
+    }
+
+    fn __repr__(&self) -> Text {
+        let names: Vec<_> = self.fields().iter().map(|name| name.to_string_lossy()).collect();
+        Text(format!("Table({} rows of {})", self.phyr.nr_chunks(), names.join(", ")))
+    }
+}
+
+/// Refuses batches of no rows.
+pub(crate) fn rows(rows: u64) -> PyResult<u64> {
+    if rows == 0 {
+        return Err(error::new(
+            "RangeError",
+            "batches of 0 rows would never end".into(),
+            [("rows", 0_u64)],
+        ));
+    }
+    Ok(rows)
+}
