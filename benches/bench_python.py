@@ -334,6 +334,30 @@ def calls(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     return race({name: timed(work, len(random)) for name, work in works.items()}, rounds)
 
 
+def wholes(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
+    """Nanoseconds for each part of what takes or makes whole lists and arrays."""
+    phyr = Phyr.from_pfns(pfns_of(name, nr_pages))
+    paddrs, lengths, data = phyr.chunks.paddrs, phyr.chunks.lengths, phyr.to_bytes()
+    chunks, length = len(phyr.chunks), len(phyr)
+    pieces = [phyr[start : start + 8 * PAGE].compact() for start in range(0, length, 8 * PAGE)]
+    number = 1 + list(DIGESTS).index(name)
+    random = draws(0x7365656B00000000 + number, nr_pages) % np.uint64(length)
+    ascending, few = np.sort(random), random[: 1 << 13]
+    works: dict[str, tuple[Callable[[], object], int]] = {
+        "join, a list of 8 pages": (partial(Phyr.join, pieces), len(pieces)),
+        "p + q, a chunk": (lambda: phyr + phyr, 2 * chunks),
+        "to_bytes, a chunk": (phyr.to_bytes, chunks),
+        "from_bytes, a chunk": (partial(Phyr.from_bytes, data), chunks),
+        "from_chunks, two arrays": (partial(Phyr.from_chunks, paddrs, lengths), chunks),
+        "orders, a chunk": (phyr.orders, chunks),
+        "pages(4096), a page": (partial(phyr.pages, PAGE), nr_pages),
+        "p[i], random": (partial(pick, phyr, few.tolist()), len(few)),
+        "translate, random": (partial(phyr.translate, random), nr_pages),
+        "translate, ascending": (partial(phyr.translate, ascending), nr_pages),
+    }
+    return race({name: timed(work, parts) for name, (work, parts) in works.items()}, rounds)
+
+
 def main(nr_pages: int = 1 << 20, rounds: int = 7) -> None:
     """Measure everything."""
     program = bench_program()
@@ -345,6 +369,10 @@ def main(nr_pages: int = 1 << 20, rounds: int = 7) -> None:
     show(
         f"See all chunks, ns a chunk, {nr_pages} pages",
         {name: walk(name, nr_pages, rounds) for name in chunky},
+    )
+    show(
+        f"Whole lists and arrays, ns a part, {nr_pages} pages",
+        {name: wholes(name, nr_pages, rounds) for name in chunky},
     )
     show(
         f"One call, ns, {nr_pages} pages",

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `window`, `map_plan`, `map_columns` and `unmap`, each turn in a new domain, `tables`, which makes a
+//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `orders`, `read_pages`, `translate` and
+//! `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
+//! new domain, `tables`, which makes a
 //! table of each format under limits that cut and writes none, and `fill_F` and `plain_F`, which write
 //! the descriptors of format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an
 //! array of pairs.
@@ -32,7 +34,7 @@ use phyr::desc::{
     ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Table, page_list,
 };
 use phyr::sim::{Columns, DomainOptions, Memory, SimDomain};
-use phyr::{Builder, MapCall, PageSizes, Phyr, Plan, Prot};
+use phyr::{Builder, Chunk, MapCall, PageSizes, Phyr, Plan, Prot};
 
 /// Positions a turn of seeking.
 const SEEKS: usize = 1 << 10;
@@ -40,7 +42,7 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 22] = [
     "build_pages",
     "build_pfns",
     "fold",
@@ -54,6 +56,15 @@ const OPERATIONS: [&str; 13] = [
     "map_columns",
     "unmap",
     "tables",
+    "extend",
+    "join",
+    "to_bytes",
+    "from_bytes",
+    "from_chunks",
+    "orders",
+    "read_pages",
+    "translate",
+    "translate_sorted",
 ];
 
 /// A turn, and the number of parts it has.
@@ -146,7 +157,52 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let lists = from_pages(&pages);
             (Box::new(move || timed(|| tables(&phyr, &lists).expect("tables"))), 1)
         }
+        _ if OPERATIONS.contains(&name) => whole(name, workload, nr_pages, phyr),
         _ => describe(name, &pages, &phyr),
+    }
+}
+
+/// What takes or makes a whole list, or many positions.
+fn whole(name: &str, workload: Workload, nr_pages: usize, phyr: Phyr) -> Operation {
+    let nr_chunks = phyr.nr_chunks();
+    match name {
+        "extend" => (Box::new(move || timed(|| phyr.compact())), nr_chunks),
+        "join" => {
+            // Lists of eight pages each.
+            let part = |start| phyr.slice(start, phyr.length().min(start + (8 << 12)));
+            let parts: Result<Vec<Phyr>, _> =
+                (0..phyr.length()).step_by(8 << 12).map(part).collect();
+            let parts = parts.expect("inside the list");
+            let count = parts.len() as u64;
+            (Box::new(move || timed(|| Phyr::join(&parts).expect("parts of one list"))), count)
+        }
+        "to_bytes" => (Box::new(move || timed(|| phyr.to_bytes())), nr_chunks),
+        "from_bytes" => {
+            let bytes = phyr.to_bytes();
+            (Box::new(move || timed(|| Phyr::from_bytes(&bytes).expect("a list"))), nr_chunks)
+        }
+        "from_chunks" => {
+            let chunks: Vec<Chunk> = phyr.chunks().collect();
+            let turn = move || Phyr::from_chunks(chunks.iter().copied()).expect("a list");
+            (Box::new(move || timed(&turn)), nr_chunks)
+        }
+        "orders" => (Box::new(move || timed(|| phyr.orders())), nr_chunks),
+        "read_pages" => {
+            let mut out = vec![0; nr_pages];
+            let turn = move || timed(|| phyr.pages(4096).expect("pages").read(&mut out));
+            (Box::new(turn), nr_pages as u64)
+        }
+        _ => {
+            let mut positions = workload.positions(nr_pages, nr_pages);
+            if name == "translate_sorted" {
+                positions.sort_unstable();
+            }
+            let turn = move || {
+                let mut positions = positions.clone();
+                timed(|| phyr.translate_all(&mut positions).expect("inside the list"))
+            };
+            (Box::new(turn), nr_pages as u64)
+        }
     }
 }
 

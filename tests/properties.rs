@@ -233,6 +233,137 @@ proptest! {
     }
 }
 
+/// Chunks over several nodes: what is drawn, again and again at other addresses.
+fn many() -> impl Strategy<Value = Vec<Chunk>> {
+    // Long runs at odd places need two words; some chunks touch.
+    let nr_pages = prop_oneof![6 => Just(1_u64), 3 => 1_u64..9, 1 => 2046_u64..2051];
+    let run = (0_u64..64, nr_pages);
+    (prop::collection::vec(run, 1..12), 1_u64..300).prop_map(|(runs, repeat)| {
+        let place = |turn: u64, (pfn, nr_pages): (u64, u64)| {
+            let pfn = (turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * 64 + pfn;
+            Chunk { paddr: pfn << 12, length: nr_pages << 12 }
+        };
+        (0..repeat).flat_map(|turn| runs.iter().map(move |&run| place(turn, run))).collect()
+    })
+}
+
+/// The chunks, each appended by itself.
+fn one_by_one(chunks: &[Chunk]) -> Phyr {
+    let mut builder = Builder::new();
+    for chunk in chunks {
+        builder.append(chunk.paddr, chunk.length).unwrap();
+    }
+    builder.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn chunks_at_once_are_chunks_one_by_one(chunks in many(), first in 0_u64..4096, last in 1_u64..4096) {
+        let mut chunks = chunks;
+        chunks[0].paddr += first;
+        chunks[0].length -= first;
+        chunks.push(Chunk { paddr: 0, length: last });
+        let phyr = Phyr::from_chunks(chunks.iter().copied()).unwrap();
+        phyr.validate().unwrap();
+        prop_assert_eq!(phyr, one_by_one(&chunks));
+    }
+
+    #[test]
+    fn of_wrong_chunks_none_is_appended(
+        chunks in many(), at in any::<prop::sample::Index>(), wrong in 0_usize..4,
+    ) {
+        let mut chunks = chunks;
+        let at = at.index(chunks.len());
+        let chunk = &mut chunks[at];
+        match wrong {
+            0 => chunk.length = 0,
+            1 => (chunk.paddr, chunk.length) = (u64::MAX - 4095, 8192),
+            2 => chunk.length += 1 << 63,
+            _ => (chunk.paddr, chunk.length) = (chunk.paddr + 1, 1),
+        }
+        // The same error as of the plain way, if there is one.
+        let mut builder = Builder::new();
+        let plain = chunks.iter().try_for_each(|chunk| builder.append(chunk.paddr, chunk.length));
+        let mut builder = Builder::new();
+        prop_assert_eq!(builder.extend_chunks(chunks.iter().copied()), plain);
+        let length = if plain.is_ok() { chunks.iter().map(|chunk| chunk.length).sum() } else { 0 };
+        prop_assert_eq!(builder.length(), length);
+    }
+
+    #[test]
+    fn lists_of_many_nodes_join_as_their_chunks(
+        chunks in many(), more in many(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let (a, b) = (one_by_one(&chunks), one_by_one(&more));
+        let joined = a.concat(&b).unwrap();
+        joined.validate().unwrap();
+        prop_assert_eq!(&joined, &one_by_one(&[chunks, more].concat()));
+        // In pieces that are cut anywhere.
+        let mut cuts: Vec<u64> = cuts.iter().map(|cut| cut.index(joined.length() as usize) as u64).collect();
+        cuts.extend([0, joined.length()]);
+        cuts.sort_unstable();
+        let parts: Vec<Phyr> = cuts.windows(2).map(|pair| joined.slice(pair[0], pair[1]).unwrap()).collect();
+        let again = Phyr::join(&parts).unwrap();
+        again.validate().unwrap();
+        prop_assert_eq!(again.to_bytes(), joined.to_bytes());
+        let read = Phyr::from_bytes(&joined.to_bytes()).unwrap();
+        read.validate().unwrap();
+        prop_assert_eq!(read, joined);
+    }
+
+    #[test]
+    fn many_positions_translate_as_each(
+        chunks in many(), draws in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
+        sorted in any::<bool>(), dense in any::<bool>(), start in 0_u64..9000,
+    ) {
+        let whole = one_by_one(&chunks);
+        let phyr = whole.slice(start.min(whole.length()), whole.length()).unwrap();
+        prop_assume!(!phyr.is_empty());
+        let mut positions: Vec<u64> = if dense {
+            (0..phyr.length()).step_by(1000 + phyr.length() as usize / 5000).collect()
+        } else {
+            draws.iter().map(|draw| draw.index(phyr.length() as usize) as u64).collect()
+        };
+        if sorted {
+            positions.sort_unstable();
+        } else {
+            positions.reverse();
+        }
+        let expected: Vec<u64> = positions.iter().map(|&at| phyr.translate(at).unwrap()).collect();
+        let mut found = positions.clone();
+        phyr.translate_all(&mut found).unwrap();
+        prop_assert_eq!(found, expected);
+        // One that is outside is named, and nothing is written.
+        positions.extend([phyr.length() + 7, 0, u64::MAX]);
+        let mut found = positions.clone();
+        let length = phyr.length();
+        let named = phyr::Error::Position { position: length + 7, length };
+        prop_assert_eq!(phyr.translate_all(&mut found), Err(named));
+        prop_assert_eq!(found, positions);
+    }
+
+    #[test]
+    fn blocks_are_read_as_they_are_visited(chunks in many(), size in 1_usize..700, lg2 in 10_u32..14) {
+        // Larger blocks than pages only where all boundaries allow it.
+        let scale = |chunk: &Chunk| Chunk { paddr: chunk.paddr * 2, length: chunk.length * 2 };
+        let phyr = one_by_one(&chunks.iter().map(scale).collect::<Vec<_>>());
+        let mut pages = phyr.pages(1 << lg2).unwrap();
+        let expected: Vec<u64> = pages.clone().collect();
+        let (mut found, mut out) = (Vec::<u64>::new(), vec![0_u64; size]);
+        loop {
+            let count = pages.read(&mut out);
+            found.extend(&out[..count]);
+            prop_assert_eq!(pages.remaining() as usize, expected.len() - found.len());
+            if count < size {
+                break;
+            }
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
 /// The digest as `docs/encoding.md` has it.
 fn digest(words: &[u64]) -> u64 {
     let step = |x: u64| {

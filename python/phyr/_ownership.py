@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 from phyr._phyr import Owed as _Owed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from phyr.iommu.protocols import Owner
 
 __all__ = ["HOLDING", "Owed", "Owners"]
@@ -18,20 +20,17 @@ class Owners:
     """Several owners as one: see `phyr.iommu.Owner`.
 
     Args:
-        left: Owner of the first part, or None if nothing holds that part.
-        right: Owner of the second part.
+        sides: Owners of the parts, each None if nothing holds that part.
 
     Examples:
-        >>> Owners(None, None).method is None
+        >>> Owners([None, None]).method is None
         True
     """
 
-    def __init__(self, left: object, right: object) -> None:
+    def __init__(self, sides: "Iterable[object]") -> None:
         """Keep both alive, and each of those that are several by itself."""
         parts = [
-            part
-            for side in (left, right)
-            for part in (side.parts if isinstance(side, Owners) else (side,))
+            part for side in sides for part in (side.parts if isinstance(side, Owners) else (side,))
         ]
         self.parts: tuple[object, ...] = tuple({id(part): part for part in parts}.values())
 

@@ -1,6 +1,17 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Reversible, Sequence
 from os import PathLike
-from typing import Any, Literal, Never, Protocol, Self, SupportsIndex, TypeAlias, final, overload
+from typing import (
+    Any,
+    Literal,
+    Never,
+    Protocol,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    final,
+    overload,
+)
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -25,6 +36,7 @@ class _Array(Protocol):
 
 _Ints: TypeAlias = Buffer | Iterable[int] | _ArrowArray | _ArrowStream | _DLPack | _Array
 _Pairs: TypeAlias = Iterable[tuple[int, int]] | _ArrowArray | _ArrowStream | _Array
+_Out = TypeVar("_Out")
 
 __all__ = [
     "DEBUG",
@@ -199,6 +211,8 @@ class Phyr:
     ) -> Self: ...
     @classmethod
     def from_bytes(cls, data: Buffer) -> Self: ...
+    @classmethod
+    def join(cls, lists: Iterable[Phyr]) -> Self: ...
     def to_bytes(self) -> bytes: ...
     @property
     def length(self) -> int: ...
@@ -213,6 +227,10 @@ class Phyr:
     @property
     def chunks(self) -> Chunks: ...
     def pages(self, page_size: int) -> Column: ...
+    @overload
+    def translate(self, positions: _Ints, *, out: None = None) -> Column: ...
+    @overload
+    def translate(self, positions: _Ints, *, out: _Out) -> _Out: ...
     def split(self, position: int) -> tuple[Phyr, Phyr]: ...
     def compact(self) -> Phyr: ...
     def freeze(self) -> FrozenPhyr: ...

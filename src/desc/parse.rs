@@ -9,6 +9,7 @@ use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
+use crate::list::ranges::Ranges;
 
 /// Reads the little-endian `u64` at byte `at`, which must exist.
 pub(crate) fn word(record: &[u8], at: usize) -> u64 {
@@ -41,10 +42,16 @@ fn list(
     range: impl Fn(u64, &[u8]) -> Result<(u64, u64), DescError>,
 ) -> Result<Phyr, DescError> {
     let mut builder = Builder::with(granule, Kind::Ram);
+    let mut ranges = Ranges::new(&mut builder);
+    let misfit = |(index, why)| DescError::list(index, why);
     for (index, record) in (0..).zip(records(bytes, size)?) {
-        let (paddr, length) = range(index, record)?;
-        builder.append(paddr, length).map_err(|why| DescError::list(index, why))?;
+        match range(index, record) {
+            Ok((paddr, length)) => ranges.push(paddr, length).map_err(misfit)?,
+            // Of several that are wrong the first is named.
+            Err(why) => return Err(ranges.flush().map_err(misfit).err().unwrap_or(why)),
+        }
     }
+    ranges.flush().map_err(misfit)?;
     finish(builder)
 }
 

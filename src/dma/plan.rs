@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::list::chunks::{Chunk, Chunks};
 use crate::list::phyr::Phyr;
 use crate::pgsize::PageSizes;
-use crate::wide::{self, Wide};
 
 /// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,9 +150,7 @@ impl<'a> Plan<'a> {
             // Single pages only, as in fragmented memory.
             let mut nr_pages = 0;
             if count == 0 {
-                if chunks.granule() == granule {
-                    nr_pages = chunks.read_granules(&mut pages);
-                }
+                nr_pages = chunks.read_blocks(granule, &mut pages);
                 if nr_pages == 0 {
                     count = chunks.read(&mut block);
                     if count == 0 {
@@ -162,9 +159,6 @@ impl<'a> Plan<'a> {
                 }
             }
             let ready = &block[..count];
-            if nr_pages == 0 && wide::run(PagesOf { chunks: ready, granule, pages: &mut pages }) {
-                nr_pages = count;
-            }
             if nr_pages > 0 {
                 acc = f(acc, Part::Pages(rest.iova, &pages[..nr_pages]));
                 rest.iova = rest.iova.wrapping_add(granule * nr_pages as u64);
@@ -184,31 +178,6 @@ impl<'a> Plan<'a> {
             }
             count = 0;
         }
-    }
-}
-
-/// The addresses of chunks; true if each chunk is one whole page.
-struct PagesOf<'a> {
-    chunks: &'a [Chunk],
-    granule: u64,
-    pages: &'a mut [u64],
-}
-
-impl Wide for PagesOf<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let Self { chunks, granule, pages } = self;
-        if chunks.first().is_some_and(|chunk| chunk.length != granule) {
-            return false;
-        }
-        let mut odd = 0;
-        for (page, chunk) in pages.iter_mut().zip(chunks) {
-            odd |= (chunk.length ^ granule) | (chunk.paddr & (granule - 1));
-            *page = chunk.paddr;
-        }
-        odd == 0
     }
 }
 

@@ -208,16 +208,24 @@ impl Builder {
         self.check_room(other.granules().1 - shared)?;
         self.all_or_nothing(|builder| {
             builder.append(first.paddr.wrapping_add(added), first.length)?;
-            // From here on every boundary is aligned, except the end of the last chunk.
+            // From here on every boundary is aligned, except the end of the last chunk. A walk by
+            // `for_each` is fast, but cannot stop early.
             let last = chunks.next_back();
-            // A walk by `for_each` is fast, but cannot stop early.
             let mut outcome = Ok(());
-            chunks.for_each(|chunk| {
-                let pfn = granule.floor(chunk.paddr.wrapping_add(added));
-                if outcome.is_ok() {
-                    outcome = builder.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
-                }
-            });
+            if added == 0 {
+                chunks.for_each_slice(|words| {
+                    if outcome.is_ok() {
+                        outcome = builder.push_words(words);
+                    }
+                });
+            } else {
+                chunks.for_each(|chunk| {
+                    let pfn = granule.floor(chunk.paddr.wrapping_add(added));
+                    if outcome.is_ok() {
+                        outcome = builder.push(Run { pfn, nr_pages: granule.floor(chunk.length) });
+                    }
+                });
+            }
             outcome?;
             last.map_or(Ok(()), |last| builder.append(last.paddr.wrapping_add(added), last.length))
         })
@@ -256,8 +264,22 @@ impl Builder {
         Ok(Phyr::new(chain, granule, kind, head, length))
     }
 
+    /// Returns true if so many whole pages may follow.
+    pub(crate) fn may_follow(&self, nr_pages: u64) -> bool {
+        self.tail == 0 && nr_pages <= self.granule.most() - self.nr_pages
+    }
+
+    /// Appends ranges of whole pages that may follow. If it fails, some were appended.
+    pub(crate) fn push_ranges(&mut self, paddrs: &[u64], lengths: &[u64]) -> Result<(), NoMemory> {
+        let (run, nr_pages) =
+            self.writer.push_ranges(self.run, paddrs, lengths, self.granule.lg2())?;
+        self.run = run;
+        self.nr_pages += nr_pages;
+        Ok(())
+    }
+
     /// Runs `append`, which appends several pieces. If it fails, all its pieces are removed.
-    fn all_or_nothing(
+    pub(crate) fn all_or_nothing(
         &mut self,
         append: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -314,9 +336,20 @@ impl Builder {
         Ok(())
     }
 
+    /// Appends the words of whole chunks that may follow and do not touch the last run. If it fails,
+    /// some were appended.
+    fn push_words(&mut self, words: &[u64]) -> Result<(), NoMemory> {
+        if self.run.nr_pages > 0 && !words.is_empty() {
+            self.writer.push(self.run)?;
+            self.run = Run::default();
+        }
+        self.nr_pages += self.writer.push_words(words)?;
+        Ok(())
+    }
+
     /// Appends pages that may follow; `item >> shift` is the number of each. If this fails, some
     /// pages may have been appended.
-    fn push_pages(&mut self, items: &[u64], shift: u32) -> Result<(), NoMemory> {
+    pub(crate) fn push_pages(&mut self, items: &[u64], shift: u32) -> Result<(), NoMemory> {
         // An empty list begins with a run of no pages just before the first page, which extends
         // that run.
         if self.run.nr_pages == 0

@@ -143,11 +143,6 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Bytes of a granule.
-    pub(crate) fn granule(&self) -> u64 {
-        self.granule.bytes()
-    }
-
     /// Makes a chunk of the next run, trimmed.
     #[inline(always)]
     fn trim(&self, run: Run) -> Chunk {

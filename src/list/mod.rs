@@ -5,7 +5,9 @@
 //! | `chunks` | the iterator that trims the first and the last chunk; `chunks/bulk` walks whole nodes |
 //! | `phyr` | [`Phyr`](crate::Phyr): a view of a chain; slicing, translating |
 //! | `builder` | [`Builder`](crate::Builder): appends chunks and page numbers |
-//! | `join`, `shift` | a list out of two, a list with a constant added to its addresses |
+//! | `positions` | translates many positions at once |
+//! | `ranges` | appends byte ranges by the block |
+//! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `pages` | the list as pages of one size |
 //! | `bounds` | lowest and highest address, and alignments, without a walk |
 //! | `stats` | what a list takes, and how its chunks are distributed |
@@ -20,6 +22,8 @@ pub(crate) mod frozen;
 pub(crate) mod join;
 pub(crate) mod pages;
 pub(crate) mod phyr;
+pub(crate) mod positions;
+pub(crate) mod ranges;
 pub(crate) mod serial;
 pub(crate) mod shift;
 pub(crate) mod stats;

@@ -25,9 +25,11 @@ use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::stats::run_of;
+use crate::storage::chain::LEAF_WORDS;
 use crate::storage::digest::Digest;
 use crate::storage::entry::{Entry, Run};
 use crate::storage::writer::Writer;
+use crate::wide::{self, Wide};
 
 const MAGIC: [u8; 4] = *b"PHYR";
 const VERSION: u16 = 1;
@@ -36,8 +38,8 @@ const HEADER_WORDS: usize = 6;
 const WORD_BYTES: usize = size_of::<u64>();
 /// Bytes in the header.
 const HEADER_BYTES: usize = HEADER_WORDS * WORD_BYTES;
-/// Words read at a time.
-const BLOCK_WORDS: usize = 256;
+/// Words read at a time: as many as a node has.
+const BLOCK_WORDS: usize = LEAF_WORDS;
 
 impl Phyr {
     /// Serialises the list. O(n).
@@ -218,9 +220,8 @@ impl Phyr {
                 *slot = u64::from_le_bytes(word);
             }
             digest.write(&words[..count]);
-            let mut words = words[..count].iter();
-            while let (Ok(()), Some(&word)) = (outcome, words.next()) {
-                outcome = entries.push(word);
+            if outcome.is_ok() {
+                outcome = entries.extend(&words[..count]);
             }
             if let Err(FormatError::NoMemory { .. }) = outcome {
                 break;
@@ -267,6 +268,28 @@ impl Entries {
         Self { granule, writer, nr_pages: 0, end: None, index: 0, first: None }
     }
 
+    /// Takes the next words: whole blocks where each word is a chunk and right, else word by word.
+    fn extend(&mut self, words: &[u64]) -> Result<(), FormatError> {
+        /// Words taken one by one where something among them needs a closer look.
+        const FEW: usize = 32;
+
+        let (end, reach) = (self.end.unwrap_or(u64::MAX), self.granule.reach());
+        let known = wide::run(CheckPlain { words, end, reach });
+        let known = known
+            .filter(|known| self.first.is_none() && known.0 <= self.granule.most() - self.nr_pages);
+        if let Some((nr_pages, end)) = known {
+            self.writer.push_plain(words, nr_pages)?;
+            self.nr_pages += nr_pages;
+            self.end = Some(end);
+            self.index += words.len() as u64;
+            return Ok(());
+        }
+        if words.len() > FEW {
+            return words.chunks(FEW).try_for_each(|few| self.extend(few));
+        }
+        words.iter().try_for_each(|&word| self.push(word))
+    }
+
     /// Adds the next word.
     fn push(&mut self, word: u64) -> Result<(), FormatError> {
         let second = self.first.map(|_| word);
@@ -310,5 +333,39 @@ impl Entries {
             Some(word) => Err(FormatError::Entry { index: self.index - 1, word }),
             None => Ok((self.writer, self.nr_pages)),
         }
+    }
+}
+
+/// Checks words that follow a chunk which ends before page `end`; no chunk ends there where `end` is
+/// out of reach.
+struct CheckPlain<'w> {
+    words: &'w [u64],
+    end: u64,
+    reach: u64,
+}
+
+impl Wide for CheckPlain<'_> {
+    /// If each word is a chunk in its one encoding, in reach, that does not touch the one before: the
+    /// pages of all, and the page after the last.
+    type Output = Option<(u64, u64)>;
+
+    #[inline(always)]
+    fn run(self) -> Option<(u64, u64)> {
+        let Self { words, mut end, reach } = self;
+        let (mut pages, mut bad) = (0_u64, 0);
+        for &word in words {
+            let entry = Entry::stored(word);
+            let (pfn, marker, count) = (entry.pfn(), entry.marker(), entry.count());
+            // Up to 2047 units of 2^52 pages, so no overflow; 0 without a marker or a count.
+            let nr_pages = entry.nr_pages();
+            // A larger unit would do where both the number and the count are multiples of it.
+            let is_odd = (count & 1) | (word & (marker << 1));
+            bad |= u64::from(nr_pages == 0) | u64::from(is_odd == 0) | u64::from(pfn == end);
+            end = pfn + nr_pages;
+            // Of 63 bits at most, so the difference is negative where the reach is passed.
+            bad |= reach.wrapping_sub(end) >> 63;
+            pages = pages.wrapping_add(nr_pages);
+        }
+        (bad == 0).then_some((pages, end))
     }
 }

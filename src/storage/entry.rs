@@ -58,6 +58,9 @@ impl Entry {
     /// Largest count that fits beside the address: 2047 units.
     pub const MAX_COUNT: u64 = COUNT;
 
+    /// Largest order: one block of all pages.
+    pub(crate) const MAX_ORDER: u32 = 64 - 1 - COUNT_BITS;
+
     /// Page numbers are below this: 2^52.
     pub const PFN_LIMIT: u64 = 1 << (64 - 1 - COUNT_BITS);
 
@@ -95,12 +98,13 @@ impl Entry {
         pfn << (COUNT_BITS + 1) | 1 << COUNT_BITS | 1
     }
 
-    /// The page number of a run of one page, and bits that are all 0 only if the word is such a
-    /// run.
+    /// The page number of one aligned block of 2^order pages, and bits of which one is set if the word
+    /// is no such block.
     #[inline]
-    pub(crate) const fn as_one_page(self) -> (u64, u64) {
-        let other = self.0 ^ Self::one_page(0);
-        (self.0 >> (COUNT_BITS + 1), other & ((1 << (COUNT_BITS + 1)) - 1))
+    pub(crate) const fn as_block(self, order: u32) -> (u64, u64) {
+        let other = self.0 ^ (1 << (COUNT_BITS + order) | 1);
+        let low = (1 << (COUNT_BITS + order) << 1) - 1;
+        ((self.0 & !low) >> (COUNT_BITS + 1), other & low)
     }
 
     /// Reads a word as an entry; `None` for a word without a marker.
@@ -298,6 +302,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_block_is_told_from_all_other_runs(
+            pfn in 0_u64..64, nr_pages in 1_u64..64, order in 0_u32..7,
+        ) {
+            let (entry, _) = Entry::encode(pfn, nr_pages).unwrap();
+            let (first, other) = entry.as_block(order);
+            let is_block = nr_pages == 1 << order && pfn % nr_pages == 0;
+            prop_assert_eq!(other == 0, is_block);
+            prop_assert!(!is_block || first == pfn);
+        }
+
         #[test]
         fn encode_is_the_picture_and_decode_its_inverse(
             shift in 0_u32..52, pfn in 0_u64..1 << 52, nr_pages in 1_u64..1 << 52,

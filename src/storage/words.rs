@@ -30,6 +30,14 @@ pub(crate) fn before(words: &[u64], word: usize) -> usize {
     if zeros.count() % 2 == 1 { previous - 1 } else { previous }
 }
 
+/// The most words, `room` at most, that are whole entries; the slice starts with an entry.
+pub(crate) fn whole(words: &[u64], room: usize) -> usize {
+    let end = room.min(words.len());
+    // As in `before`: an odd number of words with field 0 ends with the first of two.
+    let zeros = words[..end].iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
+    end - zeros.count() % 2
+}
+
 /// All bits that are set in any of the items.
 pub(crate) fn any_bit(items: &[u64]) -> u64 {
     wide::run(AnyBit { items })
@@ -245,6 +253,14 @@ mod tests {
                 prop_assert_eq!(before(&words, end), start);
                 end = start;
             }
+        }
+
+        #[test]
+        fn whole_entries_are_as_many_as_fit(runs in runs(), room in 0_usize..150) {
+            let (words, starts) = pack(&runs);
+            let ends = starts.iter().skip(1).copied().chain([words.len()]);
+            let fit = ends.take_while(|&end| end <= room).last().unwrap_or(0);
+            prop_assert_eq!(whole(&words, room), fit);
         }
 
         #[test]

@@ -12,7 +12,7 @@ use crate::storage::chain::{
 };
 use crate::storage::entry::{Entry, Run};
 use crate::storage::shared::Shared;
-use crate::storage::words;
+use crate::storage::words::{self, Found};
 use crate::wide::{self, Wide};
 
 /// A chain under construction: the open node of each level. A full node stays open until another
@@ -101,6 +101,41 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends the words of whole entries, of which the first does not touch the run before; returns
+    /// their pages. If it fails, some were written.
+    pub(crate) fn push_words(&mut self, mut words: &[u64]) -> Result<u64, NoMemory> {
+        let mut nr_pages = 0;
+        while !words.is_empty() {
+            let len = words::whole(words, self.open.room());
+            if len == 0 {
+                self.open_leaf()?;
+                continue;
+            }
+            let (fit, rest) = words.split_at(len);
+            let sum = words::find(fit, Found::default(), |_, _| false);
+            self.open.words.extend_from_slice(fit);
+            self.open.nr_pages += sum.pages;
+            // Each chunk has a word, and those of two one more.
+            self.open.nr_escapes += len - usize::try_from(sum.chunks).unwrap_or(len);
+            nr_pages += sum.pages;
+            words = rest;
+        }
+        Ok(nr_pages)
+    }
+
+    /// As [`Self::push_words`], for words that each are a chunk and have so many pages together.
+    pub(crate) fn push_plain(&mut self, words: &[u64], nr_pages: u64) -> Result<(), NoMemory> {
+        if self.open.room() == 0 {
+            self.open_leaf()?;
+        }
+        if self.open.room() < words.len() {
+            return self.push_words(words).map(drop);
+        }
+        self.open.words.extend_from_slice(words);
+        self.open.nr_pages += nr_pages;
+        Ok(())
+    }
+
     /// Appends to `run` one page for each item: page number `item >> shift`. A run is written when
     /// it ends; the last run is returned. If this fails, some runs may have been written.
     pub(crate) fn push_pages(
@@ -116,6 +151,31 @@ impl Writer {
             (run, items) = (last, rest);
             if items.is_empty() {
                 return Ok(run);
+            }
+            self.open_leaf()?;
+        }
+    }
+
+    /// Appends to `run` ranges of whole pages, in units of `1 << lg2`. Runs are written as they end; the
+    /// last one is returned, and the pages of all ranges. If it fails, some were written.
+    pub(crate) fn push_ranges(
+        &mut self,
+        mut run: Run,
+        mut paddrs: &[u64],
+        mut lengths: &[u64],
+        lg2: u32,
+    ) -> Result<(Run, u64), NoMemory> {
+        let mut nr_pages = 0;
+        loop {
+            let open = core::mem::take(&mut self.open);
+            let (open, last, taken, pages) =
+                wide::run(PushRanges { open, run, paddrs, lengths, lg2 });
+            self.open = open;
+            run = last;
+            nr_pages += pages;
+            (paddrs, lengths) = (&paddrs[taken..], &lengths[taken..]);
+            if paddrs.is_empty() {
+                return Ok((run, nr_pages));
             }
             self.open_leaf()?;
         }
@@ -388,6 +448,41 @@ impl<'a> Wide for PushPages<'a> {
             next = page + 1;
         }
         (open, Run { pfn, nr_pages: next - pfn }, &[])
+    }
+}
+
+/// The inner loop of [`Writer::push_ranges`].
+struct PushRanges<'a> {
+    open: OpenLeaf,
+    /// No pages before the first range of all.
+    run: Run,
+    paddrs: &'a [u64],
+    lengths: &'a [u64],
+    lg2: u32,
+}
+
+impl Wide for PushRanges<'_> {
+    /// The leaf, the run that did not end or has no room in it, the ranges taken, and their pages.
+    type Output = (OpenLeaf, Run, usize, u64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { mut open, mut run, paddrs, lengths, lg2 } = self;
+        let (mut taken, mut pages) = (0, 0);
+        for (&paddr, &length) in paddrs.iter().zip(lengths) {
+            let (pfn, nr_pages) = (paddr >> lg2, length >> lg2);
+            if run.nr_pages > 0 && run.pfn + run.nr_pages == pfn {
+                run.nr_pages += nr_pages;
+            } else {
+                if run.nr_pages > 0 && !open.push(run) {
+                    break;
+                }
+                run = Run { pfn, nr_pages };
+            }
+            pages += nr_pages;
+            taken += 1;
+        }
+        (open, run, taken, pages)
     }
 }
 

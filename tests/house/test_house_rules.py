@@ -20,7 +20,8 @@ WINGS = {
     "": "kind wide error granule pgsize",
     "storage": "digest entry words shared chain writer mod",
     "storage/frozen": "bits block header archive write check mod",
-    "list": "chunks chunks/bulk phyr builder bounds pages join shift stats validate serial mod",
+    "list": "chunks chunks/bulk phyr builder ranges positions bounds pages join shift stats"
+    " validate serial mod",
     "list/frozen": "view chunks list bytes index mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
@@ -30,7 +31,8 @@ WINGS = {
     " domain map bus walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers tuple mod",
-    "python/list": "held object column table chunks frozen_chunks frozen index fill phyr builder mod",
+    "python/list": "held object column table chunks frozen_chunks frozen index fill join phyr"
+    " builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",

@@ -82,6 +82,19 @@ pytestmark = [
         ("seek", "geo8", 1060),
         ("equal", "rand4k", 2),
         ("hash", "rand4k", 4.5),
+        ("extend", "rand4k", 10.5),
+        ("extend", "geo8", 17.5),
+        ("to_bytes", "rand4k", 17),
+        ("from_bytes", "rand4k", 31),
+        ("from_bytes", "geo8", 37),
+        ("from_chunks", "rand4k", 42),
+        ("from_chunks", "geo8", 102),
+        ("orders", "geo8", 112),
+        ("read_pages", "rand4k", 4.5),
+        ("read_pages", "geo8", 21),
+        # As many positions as pages.
+        ("translate_sorted", "rand4k", 148),
+        ("translate_sorted", "geo8", 112),
         ("plan", "rand4k", 10),
         ("window", "rand4k", 0.5),
         # Of these, 8 clear a new table, of which a byte counts as an instruction here.
@@ -120,6 +133,35 @@ def test_descriptors_take_about_as_many_instructions_as_a_plain_loop(
     )
     print(f"{format_} of {workload}: {ours:.2f} and {plain:.2f} instructions")  # noqa: T201 - as above
     assert 0 < ours <= limit * plain
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "build_pages",
+        "build_pfns",
+        "equal",
+        "extend",
+        "fold",
+        "for",
+        "from_bytes",
+        "from_chunks",
+        "hash",
+        "join",
+        "map_plan",
+        "orders",
+        "plan",
+        "read_pages",
+        "to_bytes",
+        "translate",
+        "translate_sorted",
+    ],
+)
+def test_no_operation_is_worse_than_linear(operation: str, tmp_path: Path) -> None:
+    few, many = (each(operation, "geo8", tmp_path, nr) for nr in (1 << 12, 1 << 14))
+    print(f"{operation}: {few:.2f} and {many:.2f} instructions")  # noqa: T201 - as above
+    # Sorting takes a step more for each doubling.
+    assert many <= 1.25 * few
 
 
 def test_a_list_of_one_record_takes_few_instructions(tmp_path: Path) -> None:

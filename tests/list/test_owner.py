@@ -154,8 +154,8 @@ def test_an_empty_part_brings_no_owner() -> None:
 def test_joined_lists_are_held_as_their_least_held_part(
     left: str | None, right: str | None, method: str | None
 ) -> None:
-    assert Owners(Hold(left), Hold(right)).method == method
-    assert Owners(Hold("vfio"), None).method is None
+    assert Owners([Hold(left), Hold(right)]).method == method
+    assert Owners([Hold("vfio"), None]).method is None
 
 
 # Mapping

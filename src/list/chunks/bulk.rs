@@ -134,27 +134,28 @@ impl<'a> Chunks<'a> {
         if is_short { node.words.len() - self.front.word } else { 0 }
     }
 
-    /// Writes the addresses of the next chunks to `out` if each of them is one whole granule, and
-    /// returns their number. If the result is 0, chunks may remain: read them with [`Self::read`].
-    /// `out` then holds no useful values.
-    pub(crate) fn read_granules(&mut self, out: &mut [u64]) -> usize {
-        if self.skip > 0 || self.start == self.end {
+    /// Writes the addresses of the next chunks to `out`, as far as each is one aligned block of `size`
+    /// bytes, a power of two; returns how many. It stops early, at the end of a node at the latest; 0
+    /// says that [`Self::read`] or `next` goes on. `out` may be written behind that.
+    pub(crate) fn read_blocks(&mut self, size: u64, out: &mut [u64]) -> usize {
+        let granule = self.granule;
+        let Some(order) = size.trailing_zeros().checked_sub(granule.lg2()) else { return 0 };
+        if self.skip > 0 || self.start == self.end || order > Entry::MAX_ORDER {
             return 0;
         }
         self.front.enter(self.chain);
         let words = &self.front.node.words[self.front.word..];
-        // At most as many as `out` holds, and no chunk that is trimmed.
-        let left = usize::try_from((self.end - self.start) >> self.granule.lg2());
+        // No more than there is memory for, and none that is trimmed.
+        let left = usize::try_from((self.end - self.start) >> size.trailing_zeros());
         let count = words.len().min(out.len()).min(left.unwrap_or(usize::MAX));
-        let (words, granule) = (&words[..count], self.granule);
-        let is_one = |word: &u64| Entry::stored(*word).as_one_page().1 == 0;
-        if !words.first().is_some_and(is_one)
-            || !wide::run(WriteGranules { words, granule, out: &mut out[..count] })
-        {
+        let (words, out) = (&words[..count], &mut out[..count]);
+        let is_block = |word: &u64| Entry::stored(*word).as_block(order).1 == 0;
+        if !words.first().is_some_and(is_block) {
             return 0;
         }
+        let count = wide::run(WriteBlocks { words, order, granule, out });
         self.advance(count, count as u64);
-        self.start += granule.to_bytes(count as u64);
+        self.start += size * count as u64;
         count
     }
 
@@ -338,25 +339,37 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, 
     }
 }
 
-/// Writes the addresses of entries. Returns true if each entry is one granule.
-struct WriteGranules<'a> {
+/// The addresses of entries, as far as each is one block of 2^order granules.
+struct WriteBlocks<'a> {
     words: &'a [u64],
+    order: u32,
     granule: Granule,
     out: &'a mut [u64],
 }
 
-impl Wide for WriteGranules<'_> {
-    type Output = bool;
+impl Wide for WriteBlocks<'_> {
+    /// How many are known to be such blocks, from the first on.
+    type Output = usize;
 
     #[inline(always)]
-    fn run(self) -> bool {
-        let Self { words, granule, out } = self;
-        let mut odd = 0;
-        for (slot, &word) in out.iter_mut().zip(words) {
-            let (pfn, other) = Entry::stored(word).as_one_page();
-            odd |= other;
-            *slot = granule.to_bytes(pfn);
+    fn run(self) -> usize {
+        /// Entries looked at together.
+        const FEW: usize = 64;
+
+        let Self { words, order, granule, out } = self;
+        let mut count = 0;
+        for (out, words) in out.chunks_mut(FEW).zip(words.chunks(FEW)) {
+            let mut odd = 0;
+            for (slot, &word) in out.iter_mut().zip(words) {
+                let (pfn, other) = Entry::stored(word).as_block(order);
+                odd |= other;
+                *slot = granule.to_bytes(pfn);
+            }
+            if odd != 0 {
+                break;
+            }
+            count += words.len();
         }
-        odd == 0
+        count
     }
 }

@@ -119,14 +119,28 @@ impl<'py> Numbers<'py> {
         }
     }
 
-    /// Hands pairs of numbers from two sources of equal length to `take`, by way of two `blocks`, which
-    /// may be used again.
+    /// All numbers.
+    pub(crate) fn read_all(mut self, py: Python<'py>) -> PyResult<Vec<u64>> {
+        let (mut all, mut block) = (Vec::new(), Vec::new());
+        loop {
+            self.read(&mut block)?;
+            if block.is_empty() {
+                return Ok(all);
+            }
+            reserve(&mut all, block.len())?;
+            all.extend_from_slice(&block);
+            py.check_signals()?;
+        }
+    }
+
+    /// Hands numbers from two sources of equal length to `take`, a block of each at a time, by way of two
+    /// `blocks`, which may be used again.
     pub(crate) fn for_each_pair(
         mut self,
         mut other: Self,
         py: Python<'py>,
         [left, right]: &mut [Vec<u64>; 2],
-        mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
+        mut take: impl FnMut(&[u64], &[u64]) -> Result<(), Error> + Send,
     ) -> PyResult<()> {
         let mut at = 0;
         loop {
@@ -145,7 +159,7 @@ impl<'py> Numbers<'py> {
                 return Ok(());
             }
             at += both as u64;
-            py.detach(|| left.iter().zip(&*right).try_for_each(|(&a, &b)| take(a, b)))?;
+            py.detach(|| take(left, right))?;
             py.check_signals()?;
         }
     }
@@ -159,10 +173,11 @@ pub(crate) fn reserve<T>(items: &mut Vec<T>, count: usize) -> PyResult<()> {
     })
 }
 
-/// Passes the pairs that an iterable yields to `take`, with the interpreter released.
+/// Hands the pairs that an iterable yields to `take`, a block of left and right numbers at a time, with
+/// the interpreter released.
 pub(crate) fn for_each_pair_of(
     pairs: &Bound<'_, PyAny>,
-    mut take: impl FnMut(u64, u64) -> Result<(), Error> + Send,
+    mut take: impl FnMut(&[u64], &[u64]) -> Result<(), Error> + Send,
 ) -> PyResult<()> {
     let py = pairs.py();
     let not_pairs = |what: String| error::new("ArrayTypeError", what, error::NO_NUMBERS);
@@ -175,9 +190,10 @@ pub(crate) fn for_each_pair_of(
             not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
         })?
         .zip(0_u64..);
-    let mut block = Vec::new();
+    let (mut left, mut right) = (Vec::new(), Vec::new());
     loop {
-        block.clear();
+        left.clear();
+        right.clear();
         for (pair, at) in pairs.by_ref().take(BLOCK) {
             let pair = pair?;
             match pair.len() {
@@ -185,13 +201,15 @@ pub(crate) fn for_each_pair_of(
                 Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
                 _ => return Err(not_pairs(format!("item {at} is not a pair (paddr, length)"))),
             }
-            reserve(&mut block, 1)?;
-            block.push((number(&pair.get_item(0)?, at)?, number(&pair.get_item(1)?, at)?));
+            reserve(&mut left, 1)?;
+            reserve(&mut right, 1)?;
+            left.push(number(&pair.get_item(0)?, at)?);
+            right.push(number(&pair.get_item(1)?, at)?);
         }
-        if block.is_empty() {
+        if left.is_empty() {
             return Ok(());
         }
-        py.detach(|| block.iter().try_for_each(|&(paddr, length)| take(paddr, length)))?;
+        py.detach(|| take(&left, &right))?;
         py.check_signals()?;
     }
 }

@@ -106,10 +106,8 @@ pub(crate) fn dma_map<'py>(
     let owner = match (phyr.get().held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-            Some(
-                class(py, &OWNERS, "phyr._ownership", "Owners")?
-                    .call1(made::objects(py, [own.bind(py), &other])?)?,
-            )
+            let both = made::objects(py, [own.bind(py), &other])?;
+            Some(made::call(class(py, &OWNERS, "phyr._ownership", "Owners")?, both.as_any())?)
         }
         (own, other) => other.or(own.map(|own| own.into_bound(py))),
     };

@@ -44,24 +44,35 @@ impl PyColumn {
         Ok(Self { items, shape, stride: size_of::<u64>().cast_signed() })
     }
 
-    /// Makes a column of `count` items, a block at a time. After each block the interpreter may
-    /// handle signals.
+    /// A column of `count` items, which `read` writes and counts, a block at a time: in between the
+    /// interpreter may handle signals.
     pub(crate) fn collect(
         py: Python<'_>,
         count: u64,
-        mut items: impl Iterator<Item = u64> + Send,
+        mut read: impl FnMut(&mut [u64]) -> usize + Send,
     ) -> PyResult<Self> {
         const BLOCK: usize = 1 << 20;
+        /// Items read at a time: what was just cleared is still close.
+        const FEW: usize = 1 << 11;
 
-        let mut column = Vec::new();
+        let mut column: Vec<u64> = Vec::new();
         let room = usize::try_from(count).ok().map(|count| column.try_reserve_exact(count));
         if !matches!(room, Some(Ok(()))) {
             return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
         loop {
-            let before = column.len();
-            py.detach(|| column.extend(items.by_ref().take(BLOCK)));
-            if column.len() == before {
+            let is_done = py.detach(|| {
+                (0..BLOCK / FEW).any(|_| {
+                    let before = column.len();
+                    // Never more than there is room for.
+                    let few = FEW.min(column.capacity() - before);
+                    column.resize(before + few, 0);
+                    let count = read(&mut column[before..]);
+                    column.truncate(before + count);
+                    count == 0
+                })
+            });
+            if is_done {
                 return Ok(Self::new(column)?);
             }
             py.check_signals()?;

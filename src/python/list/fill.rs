@@ -76,7 +76,9 @@ pub(crate) fn chunks(
     chunks: &Bound<'_, PyAny>,
     lengths: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let mut append = |paddr, length| builder.append(paddr, length);
+    let mut append = |paddrs: &[u64], lengths: &[u64]| {
+        builder.append_ranges(paddrs, lengths).map_err(|(_, why)| why)
+    };
     let mut blocks = [Vec::new(), Vec::new()];
     let columns = match lengths {
         Some(lengths) => Some((Numbers::new(chunks)?, Numbers::new(lengths)?)),

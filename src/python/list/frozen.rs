@@ -250,7 +250,7 @@ impl PyFrozen {
             }
             Ok::<(), crate::error::Error>(())
         })?;
-        Ok(PyColumn::new(paddrs))
+        Ok(PyColumn::new(paddrs)?)
     }
 
     /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
@@ -268,8 +268,8 @@ impl PyFrozen {
     ///     MemoryError: There are more blocks than memory for their addresses.
     fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
         let phyr = py.detach(|| self.frozen.thaw())?;
-        let pages = py.detach(|| phyr.pages(page_size.0))?;
-        PyColumn::collect(py, pages.remaining(), pages)
+        let mut pages = py.detach(|| phyr.pages(page_size.0))?;
+        PyColumn::collect(py, pages.remaining(), |out| pages.read(out))
     }
 
     /// Return the bytes before `position` and those from it on, as two lists. O(1).

@@ -51,7 +51,7 @@ impl PyFrozenChunks {
             part?;
             py.check_signals()?;
         }
-        Ok(PyColumn::new(items))
+        Ok(PyColumn::new(items)?)
     }
 
     fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<FrozenWalk> {

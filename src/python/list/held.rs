@@ -1,5 +1,7 @@
 //! The owner that keeps a list's memory in place, and the address of that memory in this process.
 
+use alloc::vec::Vec;
+
 use pyo3::prelude::*;
 
 use crate::python::made;
@@ -36,35 +38,70 @@ impl Held {
         Self { owner: self.owner(py), uaddr: self.uaddr.and_then(|uaddr| uaddr.checked_add(start)) }
     }
 
-    /// The owner and address of two joined lists: `left`, of `length` bytes, and `right`.
-    pub(crate) fn joined(
+    /// What a list of these parts knows, of so many bytes each.
+    pub(crate) fn joined<'a>(
         py: Python<'_>,
-        (left, length): (&Self, u64),
-        (right, right_length): (&Self, u64),
+        parts: impl IntoIterator<Item = (&'a Self, u64)>,
     ) -> PyResult<Self> {
-        if length == 0 || right_length == 0 {
-            // An empty list has no memory, so its owner does not matter.
-            return Ok(if length == 0 { right.part(py, 0) } else { left.part(py, 0) });
+        let mut gathered = Gathered::default();
+        parts.into_iter().for_each(|(held, length)| gathered.push(py, held, length));
+        gathered.finish(py)
+    }
+}
+
+/// What a list of several parts knows, gathered part by part.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// What the only part knows, or all parts so far; of empty parts, the last.
+    held: Held,
+    length: u64,
+    /// The owner of each part, where there are several; one after itself counts once.
+    owners: Vec<Option<Py<PyAny>>>,
+}
+
+impl Gathered {
+    /// Takes the next part, of `length` bytes.
+    pub(crate) fn push(&mut self, py: Python<'_>, part: &Held, length: u64) {
+        if self.length == 0 {
+            // An empty list has no memory that anything could hold.
+            (self.held, self.length) = (part.part(py, 0), length);
+            return;
         }
-        let owners = (left.owner(py), right.owner(py));
-        let is_one = match &owners {
+        if length == 0 {
+            return;
+        }
+        let last = self.owners.last().unwrap_or(&self.held.owner);
+        let is_one = match (last, &part.owner) {
             (Some(one), Some(other)) => one.is(other),
             (None, None) => true,
             _ => false,
         };
-        if is_one {
-            let left = left.part(py, 0);
-            let after = left.uaddr.and_then(|uaddr| uaddr.checked_add(length));
-            let uaddr = left.uaddr.filter(|_| after.is_some() && after == right.uaddr);
-            return Ok(Self { uaddr, ..left });
+        if !is_one {
+            if self.owners.is_empty() {
+                self.owners.push(self.held.owner(py));
+            }
+            self.owners.push(part.owner(py));
         }
-        let none = py.None().into_bound(py);
-        let owner = |owner: &Option<Py<PyAny>>| {
-            owner.as_ref().map_or_else(|| none.clone(), |owner| owner.bind(py).clone())
-        };
+        // The address stays where this part starts behind the ones before.
+        let end = self.held.uaddr.and_then(|uaddr| uaddr.checked_add(self.length));
+        if !self.owners.is_empty() || end.is_none() || end != part.uaddr {
+            self.held.uaddr = None;
+        }
+        // A list that is too long is refused where its chunks are joined.
+        self.length = self.length.saturating_add(length);
+    }
+
+    /// What the list of all parts knows.
+    pub(crate) fn finish(self, py: Python<'_>) -> PyResult<Held> {
+        if self.owners.is_empty() {
+            return Ok(self.held);
+        }
+        let owners = made::list(py)?;
+        for owner in &self.owners {
+            owners.append(owner)?;
+        }
         let class = made::attribute(&made::module(py, "phyr._ownership")?, "Owners")?;
-        let owners = [&owner(&owners.0), &owner(&owners.1)];
-        let owner = class.call1(made::objects(py, owners)?)?;
-        Ok(Self { owner: Some(owner.unbind()), uaddr: None })
+        let owner = made::call(&class, owners.as_any())?;
+        Ok(Held { owner: Some(owner.unbind()), uaddr: None })
     }
 }

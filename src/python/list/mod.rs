@@ -21,6 +21,7 @@ pub(crate) mod frozen;
 pub(crate) mod frozen_chunks;
 pub(crate) mod held;
 pub(crate) mod index;
+pub(crate) mod join;
 pub(crate) mod object;
 pub(crate) mod phyr;
 pub(crate) mod table;

@@ -17,6 +17,7 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
 use crate::python::list::held::Held;
+use crate::python::list::join;
 use crate::python::list::object::{PyPhyr, hash};
 use crate::python::made::{self, Int, Text};
 
@@ -151,6 +152,29 @@ impl PyPhyr {
         Ok(Self::new(cls.py().detach(|| Phyr::deserialise(bytes.len(), read))?))
     }
 
+    /// Make one list of many, one after another, as the concatenation of their buffers. O(n).
+    ///
+    /// Adding lists in a loop copies what is there already each time; this copies each chunk once. The
+    /// first list says the granule and the kind. What holds the lists' memory holds that of the result.
+    ///
+    /// Args:
+    ///     lists: Iterable of lists of one granule and kind; of none, the list is empty.
+    ///
+    /// Raises:
+    ///     AlignmentError: A joint is inside a granule.
+    ///     MismatchError: Granules or kinds differ.
+    ///     RangeError: The length would pass 2^64 - 1 bytes.
+    ///     ArrayTypeError: Something is not a list.
+    ///
+    /// Examples:
+    ///     >>> Phyr.join(Phyr.from_pfns([pfn]) for pfn in [7, 8, 3])
+    ///     Phyr(0x3000 bytes, granule 4096, 2 chunks: 0x7000+0x2000 0x3000+0x1000)
+    #[classmethod]
+    #[pyo3(text_signature = "($cls, lists)")]
+    fn join(cls: &Bound<'_, PyType>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
+        join::lists(cls.py(), lists)
+    }
+
     /// Return the list as bytes: versioned, little-endian, the same for equal lists.
     ///
     /// Examples:
@@ -225,8 +249,35 @@ impl PyPhyr {
     ///     >>> [hex(paddr) for paddr in phyr.pages(0x1_0000)]
     ///     ['0x10000', '0x20000', '0x90000']
     fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
-        let pages = py.detach(|| self.phyr.pages(page_size.0))?;
-        PyColumn::collect(py, pages.remaining(), pages)
+        let mut pages = py.detach(|| self.phyr.pages(page_size.0))?;
+        PyColumn::collect(py, pages.remaining(), |out| pages.read(out))
+    }
+
+    /// Return the physical addresses of the bytes at many positions, as a column.
+    ///
+    /// The same as ``[phyr[position] for position in positions]``, in one call; positions that
+    /// ascend are the fastest. Negative positions are refused.
+    ///
+    /// Args:
+    ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.
+    ///     out: Writable array of as many ``uint64``, which then takes the addresses and is returned.
+    ///
+    /// Raises:
+    ///     PositionError: A position is outside the list; `out` is as it was.
+    ///     ArrayError: An array is not contiguous or holds negative numbers; `out` has another length.
+    ///     ArrayTypeError: Something is not a number, or `out` no ``uint64``.
+    ///
+    /// Examples:
+    ///     >>> phyr = Phyr.from_pfns([7, 3])
+    ///     >>> [hex(paddr) for paddr in phyr.translate([0x1002, 0x10])]
+    ///     ['0x3002', '0x7010']
+    #[pyo3(signature = (positions, *, out=None))]
+    fn translate<'py>(
+        &self,
+        positions: &Bound<'py, PyAny>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        join::translate(&self.phyr, positions, out)
     }
 
     /// Return two lists: the bytes before `position`, and the bytes from `position` on. O(1).
@@ -334,9 +385,8 @@ impl PyPhyr {
 
     fn __add__(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
         let phyr = py.detach(|| self.phyr.concat(&other.phyr))?;
-        let held =
-            Held::joined(py, (&self.held, self.phyr.length()), (&other.held, other.phyr.length()))?;
-        Ok(Self::with(phyr, held))
+        let parts = [self, other].map(|part| (&part.held, part.phyr.length()));
+        Ok(Self::with(phyr, Held::joined(py, parts)?))
     }
 
     fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {

@@ -158,7 +158,7 @@ pub(crate) fn page_records(
             Ok(!wanted.is_empty())
         })?;
         if !more {
-            return Ok(PyColumn::new(column));
+            return Ok(PyColumn::new(column)?);
         }
         py.check_signals()?;
     }

@@ -38,6 +38,9 @@ reveal_type(phyr.chunks.lengths[0])  # int
 reveal_type(phyr.chunks.lengths[:2])  # list[int]
 reveal_type(memoryview(phyr.chunks.paddrs))  # memoryview[int]
 reveal_type(phyr.pages(4096))  # Column
+reveal_type(phyr.translate([0]))  # Column
+reveal_type(phyr.translate([0], out=bytearray(8)))  # bytearray
+reveal_type(Phyr.join([phyr, phyr]))  # Phyr
 
 paddr, length = phyr.chunks[0]
 reveal_type((paddr, length))  # tuple[int, int]

@@ -1,0 +1,89 @@
+//! Many lists as one, and many positions at once.
+
+use alloc::format;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use crate::list::builder::Builder;
+use crate::list::phyr::Phyr;
+use crate::python::convert::buffer::{Array, Bytes};
+use crate::python::convert::numbers::{self, Numbers};
+use crate::python::error;
+use crate::python::list::column::PyColumn;
+use crate::python::list::held::Gathered;
+use crate::python::list::object::PyPhyr;
+
+/// One list of all that an iterable yields.
+pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr> {
+    /// Lists between which the interpreter may handle signals.
+    const BLOCK: u64 = 1 << 10;
+    /// Chunks that take less time than to release the interpreter.
+    const FEW: u64 = 128;
+
+    let not_lists = |what| error::new("ArrayTypeError", what, error::NO_NUMBERS);
+    let items = lists.try_iter().map_err(|failure| {
+        if failure.is_instance_of::<PyTypeError>(py) {
+            not_lists(format!("{} is not an iterable of Phyr", lists.get_type()))
+        } else {
+            failure
+        }
+    })?;
+    let (mut builder, mut gathered) = (None, Gathered::default());
+    for (item, at) in items.zip(0_u64..) {
+        let item = item?;
+        let Ok(part) = item.cast::<PyPhyr>() else {
+            return Err(not_lists(format!("item {at} is {}, not a Phyr", numbers::text(&item))));
+        };
+        let part = part.get();
+        let phyr = part.as_ref();
+        let builder: &mut Builder =
+            builder.get_or_insert_with(|| Builder::with(phyr.granule(), phyr.kind()));
+        if phyr.nr_chunks() < FEW {
+            builder.extend(phyr)?;
+        } else {
+            py.detach(|| builder.extend(phyr))?;
+        }
+        gathered.push(py, part.held(), phyr.length());
+        if at % BLOCK == BLOCK - 1 {
+            py.check_signals()?;
+        }
+    }
+    let phyr = py.detach(|| builder.unwrap_or_default().try_finish())?;
+    Ok(PyPhyr::with(phyr, gathered.finish(py)?))
+}
+
+/// The addresses of the bytes at these positions, in `out` or a column of their own.
+pub(crate) fn translate<'py>(
+    phyr: &Phyr,
+    positions: &Bound<'py, PyAny>,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = positions.py();
+    let mut paddrs = Numbers::new(positions)?.read_all(py)?;
+    let Some(out) = out else {
+        py.detach(|| phyr.translate_all(&mut paddrs))?;
+        return Ok(Bound::new(py, PyColumn::new(paddrs)?)?.into_any());
+    };
+    let array = Array::new(out, false)?;
+    if !array.is_u64() {
+        let what = format!("{} does not hold uint64", out.get_type());
+        return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
+    }
+    if array.len() != paddrs.len() {
+        return Err(error::new(
+            "ArrayError",
+            format!("out has {} items for {} positions", array.len(), paddrs.len()),
+            [("items", array.len() as u64)],
+        ));
+    }
+    let target = Bytes::new(out, true)?;
+    py.detach(|| {
+        phyr.translate_all(&mut paddrs)?;
+        for (at, paddr) in paddrs.iter().enumerate() {
+            target.write(at * size_of::<u64>(), &paddr.to_ne_bytes());
+        }
+        Ok::<_, crate::error::Error>(())
+    })?;
+    Ok(out.clone())
+}
