@@ -220,8 +220,8 @@ impl PyOwed {
         py: Python<'py>,
         dma: &Py<PyPhyr>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let exposed = self.backend.bind(py).getattr_opt("exposed")?;
-        exposed.map(|exposed| exposed.call1((dma,))).transpose()
+        let exposed = self.backend.bind(py).getattr_opt(made::text(py, "exposed")?)?;
+        exposed.map(|exposed| made::call(&exposed, dma.bind(py).as_any())).transpose()
     }
 
     /// Calls a `sync` method of the backend, if it has one.
