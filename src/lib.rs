@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | `error`, `kind`, `wide`, `granule`, `pgsize` | errors, numbers, and what the machine can do |
 //! | `storage` | the packed word, and the chain of nodes that keeps the words |
-//! | `list` | [`Phyr`], and all that is done with one: walk, build, join, slice, validate, serialise |
+//! | `list` | [`Phyr`], and its operations: walk, build, join, slice, validate, serialise |
 //! | [`pagemap`] | lists from the records of `/proc/PID/pagemap` |
 //! | `dma` | mapping a list for a device: backends, plans, where to put a window |
 //! | [`desc`] | descriptors that devices and kernels read, and lists from those |

@@ -105,7 +105,7 @@ __all__ = [
 _Sequence.register(Chunks)
 _Sequence.register(FrozenChunks)
 
-# Loaded when they are first asked for: importing them takes longer than all the rest.
+# Loaded on first use, because importing them takes longer than all the rest.
 _WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}
 _LATE = {
     "Allocation": "phyr.allocating",
@@ -120,7 +120,7 @@ _LATE = {
 if not _typing.TYPE_CHECKING:  # who checks types knows the names
 
     def __getattr__(name: str) -> object:
-        """Import a wing, or a name of `_LATE`, when it is first asked for."""
+        """Import a wing, or a name of `_LATE`, on first use."""
         if name in _WINGS:
             return _import_module(f"phyr.{name}")
         if name not in _LATE:
@@ -129,7 +129,7 @@ if not _typing.TYPE_CHECKING:  # who checks types knows the names
         return value
 
     def __dir__() -> list[str]:
-        """Return all names, those that are loaded later as well."""
+        """Return all names, including those that are loaded later."""
         return sorted({*globals(), *_LATE, *_WINGS})
 
 

@@ -1,4 +1,4 @@
-"""``phyr`` and ``python -m phyr``: the command line, if what it needs is installed."""
+"""``phyr`` and ``python -m phyr``: the command line, if its packages are installed."""
 
 import sys
 
@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; say what to install where it is not complete, and exit with 2."""
+    """Run the command line. If packages are missing, say which to install, and exit with 2."""
     try:
         import click  # noqa: F401, PLC0415 - known to work only now
         import rich  # noqa: F401, PLC0415

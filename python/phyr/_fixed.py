@@ -1,4 +1,4 @@
-"""Anonymous memory at a user virtual address that the caller chose."""
+"""Anonymous memory at a user virtual address that the caller chooses."""
 
 import ctypes
 import errno
@@ -28,13 +28,13 @@ class Fixed(ctypes.Array[ctypes.c_char]):
         call("madvise", ctypes.addressof(self) + start, length, advice)
 
     def close(self) -> None:
-        """Unmap the memory; again, it does nothing."""
+        """Unmap the memory. If it is unmapped already, do nothing."""
         if self.is_mapped:
             self.is_mapped = False
             call("munmap", ctypes.addressof(self), self._length_)
 
     def __del__(self) -> None:
-        """Unmap the memory that nobody uses any more."""
+        """Unmap the memory when nothing refers to it."""
         self.close()
 
 

@@ -1,4 +1,4 @@
-"""System calls that Python has no name for, by way of the C library."""
+"""System calls that have no function in Python, called through the C library."""
 
 import ctypes
 import os

@@ -36,18 +36,18 @@ _NODES = 1024
 _MBIND = {"x86_64": 237, "aarch64": 235, "riscv64": 235}
 
 PIECE = 256 << 20
-"""Bytes populated at a time: signals are seen to in between."""
+"""Bytes populated at a time. Signals are handled between pieces."""
 
 
 class UnavailableError(PhyrError):
-    """There are no pages of the kind; the text says why."""
+    """There are no pages of this kind; the message says why."""
 
 
 class Mapped(NamedTuple):
-    """Memory that was mapped."""
+    """Mapped memory."""
 
     whole: "_Whole"
-    """All of it, with what alignment costs."""
+    """All of the mapping, including the bytes for alignment."""
     offset: int
     """Bytes of `whole` before the aligned part."""
     page_size: int
@@ -80,7 +80,7 @@ def map_huge(  # noqa: PLR0913 - one for each wish
     _check_aligned(uaddr, page)
     extra = align if align > page and uaddr is None else 0
     if extra and populate:
-        # What is only there for alignment is not to be taken from the reserve.
+        # Bytes that only serve alignment must not take pages from the reserve.
         flags |= _MAP_NORESERVE
     try:
         with _mapped(length + extra, flags, uaddr) as whole:
@@ -115,8 +115,8 @@ def map_transparent(
     if uaddr is not None:
         _check_aligned(uaddr, page)
         step = small = 0
-    # A page at either end that is not advised keeps the kernel from making one area of this memory
-    # and its neighbours, whose huge pages would be counted along.
+    # One page on either side without the advice keeps the kernel from merging this area with its
+    # neighbours. Their huge pages would then be counted as well.
     with _mapped(length + step + 2 * small, 0, uaddr) as whole:
         offset = _offset(whole, step or page, small)
         whole.madvise(mmap.MADV_HUGEPAGE, offset, length)
@@ -145,7 +145,7 @@ def map_ordinary(
 
 @contextmanager
 def _mapped(length: int, flags: int, uaddr: int | None) -> "Iterator[_Whole]":
-    """Map memory, which is given back if what is done with it fails."""
+    """Map memory. Unmap it if the body of the `with` fails."""
     whole: _Whole
     try:
         if uaddr is None:
@@ -170,7 +170,7 @@ def _check_aligned(uaddr: int | None, page: int) -> None:
 
 
 def _offset(whole: "_Whole", align: int, least: int) -> int:
-    """Find the first byte, from `least` on, whose address is aligned."""
+    """Return the offset of the first aligned byte, from `least` on."""
     with Loan(whole) as (uaddr, _):
         return least + -(uaddr + least) % align
 
@@ -209,7 +209,7 @@ def _bind(uaddr: int, length: int, node: int) -> None:
     if machine not in _MBIND or sys.maxsize < 1 << 32:
         text = f"memory cannot be bound to node {node}: the call is not known on {machine}"
         raise PhyrError(text, node=node)
-    # The kernel refuses no node at all as it does one that is not there.
+    # For a mask without nodes the kernel returns the same error as for a node that does not exist.
     mask = (1 << node if 0 <= node < _NODES else 0).to_bytes(_NODES // 8, "little")
     try:
         with Loan(mask) as (nodes, _):
@@ -227,7 +227,7 @@ def _bind(uaddr: int, length: int, node: int) -> None:
 
 
 def _reserve(page: int, length: int) -> str:
-    """Tell how many huge pages are left, of how many."""
+    """Return a sentence with the numbers of huge pages needed, free and in all."""
     directory = _SYS / f"kernel/mm/hugepages/hugepages-{page >> 10}kB"
     try:
         total, free, promised = (
@@ -239,7 +239,7 @@ def _reserve(page: int, length: int) -> str:
 
 
 def _transparent(whole: "_Whole", offset: int, thp: Path) -> int:
-    """Count the bytes on huge pages in the area of memory that holds `offset`: more than 0."""
+    """Count the bytes on huge pages in the area that holds `offset`; raise if there are none."""
     with Loan(whole) as (base, _), (_PROC / "self/smaps").open() as smaps:
         lines = dropwhile(lambda line: not _holds(line, base + offset), smaps)
         field = next((line for line in lines if line.startswith("AnonHugePages:")), "- 0 kB")

@@ -1,4 +1,4 @@
-"""Who keeps memory in place: several owners as one, and what a mapping still owes its owners."""
+"""Owners of memory: several owners as one, and the calls that a mapping still owes."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["HOLDING", "Owed", "Owners"]
 
 HOLDING = ("io_uring", "vfio", "iommufd")
-"""Methods of `phyr.pin` after which pages stay where they are."""
+"""Methods of `phyr.pin` that keep pages from moving."""
 
 
 class Owners:
     """Several owners as one: see `phyr.iommu.Owner`.
 
     Args:
-        sides: Owners of the parts, each None if nothing holds that part.
+        sides: Owners of the parts, None for a part that has no owner.
 
     Examples:
         >>> Owners([None, None]).method is None
@@ -28,7 +28,7 @@ class Owners:
     """
 
     def __init__(self, sides: "Iterable[object]") -> None:
-        """Keep both alive, and each of those that are several by itself."""
+        """Keep all alive. The parts of an `Owners` become parts of this one."""
         parts = [
             part for side in sides for part in (side.parts if isinstance(side, Owners) else (side,))
         ]
@@ -36,14 +36,14 @@ class Owners:
 
     @property
     def method(self) -> str | None:
-        """How that part is held which is held least; None if one is not held at all."""
+        """The weakest method of the parts; None if a part is not held at all."""
         methods: list[str | None] = [getattr(part, "method", None) for part in self.parts]
         if None in methods:
             return None
         return next((method for method in methods if method not in HOLDING), methods[0])
 
     def hold(self) -> None:
-        """Hold all, or none."""
+        """Hold all of them, or none."""
         with ExitStack() as undo:
             for part in self._owners():
                 part.hold()
@@ -51,13 +51,13 @@ class Owners:
             undo.pop_all()
 
     def release(self) -> None:
-        """Let go of all, even where one breaks its promise not to fail."""
+        """Release all of them, even if one fails, although owners promise not to."""
         with ExitStack() as each:
             for part in self._owners():
                 each.callback(part.release)
 
     def __repr__(self) -> str:
-        """Show each."""
+        """Show each owner."""
         return f"Owners({', '.join(map(repr, self.parts))})"
 
     def _owners(self) -> "list[Owner]":
@@ -65,10 +65,11 @@ class Owners:
 
 
 class Owed(_Owed):
-    """What a mapping owes: to be unmapped, and its owner to be let go.
+    """The calls that a mapping owes: to unmap, and to release its owner.
 
-    Where the mapping, its backend and its owner refer to each other, Python calls `__del__` while
-    all of them are whole. It is no function in Python, which an interrupt could end.
+    If the mapping, its backend and its owner refer to each other, Python calls `__del__` before it
+    takes any of them apart. `__del__` is not a function in Python, because an interrupt could end
+    that.
     """
 
     __slots__ = ()

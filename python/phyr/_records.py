@@ -1,4 +1,4 @@
-"""Named tuples and the like that compiled code hands out: chunks, descriptors, the simulation."""
+"""Named tuples and protocols of the compiled module: chunks, descriptors, the simulation."""
 
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -42,20 +42,20 @@ class Holder(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What a list holds and what it costs; see `Phyr.stats`."""
+    """Counts of what a list holds and of the memory that it uses; see `Phyr.stats`."""
 
     length: int
     """Bytes described."""
     nr_chunks: int
-    """Chunks, trimmed ones included."""
+    """Chunks, including trimmed ones."""
     nr_entries: int
-    """Packed words, the second word of a long odd run included."""
+    """Packed words. A long odd chunk has two."""
     nr_nodes: int
     """Nodes of storage; 0 for a list that needs no heap."""
     largest: int
     """Bytes of the largest chunk."""
     storage: int
-    """Bytes of heap that the list keeps alive, of which other views may share every one."""
+    """Bytes of heap that the list keeps alive. Other lists may share them."""
 
 
 class Prp(NamedTuple):
@@ -64,9 +64,9 @@ class Prp(NamedTuple):
     prp1: int
     """The first pointer: the first byte of the transfer."""
     prp2: int
-    """The second: 0, the second page, or the first list page."""
+    """The second pointer: 0, the second page, or the first list page."""
     lists: "Descriptors"
-    """What to write to the list pages, one after the other."""
+    """The bytes to write to the list pages, one after the other."""
 
 
 class Sgl(NamedTuple):
@@ -75,7 +75,7 @@ class Sgl(NamedTuple):
     sgl1: bytes
     """The 16 bytes of the command's descriptor."""
     segments: "Descriptors"
-    """What to write to the blocks of memory for segments, one after the other."""
+    """The bytes to write to the blocks of memory for segments, one after the other."""
 
 
 class Columns(Protocol):
@@ -106,7 +106,7 @@ class Columns(Protocol):
 
 
 class Counters(NamedTuple):
-    """What a `SimDomain` was asked and did; a call that failed counts as a call, nothing else."""
+    """Counts of the calls to a `SimDomain` and of its work. A failed call counts as a call only."""
 
     map_calls: int
     """Calls of `map_pages`."""
@@ -119,34 +119,34 @@ class Counters(NamedTuple):
     ptes_cleared: int
     """Table entries emptied."""
     table_pages: int
-    """Pages that hold tables now, the root's included."""
+    """Pages that hold tables now, the root table included."""
     iotlb_hits: int
-    """Translations that the IOTLB knew."""
+    """Translations that were found in the IOTLB."""
     iotlb_misses: int
-    """Translations that took a walk of the tables."""
+    """Translations that needed a walk of the tables."""
     faults: int
     """Accesses that faulted."""
 
 
 class Leaf(NamedTuple):
-    """What the tables of a `SimDomain` say of one address."""
+    """The translation of one address in a `SimDomain`."""
 
     iova: int
     """First address of the page."""
     paddr: int
     """Physical address of its first byte."""
     pgsize: int
-    """Its size in bytes."""
+    """Size of the page in bytes."""
     reads: bool
-    """Whether devices may read."""
+    """True if devices may read."""
     writes: bool
-    """Whether devices may write."""
+    """True if devices may write."""
     snoops: bool
-    """Whether accesses snoop the processor's caches."""
+    """True if accesses snoop the processor's caches."""
     accessed: bool
-    """Whether a device accessed it."""
+    """True if a device has accessed the page."""
     dirty: bool
-    """Whether a device wrote to it."""
+    """True if a device has written to the page."""
 
 
 class FaultReason(IntEnum):
@@ -158,13 +158,13 @@ class FaultReason(IntEnum):
     """
 
     NO_MEMORY = 0
-    """The address is translated, but no memory answers there."""
+    """The address is translated, but there is no memory at the result."""
     BEYOND_WIDTH = 4
-    """The address is wider than the tables."""
+    """The address has more bits than the tables translate."""
     NO_WRITE = 5
-    """A write, and an entry on the way does not permit it, or is not present."""
+    """A write, but an entry on the way does not permit writes, or is not present."""
     NO_READ = 6
-    """A read, and an entry on the way does not permit it, or is not present."""
+    """A read, but an entry on the way does not permit reads, or is not present."""
     TABLE_POINTER = 7
     """An entry points to a table where there is no memory."""
     RESERVED_BITS = 12

@@ -33,25 +33,25 @@ _LADDER: tuple[Huge, ...] = ("1G", "2M", "thp", None)
 
 
 class Allocation(Area):
-    """A buffer on pages of its own; what `alloc` returns.
+    """A buffer on pages of its own; the result of `alloc`.
 
     It has the buffer protocol: ``memoryview(buffer)``, ``numpy.frombuffer(buffer)``,
-    ``struct.pack_into(format, buffer, ...)`` and `phyr.pin` take it. A context manager, which frees
-    it at its end; otherwise it is freed when nothing refers to it. While a view of it lives, or a
-    pin, freeing it raises `BufferError`.
+    ``struct.pack_into(format, buffer, ...)`` and `phyr.pin` accept it. As a context manager it is
+    freed at the end of the ``with``; otherwise when nothing refers to it. While a view or a pin of
+    it exists, freeing it raises `BufferError`.
     """
 
     huge: Huge
-    """The pages it got: ``"1G"``, ``"2M"``, ``"thp"``, or None for ordinary ones."""
+    """The kind of its pages: ``"1G"``, ``"2M"``, ``"thp"``, or None for ordinary ones."""
     page_size: int
     """Bytes of such a page."""
     huge_length: int
-    """Bytes of it that lie on huge pages: with ``"thp"`` perhaps not all."""
+    """Bytes of it that lie on huge pages; with ``"thp"`` perhaps not all."""
     fallbacks: tuple[str, ...]
-    """Why it did not get what was asked for, a reason for each kind of page tried; else empty."""
+    """The reasons why larger pages were not used, one for each kind tried; else empty."""
 
     def __repr__(self) -> str:
-        """Tell where, and on what."""
+        """Show the address and the kind of pages."""
         pages = self.huge or f"{self.page_size >> 10}K"
         closed = ", closed" if self.closed else ""
         return f"Allocation({self.uaddr:#x}+{len(self):#x}, pages {pages}{closed})"
@@ -69,29 +69,30 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
 ) -> Allocation:
     """Allocate a zeroed buffer for DMA.
 
-    It has its pages to itself: whole pages of the kind it got are taken, even for a few bytes.
+    It shares its pages with nothing else: even a few bytes take whole pages of their kind.
 
     Args:
         size: Bytes, at least one.
         huge: The kind of pages: ``"1G"``, ``"2M"``, ``"thp"`` or None; see above. Ask for ``"thp"``
             if in doubt: it needs no preparation and shortens the list.
-        align: Multiple of which the first byte's user virtual address is to be, a power of two; the
-            page size of the kind at least. Physical addresses follow it within a page only.
+        align: The user virtual address of the first byte is a multiple of this power of two, and of
+            the page size of the kind. Physical addresses follow only within a page.
         uaddr: User virtual address of the first byte, for programs that give devices and processor
-            the same addresses: a multiple of `align` and of the page size of the kind. Where
-            ordinary memory of this process lies right beside it, the kernel may make one area of
-            both, and `huge_length` may count the neighbour's huge pages along.
-        node: NUMA node that all its memory must come from; that of the calling thread, if it has
-            any, by default.
-        populate: Make the pages present now; otherwise the first use or the pin does.
-        fallback: Go down to smaller pages, with a `RuntimeWarning`, where there are none as asked.
+            the same addresses: a multiple of `align` and of the page size of the kind. If ordinary
+            memory of this process is right beside it, the kernel may make one area of both, and
+            `huge_length` may then count the neighbour's huge pages as well.
+        node: NUMA node that all its memory must come from. By default the kernel's policy for the
+            calling thread decides.
+        populate: Make the pages present now. If false, the first use or the pin makes them
+            present.
+        fallback: Use smaller pages, with a `RuntimeWarning`, if there are no pages of this kind.
 
     Raises:
         NoMemoryError: There is no memory; or, without `fallback`, there are no such pages.
-        MappedError: Something is at `uaddr`; the text says what.
-        RangeError: `size`, `align`, `uaddr`, `huge` or `node` are not what they can be.
+        MappedError: Something else is mapped at `uaddr`; the message names it.
+        RangeError: `size`, `align`, `uaddr`, `huge` or `node` is out of range.
         PhyrError: This system is not Linux, or older than 5.14 and cannot populate; or the kernel
-            binds no memory to nodes, or not for this process.
+            does not bind memory to nodes, or not for this process.
 
     Examples:
         .. code-block:: python

@@ -1,8 +1,8 @@
-"""Descriptors and tables that devices and kernels read, from lists; and lists from those.
+"""Descriptors and tables for devices and kernels, made from lists; and lists made from those.
 
-Each function makes `Descriptors`: bytes-like, with a format that ``numpy.asarray`` reads field by
-field, made at once or, by ``fill``, piece by piece into memory of the caller's. Give it a list of
-physical memory, or the DMA list of a mapping.
+Each function returns `Descriptors`, a bytes-like object in a format that ``numpy.asarray`` reads
+field by field. All bytes are made at once, or ``fill`` writes them piece by piece to the caller's
+memory. The argument is a list of physical memory, or the DMA list of a mapping.
 
 ``docs/descriptors.md`` says what each format can and cannot hold.
 
@@ -79,7 +79,7 @@ def from_ranges(
     granule: int = 4096,
     kind: str = "ram",
 ) -> Phyr:
-    """Return the list of ranges given by their ends, as debuggers and resource trees give them.
+    """Return the list of ranges given by their two ends, as debuggers and resource trees show them.
 
     Args:
         ranges: (start, last) in bytes; or (start, end), `end` excluded.

@@ -1,6 +1,6 @@
-"""What phyr raises: one root, and children that are also the built-in a caller expects.
+"""Exceptions of phyr: one root, and children that are also the built-in that a caller expects.
 
-The numbers of the message are attributes of the exception, under the names the message gives them.
+The numbers in the message are attributes of the exception, under the names in the message.
 """
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
 
 
 class PhyrError(Exception):
-    """Root of every exception that phyr raises of its own.
+    """Root of all exceptions of phyr.
 
-    Keyword arguments become attributes: the numbers that the message speaks of.
+    Keyword arguments become attributes: the numbers in the message.
 
     Examples:
         >>> raise_me = PhyrError("chunk 0x1000+0x10 is short", paddr=0x1000)
@@ -41,52 +41,52 @@ class PhyrError(Exception):
     """
 
     def __init__(self, *args: object, **numbers: object) -> None:
-        """Keep the numbers as attributes."""
+        """Store the numbers as attributes."""
         super().__init__(*args)
         self.__dict__.update(numbers)
 
     def __getattr__(self, name: str) -> object:
-        """Say that a number is missing, as for any attribute (and tell type checkers they vary)."""
+        """Raise `AttributeError`. Type checkers see from this method that attributes vary."""
         msg = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(msg)
 
 
 class AlignmentError(PhyrError, ValueError):
-    """An address, a length or a joint is not a multiple of what it must be a multiple of.
+    """An address, a length or a boundary is not a multiple of a size that it must be a multiple of.
 
-    Where a function takes several lists or addresses, `argument` names the one at fault.
+    If a function takes several lists or addresses, `argument` names the wrong one.
     """
 
 
 class GapError(AlignmentError):
-    """A boundary inside a list is not a multiple of what descriptors ask for.
+    """A boundary inside a list is not a multiple of the size that descriptors require.
 
-    `argument` names the list: ``"phyr"``, the data, or ``"lists"``, the memory for descriptors.
+    `argument` names the list: ``"phyr"`` is the data, ``"lists"`` the memory for descriptors.
     """
 
 
 class RangeError(PhyrError, ValueError):
-    """A number lies outside what can be held: an address, a length, an offset, a granule."""
+    """A number is out of range: an address, a length, an offset, a granule."""
 
 
 class MismatchError(PhyrError, ValueError):
-    """Two lists cannot be joined: their granules or kinds differ, or the kind forbids the act."""
+    """Two lists have different granules or kinds, or the kind of a list does not fit."""
 
 
 class PositionError(PhyrError, IndexError):
-    """A position or a chunk number outside the list."""
+    """A position or a chunk number is outside the list."""
 
 
 class FormatError(PhyrError, ValueError):
-    """Bytes that are not the list, or the descriptors, they are taken for, or no longer."""
+    """Bytes are not a serialised list or not valid descriptors, or were changed."""
 
 
 class ArrayError(PhyrError, ValueError):
-    """An array of numbers that cannot be taken: not contiguous, negative, of uneven length."""
+    """An array of numbers cannot be used: not contiguous, negative numbers, unequal lengths."""
 
 
 class ArrayTypeError(PhyrError, TypeError):
-    """An array whose items are not integers, or something that is no array at all."""
+    """The items of an array are not integers, or the object is not an array."""
 
 
 class ClosedError(PhyrError, ValueError):
@@ -98,27 +98,27 @@ class HiddenPagesError(PhyrError, PermissionError):
 
 
 class ProcessGoneError(PhyrError, ProcessLookupError):
-    """The process is not there, or ended while it was read."""
+    """The process does not exist, or it ended while it was read."""
 
 
 class PinError(PhyrError, OSError):
-    """Memory that cannot be pinned, or not let go of yet; `errno` and the message say why."""
+    """Memory cannot be pinned, or cannot be unpinned yet; `errno` and the message say why."""
 
 
 class UnmappedError(PhyrError, ValueError):
-    """A mapping was used after it was unmapped, as a closed file may not be."""
+    """A mapping was used after it was unmapped."""
 
 
 class IovaSpaceError(PhyrError, MemoryError):
-    """No room is left among the I/O virtual addresses for what was asked."""
+    """There is no room for a window among the I/O virtual addresses."""
 
 
 class LimitError(PhyrError, ValueError):
-    """A chunk that a device cannot take, whatever it is split into."""
+    """A device cannot take a chunk, even if it is cut into segments."""
 
 
 class NoMemoryError(PhyrError, MemoryError):
-    """No free memory fits what was asked for: simulated, or the machine's own."""
+    """There is no free memory for the request, simulated or of this machine."""
 
 
 class AllocationError(PhyrError, ValueError):
@@ -126,23 +126,24 @@ class AllocationError(PhyrError, ValueError):
 
 
 class MappedError(PhyrError, ValueError):
-    """An address to be mapped is mapped, or one to be unmapped is part of a larger page."""
+    """An address to map is mapped already, or a page to unmap is part of a larger one."""
 
 
 class NotMappedError(PhyrError, ValueError):
-    """Nothing is mapped there: at an address of a domain, or for a list that a backend unmaps."""
+    """Nothing is mapped at an address of a domain, or a backend has not mapped a list."""
 
 
 class FaultError(PhyrError, OSError):
-    """A device's access was not done; `errno` is ``EFAULT``.
+    """A device could not access an address; `errno` is ``EFAULT``.
 
-    `dma_addr` is the first address that was not reached, `reason` the number of the cause (see
-    `phyr.sim.FaultReason`), `transferred` the bytes before it, which were; `is_write` tells writes.
+    `dma_addr` is the first address that could not be accessed. `reason` is the number of the cause
+    (see `phyr.sim.FaultReason`). `transferred` is the number of bytes transferred before it.
+    `is_write` is true for writes.
     """
 
 
 class VfioError(PhyrError, OSError):
-    """The kernel refused what VFIO, iommufd or a PCI function was asked for; `errno` says why.
+    """The kernel refused a request to VFIO, iommufd or a PCI function; `errno` says why.
 
-    `request` is the name of what was asked; its numbers are attributes too.
+    `request` is the name of the request. Its numbers are attributes too.
     """

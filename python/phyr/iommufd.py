@@ -3,7 +3,7 @@
 `Ioas` does what `phyr.vfio.Type1` does, without containers and groups. It needs Linux 6.6 or newer
 with ``CONFIG_IOMMUFD`` and ``CONFIG_VFIO_DEVICE_CDEV``.
 
-``docs/real-devices.md`` says what to enable and what to fear. Linux only.
+``docs/real-devices.md`` says what to enable, and which dangers there are. Linux only.
 """
 
 import errno
@@ -39,16 +39,16 @@ _BIND = Request("VFIO_DEVICE_BIND_IOMMUFD", 0x3B76, Struct("=IiI"))
 # flags, pt_id
 _ATTACH = Request("VFIO_DEVICE_ATTACH_IOMMUFD_PT", 0x3B77, Struct("=II"))
 _FIXED, _WRITEABLE, _READABLE = 1, 2, 4
-# The kernel names the smallest page only; windows are aligned for these as well.
+# The kernel names only the smallest page. Windows are also aligned for these larger pages.
 _LARGE = 1 << 21 | 1 << 30
 _TOP = 2**64 - 1
 
 
 class Ioas(AddressSpace):
-    """An I/O address space of iommufd: a backend for `phyr.iommu.dma_map`, and opener of devices.
+    """An I/O address space of iommufd: a backend for `phyr.iommu.dma_map` that opens devices.
 
-    Several devices may share it, and come and go: what is mapped stays until `close`. Memory can be
-    mapped before the first device. Threads may share it.
+    Several devices may share it. A mapping stays when a device is closed, until `close`. Memory
+    can be mapped before the first device. Threads may share it.
 
     Args:
         dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
@@ -64,7 +64,7 @@ class Ioas(AddressSpace):
     """
 
     method: ClassVar[str] = "iommufd"
-    """How memory is pinned by being mapped here; see `phyr.pin`."""
+    """The method of pinning, because mapping here pins memory; see `phyr.pin`."""
 
     def __init__(self, *, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Open one."""
@@ -73,7 +73,7 @@ class Ioas(AddressSpace):
             self._fd = uapi.open_file(uapi.DEV / "iommu")
             stack.callback(uapi.close, self._fd)
             _, self.number = ask(self._fd, _IOAS_ALLOC, 0, 0)
-            """The kernel's number of it."""
+            """The kernel's number of this address space."""
             self._renew()
             self._stack.push(stack.pop_all())
         self.closed = False
@@ -127,7 +127,7 @@ class Ioas(AddressSpace):
                 _, count, _, _, granule = _IOVA_RANGES.fields.unpack_from(argument, 4)
                 numbers = pairs[: 2 * count]
                 ranges = list(zip(numbers[::2], numbers[1::2], strict=True))
-                # Without a device any byte will do; with one, pages will be needed.
+                # Without a device any address can be mapped. With a device only whole pages can.
                 granule = max(granule, PAGESIZE)
                 return granule | _LARGE & -granule, ranges
 

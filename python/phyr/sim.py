@@ -51,7 +51,7 @@ _EVERYWHERE = (1 << 64) - 1
 
 
 class Translator(Protocol):
-    """As much of an `phyr.iommu.IommuDomain` as a device needs."""
+    """The part of a `phyr.iommu.IommuDomain` that a device needs."""
 
     @property
     def pgsize_bitmap(self) -> int:
@@ -66,16 +66,17 @@ class Translator(Protocol):
 class Device:
     r"""A device that reads and writes memory, through an IOMMU or directly.
 
-    Where an access crosses pages, each page is translated by itself. A fault in the midst leaves
-    the bytes before it transferred and none after it.
+    If an access crosses pages, each page is translated on its own. If one of them faults, the bytes
+    before it are transferred, and none after it.
 
     Args:
-        memory: What it reaches.
-        domain: The IOMMU before it. A `SimDomain` of the same memory checks permissions, marks
-            accessed and dirty pages and uses its IOTLB; any other domain is asked for one page at
-            a time what address it gives.
-        offset: Without a domain, what bus addresses have on top of physical ones; may be negative.
-        mask: Highest address that the device can put on the bus.
+        memory: The memory behind the bus.
+        domain: The IOMMU between device and memory. A `SimDomain` of the same memory checks
+            permissions, marks accessed and dirty pages and uses its IOTLB. Any other domain
+            translates one page at a time.
+        offset: Bytes added to physical addresses to make bus addresses, if there is no domain; may
+            be negative.
+        mask: Highest address that the device can use.
 
     Examples:
         >>> memory = Memory(1 << 20)
@@ -92,22 +93,22 @@ class Device:
         offset: int = 0,
         mask: int = _EVERYWHERE,
     ) -> None:
-        """Put a device on the bus."""
+        """Connect a device to the bus."""
         self.memory = memory
         self.domain = domain
         self.offset = offset
         self.mask = mask
 
     def read(self, dma: Phyr | int, length: int | None = None) -> bytes:
-        """Return what the device reads.
+        """Let the device read, and return the bytes.
 
         Args:
             dma: A list of DMA addresses, such as ``mapping.dma``; or one address.
             length: Bytes to read from that one address.
 
         Raises:
-            FaultError: An address is not reached.
-            RangeError: An address is beyond the device's mask.
+            FaultError: An address cannot be accessed.
+            RangeError: An address is above the device's mask.
             MismatchError: The domain's tables are in another memory.
         """
         dma = _addresses(dma, length)
@@ -119,8 +120,8 @@ class Device:
         """Let the device read into a writable buffer as long as the list.
 
         Raises:
-            FaultError: An address is not reached; the buffer holds what came before.
-            RangeError: An address is beyond the device's mask, or the buffer of another length.
+            FaultError: An address cannot be accessed; the buffer holds the bytes before it.
+            RangeError: An address is above the device's mask, or the buffer of another length.
             MismatchError: The domain's tables are in another memory.
             ArrayError: The buffer is not contiguous, or read-only.
         """
@@ -140,8 +141,8 @@ class Device:
             data: Any bytes-like object, as long as the list if there is one.
 
         Raises:
-            FaultError: An address is not reached; what came before is written.
-            RangeError: An address is beyond the device's mask, or the data of another length.
+            FaultError: An address cannot be accessed; the bytes before it are written.
+            RangeError: An address is above the device's mask, or the data of another length.
             MismatchError: The domain's tables are in another memory.
             ArrayError: The data is not contiguous.
         """
@@ -155,7 +156,7 @@ class Device:
             self.memory.write(piece, view[position : position + len(piece)])
 
     def _check(self, dma: Phyr) -> None:
-        """Refuse addresses that the device cannot name; the last byte of each chunk counts."""
+        """Refuse addresses above the device's mask. The last byte of each chunk counts."""
         if self.mask == _EVERYWHERE:
             return
         for dma_addr, length in dma.chunks:
@@ -277,7 +278,7 @@ def _answers(space: Any, address: int, length: int) -> bool:  # noqa: ANN401 - n
 
 
 def _addresses(dma: Phyr | int, length: int | None) -> Phyr:
-    """Return a list, or one of `length` bytes from one address on."""
+    """Return the list, or make one of `length` bytes from one address on."""
     if isinstance(dma, Phyr):
         if length is not None:
             msg = f"length {length} goes with an address, not with a list"

@@ -1,7 +1,7 @@
 """Checks for backends and domains of your own, with or without a test framework.
 
-Each check is a plain function that raises `ConformanceError`, an `AssertionError`, with a sentence
-about what is wrong; `check_domain` and `check_backend` run them all.
+Each check is a function that raises `ConformanceError`, an `AssertionError`, with a sentence about
+what is wrong. `check_domain` and `check_backend` run all of them.
 
 Examples:
     >>> check_domain(TableDomain)
@@ -30,11 +30,11 @@ _B = TypeVar("_B", bound=DmaBackend)
 
 
 class ConformanceError(PhyrError, AssertionError):
-    """A backend or a domain does not keep a rule."""
+    """A backend or a domain breaks a rule."""
 
 
 class TableDomain:
-    """A domain that is a dict of smallest pages: slow, obvious, and right.
+    """A domain made of a dict of smallest pages: slow, simple, and right.
 
     Args:
         pgsize_bitmap: Supported page sizes.
@@ -68,7 +68,7 @@ class TableDomain:
             self.table[iova + at] = (paddr + at, pgsize, prot)
 
     def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
-        """Unmap pages of just this size."""
+        """Unmap pages of exactly this size."""
         pages = range(iova, iova + pgsize * pgcount, pgsize)
         for page in pages:
             if self.table.get(page, (0, 0, 0))[1] != pgsize:
@@ -79,7 +79,7 @@ class TableDomain:
             del self.table[page]
 
     def iova_to_phys(self, iova: int) -> int | None:
-        """Look under each page size."""
+        """Look up each page size."""
         for lg2 in range(self.pgsize_bitmap.bit_length()):
             page = iova >> lg2 << lg2
             paddr, pgsize, _ = self.table.get(page, (0, 0, 0))
@@ -94,7 +94,7 @@ def _expect(right: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a se
 
 
 def _raises(act: Callable[[], object]) -> bool:
-    """Return whether `act` raises: a domain may raise what it likes."""
+    """Return true if `act` raises. A domain may raise any exception."""
     try:
         act()
     except Exception:  # noqa: BLE001
@@ -107,7 +107,7 @@ def _sizes(domain: IommuDomain) -> list[int]:
 
 
 def _room(domain: IommuDomain, pgsize: int, pages: int) -> int | None:
-    """Return the first address with room for pages of a size, beside what is reserved."""
+    """Return the first address with room for pages of a size, outside the reserved ranges."""
     iova = max(domain.aperture[0], 1) + pgsize - 1 & -pgsize
     for first, last in sorted(domain.reserved):
         if iova + pgsize * pages > first and iova <= last:
@@ -140,7 +140,7 @@ def nothing_is_mapped_at_first(make: Callable[[], IommuDomain]) -> None:
 
 
 def every_byte_translates(make: Callable[[], IommuDomain]) -> None:
-    """Pages of each size translate from their first byte to their last, and nothing beside."""
+    """Pages of each size translate from their first byte to their last, and nothing else does."""
     for pgsize, iova in _usable(make(), 4):
         domain = make()
         paddr = 7 * pgsize
@@ -153,7 +153,7 @@ def every_byte_translates(make: Callable[[], IommuDomain]) -> None:
 
 
 def unmapping_removes_just_what_it_names(make: Callable[[], IommuDomain]) -> None:
-    """Of pages mapped by two calls, the middle ones go in one call and the others stay."""
+    """After two calls that map, one call unmaps the middle pages. The others stay."""
     for pgsize, iova in _usable(make(), 4):
         domain = make()
         domain.map_pages(iova, 0, pgsize, 2, Prot.READ)
@@ -168,7 +168,7 @@ def unmapping_removes_just_what_it_names(make: Callable[[], IommuDomain]) -> Non
 
 
 def nothing_mapped_is_not_said_to_be_mapped(make: Callable[[], IommuDomain]) -> None:
-    """Asked to unmap what is not mapped, a domain does not raise `MappedError`."""
+    """Unmapping pages that are not mapped does not raise `MappedError`."""
     for pgsize, iova in _usable(make(), 3):
         domain = make()
         domain.map_pages(iova, 0, pgsize, 1, Prot.READ)
@@ -181,13 +181,13 @@ def nothing_mapped_is_not_said_to_be_mapped(make: Callable[[], IommuDomain]) -> 
 
 
 def part_of_a_larger_page_goes_alone_or_not_at_all(make: Callable[[], IommuDomain]) -> None:
-    """Asked to unmap part of a larger page, a domain raises and keeps it, or unmaps that part."""
+    """For a part of a larger page, a domain raises and keeps the page, or unmaps that part."""
     for larger, iova in _usable(make(), 1):
         for pgsize in (size for size in _sizes(make()) if size < larger):
             for part in (0, larger - pgsize):
                 domain = make()
                 domain.map_pages(iova, larger, larger, 1, Prot.READ)
-                # Bound now, as the loop goes on.
+                # Bound now, because the loop continues.
                 unmap = partial(domain.unmap_pages, iova + part, pgsize, 1)
                 gone = None if _raises(unmap) else part
                 for at in (0, pgsize, larger - 2 * pgsize, larger - pgsize):
@@ -211,9 +211,9 @@ def a_refused_call_maps_nothing(make: Callable[[], IommuDomain]) -> None:
 
 
 def plans_translate(make: Callable[[], IommuDomain]) -> None:
-    """Lists of many shapes, mapped by `Paging`, translate byte for byte, and leave nothing.
+    """Lists of many shapes, mapped by `Paging`, translate byte for byte, and leave nothing mapped.
 
-    Those for which the aperture has no room are left out.
+    Lists for which the aperture has no room are left out.
     """
     random = Random(3)  # noqa: S311 - shapes, not secrets
     for _ in range(20):
@@ -248,7 +248,7 @@ def plans_translate(make: Callable[[], IommuDomain]) -> None:
 
 
 def batches_do_what_calls_do(make: Callable[[], IommuDomain]) -> None:
-    """`map_batch`, where there is one, maps the same as call by call, and nothing if it raises."""
+    """`map_batch`, if there is one, maps the same as single calls, and nothing if it raises."""
     domain, other = make(), make()
     batch = getattr(domain, "map_batch", None)
     if batch is None:
@@ -299,7 +299,7 @@ def check_domain(make: Callable[[], IommuDomain]) -> None:
         make: Returns a new domain, with nothing mapped.
 
     Raises:
-        ConformanceError: A rule that the domain does not keep.
+        ConformanceError: The domain breaks a rule.
     """
     for check in DOMAIN_CHECKS:
         check(make)
@@ -316,7 +316,7 @@ def _positions(phyr: Phyr) -> list[int]:
 
 
 def _samples(kind: str = "ram") -> list[Phyr]:
-    """Return lists of many shapes below 8 MiB, the empty one and one byte among them."""
+    """Return lists of many shapes below 8 MiB, among them an empty one and one of one byte."""
     pages = [0x9000, 0xA000, 0x3000, 0x20_0000, 0x40_0000, 0x6000]
     scattered = Phyr.from_pages(pages, kind=kind)
     return [
@@ -335,7 +335,7 @@ _Translate = Callable[[_B, int], int | None]
 def _mapped(
     phyr: Phyr, backend: _B, direction: Direction = Direction.BIDIRECTIONAL
 ) -> Mapping | None:
-    """Return a mapping, or None where the backend has no addresses left, as it may have few."""
+    """Return a mapping; None if the backend has no addresses left, because it may have few."""
     try:
         return dma_map(phyr, backend, direction)
     except IovaSpaceError:
@@ -344,7 +344,7 @@ def _mapped(
 
 
 def _reaches(backend: _B, reach: _Translate[_B], mapping: Mapping, when: str) -> None:
-    """Check what the device sees through a mapping."""
+    """Check the bytes that the device sees through a mapping."""
     phyr = mapping.phyr
     for position in _positions(phyr):
         found = reach(backend, mapping.dma[position])
@@ -352,7 +352,7 @@ def _reaches(backend: _B, reach: _Translate[_B], mapping: Mapping, when: str) ->
 
 
 def shapes_agree(make: Callable[[], _B], _reach: _Translate[_B]) -> None:
-    """A mapping is as long as its list, and has its granule and its kind."""
+    """A mapping has the length, the granule and the kind of its list."""
     for phyr in _samples():
         mapping = _mapped(phyr, make(), Direction.TO_DEVICE)
         if mapping:
@@ -369,7 +369,7 @@ def _has_shape(mapping: Mapping) -> None:
 
 
 def the_device_reaches_every_byte(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """What the device sees at each bus address is the byte of the list, in every direction."""
+    """At each bus address the device sees the byte of the list, in every direction."""
     for phyr in _samples():
         for direction in Direction:
             backend = make()
@@ -380,7 +380,7 @@ def the_device_reaches_every_byte(make: Callable[[], _B], reach: _Translate[_B])
 
 
 def syncing_changes_no_address(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """Between map and unmap, copies can be brought up to date any number of times."""
+    """Between map and unmap, copies can be updated any number of times."""
     for phyr in _samples():
         for direction in Direction:
             backend = make()
@@ -395,7 +395,7 @@ def syncing_changes_no_address(make: Callable[[], _B], reach: _Translate[_B]) ->
 
 
 def mappings_do_not_disturb_each_other(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """Many lists are mapped at a time, the same one twice among them."""
+    """Many lists can be mapped at the same time, also one list twice."""
     backend = make()
     with ExitStack() as stack:
         mappings = []
@@ -404,7 +404,7 @@ def mappings_do_not_disturb_each_other(make: Callable[[], _B], reach: _Translate
             with suppress(IovaSpaceError):
                 mapping = dma_map(phyr, backend, Direction.BIDIRECTIONAL)
                 mappings.append(stack.enter_context(mapping))
-        # Every other goes first.
+        # Every second one is unmapped first.
         for mapping in mappings[1::2] + mappings[::2]:
             for other in mappings:
                 if not other.unmapped:
@@ -413,7 +413,7 @@ def mappings_do_not_disturb_each_other(make: Callable[[], _B], reach: _Translate
 
 
 def what_is_unmapped_is_gone(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """After it is unmapped, a list is reached as little as through a new backend."""
+    """After a list is unmapped, it cannot be reached any better than through a new backend."""
     for phyr in _samples():
         backend, new = make(), make()
         mapping = _mapped(phyr, backend)
@@ -456,7 +456,7 @@ def unmapping_again_is_not_mapped(make: Callable[[], _B], _reach: _Translate[_B]
 
 
 def lists_of_mmio_are_mapped_or_refused(make: Callable[[], _B], reach: _Translate[_B]) -> None:
-    """A device's own memory is reached itself, or not at all: never a copy."""
+    """A device's own memory is reached directly or not at all, and never through a copy."""
     for phyr in _samples("mmio:5"):
         backend = make()
         try:
@@ -484,13 +484,13 @@ def check_backend(make: Callable[[], _B], reach: Callable[[_B, int], int | None]
     """Run all checks of a backend.
 
     Args:
-        make: Returns a new backend, with nothing mapped. A small aperture makes it quick to find
-            that addresses are not given back.
-        reach: Given that backend and a bus address, returns the physical address whose byte the
-            device sees there; for a byte of a copy, that of the original.
+        make: Returns a new backend, with nothing mapped. With a small aperture the checks find
+            quickly whether addresses are not freed.
+        reach: A function of that backend and a bus address. It returns the physical address whose
+            byte the device sees there; for a byte of a copy, that of the original.
 
     Raises:
-        ConformanceError: A rule that the backend does not keep.
+        ConformanceError: The backend breaks a rule.
 
     Examples:
         >>> from phyr.iommu import BusOffset

@@ -125,7 +125,7 @@ pub(crate) fn check_last(
     check: impl Fn(u64) -> Result<(), DescError>,
 ) -> Result<(), DescError> {
     let walk = || phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
-    check(phyr.reach()).or_else(|_| check(walk()))
+    check(phyr.upper_bound()).or_else(|_| check(walk()))
 }
 
 /// Checks that an address does not pass 2^64.

@@ -129,12 +129,12 @@ impl Cut {
     pub(crate) fn leaves(self, chunks: &[Chunk]) -> bool {
         // The bitwise or of all ends is at least the largest end, and cheaper to find. No chunk
         // passes 2^64, so the sums cannot wrap.
-        let reach = |mask| {
+        let furthest = |mask| {
             let ends = chunks.iter().map(|chunk| (chunk.paddr & mask) + (chunk.length - 1));
             ends.fold(0, |all, end| all | end)
         };
-        reach(self.align) <= self.more
-            && (self.boundary == u64::MAX || reach(self.boundary) <= self.boundary)
+        furthest(self.align) <= self.more
+            && (self.boundary == u64::MAX || furthest(self.boundary) <= self.boundary)
     }
 
     /// The size of every segment that is cut off from `paddr` on, if all of them have one size.
@@ -205,7 +205,7 @@ impl Cut {
     #[inline]
     fn count_chunk(self, chunk: Chunk) -> u64 {
         let into = chunk.paddr & self.boundary;
-        // Fewer than 2^64 bytes unless there is no boundary, so no sum here wraps.
+        // There are less than 2^64 bytes unless there is no boundary, so no sum here wraps.
         if chunk.length - 1 <= self.boundary - into {
             return self.count_block(chunk);
         }

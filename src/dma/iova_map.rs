@@ -7,19 +7,19 @@
 //!          A[..b]     A[c..]                               two views of the same storage
 //! ```
 //!
-//! Mapped areas are kept by where they start. What is cut off an area is a slice, so a partial unmap
-//! copies nothing, however long the list.
+//! Mapped areas are kept by their first address. An area is cut by slicing its list, so a partial
+//! unmap copies nothing, however long the list.
 
 use alloc::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::list::phyr::Phyr;
 
-/// Which memory is behind which I/O virtual addresses; each area also has a `tag`, such as a
+/// The memory behind I/O virtual addresses. Each area also has a `tag`, such as a
 /// [`Prot`](crate::Prot).
 ///
-/// An area is what one call of [`Self::map`] mapped, or a part of it that is left. Areas do not
-/// overlap. Neighbours are not joined, so a tag and a list stay those that were given.
+/// An area is all that one call of [`Self::map`] mapped, or a part of it that is left. Areas do not
+/// overlap. Neighbours are not joined, so lists and tags stay as they were given.
 ///
 /// With *n* areas of lists of *m* chunks: mapping takes O(log n), finding an address
 /// O(log n + log m), unmapping O(log n) for each area it meets.
@@ -44,7 +44,8 @@ pub struct IovaMap<T = ()> {
     areas: BTreeMap<u64, Area<T>>,
 }
 
-/// Memory behind a stretch of addresses; where it starts is its key. It has bytes, and ends below 2^64.
+/// The memory behind a stretch of addresses. Its key is its first address. It has bytes, and ends
+/// below 2^64.
 #[derive(Clone, Debug)]
 struct Area<T> {
     phyr: Phyr,
@@ -52,7 +53,7 @@ struct Area<T> {
 }
 
 impl<T> Area<T> {
-    /// The last address of the area, which starts at `start`.
+    /// The last address of an area that starts at `start`.
     fn last(&self, start: u64) -> u64 {
         start + (self.phyr.length() - 1)
     }
@@ -65,7 +66,7 @@ pub struct Mapped<T> {
     pub iova: u64,
     /// The memory behind it; never empty.
     pub phyr: Phyr,
-    /// What it was mapped with.
+    /// The tag that it was mapped with.
     pub tag: T,
 }
 
@@ -76,19 +77,19 @@ impl<T> Default for IovaMap<T> {
 }
 
 impl<T: Clone> IovaMap<T> {
-    /// A map of nothing.
+    /// Makes an empty map.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many areas there are.
+    /// The number of areas.
     #[must_use]
     pub fn nr_areas(&self) -> usize {
         self.areas.len()
     }
 
-    /// Puts the memory of `phyr` behind the addresses from `iova` on. An empty list changes nothing.
+    /// Maps `phyr` at the addresses from `iova` on. An empty list changes nothing.
     ///
     /// # Errors
     ///
@@ -109,21 +110,21 @@ impl<T: Clone> IovaMap<T> {
         Ok(())
     }
 
-    /// Removes what is mapped of `length` addresses from `iova` on, areas and parts of areas; returns
-    /// how many bytes that was.
+    /// Unmaps `length` addresses from `iova` on, areas and parts of areas. Returns how many bytes
+    /// were mapped there.
     ///
-    /// Where it leaves both ends of an area there is one area more, which may allocate; else it does
-    /// not. The parts that stay share the storage of the list.
+    /// If both ends of an area stay, there is one area more, which may need an allocation;
+    /// otherwise nothing is allocated. The parts that stay share the storage of the list.
     pub fn unmap(&mut self, iova: u64, length: u64) -> u64 {
         let mut bytes = 0;
         self.unmap_with(iova, length, |mapped| bytes += mapped.phyr.length());
         bytes
     }
 
-    /// As [`Self::unmap`], and hands what it removed to `take`, in order of addresses.
+    /// As [`Self::unmap`], and passes the removed parts to `take`, in order of addresses.
     pub fn unmap_with(&mut self, iova: u64, length: u64, mut take: impl FnMut(Mapped<T>)) {
         let Some(last) = last_of(iova, length) else { return };
-        // What begins before the range, and reaches into it, keeps its start.
+        // An area that begins before the range and overlaps it keeps its start.
         if let Some((&start, area)) = self.areas.range_mut(..iova).next_back()
             && area.last(start) >= iova
             && let Ok((before, rest)) = area.phyr.split_at(iova - start)
@@ -139,7 +140,7 @@ impl<T: Clone> IovaMap<T> {
         }
     }
 
-    /// Puts back what an area at `start`, which was removed, has after `last`; returns the rest.
+    /// Puts back the part after `last` of a removed area that starts at `start`. Returns the rest.
     fn keep_end(&mut self, start: u64, last: u64, area: Area<T>) -> Mapped<T> {
         let Area { mut phyr, tag } = area;
         if phyr.length() - 1 > last - start
@@ -151,8 +152,8 @@ impl<T: Clone> IovaMap<T> {
         Mapped { iova: start, phyr, tag }
     }
 
-    /// Returns true if no area lies in part inside and in part outside of `length` addresses from `iova`
-    /// on: to unmap them splits nothing.
+    /// Returns true if each area is completely inside or completely outside of `length` addresses
+    /// from `iova` on. Unmapping those then splits no area.
     ///
     /// A virtio-iommu refuses to split (virtio specification, IOMMU device, UNMAP).
     #[must_use]
@@ -165,7 +166,7 @@ impl<T: Clone> IovaMap<T> {
             && !end.is_some_and(|area| reaches_over(area, last))
     }
 
-    /// The physical address behind `iova`; `None` where nothing is mapped.
+    /// The physical address behind `iova`; `None` if nothing is mapped there.
     #[must_use]
     pub fn translate(&self, iova: u64) -> Option<u64> {
         let (start, area) = self.areas.range(..=iova).next_back()?;
@@ -180,12 +181,12 @@ impl<T: Clone> IovaMap<T> {
         (area.last(start) >= iova).then(mapped)
     }
 
-    /// What is mapped of `length` addresses from `iova` on, in order; addresses between are not mapped.
+    /// The mapped parts of `length` addresses from `iova` on, in order.
     ///
     /// O(log n) to begin; each step is a slice.
     pub fn range(&self, iova: u64, length: u64) -> impl Iterator<Item = Mapped<&T>> {
         let ends = last_of(iova, length);
-        // A range that holds nothing is what BTreeMap refuses.
+        // BTreeMap refuses a range that holds nothing.
         let (first, last) = ends.map_or((0, 0), |last| (iova, last));
         let before = self.areas.range(..first).next_back();
         let inside = self.areas.range(first..=last);
@@ -193,7 +194,7 @@ impl<T: Clone> IovaMap<T> {
         areas.filter_map(move |(&start, area)| {
             let cut = first.saturating_sub(start);
             let end = area.last(start).min(last).checked_sub(start)?;
-            // What ends before the range has nothing in it.
+            // An area that ends before the range is left out.
             let phyr = area.phyr.slice(cut, end + 1).ok().filter(|phyr| !phyr.is_empty())?;
             Some(Mapped { iova: start + cut, phyr, tag: &area.tag })
         })
@@ -210,7 +211,7 @@ impl<T: Clone> IovaMap<T> {
     }
 }
 
-/// The last of `length` addresses from `iova` on, at most the last there is; `None` of none.
+/// The last of `length` addresses from `iova` on, at most 2^64 - 1; `None` if there are none.
 fn last_of(iova: u64, length: u64) -> Option<u64> {
     Some(iova.saturating_add(length.checked_sub(1)?))
 }

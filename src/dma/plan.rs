@@ -78,7 +78,7 @@ pub struct Plan<'a> {
 }
 
 /// Chunks decoded at a time by `fold`.
-const BLOCK: usize = 128;
+const BLOCK_CHUNKS: usize = 128;
 
 /// The rest of a chunk, in whole pages of the table.
 #[derive(Clone, Copy)]
@@ -143,8 +143,8 @@ impl<'a> Plan<'a> {
         let mut acc = start;
         // Works on blocks of chunks, so that `f` is called in few places and can be inlined into
         // the loops. The rest of the current chunk is the first block.
-        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK];
-        let mut pages = [0; BLOCK];
+        let mut block = [Chunk { paddr: rest.paddr, length: rest.left }; BLOCK_CHUNKS];
+        let mut pages = [0; BLOCK_CHUNKS];
         let mut count = usize::from(rest.left > 0);
         loop {
             // Single pages only, as in fragmented memory.

@@ -8,7 +8,7 @@ use crate::storage::entry::Entry;
 
 impl Phyr {
     /// An upper bound on the addresses of the list: no byte has a higher address. O(log n).
-    pub(crate) fn reach(&self) -> u64 {
+    pub(crate) fn upper_bound(&self) -> u64 {
         let Some((first, last)) = self.ends() else { return 0 };
         let granule = self.granule();
         let ends = [first, last].map(|place| place.run()).map(|run| run.pfn + (run.nr_pages - 1));
@@ -77,7 +77,7 @@ mod tests {
             let [a, b] = [ends.0.index(length) as u64, ends.1.index(length) as u64];
             for part in [phyr.slice(a.min(b), a.max(b)).unwrap(), phyr] {
                 let chunks: Vec<_> = part.chunks().collect();
-                prop_assert!(chunks.iter().all(|chunk| chunk.last() <= part.reach()));
+                prop_assert!(chunks.iter().all(|chunk| chunk.last() <= part.upper_bound()));
                 let inner = chunks.windows(2).flat_map(|two| {
                     [two[0].last().wrapping_add(1), two[1].paddr]
                 });
@@ -99,7 +99,11 @@ mod tests {
             let phyr = builder.finish();
             assert!(phyr.is_aligned((2 << 20) - 1) && !phyr.is_aligned((4 << 20) - 1));
             // An inner word has no address bits above 0x8000 pages; a chunk may be all of the list.
-            assert!((0x083f_ffff..1 << 33).contains(&phyr.reach()), "{:#x}", phyr.reach());
+            assert!(
+                (0x083f_ffff..1 << 33).contains(&phyr.upper_bound()),
+                "{:#x}",
+                phyr.upper_bound()
+            );
         }
     }
 
@@ -114,7 +118,7 @@ mod tests {
         builder.append(1 << 51, 1 << 51).unwrap();
         builder.append(5, 1).unwrap();
         let phyr = builder.finish();
-        assert_eq!(phyr.reach(), (1 << 52) - 1);
+        assert_eq!(phyr.upper_bound(), (1 << 52) - 1);
         assert!(phyr.first_beyond(1 << 51).is_some());
     }
 
@@ -122,8 +126,8 @@ mod tests {
     fn the_top_of_the_address_space_is_reached_and_not_passed() {
         let mut builder = Builder::new();
         builder.append_pfns((1 << 52) - 1, 1).unwrap();
-        assert_eq!(builder.finish().reach(), u64::MAX);
-        assert_eq!(Phyr::default().reach(), 0);
+        assert_eq!(builder.finish().upper_bound(), u64::MAX);
+        assert_eq!(Phyr::default().upper_bound(), 0);
         assert!(Phyr::default().is_aligned(u64::MAX));
     }
 }

@@ -4,7 +4,7 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 use crate::granule::Granule;
-use crate::storage::chain::{Chain, Node, Place};
+use crate::storage::chain::{Chain, Located, Node};
 use crate::storage::entry::{Entry, Run};
 use crate::storage::words;
 
@@ -64,7 +64,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// The position just before a chunk.
-    fn before(place: &Place<'a>) -> Self {
+    fn before(place: &Located<'a>) -> Self {
         Self { node: place.node, word: place.word, number: place.number }
     }
 

@@ -10,7 +10,7 @@
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `pages` | the list as pages of one size |
 //! | `bounds` | lowest and highest address, and alignments, without a walk |
-//! | `stats` | what a list takes, and how its chunks are distributed |
+//! | `stats` | counts of chunks, words, memory, and blocks of each order |
 //! | `validate` | checks every invariant of a list |
 //! | `serial` | a list as bytes, and back |
 //! | `frozen` | [`Frozen`](crate::Frozen): a view of an archive, the list to keep |

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::chunks::{Chunk, Chunks};
-use crate::storage::chain::{Chain, Place};
+use crate::storage::chain::{Chain, Located};
 use crate::storage::digest::Digest;
 
 /// The physical memory under a buffer: a list of chunks that stands for the buffer.
@@ -205,12 +205,12 @@ impl Phyr {
     }
 
     /// Finds the chunk that holds byte `at` of the chain.
-    fn place(&self, at: u64) -> Place<'_> {
+    fn place(&self, at: u64) -> Located<'_> {
         self.chain.find_page(self.granule.floor(at))
     }
 
     /// The chunks that hold the first and the last byte; `None` if the list is empty.
-    pub(crate) fn ends(&self) -> Option<(Place<'_>, Place<'_>)> {
+    pub(crate) fn ends(&self) -> Option<(Located<'_>, Located<'_>)> {
         let more = self.length.checked_sub(1)?;
         let first = self.place(self.offset);
         // If both bytes are in one chunk, one search is enough.

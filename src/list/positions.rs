@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::list::phyr::Phyr;
-use crate::storage::chain::Place;
+use crate::storage::chain::Located;
 
 /// Positions sorted together: their nodes are then read one after another.
 const BLOCK: usize = 1 << 18;
@@ -69,7 +69,7 @@ impl Phyr {
 /// Translates positions that ascend and are inside the list.
 struct Walk<'a> {
     phyr: &'a Phyr,
-    place: Place<'a>,
+    place: Located<'a>,
     /// The chunk there: its page number, and the page of the chain where it ends; 0 before the first.
     pfn: u64,
     end: u64,
@@ -77,7 +77,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(phyr: &'a Phyr) -> Self {
-        Self { phyr, place: Place::default(), pfn: 0, end: 0 }
+        Self { phyr, place: Located::default(), pfn: 0, end: 0 }
     }
 
     #[inline]

@@ -70,7 +70,7 @@ impl Phyr {
     #[must_use]
     pub fn first_beyond(&self, last: u64) -> Option<(u64, Chunk)> {
         let highest = || self.chunks().fold(0, |highest, chunk| chunk.last().max(highest));
-        if self.reach() <= last || highest() <= last {
+        if self.upper_bound() <= last || highest() <= last {
             return None;
         }
         (0..).zip(self.chunks()).find(|(_, chunk)| chunk.last() > last)

@@ -12,7 +12,7 @@ use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
-use crate::pagemap::records::{self, BLOCK, PFN, PRESENT};
+use crate::pagemap::records::{self, BLOCK_RECORDS, PFN, PRESENT};
 use crate::storage::entry::Run;
 
 /// The state of a stretch of virtual memory: where its pages are.
@@ -185,7 +185,7 @@ impl PagemapDecoder {
     /// [`Hidden::Pfn`] for a page that is present but whose number is hidden; [`Hidden::Page`] for
     /// a page that no list can hold. The records before that page are decoded.
     pub fn feed(&mut self, records: &[u64]) -> Result<(), Hidden> {
-        records.chunks(BLOCK).try_for_each(|block| self.feed_block(block))
+        records.chunks(BLOCK_RECORDS).try_for_each(|block| self.feed_block(block))
     }
 
     /// Decodes a block at once if all its pages are absent in one way, are one run, or are all RAM,
@@ -198,7 +198,7 @@ impl PagemapDecoder {
         if records::is_one_run(block) {
             return self.add_present(Run { pfn: record & PFN, nr_pages: block.len() as u64 });
         }
-        let mut pfns = [0; BLOCK];
+        let mut pfns = [0; BLOCK_RECORDS];
         let pfns = &mut pfns[..block.len()];
         let all_ram = records::is_all_ram(block, pfns, self.ram.as_deref(), &self.zero);
         if all_ram && self.add_ram(pfns).is_ok() {

@@ -19,7 +19,7 @@ const GUARD: u64 = 1 << 58;
 pub(crate) const PFN: u64 = (1 << 55) - 1;
 
 /// Records decoded at a time: as many as a page table has.
-pub(crate) const BLOCK: usize = 512;
+pub(crate) const BLOCK_RECORDS: usize = 512;
 
 /// Returns true if the page of this record, which is not present, is in swap.
 pub(crate) fn is_swapped(record: u64) -> bool {

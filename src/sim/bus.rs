@@ -84,7 +84,7 @@ impl core::error::Error for Fault {}
 
 /// The result of a translation: memory from `paddr` on, for one byte and `more` bytes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct Target {
     /// Physical address.
     pub paddr: u64,
     /// Number of contiguous bytes after the first one.
@@ -98,12 +98,12 @@ pub trait Bus {
     /// # Errors
     ///
     /// The reason why the address has no translation.
-    fn reach(
+    fn resolve(
         &mut self,
         memory: &mut Memory,
         dma_addr: u64,
         access: Access,
-    ) -> Result<Reach, Reason>;
+    ) -> Result<Target, Reason>;
 }
 
 /// A bus whose addresses are physical addresses plus a constant. With 0 they are the same.
@@ -111,10 +111,10 @@ pub trait Bus {
 pub struct OffsetBus(pub i128);
 
 impl Bus for OffsetBus {
-    fn reach(&mut self, _: &mut Memory, dma_addr: u64, _: Access) -> Result<Reach, Reason> {
+    fn resolve(&mut self, _: &mut Memory, dma_addr: u64, _: Access) -> Result<Target, Reason> {
         let paddr = i128::from(dma_addr).checked_sub(self.0).and_then(|at| u64::try_from(at).ok());
         let paddr = paddr.ok_or(Reason::NoMemory)?;
-        Ok(Reach { paddr, more: u64::MAX - paddr.max(dma_addr) })
+        Ok(Target { paddr, more: u64::MAX - paddr.max(dma_addr) })
     }
 }
 
@@ -228,13 +228,13 @@ fn transfer(
         let (mut dma_addr, mut rest) = (chunk.paddr, chunk.length);
         while rest > 0 {
             let fault = |reason| Fault { dma_addr, access, reason, transferred };
-            let reach = bus.reach(memory, dma_addr, access).map_err(fault)?;
-            let room = memory.size().saturating_sub(reach.paddr);
+            let target = bus.resolve(memory, dma_addr, access).map_err(fault)?;
+            let room = memory.size().saturating_sub(target.paddr);
             if room == 0 {
                 return Err(fault(Reason::NoMemory));
             }
-            let length = rest.min(room).min(reach.more.saturating_add(1));
-            f(memory, Chunk { paddr: reach.paddr, length }).map_err(fault)?;
+            let length = rest.min(room).min(target.more.saturating_add(1));
+            f(memory, Chunk { paddr: target.paddr, length }).map_err(fault)?;
             transferred += length;
             rest -= length;
             // The last piece may end at 2^64. Then nothing is left to do.

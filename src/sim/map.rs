@@ -232,7 +232,7 @@ impl SimDomain {
     }
 
     /// Returns true if a range is inside the aperture and overlaps no reserved range.
-    fn is_plain(&self, first: u64, last: u64) -> bool {
+    fn is_allowed(&self, first: u64, last: u64) -> bool {
         self.aperture.0 <= first
             && last <= self.aperture.1
             && self.reserved.iter().all(|range| last < range.0 || first > range.1)
@@ -390,7 +390,7 @@ impl Filler<'_> {
         }
         let call = MapCall { iova, paddr, pgsize, pgcount };
         match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
-            Ok((table, window)) if self.domain.is_plain(window.first, window.last()) => {
+            Ok((table, window)) if self.domain.is_allowed(window.first, window.last()) => {
                 // If there is no memory for a blank page, the table stays in the memory.
                 let blank = self.blank.take().or_else(Page::zeroed);
                 if let (Some(page), Some(blank)) = (self.memory.present_mut(table), blank) {

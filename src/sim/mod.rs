@@ -53,7 +53,7 @@ mod vtd;
 mod walk;
 
 pub use attached::Attached;
-pub use bus::{Access, Bus, Fault, OffsetBus, Reach, Reason, dma_read, dma_read_with, dma_write};
+pub use bus::{Access, Bus, Fault, OffsetBus, Reason, Target, dma_read, dma_read_with, dma_write};
 pub use bus::{dma_write_with, span};
 pub use counters::Counters;
 pub use domain::{DomainOptions, Leaf, SimDomain};

@@ -1,6 +1,6 @@
 //! Translation as the hardware does it: IOTLB, walk, permissions, accessed and dirty bits.
 
-use super::bus::{Access, Bus, Reach, Reason};
+use super::bus::{Access, Bus, Reason, Target};
 use super::domain::{MOST_LEVELS, SimDomain};
 use super::iotlb::Cached;
 use super::memory::Memory;
@@ -8,7 +8,7 @@ use super::table::{entry, is_memory};
 use super::vtd::{Pte, index, shift};
 
 impl SimDomain {
-    /// Translates one access, and sets the bits of the entries that it used; see [`Bus::reach`].
+    /// Translates one access, and sets the bits of the entries that it used; see [`Bus::resolve`].
     fn translate(
         &mut self,
         memory: &mut Memory,
@@ -73,17 +73,17 @@ impl SimDomain {
 }
 
 impl Bus for SimDomain {
-    fn reach(
+    fn resolve(
         &mut self,
         memory: &mut Memory,
         dma_addr: u64,
         access: Access,
-    ) -> Result<Reach, Reason> {
+    ) -> Result<Target, Reason> {
         match self.translate(memory, dma_addr, access) {
             Ok(cached) => {
                 let below = (1 << shift(cached.level)) - 1;
                 let into = dma_addr & below;
-                Ok(Reach { paddr: cached.paddr + into, more: below - into })
+                Ok(Target { paddr: cached.paddr + into, more: below - into })
             }
             Err(reason) => {
                 self.counters.faults += 1;

@@ -261,7 +261,7 @@ impl Node<'_> {
 
 /// A chunk, and where it lies in the chain.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Located<'a> {
     pub(crate) node: Node<'a>,
     /// Index of the chunk's first word in the node.
     pub(crate) word: usize,
@@ -271,7 +271,7 @@ pub(crate) struct Place<'a> {
     pub(crate) page: u64,
 }
 
-impl Place<'_> {
+impl Located<'_> {
     /// The chunk.
     pub(crate) fn run(&self) -> Run {
         words::decode(self.node.words, self.word).0
@@ -313,7 +313,7 @@ impl Chain {
     }
 
     /// The chunk that holds page `target` of the chain, which must have that page.
-    pub(crate) fn find_page(&self, target: u64) -> Place<'_> {
+    pub(crate) fn find_page(&self, target: u64) -> Located<'_> {
         let node = self.node(|first_page, _| first_page <= target);
         let target = target - node.first_page;
         let is_inline = matches!(self, Self::Inline(_));
@@ -328,7 +328,7 @@ impl Chain {
 
     /// Moves `place`, which is not behind page `target`, to the chunk that holds it, and returns that
     /// chunk: as [`Self::find_page`], and faster where it is near.
-    pub(crate) fn advance<'a>(&'a self, place: &mut Place<'a>, target: u64) -> Run {
+    pub(crate) fn advance<'a>(&'a self, place: &mut Located<'a>, target: u64) -> Run {
         /// Chunks looked at one by one before a search.
         const NEAR: usize = 4;
 
@@ -351,7 +351,7 @@ impl Chain {
             place.number += 1;
             place.page += run.nr_pages;
         }
-        let Place { node, word, number, page } = *place;
+        let Located { node, word, number, page } = *place;
         let into = target - node.first_page;
         let at = Found { word, chunks: number - node.first_chunk, pages: page - node.first_page };
         let start = node.quarters.find(|pages, _| pages <= into);
@@ -361,7 +361,7 @@ impl Chain {
     }
 
     /// The chunk number `target` of the chain, which must have that chunk.
-    pub(crate) fn find_chunk(&self, target: u64) -> Place<'_> {
+    pub(crate) fn find_chunk(&self, target: u64) -> Located<'_> {
         let node = self.node(|_, first_chunk| first_chunk <= target);
         let target = target - node.first_chunk;
         let start = node.quarters.find(|_, chunks| chunks <= target);
@@ -370,8 +370,8 @@ impl Chain {
         Self::place(node, found.unwrap_or_else(find))
     }
 
-    fn place(node: Node<'_>, found: Found) -> Place<'_> {
-        Place {
+    fn place(node: Node<'_>, found: Found) -> Located<'_> {
+        Located {
             node,
             word: found.word,
             number: node.first_chunk + found.chunks,

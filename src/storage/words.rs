@@ -87,12 +87,12 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
     fn run(self) -> Found {
         /// Words summed at a time. After large blocks, small ones: they leave fewer words to
         /// decode.
-        const BLOCK: usize = 32;
+        const BLOCK_WORDS: usize = 32;
         const SMALL: usize = 8;
 
         let Self { words, start: mut at, reached } = self;
         while at.word < words.len() {
-            skip::<BLOCK>(words, &mut at, &reached);
+            skip::<BLOCK_WORDS>(words, &mut at, &reached);
             skip::<SMALL>(words, &mut at, &reached);
             // The chunk is among the next few, or one of them has two words, or the slice ends.
             let stop = words.len().min(at.word + SMALL);
@@ -112,15 +112,19 @@ impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
 
 /// Skips blocks of one-word entries, up to the block in which the search ends.
 #[inline(always)]
-fn skip<const BLOCK: usize>(words: &[u64], at: &mut Found, reached: &impl Fn(u64, u64) -> bool) {
-    while let Some(block) = words[at.word..].first_chunk::<BLOCK>() {
+fn skip<const BLOCK_WORDS: usize>(
+    words: &[u64],
+    at: &mut Found,
+    reached: &impl Fn(u64, u64) -> bool,
+) {
+    while let Some(block) = words[at.word..].first_chunk::<BLOCK_WORDS>() {
         let Some(pages) = (PlainPages { block }).run() else { break };
-        if reached(at.pages + pages, at.chunks + BLOCK as u64) {
+        if reached(at.pages + pages, at.chunks + BLOCK_WORDS as u64) {
             break;
         }
         at.pages += pages;
-        at.chunks += BLOCK as u64;
-        at.word += BLOCK;
+        at.chunks += BLOCK_WORDS as u64;
+        at.word += BLOCK_WORDS;
     }
 }
 

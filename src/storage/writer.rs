@@ -411,11 +411,11 @@ impl<'a> Wide for PushPages<'a> {
     fn run(self) -> Self::Output {
         let Self { mut open, run: Run { mut pfn, nr_pages }, items, shift } = self;
         let mut next = pfn + nr_pages;
-        let blocks = items.as_chunks::<BLOCK>().0;
+        let blocks = items.as_chunks::<BLOCK_ITEMS>().0;
         for (number, block) in blocks.iter().enumerate() {
             let mut breaks = breaks(next, block, shift);
-            if breaks == u32::MAX && next - pfn == 1 && open.room() >= BLOCK {
-                let (last, ones) = (block[BLOCK - 1] >> shift, &block[..BLOCK - 1]);
+            if breaks == u32::MAX && next - pfn == 1 && open.room() >= BLOCK_ITEMS {
+                let (last, ones) = (block[BLOCK_ITEMS - 1] >> shift, &block[..BLOCK_ITEMS - 1]);
                 open.push_ones([pfn].into_iter());
                 open.push_ones(ones.iter().map(|item| item >> shift));
                 (pfn, next) = (last, last + 1);
@@ -423,19 +423,19 @@ impl<'a> Wide for PushPages<'a> {
             }
             let mut from = 0;
             while breaks != 0 {
-                let to = breaks.trailing_zeros() as usize % BLOCK;
+                let to = breaks.trailing_zeros() as usize % BLOCK_ITEMS;
                 breaks &= breaks - 1;
                 next += (to - from) as u64;
                 let run = Run { pfn, nr_pages: next - pfn };
                 if !open.push(run) {
-                    return (open, run, &items[number * BLOCK + to..]);
+                    return (open, run, &items[number * BLOCK_ITEMS + to..]);
                 }
                 pfn = block[to] >> shift;
                 (next, from) = (pfn, to);
             }
-            next += (BLOCK - from) as u64;
+            next += (BLOCK_ITEMS - from) as u64;
         }
-        let done = blocks.len() * BLOCK;
+        let done = blocks.len() * BLOCK_ITEMS;
         for (index, &item) in items.iter().enumerate().skip(done) {
             let page = item >> shift;
             if page != next {
@@ -487,7 +487,7 @@ impl Wide for PushRanges<'_> {
 }
 
 /// Items compared at a time: one for each bit of the mask of breaks.
-const BLOCK: usize = 32;
+const BLOCK_ITEMS: usize = 32;
 
 /// A bit mask: bit i is set if item i does not continue the item before it. The item before item 0
 /// is page `next - 1`.
@@ -495,9 +495,9 @@ const BLOCK: usize = 32;
 /// This compares page numbers, not addresses: page 0 does not follow the last page of the address
 /// space.
 #[inline(always)]
-fn breaks(next: u64, block: &[u64; BLOCK], shift: u32) -> u32 {
+fn breaks(next: u64, block: &[u64; BLOCK_ITEMS], shift: u32) -> u32 {
     let mut breaks = u32::from(block[0] >> shift != next);
-    for index in 1..BLOCK {
+    for index in 1..BLOCK_ITEMS {
         let follows = block[index] >> shift == (block[index - 1] >> shift) + 1;
         breaks |= u32::from(!follows) << index;
     }

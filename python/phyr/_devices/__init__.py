@@ -1,1 +1,1 @@
-"""What the backends of `phyr.vfio` and `phyr.iommufd` share: requests, closing, I/O addresses."""
+"""Code that `phyr.vfio` and `phyr.iommufd` share: requests, closing, I/O addresses."""

@@ -1,4 +1,4 @@
-"""An I/O address space that the kernel keeps: what VFIO type1 and iommufd have in common.
+"""An I/O address space in the kernel: the common part of VFIO type1 and iommufd.
 
 ```text
 buffer      |---page---|---page---|---page---|     user virtual addresses (uaddr)
@@ -7,7 +7,7 @@ window      |---page---|---page---|---page---|     one request, at an address fr
                ^ the mapping's only entry
 ```
 
-Both take stretches of user memory, not physical pages: the kernel pins what is there and finds the
+Both map stretches of user memory, not physical pages: the kernel pins that memory and finds its
 pages itself. A list is one stretch, so a mapping is one request.
 """
 
@@ -43,19 +43,19 @@ class _Window(NamedTuple):
 
     length: int
     undo: bytearray
-    """The request that takes it back, made beforehand, so that taking back needs no memory."""
+    """The request that unmaps. It is made before the mapping, so that unmapping needs no memory."""
 
 
 class AddressSpace(Closing):
-    """What `phyr.vfio.Type1` and `phyr.iommufd.Ioas` share; not for itself.
+    """The base class of `phyr.vfio.Type1` and `phyr.iommufd.Ioas`; not for use on its own.
 
     Args:
-        dma_mask: Highest address that the devices can put out.
+        dma_mask: Highest address that the devices can use.
         guard: Bytes after each window that stay unmapped.
     """
 
     def __init__(self, dma_mask: int = _TOP, guard: int = 0) -> None:
-        """Start without windows."""
+        """Begin without windows."""
         if guard < 0:
             raise RangeError(f"a gap of {guard} bytes is none", guard=guard)
         self.dma_mask = dma_mask
@@ -63,17 +63,17 @@ class AddressSpace(Closing):
         """Bytes after each window, at least, that stay unmapped: a device that runs over the end of
         one faults, instead of reaching the next."""
         self.requests = 0
-        """Map requests that the kernel granted so far."""
+        """The number of map requests that the kernel has granted."""
         self._enforced: list[bool | None] = []
         self._stack = ExitStack()
         self._devices: list[Device] = []
         self._pgsize_bitmap = 0
         self._iovas = IovaAllocator()
         self._windows: dict[int, _Window] = {}
-        # By identity of the list handed out, which is kept so that the number stays its own.
+        # Keyed by `id(dma)`; keeping `dma` keeps the id from being reused.
         self._mapped: dict[int, tuple[Phyr, int, _Window]] = {}
-        # Whoever unmaps may be the garbage collector, which drops a mapping in the midst of this
-        # thread's own dealings here: it never touches another window than its own.
+        # The garbage collector may drop a mapping, and so call `unmap`, while this thread is in the
+        # middle of a method here. It touches only the window of that mapping.
         self._lock = RLock()
         self._process = os.getpid()
 
@@ -81,7 +81,7 @@ class AddressSpace(Closing):
     def pgsize_bitmap(self) -> int:
         """Page sizes of the IOMMU; bit *n* set means ``1 << n`` bytes, the lowest is the granule.
 
-        0 as long as they are not known.
+        0 until they are known.
         """
         return self._pgsize_bitmap
 
@@ -98,7 +98,7 @@ class AddressSpace(Closing):
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """First and last address of each range that the kernel lets be mapped, in order."""
+        """First and last address of each range that the kernel allows to map, in order."""
         return self._info()[1]
 
     @abstractmethod
@@ -107,7 +107,7 @@ class AddressSpace(Closing):
 
     @abstractmethod
     def _attach(self, function: Function) -> Device:
-        """Open a device that lives in this address space."""
+        """Open a device that uses this address space."""
 
     @abstractmethod
     def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
@@ -126,13 +126,13 @@ class AddressSpace(Closing):
         """Make the request that unmaps."""
 
     def open(self, function: Function | str) -> Device:
-        """Open a device that finds memory where this backend maps it.
+        """Open a device, which then sees memory where this backend maps it.
 
         Args:
-            function: One that ``vfio-pci`` has, or its address.
+            function: A function whose driver is ``vfio-pci``, or its address.
 
         Raises:
-            VfioError: It cannot be opened, or this process has it open.
+            VfioError: It cannot be opened, or this process has it open already.
         """
         if isinstance(function, str):
             function = Function(function)
@@ -149,9 +149,9 @@ class AddressSpace(Closing):
             return device
 
     def _renew(self) -> None:
-        """Ask what may be used: with each device it can become less."""
+        """Ask the kernel which addresses may be used. Each device can make them fewer."""
         bitmap, ranges = self._info()
-        # Between two there is always a gap.
+        # There is always a gap between two ranges.
         gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
         iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
         for iova, window in list(self._windows.items()):
@@ -160,9 +160,9 @@ class AddressSpace(Closing):
         self._pgsize_bitmap = bitmap
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
-        """Return the one stretch of I/O virtual addresses at which devices find `phyr`.
+        """Return the one stretch of I/O virtual addresses at which devices see `phyr`.
 
-        One request, for the whole pages that the list is in: those are what devices can reach.
+        This is one request, for the whole pages that hold the list. Devices can reach all of those.
 
         Args:
             phyr: What a pin returned, a device region's `phyr`, or a slice of one.
@@ -170,10 +170,10 @@ class AddressSpace(Closing):
                 write what comes from it, if the IOMMU holds it to that: see `enforces_write_only`.
 
         Raises:
-            MismatchError: The list does not know its user addresses.
-            IovaSpaceError: No room is left.
-            LimitError: The kernel takes no more mappings.
-            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
+            MismatchError: The list has no user address.
+            IovaSpaceError: There is no room left.
+            LimitError: The kernel allows no more mappings.
+            VfioError: The kernel refused, or this is a forked child. Nothing is mapped then.
         """
         if not phyr:
             return phyr
@@ -208,13 +208,13 @@ class AddressSpace(Closing):
             return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Take the stretch away again; nothing if the backend is closed, which took it away.
+        """Unmap the stretch. If the backend is closed, do nothing: closing unmapped it.
 
-        In a forked child it does nothing: the mapping is the parent's.
+        In a forked child this does nothing, because the mapping belongs to the parent.
 
         Raises:
             NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
-            VfioError: As of `unmap_user`.
+            VfioError: As for `unmap_user`.
         """
         del direction
         if not dma or not self._is_ours:
@@ -226,8 +226,8 @@ class AddressSpace(Closing):
             if found is None:
                 raise NotMappedError(f"{dma!r} is not mapped here")
             _, iova, window = found
-            # Forgotten last: whoever was interrupted calls this again, and finds it. The address
-            # may be another's by then.
+            # Removed last: after an interrupt a second call still finds the window. The address may
+            # be in use again by then.
             try:
                 if self._windows.get(iova) is window:
                     self.unmap_user(iova)
@@ -237,7 +237,7 @@ class AddressSpace(Closing):
             self._mapped.pop(id(dma), None)
 
     def exposed(self, dma: Phyr) -> int:
-        """Return the bytes beyond the list in the pages that `map` asked for.
+        """Return the bytes beyond the list in the pages that `map` mapped.
 
         Raises:
             NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
@@ -274,13 +274,13 @@ class AddressSpace(Closing):
         Args:
             uaddr: User virtual address of its first byte.
             length: Bytes. Both are multiples of the IOMMU's granule.
-            prot: What devices may do, as a `phyr.iommu.Prot`.
+            prot: The accesses that devices may make, as a `phyr.iommu.Prot`.
 
         Raises:
-            AlignmentError: The memory is no whole granules.
-            IovaSpaceError: No room is left.
-            LimitError: The kernel takes no more mappings.
-            VfioError: The kernel refused; nothing is then mapped. Or this is a forked child.
+            AlignmentError: The memory is not whole granules.
+            IovaSpaceError: There is no room left.
+            LimitError: The kernel allows no more mappings.
+            VfioError: The kernel refused, or this is a forked child. Nothing is mapped then.
         """
         return self._map_whole(uaddr, length, lambda iova: self._ask(uaddr, length, iova, prot))
 
@@ -302,7 +302,7 @@ class AddressSpace(Closing):
                     length=length,
                     granule=granule,
                 )
-            # Large pages lie at the same place modulo their size in both kinds of address.
+            # Large pages need the same offset in both addresses, modulo the page size.
             fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
             with ExitStack() as undo:
                 iova = self._place(length, 1 << fitting.bit_length() - 1, start, _TOP, undo)
@@ -362,14 +362,14 @@ class AddressSpace(Closing):
         return mapping
 
     def unmap_user(self, iova: int) -> None:
-        """Take back a `map_user`; nothing if the backend is closed, which took it back.
+        """Undo a `map_user`. If the backend is closed, do nothing: closing undid it.
 
-        In a forked child it does nothing: the mapping is the parent's.
+        In a forked child this does nothing, because the mapping belongs to the parent.
 
         Raises:
-            NotMappedError: Nothing is mapped there by itself.
-            VfioError: The kernel refused, against the rules. The address is not used again then,
-                as devices may still reach the memory.
+            NotMappedError: No `map_user` returned that address, or it was undone before.
+            VfioError: The kernel refused, against its rules. The address is not used again then,
+                because devices may still reach the memory.
         """
         if not self._is_ours:
             return
@@ -382,16 +382,16 @@ class AddressSpace(Closing):
             try:
                 self._undo(window.undo)
             except OSError as failure:
-                # Nothing is there the second time, after an interrupt.
+                # On a second call, after an interrupt, nothing may be mapped any more.
                 if failure.errno != errno.ENOENT:
                     self._windows.pop(iova, None)
                     raise refused(failure, "unmap", iova=iova, length=window.length) from None
-            # Only now: what an interrupt keeps in here is not handed out again.
+            # Only now: until here an interrupt keeps the address from being used again.
             self._windows.pop(iova, None)
             self._iovas.free(iova)
 
     def _granule(self) -> int:
-        """Return the smallest page size, or raise where nothing can be mapped."""
+        """Return the smallest page size; raise if nothing can be mapped."""
         self._check(not self.closed, errno.EBADF, "map")
         self._check(self._pgsize_bitmap != 0, errno.ENODEV, "map")
         return self._pgsize_bitmap & -self._pgsize_bitmap
@@ -402,7 +402,7 @@ class AddressSpace(Closing):
             raise refused(OSError(number, ""), name, **numbers)
 
     def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
-        """Return a free window, less well aligned than asked for if need be."""
+        """Return a free window. If there is no room, align it less."""
         iova = self._iovas.alloc_for_pages(
             length + self.guard,
             self._pgsize_bitmap,
@@ -415,36 +415,37 @@ class AddressSpace(Closing):
         return iova
 
     def _grant(self, ask: Callable[[], None], window: _Window, iova: int, undo: ExitStack) -> None:
-        """Ask for a window that is placed; if that succeeds, nothing is undone."""
+        """Ask the kernel to map a placed window. If that fails, free the window."""
         self._windows[iova] = window
         undo.callback(self._windows.pop, iova)
         try:
             ask()
             self.requests += 1
         except BaseException:
-            # An interrupt may have come after the kernel was done.
+            # The interrupt may have come after the kernel had mapped it.
             with suppress(OSError):
                 self._undo(window.undo)
             raise
         undo.pop_all()
 
     def close(self) -> None:
-        """Close the devices, take all mappings away, close all of it.
+        """Close the devices, undo all mappings, and close the files.
 
-        Again does nothing, or what an interrupt or a region in use kept it from doing. Mappings
-        that are about do no harm: unmapping them does nothing then. In a forked child it closes
-        the child's copies of the files, and what the parent has stays as it is.
+        A second call does only what an interrupt or a region in use kept the first from doing.
+        Existing mappings do no harm: unmapping them does nothing afterwards. In a forked child this
+        closes the child's copies of the files; the parent's files and mappings stay.
 
         Raises:
-            BufferError: A part of a device region's view is still about; all else is closed.
+            BufferError: A view of a part of a device region still exists; everything else is
+                closed.
         """
         if not self._is_ours:
-            # Its lock may be that of a thread which is not here.
+            # Another thread may hold its lock, and that thread does not exist here.
             self._lock = RLock()
         with self._lock:
             self.closed = True
             with self._stack:
-                # Whatever becomes of it: once the files are closed, their numbers may be others'.
+                # Removed in any case: once the files are closed, other files may get their numbers.
                 self._stack.callback(self._windows.clear)
                 self._stack.callback(self._unmap_all)
                 for device in self._devices:
@@ -452,7 +453,7 @@ class AddressSpace(Closing):
 
     def _unmap_all(self) -> None:
         for window in list(self._windows.values()) if self._is_ours else ():
-            # What is not taken back here is, when the files are closed.
+            # Mappings that are not undone here are undone when the files are closed.
             with suppress(OSError):
                 self._undo(window.undo)
         self._mapped.clear()

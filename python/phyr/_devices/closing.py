@@ -1,4 +1,4 @@
-"""What stays open until it is closed: devices, and the backends that open them."""
+"""Objects that stay open until they are closed: devices, and the backends that open them."""
 
 import os
 import warnings
@@ -12,33 +12,34 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """A context manager that closes itself, and says so where nobody did.
+    """A context manager that closes itself, with a warning, if nobody closed it.
 
-    Who inherits this sets `_process` as soon as there is something to close, and `closed` to False
+    A subclass sets `_process` as soon as there is something to close. It sets `closed` to False
     once it is open.
     """
 
     closed = True
-    """Whether it is closed, or not yet open."""
+    """True if it is closed, or not yet open."""
 
-    # What `__del__` finds where an interrupt ended `__init__`.
+    # The values for `__del__` if an interrupt ended `__init__`.
     _process = 0
 
     @property
     def _is_ours(self) -> bool:
-        """Whether this process opened it; it may be a fork of that, without its other threads."""
+        """True if this process opened it. In a fork it is False; a fork has no other threads."""
         return self._process == os.getpid()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of all of it; again, it does nothing.
+        """Close everything. If it is closed already, do nothing.
 
         Raises:
-            BufferError: A part of a device region's view is still about; all else is closed.
+            BufferError: A view of a part of a device region still exists; everything else is
+                closed.
         """
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the object itself."""
         return self
 
     def __exit__(
@@ -51,12 +52,12 @@ class Closing(ABC):
         self.close()
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
-        """Close what nobody did, and say so."""
+        """Close it if nobody did, with a warning."""
         try:
             if not self.closed and self._is_ours:
                 warn(f"never closed: {self!r}", ResourceWarning, source=self, stacklevel=2)
         finally:
-            # What an interrupt ended in its beginnings has nothing to close.
+            # If an interrupt came before anything was open, there is nothing to close.
             if self._process:
                 with suppress(BufferError):
                     self.close()

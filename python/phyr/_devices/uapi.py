@@ -1,13 +1,13 @@
-"""Requests to the kernel about devices: the one place where device files are opened and asked.
+"""Requests to the kernel about devices. Only this file opens device files and makes requests.
 
 ```text
 | size of all | fields of the request ... | capabilities, for some replies |
     4 bytes
 ```
 
-VFIO and iommufd both start their structures with the size of the whole, so that one function packs,
-asks and unpacks all of them. Tests put a kernel of their own behind `open_file`, `write_file`,
-`close` and `ioctl`.
+The structures of VFIO and iommufd both start with their size, so one function packs, requests and
+unpacks all of them. Tests replace `open_file`, `write_file`, `close` and `ioctl` by a simulated
+kernel.
 
 Source:
     include/uapi/linux/vfio.h and include/uapi/linux/iommufd.h, Linux. Both number their requests by
@@ -42,7 +42,7 @@ SYSFS = Path("/sys/bus/pci")
 
 
 class Request(NamedTuple):
-    """One request: its name and number, and the fields behind the size."""
+    """One request: its name, its number, and the fields after the size."""
 
     name: str
     number: int
@@ -54,7 +54,7 @@ class Request(NamedTuple):
         return bytearray(size.to_bytes(4, "little") + self.fields.pack(*values))
 
 
-# What an errno means that the kernel's own words do not say.
+# Explanations for an errno where the kernel's own text says too little.
 _MEMLOCK = "more memory than RLIMIT_MEMLOCK lets this process pin"
 _ISOLATION = "an interrupt of the device could reach anything: no interrupt remapping"
 _FORK = "the backend is that of the process of which this is a fork"
@@ -91,12 +91,12 @@ _HINTS = {
 }
 
 
-# Numbers that are written in hexadecimal.
+# The names of numbers that are written in hexadecimal.
 _BYTES = ("iova", "length", "offset", "uaddr")
 
 
 def refused(failure: OSError, name: str, **numbers: object) -> VfioError:
-    """Return what to raise for a request that the kernel refused, with its numbers."""
+    """Return the exception for a request that the kernel refused, with its numbers."""
     number = failure.errno or errno.EIO
     said = "".join(
         f", {key} {value:#x}" if key in _BYTES else f", {key} {value}"
@@ -120,13 +120,12 @@ def open_file(path: Path, **numbers: object) -> int:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write to a file of sysfs, which acts on it. Raises `OSError`."""
+    """Write to a file of sysfs. Raises `OSError`."""
     path.write_text(text)
 
 
 close = os.close
-"""Close what `open_file` opened or a request returned. No function in Python: no interrupt ends it.
-"""
+"""Close a file descriptor. It is not a function in Python, because an interrupt could end that."""
 
 
 def ioctl(fd: int, number: int, argument: int | bytearray = 0) -> int:
@@ -138,10 +137,10 @@ def tell(fd: int, request: Request, argument: int | bytearray = 0, **numbers: ob
     """Make a request whose argument is a number or bytes, and return the kernel's number.
 
     Args:
-        fd: Whom to ask.
-        request: What for.
+        fd: The file descriptor of the device or backend.
+        request: The request.
         argument: Its argument.
-        numbers: What an error is to name.
+        numbers: Numbers for the message of an error.
 
     Raises:
         VfioError: The kernel refused.
@@ -165,10 +164,10 @@ def ask(fd: int, request: Request, *values: int, **numbers: object) -> tuple[int
 
 
 def ask_long(fd: int, request: Request, *values: int) -> tuple[tuple[int, ...], bytes]:
-    """Make a request whose reply may be longer than its fields, after asking how long.
+    """Make a request whose reply may be longer than its fields. Ask for its length first.
 
     Returns:
-        The fields of the reply, and all of it.
+        The fields of the reply, and all of its bytes.
 
     Raises:
         VfioError: The kernel refused.

@@ -60,16 +60,16 @@ class _Group(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as click has it
-        """Run a command; a pipe that nobody reads is click's business."""
+        """Run a command. click handles a pipe that nobody reads."""
         if sys.stdout is None:
-            # Nothing would be printed, and nobody told.
+            # Otherwise nothing would be printed, without an error.
             click.echo("phyr: cannot write: standard output is closed", err=True)
             sys.exit(2)
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
             click.echo(f"phyr: cannot write: {error.strerror}", err=True)
-            # What is left in the buffer is not to be tried again at the end.
+            # Text that is left in the buffer must not be written again at exit.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)

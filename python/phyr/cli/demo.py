@@ -21,14 +21,14 @@ LONGEST = 16 << 30
 
 
 def scatter(length: int, seed: int) -> list[tuple[int, int]]:
-    """Make up the physical memory of a buffer.
+    """Make the physical memory of a buffer.
 
-    One huge page in eight is there as a whole; the others give one to sixteen blocks of 4 KiB to
-    64 KiB, aligned to their size like those of the kernel's buddy allocator. No page comes twice.
+    One huge page in eight is whole; each of the others gives one to sixteen blocks of 4 KiB to 64
+    KiB, aligned to their size, as the kernel's buddy allocator does. No page occurs twice.
 
     Args:
         length: Bytes of the buffer, 1 to `LONGEST`.
-        seed: Any number; the same one gives the same memory.
+        seed: Any number. The same number gives the same memory.
 
     Returns:
         ``(paddr, length)`` of whole pages, as many as the buffer takes.
@@ -55,7 +55,7 @@ def scatter(length: int, seed: int) -> list[tuple[int, int]]:
 
 
 def _blocks(random: Random) -> list[tuple[int, int]]:
-    """Give offset and size of what is free in one huge page."""
+    """Return offset and size of the free blocks in one huge page."""
     if random.random() < 1 / 8:
         return [(0, HUGE)]
     slots = random.sample(range(HUGE // SLOT), random.randint(1, 16))
@@ -67,7 +67,7 @@ def _blocks(random: Random) -> list[tuple[int, int]]:
 
 
 def story(length: int, seed: int) -> Iterator[tuple[str, list[str]]]:
-    """Tell what a list is, on a simulated buffer.
+    """Explain a list, with a simulated buffer.
 
     Args:
         length: Bytes of the buffer, 1 to `LONGEST`.

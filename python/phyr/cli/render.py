@@ -48,12 +48,12 @@ _HUGE = 2 << 20
 
 
 def console() -> Console:
-    """Make the console for standard output; a name it cannot spell is escaped, not an error."""
+    """Make the console for standard output. Characters that it cannot show are escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(highlight=False)
     if console.width < 1:
-        # A COLUMNS of 0 says that the width is not known; rich would print nothing.
+        # COLUMNS=0 means that the width is unknown; rich would print nothing.
         console.width = _USUAL_WIDTH
     return console
 
@@ -218,7 +218,7 @@ def _room(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width:
 
 
 def _cut(name: str, room: int) -> str:
-    """Shorten a name from the front, since the end of a path tells more."""
+    """Shorten a name at the front, because the end of a path tells more."""
     return name if len(name) <= room else f"…{name[1 - room :]}"
 
 
@@ -318,12 +318,12 @@ def folio_lines(folios: Folios, pmd_mapped: tuple[int, int]) -> Iterator[str]:
 
 
 def areas(lengths: Sequence[int]) -> str:
-    """Spell how many VMAs these are, and their bytes."""
+    """Return the number of these VMAs, and their bytes, as text."""
     return f"{len(lengths):,} VMA{'' if len(lengths) == 1 else 's'} of {spell(sum(lengths))}"
 
 
 def titled(title: str, parts: Sequence[str], width: int) -> Iterator[Text]:
-    """Lay parts out beside a title, as many in a line as fit."""
+    """Lay out parts beside a title, as many in a line as fit."""
     line = ""
     for part, comma in zip(parts, [*"," * (len(parts) - 1), ""], strict=True):
         if line and len(line) + len(part) + 10 > width:

@@ -1,4 +1,4 @@
-"""The figures of ``phyr map``: what a process's memory is made of, and what lists of it cost."""
+"""The figures of ``phyr map``: the memory of a process, and the cost of its lists."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -33,10 +33,10 @@ _SG_BLOCK = 128  # entries in a 4 KiB block, the last one the link to the next b
 
 
 class Cost(NamedTuple):
-    """Bytes of one and the same list in three forms."""
+    """Bytes of one list in three forms."""
 
     phyr: int
-    """Storage as it is, or the packed words where they need none beyond the object."""
+    """The list's storage; for a list without storage, its packed words."""
     bio_vec: int
     """An array of ``struct bio_vec``."""
     scatterlist: int
@@ -104,7 +104,7 @@ class Row(NamedTuple):
         nodes: dict[int | None, int] | None = None,
         stretches: Sequence[tuple[int, Phyr]] = (),
     ) -> Self:
-        """Take the figures of a VMA."""
+        """Compute the figures of a VMA."""
         stats = resident.phyr.stats()
         orders = resident.phyr.orders()
         return cls(
@@ -138,7 +138,7 @@ class Total(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Self:
-        """Add rows up; each VMA keeps its own list."""
+        """Add up rows. Each VMA keeps its own list."""
         rows = list(rows)
         orders: Counter[int] = Counter()
         nodes: Counter[int | None] = Counter()
@@ -174,7 +174,7 @@ def _by_class(orders: dict[int, int], granule: int) -> tuple[int, ...]:
 
 
 def shares(buckets: tuple[int, ...]) -> list[str]:
-    """Spell how much of the memory each class holds, in percent; ``-`` for nothing at all.
+    """Return the share of each class in percent, as text; ``-`` for nothing at all.
 
     Examples:
         >>> shares((4096, 0, 2 << 20, 0))
@@ -187,7 +187,7 @@ def shares(buckets: tuple[int, ...]) -> list[str]:
 
 
 def blocks(buckets: tuple[int, ...]) -> list[str]:
-    """Spell the shares of the classes that hold anything.
+    """Return the shares of the classes that hold anything.
 
     Examples:
         >>> blocks((4096, 0, 4096, 0))
@@ -207,7 +207,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def spell(length: int) -> str:
-    """Spell a number of bytes: exactly where that is short, else with one decimal.
+    """Return a number of bytes as text: exactly if that is short, else with one decimal.
 
     Examples:
         >>> [spell(length) for length in (0, 512, 8192, 1 << 20, 1_300_000, (1 << 30) - 1, 5 << 40)]

@@ -1,16 +1,17 @@
-"""DMA mapping: a list of physical memory in, the same structure of bus addresses out.
+"""DMA mapping: from a list of physical memory to a list of the bus addresses that a device uses.
 
-`dma_map` maps a list through a backend, which says how one device's bus sees memory:
+`dma_map` maps a list through a backend. The backend knows how one device's bus sees memory:
 
-- `Direct`: physical addresses; the result is the very same object.
-- `BusOffset`: physical addresses and a constant; a full new list.
-- `Paging`: an IOMMU; one entry, whatever is underneath. It works on any `IommuDomain`.
-- `Bounce`: copies of what is out of the device's reach.
+- `Direct`: physical addresses; the result is the same object.
+- `BusOffset`: physical addresses plus a constant; the result is a new list.
+- `Paging`: an IOMMU; the result has one entry, however fragmented the memory is. Works on any
+  `IommuDomain`.
+- `Bounce`: copies of the memory that the device cannot reach.
 
-`IovaMap` holds what is mapped where, for a virtual IOMMU: it is changed part by part.
+`IovaMap` holds what is mapped where, for a virtual IOMMU; it is changed part by part.
 
-Domains and backends are ordinary classes: see `DmaBackend` and `IommuDomain`, and `phyr.testing`
-for checks to run on your own.
+Domains and backends are ordinary classes: see `DmaBackend` and `IommuDomain`. `phyr.testing` has
+checks for your own.
 """
 
 from phyr._phyr import IovaMap, Mapping, Plan, alignment, dma_map, dma_unmap, plan_map

@@ -1,7 +1,7 @@
-"""How phyr.iommu meets calls that fail: the one policy; `src/python/dma/failures.rs` is its twin.
+"""The policy of phyr.iommu for calls that fail. `src/python/dma/failures.rs` is its twin.
 
-Two promises hold whatever fails: memory that a device may still reach stays held by its owner, and
-its I/O addresses are not handed out again.
+Two promises hold whatever fails. The owner of memory that a device may still reach keeps that
+memory in place. The I/O addresses of such memory are not given to another mapping.
 
 | raised by a call | means | while mapping | while unmapping |
 | --- | --- | --- | --- |
@@ -9,15 +9,16 @@ its I/O addresses are not handed out again.
 | a panic (an extension in Rust) | anything | as an interrupt | as an error |
 | an interrupt, or `MemoryError` | anything | what is found mapped is unmapped | raised at once |
 
-An error is any other `Exception`, a subclass of `MemoryError` too. An interrupt is no `Exception`:
-`KeyboardInterrupt`, say. "Found" means that the domain is asked for each page. A second call of
-`unmap` unmaps what is found; a mapping makes one after an interrupt or `MemoryError`. That call may
-raise `NotMappedError`, to say that nothing is mapped, which is not reported.
+An error is any other `Exception`, including subclasses of `MemoryError`. An interrupt is an
+exception that is not an `Exception`, such as `KeyboardInterrupt`. "Found" means that the domain is
+asked for each page. After an interrupt or `MemoryError` a mapping calls `unmap` a second time,
+which unmaps what is found. The second call may raise `NotMappedError` to say that nothing is
+mapped; that is not reported.
 
-The owner is let go where `map` raised, unless the exception is marked as `still_mapped`; and where
-`unmap` returned, or said after an interrupt that nothing is mapped. Otherwise it is kept while the
-process lives. Of several failures the first is raised, an interrupt before all others; the
-rest are notes on it.
+The owner is released if `map` raised, unless the exception is marked as `still_mapped`. It is
+released if `unmap` returned, or said after an interrupt that nothing is mapped. Otherwise it is
+kept for the life of the process. If several calls fail, the first failure is raised, but an
+interrupt is raised before any other; the rest become notes on it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -37,31 +38,38 @@ __all__ = [
     "raise_still_mapped",
 ]
 
-# How many failures are shown beside the first.
+# The number of failures that are shown in addition to the first.
 _NOTES = 8
 
 
 def is_panic(failure: BaseException) -> bool:
-    """Return true if it is a panic of an extension in Rust; each has a class of its own."""
+    """Return true if the exception is a panic of an extension in Rust.
+
+    Each extension has its own class.
+    """
     kind = type(failure)
     return (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
 
 
 def is_interrupt(failure: BaseException) -> bool:
-    """Return true if it is no error, but asks to stop, and so is raised whatever else failed."""
+    """Return true if the exception is not an error but a request to stop. It is always raised."""
     return not isinstance(failure, Exception) and not is_panic(failure)
 
 
 def is_abrupt(failure: BaseException) -> bool:
-    """Return true if it may come at any moment, and so says nothing about what was done.
+    """Return true if the exception can come at any moment, and so does not tell what was done.
 
-    A subclass of `MemoryError` is somebody's choice, such as a domain's without room for a table.
+    A subclass of `MemoryError` does not count: somebody raised it on purpose, such as a domain
+    without room for a table.
     """
     return type(failure) is MemoryError or is_interrupt(failure)
 
 
 def note(failure: BaseException, sentence: str, other: BaseException | None = None) -> None:
-    """Add a note to a failure, and how another looks; if that fails, as far as it goes."""
+    """Add a note to a failure, with the repr of another.
+
+    If part of that fails, add what is possible.
+    """
     if other is not None:
         shown = f"{type(other).__name__}, which cannot be shown"
         with suppress(Exception):
@@ -73,7 +81,7 @@ def note(failure: BaseException, sentence: str, other: BaseException | None = No
 
 @contextmanager
 def noting(failure: BaseException, sentence: str) -> Iterator[None]:
-    """Note on a failure what fails while it is cleaned up after."""
+    """Add a note to a failure if the cleanup after it fails too."""
     try:
         yield
     except Exception as other:  # noqa: BLE001 - whatever it is, the first one is raised
@@ -81,7 +89,7 @@ def noting(failure: BaseException, sentence: str) -> Iterator[None]:
 
 
 def collect(failures: list[BaseException], failure: BaseException) -> None:
-    """Keep a failure for the end, or raise an interrupt at once, with those before as notes."""
+    """Keep a failure for the end. Raise an interrupt at once, with earlier failures as notes."""
     if is_interrupt(failure):
         for before in failures[:_NOTES]:
             note(failure, "a failure before it", before)
@@ -90,11 +98,11 @@ def collect(failures: list[BaseException], failure: BaseException) -> None:
 
 
 def raise_first(failures: list[BaseException]) -> None:
-    """Raise the first of these, if there are any, with a few of the others as notes.
+    """Raise the first failure, if there is one, with a few of the others as notes.
 
     Raises:
-        BaseException: That one. If it is NotMappedError, whoever unmaps would be taken to say so
-            itself: then a PhyrError, whose cause it is.
+        BaseException: The first failure. A NotMappedError would look as if the caller had raised
+            it, so it becomes the cause of a PhyrError.
     """
     if not failures:
         return
@@ -111,7 +119,7 @@ def raise_first(failures: list[BaseException]) -> None:
 
 
 def attempt(acts: Iterable[Callable[[], None]]) -> None:
-    """Do all of this, whatever fails, but for an interrupt, which is raised at once.
+    """Make all the calls, even if some fail. An interrupt is raised at once.
 
     Raises:
         BaseException: The first failure, as by `raise_first`.
@@ -126,17 +134,18 @@ def attempt(acts: Iterable[Callable[[], None]]) -> None:
 
 
 def raise_still_mapped(failure: BaseException, sentence: str, undo: BaseException) -> None:
-    """Raise a failure to map, or the interrupt that came while it was undone.
+    """Raise a failed `map`, or an interrupt that came while the map was undone.
 
-    It is marked: something may be mapped all the same, and whoever holds the memory must keep it.
+    The exception is marked as `still_mapped`: something may be mapped, so the owner of the memory
+    must keep it.
 
     Args:
-        failure: Why the map failed.
+        failure: The exception of the map.
         sentence: The call that failed.
-        undo: Why undoing failed.
+        undo: The exception of the undoing.
     """
     first, other = (undo, failure) if is_interrupt(undo) else (failure, undo)
-    # First of all, since memory hangs on it, and a note may fail.
+    # Mark it first: the mark keeps the memory in place, and adding a note may fail.
     first = _marked(first)
     try:
         note(first, sentence)
@@ -147,7 +156,7 @@ def raise_still_mapped(failure: BaseException, sentence: str, undo: BaseExceptio
 
 
 def _marked(failure: BaseException) -> BaseException:
-    """Return a failure that is marked as `still_mapped`."""
+    """Return the failure, marked as `still_mapped`."""
     try:
         failure.still_mapped = True  # type: ignore[attr-defined]
     except Exception:  # noqa: BLE001 - of a class that takes no attributes

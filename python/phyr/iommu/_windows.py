@@ -1,11 +1,11 @@
-"""One allocator of I/O virtual addresses for each domain, however many `Paging` share the domain.
+"""One allocator of I/O virtual addresses for each domain, even if several `Paging` share it.
 
-A domain need not be hashable: its number (`id`) is the key. An entry refers to its domain, so that
-no other object takes the number unnoticed:
+A domain need not be hashable, so entries are keyed by `id(domain)`. Each entry refers to its
+domain, so that no other object can reuse the id unnoticed:
 
-- weakly, where the class allows it: the entry goes with the domain;
-- strongly, elsewhere: the entry goes when another `Paging` is made and this one has no user and no
-  window handed out. A domain whose windows are never given back stays in memory.
+- weakly, if the class allows that: the entry is removed with the domain;
+- strongly, otherwise: the entry is removed when another `Paging` is made and this entry has no user
+  and no window in use. A domain whose windows are never freed stays in memory.
 """
 
 import weakref
@@ -20,14 +20,14 @@ from phyr.iommu.protocols import IommuDomain
 __all__ = ["allocator_of"]
 
 _LOCK = RLock()
-# By number: entries that go with their domains, and entries that are looked through for idle ones.
-# No Python code runs when a domain goes, as an interrupt would be lost in it.
+# By id: entries that are removed with their domains, and entries that are searched for idle ones.
+# No Python code runs when a domain is removed, because an interrupt would be lost in that code.
 _WEAK: "dict[int, _Entry]" = {}
 _STRONG: "dict[int, _Entry]" = {}
 
 
 class _Entry:
-    """A domain, its allocator, and who uses it."""
+    """A domain, its allocator, and the users of the two."""
 
     def __init__(self, domain: IommuDomain, iovas: IovaAllocator) -> None:
         self.iovas = iovas
@@ -39,7 +39,7 @@ class _Entry:
             self.domain = lambda: domain
 
     def is_idle(self) -> bool:
-        """Return true if nothing is lost when the entry goes."""
+        """Return true if the entry can be removed without loss."""
         self.users = [user for user in self.users if user() is not None]
         return not self.users and not len(self.iovas)
 
@@ -50,11 +50,12 @@ def allocator_of(domain: IommuDomain, iovas: IovaAllocator | None, user: object)
     Args:
         domain: The I/O address space: any object.
         iovas: The allocator to use; by default that of the domain, or else a new one.
-        user: Who uses it, for as long as it lives.
+        user: The object that uses the allocator. The entry is kept while it lives.
 
     Raises:
-        MismatchError: Another allocator hands out the domain's addresses; or, by default, one for
-            another aperture or other reserved ranges than the domain has now.
+        MismatchError: Another allocator already manages the domain's addresses. Or, without
+            `iovas`, that allocator was made for another aperture or other reserved ranges than the
+            domain has now.
     """
     made = IovaAllocator(domain.aperture, domain.reserved) if iovas is None else iovas
     with _LOCK:

@@ -1,4 +1,4 @@
-"""Copies for devices that cannot reach the memory itself: bounce pages."""
+"""Bounce pages: copies for devices that cannot reach the memory itself."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,12 +11,12 @@ from phyr.iommu.protocols import Direction, Memory, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
 
-# Bytes copied at a time, so that a copy needs little memory beside the pages.
-_BLOCK = 1 << 20
+# Bytes copied at a time, so that a copy needs little memory in addition to the pages.
+_BLOCK_BYTES = 1 << 20
 
 
 class Copy:
-    """A part of a list, and pages that stand in for it; from `Staging.stage`."""
+    """A part of a list, and the pages that replace it; from `Staging.stage`."""
 
     __slots__ = ("_pages", "_staging", "copy", "original")
 
@@ -28,15 +28,15 @@ class Copy:
         self._pages: Phyr | None = pages
 
     def to_device(self) -> None:
-        """Copy the original to its stand-in."""
+        """Copy the original to the pages."""
         self._move(self.original, self.copy)
 
     def to_cpu(self) -> None:
-        """Copy the stand-in to its original."""
+        """Copy the pages to the original."""
         self._move(self.copy, self.original)
 
     def release(self) -> None:
-        """Give the pages back, once; where memory was short, try again."""
+        """Free the pages, once. Try again if memory is short."""
         pages, self._pages = self._pages, None
         if pages is None:
             return
@@ -47,17 +47,17 @@ class Copy:
 
     def _move(self, source: Phyr, target: Phyr) -> None:
         memory = self._staging.memory
-        for start in range(0, source.length, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, source.length, _BLOCK_BYTES):
+            block = slice(start, start + _BLOCK_BYTES)
             memory.write(target[block], memory.read(source[block]))
 
 
 class Staging:
-    """Where pages come from that stand in for memory a device cannot reach.
+    """A source of pages that replace memory which a device cannot reach.
 
     Args:
-        memory: What reads and writes physical memory.
-        pool: What hands out pages of it, and takes them back.
+        memory: An object that reads and writes physical memory.
+        pool: An object that allocates and frees pages of that memory.
     """
 
     def __init__(self, memory: Memory, pool: PagePool) -> None:
@@ -66,15 +66,16 @@ class Staging:
         self.pool = pool
 
     def stage(self, phyr: Phyr, *, below: int | None = None, align: int = 4096) -> Copy:
-        """Return pages that hold what `phyr` holds, at the same place inside `align` bytes.
+        """Return pages with a copy of `phyr`, at the same offset inside `align` bytes.
 
-        All of it is copied, even where the device is to overwrite it: what it leaves out must read
-        as before, and no stranger's data may show.
+        All bytes are copied, even if the device is going to overwrite them: bytes that the device
+        leaves out must keep their value, and no old data may show.
 
         Args:
-            phyr: RAM, at least one byte of it.
-            below: Address that the pages are to stay below.
-            align: What their addresses are multiples of: a power of two, at least the granule.
+            phyr: RAM, at least one byte.
+            below: All pages lie below this address.
+            align: The address of each page run is a multiple of this power of two, at least the
+                granule.
         """
         head = phyr[0] & (align - 1)
         pages = self.pool.alloc((head + phyr.length + align - 1) & -align, below=below, align=align)
@@ -91,20 +92,20 @@ class Staging:
 
 
 class Bounce:
-    """A device that reaches only low addresses: what lies beyond is copied, and nothing else.
+    """A device that reaches only low addresses: memory above them is copied, and nothing else.
 
-    Each chunk whose last byte is out of reach is bounced from the first granule that has a byte out
-    of reach. A device's own memory is never bounced.
+    In each chunk whose last byte is out of reach, the copy starts at the first granule with a byte
+    out of reach. A device's own memory is never copied.
 
     Args:
-        staging: Where the copies live; their addresses must be within reach.
-        dma_mask: Highest bus address that the device can put out, ``2**32 - 1`` for 32 bits.
+        staging: The source of the copies; their addresses must be within reach.
+        dma_mask: Highest bus address that the device can use, ``2**32 - 1`` for 32 bits.
         offset: Bytes added to the addresses of RAM to make bus addresses.
         providers: For each provider of MMIO that a switch routes to, the bytes added to its
             addresses.
 
     Source:
-        What ``dma_capable()`` and ``swiotlb_map()`` do, kernel/dma, Linux.
+        As ``dma_capable()`` and ``swiotlb_map()``, kernel/dma, Linux.
     """
 
     def __init__(
@@ -115,24 +116,26 @@ class Bounce:
         offset: int = 0,
         providers: Mapping[int, int] | None = None,
     ) -> None:
-        """Keep what is reachable."""
+        """Store the limits."""
         self.staging = staging
         self.routes = BusOffset(offset, providers)
         self.dma_mask = dma_mask
         self.offset = offset
-        # By identity of the list handed out, which is kept so that no other takes its number.
+        # Keyed by `id(dma)`; keeping `dma` keeps the id from being reused.
         self._mapped: dict[int, tuple[Phyr, list[Copy]]] = {}
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
-        """Return the bus addresses of `phyr`, or of copies of what is out of reach.
+        """Return the bus addresses of `phyr`, with copies for the parts that are out of reach.
 
-        Where all is within reach and bus addresses are physical ones, that is `phyr` itself.
+        If everything is within reach and bus addresses equal physical ones, the result is `phyr`
+        itself.
 
         Raises:
-            MismatchError: A chunk out of reach is a device's own memory, or no route leads to it.
+            MismatchError: A chunk out of reach is a device's own memory, or there is no route to
+                it.
             RangeError: A bus address would be below 0, or `offset` is not a multiple of the
                 granule.
-            Exception: The pool's own, if it has no such pages; nothing is then kept.
+            Exception: The pool's own error if it has no such pages; no page is kept then.
         """
         if phyr.kind != "ram":
             return self._map_mmio(phyr, direction)
@@ -151,9 +154,9 @@ class Bounce:
         return dma
 
     def _build(self, phyr: Phyr, position: int, reach: int, copies: list[Copy]) -> Phyr:
-        """Return the list with copies, made on the way, for what is out of reach."""
+        """Return the list, with copies for the parts out of reach. Add the copies to `copies`."""
         granule = phyr.granule
-        # First byte of the first granule that is not wholly within reach.
+        # First byte of the first granule that is not completely within reach.
         border = (reach + 1) // granule * granule
         builder = Builder(granule)
         builder.extend(phyr[:position])
@@ -170,7 +173,7 @@ class Bounce:
         return shift(builder.finish(), self.offset)
 
     def _map_mmio(self, phyr: Phyr, direction: Direction) -> Phyr:
-        """Return the bus addresses of a device's own memory, all of them within reach."""
+        """Return the bus addresses of a device's own memory, all of which must be within reach."""
         dma = self.routes.map(phyr, direction)
         number = first_beyond(dma, self.dma_mask)
         if number is None:
@@ -185,20 +188,20 @@ class Bounce:
         )
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Bring back what the device wrote, and give the pages back.
+        """Copy back what the device wrote, and free the pages.
 
         Raises:
-            Exception: The memory's own. All else is brought back, and the pages are given back
-                nevertheless.
-            BaseException: An interrupt. This method can be called again then, for what is left.
+            Exception: An error of the memory. Everything else is copied back, and the pages are
+                freed.
+            BaseException: An interrupt. This method can then be called again, for the rest.
         """
         if id(dma) not in self._mapped:
             return
-        # An interrupt keeps the copies: whoever calls again finds the device's data.
+        # An interrupt keeps the copies, so that a second call finds the device's data.
         attempt((partial(self.sync_for_cpu, dma, direction), partial(self._release, dma)))
 
     def _release(self, dma: Phyr) -> None:
-        """Give the pages back, each by one release, whatever comes in between."""
+        """Free each copy once, even if an exception comes in between."""
         copies = self._copies(dma)
         try:
             attempt(copies.pop().release for _ in range(len(copies)))
@@ -206,17 +209,17 @@ class Bounce:
             if not is_interrupt(failure):
                 del self._mapped[id(dma)]
             raise
-        # An interrupt keeps those that are left.
+        # After an interrupt the remaining copies are kept.
         del self._mapped[id(dma)]
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
-        """Copy what the CPU wrote to the bounce pages, unless the device only writes."""
+        """Copy the CPU's writes to the bounce pages, unless the device only writes."""
         if direction is not Direction.FROM_DEVICE:
             for staged in self._copies(dma):
                 staged.to_device()
 
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
-        """Copy what the device wrote from the bounce pages, unless it only reads."""
+        """Copy the device's writes from the bounce pages, unless the device only reads."""
         if direction is not Direction.TO_DEVICE:
             attempt(staged.to_cpu for staged in self._copies(dma))
 

@@ -1,4 +1,4 @@
-"""The bus sees physical addresses and a constant: a full new list of the same shape."""
+"""A bus that sees physical addresses plus a constant: the result is a new list."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ __all__ = ["BusOffset"]
 
 
 class BusOffset:
-    """A bus whose addresses are those of the CPU plus a constant.
+    """A bus whose addresses are physical addresses plus a constant.
 
-    A device's own memory is reached through a switch, so for MMIO lists the constant belongs to the
+    A device's own memory is reached through a switch. So for MMIO lists the constant belongs to the
     provider, not to the bus.
 
     Args:
-        offset: Bytes added to the addresses of RAM, or taken from them; 0 returns the same list.
+        offset: Bytes added to the addresses of RAM, negative to subtract; 0 returns the same list.
         providers: For each provider of MMIO that a switch routes to, the bytes added to its
             addresses.
 
@@ -30,7 +30,7 @@ class BusOffset:
     """
 
     def __init__(self, offset: int, providers: Mapping[int, int] | None = None) -> None:
-        """Keep the constants."""
+        """Store the constants."""
         self.offset = offset
         self.providers = dict(providers or {})
 
@@ -40,7 +40,7 @@ class BusOffset:
         Raises:
             RangeError: An address would pass 0 or 2^64, or the constant is not a multiple of the
                 list's granule.
-            MismatchError: No route to the provider of an MMIO list.
+            MismatchError: There is no route to the provider of an MMIO list.
         """
         if phyr.kind == "ram":
             return shift(phyr, self.offset)

@@ -1,4 +1,4 @@
-"""The bus sees physical addresses: a list is its own mapping."""
+"""A bus that sees physical addresses: a list is its own mapping."""
 
 from phyr._phyr import Phyr
 from phyr.iommu.protocols import Direction
@@ -7,7 +7,7 @@ __all__ = ["Direct"]
 
 
 class Direct:
-    """A device without translation. O(1), nothing allocated, the very same list.
+    """A device without address translation. O(1); allocates nothing and returns the same list.
 
     Examples:
         >>> phyr = Phyr.from_pfns([7])
@@ -25,5 +25,5 @@ class Direct:
         """Do nothing."""
 
     def __repr__(self) -> str:
-        """Show what makes one."""
+        """Show the call that makes one."""
         return "Direct()"

@@ -1,11 +1,11 @@
-"""Which I/O virtual addresses are in use.
+"""Allocation of I/O virtual addresses.
 
 ```text
 taken   |##|      |####|        |#######|     windows handed out, and ranges reserved, sorted
 gaps        ^----^      ^------^         ^--  searched from where the last search ended
 ```
 
-What is stored is what is taken, so that giving back only ever removes: it needs no memory.
+The list holds what is taken, so freeing a window only removes an item and needs no memory.
 """
 
 from bisect import bisect_left
@@ -21,20 +21,21 @@ _TOP = 2**64 - 1
 
 
 class IovaAllocator:
-    """Hands out windows of an I/O address space.
+    """Allocates windows of an I/O address space.
 
-    The lowest free address that fits is taken, from where the last search ended or from the last
-    window that was given back, whichever is lower; what is below is searched before giving up.
-    Address 0 is never handed out, since many devices take it for none. Threads may share it. An
-    interrupt may cost the window that is being handed out or taken back, and nothing else: it is
-    then not used again.
+    `alloc` takes the lowest free address that fits. It searches from the end of the last
+    allocation, or from the last freed window if that is lower; then it searches the part below.
+    Address 0 is never used, because many devices take it for "no address". Threads may share an
+    allocator. An interrupt during `alloc` or `free` can lose that one window, which is then never
+    used again, and nothing else.
 
     Args:
         aperture: First and last address that may be used.
-        reserved: First and last address of each range that may not, in any order.
+        reserved: First and last address of each range that may not be used, in any order.
 
     Raises:
-        RangeError: A range is not one.
+        RangeError: The last address of a range is below the first, or an address has more than 64
+            bits.
 
     Examples:
         >>> iovas = IovaAllocator((0x1000, 0xffff), reserved=[(0x3000, 0x3fff)])
@@ -50,15 +51,16 @@ class IovaAllocator:
     def __init__(
         self, aperture: tuple[int, int] = (0, _TOP), reserved: Iterable[tuple[int, int]] = ()
     ) -> None:
-        """Take note of what may never be handed out."""
+        """Store the ranges that are never allocated."""
         reserved = list(reserved)
         for first, last in [aperture, *reserved]:
             if not 0 <= first <= last <= _TOP:
                 raise RangeError(f"{first:#x} to {last:#x} is no range of addresses")
         self.aperture = aperture
-        # First and last address of what is taken, and whether it is a window. All is in this one
-        # list, which one step changes: an interrupt finds it as it was, or as it shall be.
-        # Neighbours of the aperture stand at both ends, so that every gap lies between two.
+        # First and last address of each taken range; true if it is a window. Everything is in this
+        # one list, and one step changes it: an interrupt comes either before that step or after it.
+        # At both ends there is a range outside the aperture, so that every gap lies between two
+        # items.
         self._taken = [(-1, max(aperture[0] - 1, 0), False)]
         for first, last in sorted(reserved):
             if first <= self._taken[-1][1] + 1:
@@ -68,24 +70,24 @@ class IovaAllocator:
         self._taken.append((_TOP + 1, _TOP + 1, False))
         self._nr_fixed = len(self._taken)
         self.reserved = tuple(range_[:2] for range_ in self._taken[1:-1])
-        """First and last address of each range that is never handed out, joined, in order."""
+        """First and last address of each range that is never allocated, merged, in order."""
         self._cursor = 0
-        # Whoever frees may be the garbage collector, which drops a mapping in the midst of this
-        # thread's own search: whoever searched looks whether it was disturbed.
+        # The garbage collector may drop a mapping, and so call `free`, in the middle of this
+        # thread's own search. So a search checks afterwards whether the list changed.
         self._lock = RLock()
         self._changes = 0
 
     def __len__(self) -> int:
-        """Return how many windows are handed out."""
+        """Return the number of windows in use."""
         return len(self._taken) - self._nr_fixed
 
     def __repr__(self) -> str:
-        """Show the aperture and how many windows are handed out."""
+        """Show the aperture and the number of windows in use."""
         first, last = self.aperture
         return f"IovaAllocator({first:#x} to {last:#x}, {len(self)} windows)"
 
     def alloc(self, length: int, *, align: int = 1, residue: int = 0, last: int = _TOP) -> int:
-        """Return the first address of a window, and keep the window until it is freed.
+        """Return the first address of a window. It is in use until it is freed.
 
         Args:
             length: Bytes, at least one.
@@ -106,7 +108,7 @@ class IovaAllocator:
                 with suppress(IndexError):  # what became shorter meanwhile
                     index, window = self._search(length, align, residue, last)
                 after = changes + 1
-                # From here to the insertion nothing is called, and from it on nothing is made.
+                # No code is called from here to the insertion. After it, nothing is allocated.
                 if changes != self._changes:
                     continue
                 if window is None:
@@ -134,18 +136,18 @@ class IovaAllocator:
         residue: int,
         last: int = _TOP,
     ) -> int:
-        """Return the first address of a window, less well aligned than asked for if need be.
+        """Return the first address of a window. If there is no room, align it less.
 
         Args:
             length: Bytes, at least one.
-            pgsize_bitmap: Page sizes: where there is no room, the next smaller one is tried.
-            align: What the window is aligned to at best, a power of two.
-            least: What it is aligned to at least, a power of two.
-            residue: What the window's address is to be modulo its alignment.
+            pgsize_bitmap: Page sizes. If there is no room, the next smaller one is the alignment.
+            align: The best alignment of the window, a power of two.
+            least: The smallest alignment of the window, a power of two.
+            residue: The window's address modulo its alignment.
             last: Highest address the window may have.
 
         Raises:
-            IovaSpaceError: There is no such window, however aligned.
+            IovaSpaceError: There is no such window at any alignment.
 
         Examples:
             >>> iovas = IovaAllocator((0x1000, 0x3ffff), reserved=[(0x20000, 0x20fff)])
@@ -163,8 +165,11 @@ class IovaAllocator:
     def _search(
         self, length: int, align: int, residue: int, last: int
     ) -> tuple[int, tuple[int, int, bool] | None]:
-        """Return a window that is free, and its place in the list; nothing right if disturbed."""
-        # The gap before each taken range: from the cursor up, then what is below.
+        """Return a free window and its index in the list.
+
+        If the list changed, the result is not valid.
+        """
+        # The gap before each taken range: first those from the cursor up, then those below.
         middle = bisect_left(self._taken, (self._cursor,), 1)
         for begin, end in ((middle, len(self._taken)), (1, middle)):
             for after in range(begin, end):
@@ -178,10 +183,10 @@ class IovaAllocator:
         return 0, None
 
     def free(self, iova: int) -> None:
-        """Take back the window that `alloc` returned. Needs no memory.
+        """Free a window that `alloc` returned. Needs no memory.
 
         Raises:
-            RangeError: No window handed out starts there.
+            RangeError: No window in use starts there.
         """
         with self._lock:
             while True:
@@ -194,6 +199,6 @@ class IovaAllocator:
                     break
             if start != iova or not is_window:
                 raise RangeError(f"no window starts at {iova:#x}", iova=iova)
-            # From here on nothing is made.
+            # From here on nothing is allocated.
             del self._taken[index]
             self._changes, self._cursor = after, cursor

@@ -1,4 +1,4 @@
-"""What a device can take: limits, applied while a list is walked."""
+"""The limits of a device, applied while a list is walked."""
 
 import struct
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ class _Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceLimits:
-    """Limits of a device on what one of its descriptors may say.
+    """The limits of a device for one of its descriptors.
 
     Attributes:
-        dma_mask: Highest address that the device can put out.
+        dma_mask: Highest address that the device can use.
         max_segment_size: Most bytes in a segment.
         seg_boundary_mask: No segment crosses a multiple of this plus one.
         virt_boundary_mask: Only the first segment starts, and only the last ends, at an address
-            that is not a multiple of this plus one; 0 for a device that does not mind.
+            that is not a multiple of this plus one; 0 sets no limit.
 
     Raises:
         RangeError: A limit that is none: a boundary that is no power of two, segments of no bytes;
@@ -66,7 +66,7 @@ class DeviceLimits:
     virt_boundary_mask: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no limit, and what nothing satisfies."""
+        """Refuse limits that are not valid, or that no segment can meet."""
         if self.dma_mask < 0:
             raise RangeError(f"dma_mask {self.dma_mask} leaves no addresses")
         self._table(_NOTHING)

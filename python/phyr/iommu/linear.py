@@ -1,6 +1,6 @@
-"""Lists, linear in a domain: the calls that map them, and those that undo it.
+"""Calls that map lists linearly in a domain, and calls that undo them.
 
-`_failures` says what is done about calls that fail.
+`_failures` states the policy for calls that fail.
 """
 
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ def map_plans(domain: IommuDomain, plans: list[Plan], walks: list[Unmapping], pr
     A domain with `map_batch` gets each plan in one call.
 
     Args:
-        domain: Where to map.
+        domain: The domain to map in.
         plans: The calls, at ascending addresses.
-        walks: What unmaps each of the plans, made beforehand.
-        prot: What the device may do.
+        walks: The walks that unmap each of the plans, made before.
+        prot: The accesses that the device may make.
 
     Raises:
-        BaseException: The domain's own, or an interrupt, with a note that names the call. Nothing
-            is mapped then, unless its attribute `still_mapped` is true.
+        BaseException: An error of the domain, or an interrupt, with a note that names the call.
+            Nothing is mapped then, unless its attribute `still_mapped` is true.
     """
     done = calls = iova = paddr = pgsize = pgcount = 0
     batch = None
@@ -55,7 +55,7 @@ def map_plans(domain: IommuDomain, plans: list[Plan], walks: list[Unmapping], pr
             what = f"call {calls}: {pgcount} pages of {pgsize:#x} at {iova:#x} to {paddr:#x}"
         try:
             if is_abrupt(failure) or is_panic(failure):
-                # It may have come before the call, in the midst of it, or after.
+                # It may have come before the call, during the call, or after it.
                 unmap_walks(domain, walks[: done + 1], found=True)
             elif batch is not None:
                 unmap_walks(domain, walks[:done])
@@ -74,19 +74,19 @@ def unmap_walks(
     found: bool = False,
     end: int | None = None,
 ) -> None:
-    """Unmap what plans map, whatever fails, but for an interrupt or `MemoryError`.
+    """Unmap what plans map, even if some calls fail. An interrupt or `MemoryError` ends it at once.
 
-    Needs no memory but for the numbers of a call.
+    Needs memory only for the numbers of one call at a time.
 
     Args:
-        domain: Where they are mapped.
-        walks: Over the plans.
-        found: Begin anew, and ask for each page whether it is mapped.
-        end: Unmap what the calls before this address mapped; by default, all.
+        domain: The domain in which they are mapped.
+        walks: Walks over the plans.
+        found: Start again, and unmap only pages that the domain says are mapped.
+        end: Unmap only what the calls before this address mapped. By default, unmap everything.
 
     Raises:
-        BaseException: The first failure, as by `raise_first`; or an interrupt or `MemoryError`, at
-            once, whatever is still mapped.
+        BaseException: The first failure, as by `raise_first`. Or an interrupt or `MemoryError`, at
+            once, although something may still be mapped.
     """
     failures: list[BaseException] = []
     unmap_pages = partial(_unmap_found, domain) if found else domain.unmap_pages
@@ -100,13 +100,13 @@ def unmap_walks(
                 collect(failures, failure)
                 if is_abrupt(failure):
                     raise
-                # The walk goes on behind the call that failed.
+                # The walk continues after the call that failed.
                 anew = False
     raise_first(failures)
 
 
 def _unmap_found(domain: IommuDomain, iova: int, pgsize: int, pgcount: int) -> None:
-    """Unmap what is mapped of the pages of one call."""
+    """Unmap those pages of one call that are mapped."""
     for page in range(iova, iova + pgsize * pgcount, pgsize):
         if domain.iova_to_phys(page) is not None:
             domain.unmap_pages(page, pgsize, 1)

@@ -1,4 +1,4 @@
-"""An IOMMU in between: one entry of I/O virtual addresses, whatever memory is underneath."""
+"""An IOMMU: one entry of I/O virtual addresses, however fragmented the memory is."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,20 +20,23 @@ _TOP = 2**64 - 1
 
 
 class Otherwise(Enum):
-    """What to do with a list whose chunks end inside pages of the domain: it cannot be linear."""
+    """How to map a list whose chunks end inside pages of the domain.
+
+    It cannot be mapped linearly.
+    """
 
     ERROR = "error"
-    """Refuse, naming the chunk."""
+    """Refuse it and name the chunk."""
     LIST = "list"
-    """Map each chunk for itself: a full new list. The device can then reach all of every page.
+    """Map each chunk on its own: a new list. The device can then reach all of each page.
 
-    A domain that takes batches gets one for each chunk.
+    A domain with `map_batch` gets one batch for each chunk.
     """
 
 
 @dataclass(eq=False, slots=True)
 class _Mapped:
-    """What there is to undo."""
+    """The parts of a mapping that `unmap` undoes."""
 
     dma: Phyr
     window: int
@@ -42,7 +45,7 @@ class _Mapped:
     walks: list[Unmapping]
     copy: Copy | None
     begun: bool = False
-    """Undoing has begun, so that not all of it need be mapped."""
+    """Undoing has begun, so some of it may be unmapped already."""
 
 
 class Paging:
@@ -54,17 +57,18 @@ class Paging:
 
     Args:
         domain: The I/O address space.
-        iovas: Which addresses are free; by default, those that the domain says. One allocator
-            serves a domain, however many `Paging` share it.
-        dma_mask: Highest address that the device can put out.
-        otherwise: What to do where the domain's pages are too large for the list: an `Otherwise`,
-            or a `Staging`, whose pages then stand in for the whole list.
-        strict: Refuse a list where the pages of the domain hold bytes beyond it, which the device
-            could reach as well.
+        iovas: The allocator of addresses. By default it is made from the domain's aperture and
+            reserved ranges. All `Paging` of one domain share one allocator.
+        dma_mask: Highest address that the device can use.
+        otherwise: How to map a list if the domain's pages are too large for it: an `Otherwise`, or
+            a `Staging` whose pages replace the whole list.
+        strict: Refuse a list if the domain's pages hold bytes beyond it, which the device could
+            reach as well.
 
     Raises:
-        MismatchError: The domain's addresses are handed out already, by another allocator than
-            `iovas`, or of another aperture or other reserved ranges than the domain now has.
+        MismatchError: Another allocator than `iovas` already manages the domain's addresses. Or,
+            without `iovas`, that allocator was made for another aperture or other reserved ranges
+            than the domain has now.
 
     Examples:
         >>> from phyr.testing import TableDomain
@@ -82,23 +86,24 @@ class Paging:
         otherwise: Otherwise | Staging = Otherwise.ERROR,
         strict: bool = False,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self.domain = domain
         self.iovas = allocator_of(domain, iovas, self)
         self.dma_mask = dma_mask
         self.otherwise = otherwise
         self.strict = strict
-        # By identity of the list handed out, which is kept so that no other takes its number.
+        # Keyed by `id(dma)`; keeping `dma` keeps the id from being reused.
         self._mapped: dict[int, _Mapped] = {}
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
-        """Return a window onto `phyr`.
+        """Map `phyr` and return its window.
 
         Raises:
-            AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help;
-                or this is strict, and pages hold bytes beyond the list: `exposed` of them.
-            IovaSpaceError: No room for the window.
-            Exception: The domain's own, with a note of the call; nothing is then mapped.
+            AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help.
+                Or `strict` is set, and pages hold `exposed` bytes beyond the list.
+            IovaSpaceError: There is no room for the window.
+            Exception: An error of the domain, with a note that names the call; nothing is mapped
+                then.
         """
         if not phyr:
             return phyr
@@ -106,12 +111,12 @@ class Paging:
         bitmap = self.domain.pgsize_bitmap
         where = alignment(phyr, bitmap)
         try:
-            # If a linear window is possible, it is wherever it lies.
+            # A linear window is possible at every place or at none.
             plan_map(phyr, where[1], bitmap)
         except AlignmentError:
             if self.otherwise is Otherwise.LIST:
                 return self._map_list(phyr, prot)
-            # A device's own memory is never bounced.
+            # A device's own memory is never copied.
             if not isinstance(self.otherwise, Staging) or phyr.kind != "ram":
                 raise
         else:
@@ -124,38 +129,39 @@ class Paging:
         return self._map_linear(copy.copy, where, prot, copy)
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Take the window away.
+        """Unmap a window.
 
         Raises:
             NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
-            Exception: The domain's own, if it breaks its promise not to fail. All other pages are
-                then unmapped, but the window is not used again, as the device may still reach it.
+            Exception: An error of the domain, although domains promise not to fail. All other pages
+                are unmapped then. The window is not used again, because the device may still reach
+                it.
             BaseException: An interrupt, or `MemoryError`.
 
-        After any of these but the first, this method can be called again for what is left.
+        After any of these but the first, this method can be called again for the rest.
         """
         if not dma:
             return
         mapped = self._mapped.get(id(dma))
         if mapped is None:
             raise NotMappedError(f"{dma!r} is not mapped here")
-        # An interrupt keeps all as it is: whoever calls again finds the device's data.
+        # An interrupt changes nothing here, so that a second call finds the device's data.
         attempt((partial(self.sync_for_cpu, dma, direction), partial(self._undo, mapped)))
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
-        """Copy what the CPU wrote to the pages that stand in, unless the device only writes."""
+        """Copy the CPU's writes to the copied pages, unless the device only writes."""
         copy = self._copy(dma)
         if copy and direction is not Direction.FROM_DEVICE:
             copy.to_device()
 
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
-        """Copy what the device wrote from the pages that stand in, unless it only reads."""
+        """Copy the device's writes from the copied pages, unless the device only reads."""
         copy = self._copy(dma)
         if copy and direction is not Direction.TO_DEVICE:
             copy.to_cpu()
 
     def exposed(self, dma: Phyr) -> int:
-        """Return the bytes beyond the list in the pages that `map` mapped: what else is reached.
+        """Return the bytes beyond the list in the mapped pages, which the device can reach too.
 
         Raises:
             NotMappedError: `dma` is not a list that `map` returned and that is still mapped.
@@ -168,32 +174,32 @@ class Paging:
         return mapped.exposed
 
     def __repr__(self) -> str:
-        """Show the domain, and how many mappings there are."""
+        """Show the domain and the number of mappings."""
         return f"Paging({self.domain!r}, {len(self._mapped)} mappings)"
 
     def _granule(self) -> int:
-        """Bytes in the smallest page of the domain."""
+        """Return the bytes in the smallest page of the domain."""
         return self.domain.pgsize_bitmap & -self.domain.pgsize_bitmap
 
     def _alloc(self, phyr: Phyr, length: int, align: int, residue: int) -> int:
-        """Return a window, less well aligned than asked for if need be."""
+        """Return a window. If there is no room, align it less."""
         return self.iovas.alloc_for_pages(
             length,
             self.domain.pgsize_bitmap,
             align=align,
             least=max(self._granule(), phyr.granule),
             residue=residue,
-            # Every address must be one that a list of this granule can hold.
+            # A list of this granule must be able to hold every address.
             last=min(self.dma_mask, phyr.granule * 2**52 - 1),
         )
 
     def _whole(self, paddr: int, length: int) -> int:
-        """Return the bytes of the pages of the domain that hold a range."""
+        """Return the number of bytes in the domain's pages that hold a range."""
         granule = self._granule()
         return (paddr % granule + length + granule - 1) & -granule
 
     def _refuse_exposed(self, phyr: Phyr, exposed: int) -> None:
-        """Raise if this is strict, and the device could reach bytes beyond a list."""
+        """Raise if `strict` is set and the device could reach bytes beyond a list."""
         if self.strict and exposed:
             raise AlignmentError(
                 f"whole pages of {self._granule():#x} show the device {exposed:#x} bytes beyond "
@@ -220,7 +226,7 @@ class Paging:
         return self._map_all(phyr, (window, length), [(phyr, window + head)], prot, copy)
 
     def _map_list(self, phyr: Phyr, prot: Prot) -> Phyr:
-        """Map the pages under each chunk one after the other in one window."""
+        """Map the pages under each chunk, one after the other, in one window."""
         granule = self._granule()
         pieces = []
         length = position = 0
@@ -242,7 +248,7 @@ class Paging:
         prot: Prot,
         copy: Copy | None,
     ) -> Phyr:
-        """Map lists at addresses inside a window and return the list of these addresses."""
+        """Map lists at addresses in a window. Return the list of these addresses."""
         window, length = where
         dma = None
         try:
@@ -252,7 +258,7 @@ class Paging:
             dma = builder.finish()
             plans = [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
             walks = [Unmapping(plan) for plan in plans]
-            # Remembered before it is mapped: behind the calls, nothing can fail.
+            # Stored before the calls, because nothing may fail after them.
             self._mapped[id(dma)] = _Mapped(dma, window, length - dma.length, walks, copy)
             map_plans(self.domain, plans, walks, prot)
         except BaseException as failure:
@@ -271,7 +277,7 @@ class Paging:
             if not is_abrupt(failure):
                 note(failure, f"unmapping {mapped.dma!r}, whose window is not used again")
             raise
-        # From here on, an interrupt costs addresses or bounce pages, but leaves nothing mapped.
+        # From here on an interrupt can lose addresses or bounce pages, but nothing is mapped.
         del self._mapped[id(mapped.dma)]
         try:
             self._give_back(mapped.window, mapped.copy)
@@ -281,7 +287,7 @@ class Paging:
             raise
 
     def _give_back(self, window: int, copy: Copy | None) -> None:
-        """Let others use what no device can reach any more."""
+        """Free the window and the copied pages. No device can reach them any more."""
         try:
             self.iovas.free(window)
         finally:

@@ -1,7 +1,7 @@
-"""What a DMA backend, an IOMMU domain and a memory do; any class that does it is one.
+"""The methods of a DMA backend, an IOMMU domain and a memory. Any class with them will do.
 
-Nothing needs to be inherited: these are `typing.Protocol`, checked by type checkers and, for the
-names of methods, by `isinstance`.
+Nothing has to be inherited: these are `typing.Protocol`. Type checkers check them, and `isinstance`
+checks the names of methods.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Direction(Enum):
-    """Which way the data goes.
+    """The direction of the data.
 
     Source:
         ``enum dma_data_direction``, include/linux/dma-direction.h, Linux.
@@ -38,7 +38,7 @@ class Direction(Enum):
 
 
 class Prot(IntFlag):
-    """What a device may do with mapped pages, and what they are.
+    """The accesses that a device may make to mapped pages, and the kind of the pages.
 
     Examples:
         >>> Prot.of(Direction.FROM_DEVICE, "ram")
@@ -58,7 +58,7 @@ class Prot(IntFlag):
 
     @classmethod
     def of(cls, direction: Direction, kind: str) -> "Prot":
-        """Return what a transfer in `direction` needs of a list of this kind."""
+        """Return the accesses that a transfer in `direction` needs, for a list of this kind."""
         prot = {
             Direction.BIDIRECTIONAL: cls.READ | cls.WRITE,
             Direction.TO_DEVICE: cls.READ,
@@ -69,76 +69,82 @@ class Prot(IntFlag):
 
 @runtime_checkable
 class DmaBackend(Protocol):
-    """How one device's bus sees physical memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, yours.
+    """How one device's bus sees physical memory.
 
-    Use it through `dma_map`, which remembers what to undo.
+    `Direct`, `BusOffset`, `Paging` and `Bounce` are backends, and your own class can be one.
+
+    Use it through `dma_map`, which keeps what has to be undone.
     """
 
     def map(self, phyr: Phyr, direction: Direction) -> Phyr:
         """Return the bus addresses of `phyr`, byte for byte: a list of the same length.
 
-        Where the bus sees physical addresses that is `phyr` itself. Whoever raises here has left
-        nothing mapped, or sets the attribute `still_mapped` of the exception to true: the list's
-        owner is not let go then.
+        If bus addresses equal physical ones, return `phyr` itself. A method that raises must leave
+        nothing mapped. If it cannot, it sets the attribute `still_mapped` of the exception to true;
+        then the list's owner is not released.
         """
         ...
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
-        """Undo a `map` that returned `dma`, this very object. Does not fail.
+        """Undo the `map` that returned this `dma` object. Must not fail.
 
-        Called a second time if it was interrupted, with `KeyboardInterrupt` say, or memory was
-        short, for what is left; `phyr.NotMappedError` then says that nothing was. Whoever fails all
-        the same, or panics, is taken not to have unmapped it: the list's owner is not let go.
+        It is called a second time, for the rest, if the first call was interrupted, such as by
+        `KeyboardInterrupt`, or was short of memory. It then raises `phyr.NotMappedError` if nothing
+        was left. If it fails otherwise, or panics, the list counts as still mapped, and the list's
+        owner is not released.
 
-        Also called for what `map` returned against the rules: no list, or one of another length.
+        It is also called for a wrong result of `map`: no list, or a list of another length.
         """
         ...
 
 
 @runtime_checkable
 class SyncBackend(DmaBackend, Protocol):
-    """A backend whose device works on a copy, which is brought up to date on demand."""
+    """A backend whose device works on a copy, which is updated on demand."""
 
     def sync_for_device(self, dma: Phyr, direction: Direction) -> None:
-        """Let the device see what the CPU wrote."""
+        """Make the CPU's writes visible to the device."""
         ...
 
     def sync_for_cpu(self, dma: Phyr, direction: Direction) -> None:
-        """Let the CPU see what the device wrote."""
+        """Make the device's writes visible to the CPU."""
         ...
 
 
 @runtime_checkable
 class ExposingBackend(DmaBackend, Protocol):
-    """A backend that tells how much a device can reach beyond a list: see `Mapping.exposed`."""
+    """A backend that knows how far a device can reach beyond a list: see `Mapping.exposed`."""
 
     def exposed(self, dma: Phyr) -> int:
-        """Return the bytes beyond the list, in the pages of a `map` that returned `dma`."""
+        """Return the bytes beyond the list in the pages that `map` mapped for `dma`."""
         ...
 
 
 class Owner(Protocol):
-    """What keeps memory in place: a pin, say. A mapping holds it for as long as it lives."""
+    """An object that keeps memory in place, such as a pin.
+
+    A mapping holds it until it is unmapped.
+    """
 
     def hold(self) -> None:
         """Promise to keep the memory in place until `release`, or raise."""
         ...
 
     def release(self) -> None:
-        """Take back one `hold`. Does not fail."""
+        """Take back one `hold`. Must not fail."""
         ...
 
 
 class IommuDomain(Protocol):
-    """An I/O address space: a page table that somebody keeps.
+    """An I/O address space: a page table and its owner.
 
-    `Paging` joins one to an allocator of I/O virtual addresses, and calls it with the largest pages
-    and the longest runs that fit.
+    `Paging` joins a domain to an allocator of I/O virtual addresses. It calls the domain with the
+    largest pages and the longest runs that fit.
     """
 
     @property
     def pgsize_bitmap(self) -> int:
-        """Supported page sizes; bit *n* set means ``1 << n`` bytes, the lowest is the granule."""
+        """Supported page sizes; bit *n* set means ``1 << n`` bytes. The lowest is the granule."""
         ...
 
     @property
@@ -154,17 +160,17 @@ class IommuDomain(Protocol):
     def map_pages(self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: Prot) -> None:
         """Map `pgcount` pages of `pgsize` bytes at `iova` to those at `paddr`: all, or raise.
 
-        Whoever raises has mapped none of them. Both addresses are multiples of `pgsize`, which is
+        A call that raises must map none of them. Both addresses are multiples of `pgsize`, which is
         one of the supported sizes.
         """
         ...
 
     def unmap_pages(self, iova: int, pgsize: int, pgcount: int) -> None:
-        """Unmap `pgcount` pages of `pgsize` bytes at `iova`. Does not fail.
+        """Unmap `pgcount` pages of `pgsize` bytes at `iova`. Must not fail.
 
-        They were mapped at this size, by one call or by several next to each other. Whoever finds
-        nothing mapped raises, `phyr.NotMappedError` for one, and unmaps nothing. Whoever is asked
-        for part of a larger page all the same raises and unmaps nothing, or unmaps just that part.
+        The pages were mapped at this size, by one call or by several calls next to each other. If
+        nothing is mapped there, raise, for example `phyr.NotMappedError`, and unmap nothing. For a
+        part of a larger page, raise and unmap nothing, or unmap just that part.
         """
         ...
 
@@ -175,12 +181,12 @@ class IommuDomain(Protocol):
 
 @runtime_checkable
 class BatchDomain(IommuDomain, Protocol):
-    """A domain that takes a whole plan in one call, since a call in Python costs microseconds."""
+    """A domain that takes a whole plan in one call: each call in Python takes microseconds."""
 
     def map_batch(self, plan: Plan, prot: Prot) -> None:
         """Map all of `plan`: its columns are `iovas`, `paddrs`, `pgsizes` and `pgcounts`.
 
-        Whoever raises has mapped none of it.
+        A call that raises must map nothing.
         """
         ...
 
@@ -198,23 +204,23 @@ class Memory(Protocol):
 
 
 class PagePool(Protocol):
-    """Where whole pages of memory come from and go back to."""
+    """A source of whole pages of memory."""
 
     def alloc(self, size: int, *, below: int | None = None, align: int = 4096) -> Phyr:
-        """Return a list of `size` bytes: multiples of `align`, and no byte at `below` or above.
+        """Return a list of `size` bytes at multiples of `align`, all below `below`.
 
         Raises:
-            Exception: There is no such memory; what exactly is the pool's to choose.
+            Exception: There is no such memory. The pool chooses the exception.
         """
         ...
 
     def free(self, phyr: Phyr) -> None:
-        """Take back a list that `alloc` returned. Does not fail."""
+        """Free a list that `alloc` returned. Must not fail."""
         ...
 
 
 class Limits(Protocol):
-    """What a device can take in one descriptor; `phyr.iommu.DeviceLimits` is one."""
+    """The limits of a device for one descriptor; `phyr.iommu.DeviceLimits` has them."""
 
     @property
     def dma_mask(self) -> int:

@@ -1,8 +1,8 @@
-"""The pages of a live process: what lies under its virtual addresses, read from the kernel.
+"""The pages of a live process: the physical memory under its virtual addresses.
 
-Linux tells a privileged reader which physical page is behind each virtual one
-(``/proc/PID/pagemap``). This reads it in large pieces straight into a list, and tells RAM from what
-merely looks like it:
+Linux tells a privileged reader which physical page is behind each virtual page
+(``/proc/PID/pagemap``). This module reads that file in large pieces directly into a list, and tells
+RAM from other memory:
 
 ======== ===========================================================================================
 state    the memory is
@@ -14,19 +14,18 @@ state    the memory is
 `hole`   not there: never touched, given back, or not mapped at all
 ======== ===========================================================================================
 
-Page numbers are shown to those with CAP_SYS_ADMIN in the initial user namespace (root, usually).
-Without it everything here but `vmas` raises `HiddenPagesError` as soon as it meets a present page;
-nothing takes a hidden number for page 0.
+Reading page numbers needs CAP_SYS_ADMIN in the initial user namespace, which root usually has.
+Without it, every function here except `vmas` raises `HiddenPagesError` at the first present page. A
+hidden number is never taken for page 0.
 
-**Nothing is pinned.** What is read was true when it was read. The kernel moves pages when it
-compacts memory or makes huge pages, ``mlock`` or not, and swaps them out or gives them back. For
-DMA, pin first. A region that is mapped or unmapped while it is read shows up as it was when its
-piece was read; a process that ends raises `ProcessGoneError`.
+**Nothing is pinned.** The result was true when it was read. The kernel moves pages when it compacts
+memory or makes huge pages, even after ``mlock``; it also swaps pages out and frees them. For DMA,
+pin first. If a region is mapped or unmapped during a read, the result shows its state when that
+piece was read. If the process ends, `ProcessGoneError` is raised.
 
-Device memory is told from RAM by ``/proc/iomem``. Where that is missing or shows no addresses,
-device pages count as RAM, and `Pagemap.ram` is None. What a driver maps by bare page numbers
-(``VM_PFNMAP``: a PCI BAR through sysfs or VFIO, ``[vvar]``) is left out of the kernel's page map
-and reads as a hole.
+``/proc/iomem`` tells device memory from RAM. If it is missing or shows no addresses, device pages
+count as RAM, and `Pagemap.ram` is None. Pages that a driver maps by number only (``VM_PFNMAP``: a
+PCI BAR through sysfs or VFIO, ``[vvar]``) are not in the kernel's page map and read as a hole.
 
 Source:
     Documentation/admin-guide/mm/pagemap.rst; ``pagemap_read()``, fs/proc/task_mmu.c, Linux.
@@ -64,7 +63,7 @@ __all__ = [
 
 
 def read(pid: Pid, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:
-    """Read what lies under a range of a process's virtual addresses.
+    """Read the memory under a range of a process's virtual addresses.
 
     Args:
         pid: Number of the process, or ``"self"``.
@@ -73,10 +72,10 @@ def read(pid: Pid, start: int, length: int, *, progress: Progress | None = None)
         progress: Called now and then with bytes done and bytes in all.
 
     Returns:
-        Extents that cover the range without gaps, in address order, neighbours in different states.
+        Extents that cover the range without gaps, in address order. Neighbours differ in state.
 
     Raises:
-        RangeError: The range leaves 64 bits, or `pid` is no process number.
+        RangeError: The range passes 2^64, or `pid` is not a process number.
         HiddenPagesError: The kernel hides page numbers, or the process as a whole.
         ProcessGoneError: There is no such process, or it ended meanwhile.
         PhyrError: This system has no page maps.
@@ -94,10 +93,10 @@ def read(pid: Pid, start: int, length: int, *, progress: Progress | None = None)
 def present(
     pid: Pid, start: int, length: int, *, progress: Progress | None = None
 ) -> list[tuple[int, Phyr]]:
-    """Read what is present in RAM: virtual start and list of each stretch.
+    """Read the RAM under a range: virtual start and list of each stretch.
 
-    Arguments and exceptions as for `read`. Left out is all that is not RAM: device memory, zero
-    pages, what is swapped, holes.
+    Arguments and exceptions as for `read`. Everything else is left out: device memory, zero pages,
+    swapped pages, holes.
     """
     with Pagemap(pid) as pagemap:
         return pagemap.present(start, length, progress=progress)
@@ -106,7 +105,7 @@ def present(
 def resident(pid: Pid, start: int, length: int, *, progress: Progress | None = None) -> Resident:
     """Read all RAM under a range as one list, and count the bytes in each state.
 
-    Arguments and exceptions as for `read`. Cheaper than `read` where holes are many.
+    Arguments and exceptions as for `read`. Faster than `read` if there are many holes.
     """
     with Pagemap(pid) as pagemap:
         return pagemap.resident(start, length, progress=progress)
@@ -155,19 +154,19 @@ def folios(
 
 
 def of(buffer: object) -> Phyr:
-    """Give the physical memory of one of this process's own buffers.
+    """Return the physical memory of one of this process's own buffers.
 
     The list stands for the buffer byte by byte: ``of(b)[i]`` is the physical address of byte ``i``.
-    It is a snapshot, **not a pin**: the kernel may move the pages at any time, so this alone is not
-    fit for DMA.
+    It is a snapshot, **not a pin**: the kernel may move the pages at any time, so it must not be
+    used for DMA without a pin.
 
     Args:
         buffer: Anything with the buffer protocol and contiguous memory: bytes, bytearray, mmap,
             memoryview, array, a NumPy array.
 
     Raises:
-        RangeError: Not all of it is in RAM; the attributes `uaddr`, `length` and `state` say where.
-            Memory that was never written has no pages yet.
+        RangeError: Some of it is not in RAM; the attributes `uaddr`, `length` and `state` say
+            where. Memory that was never written has no pages yet.
         ArrayTypeError: It has no buffer.
         ArrayError: Its memory is not contiguous.
         HiddenPagesError: The kernel hides page numbers.
@@ -187,14 +186,14 @@ def of(buffer: object) -> Phyr:
 def vmas(pid: Pid = "self") -> list[Vma]:
     """List the virtual memory areas of a process, with their names, in address order.
 
-    A kernel thread and a process that has ended but is not yet waited for have none.
+    A kernel thread has none, and neither has a process that ended but was not waited for.
 
     Args:
         pid: Number of the process, or ``"self"``.
 
     Raises:
         RangeError: `pid` is neither ``"self"`` nor a number above 0.
-        HiddenPagesError: The process may not be looked into.
+        HiddenPagesError: This process may not read that process.
         ProcessGoneError: There is no such process.
         PhyrError: This system has no /proc.
     """

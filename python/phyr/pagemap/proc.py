@@ -1,6 +1,6 @@
-"""What /proc says in text: the VMAs of a process, and where the machine has RAM.
+"""Text files of /proc: the VMAs of a process, and the machine's RAM.
 
-Nothing here needs privileges of its own; what the kernel hides is reported as hidden.
+Nothing here needs privileges. Information that the kernel hides is reported as hidden.
 """
 
 import errno
@@ -46,7 +46,7 @@ class Vma(NamedTuple):
     end: int
     """User virtual address after the last byte."""
     perms: str
-    """Four letters: read, write, execute, private or shared; ``-`` for a right it lacks."""
+    """Four letters: read, write, execute, private or shared; ``-`` for a missing right."""
     offset: int
     """Byte of the mapped file that lies at `start`; 0 for anonymous memory."""
     device: str
@@ -54,7 +54,7 @@ class Vma(NamedTuple):
     inode: int
     """Inode of the mapped file; 0 for anonymous memory."""
     name: str
-    """Path, ``[heap]`` and the like, or empty; a line feed stands as ``\\012``, as in ``maps``."""
+    """Path, ``[heap]`` and the like, or empty. A line feed is written ``\\012``, as in ``maps``."""
 
     @property
     def length(self) -> int:
@@ -63,8 +63,8 @@ class Vma(NamedTuple):
 
 
 @contextmanager
-def plain_errors(pid: Pid) -> Iterator[None]:
-    """Turn what the kernel answers about a process into phyr's exceptions.
+def process_errors(pid: Pid) -> Iterator[None]:
+    """Turn the kernel's errors about a process into exceptions of phyr.
 
     Raises:
         ProcessGoneError: ESRCH or ENOENT: there is no such process any more.
@@ -88,7 +88,7 @@ def spelt(pid: Pid) -> str:
 
 
 def gone(pid: Pid) -> ProcessGoneError:
-    """Make the exception for a process that has no memory to look at."""
+    """Return the exception for a process without readable memory."""
     text = f"{spelt(pid)} has no memory to read: it is not there, has ended, or is a kernel thread"
     return ProcessGoneError(errno.ESRCH, text, pid=pid)
 
@@ -96,31 +96,31 @@ def gone(pid: Pid) -> ProcessGoneError:
 def open_process(pid: Pid) -> int:
     """Open the directory of a process under /proc.
 
-    What is opened beneath this descriptor belongs to this process or fails, even where its number
-    is given to another one meanwhile.
+    A file that is opened relative to this descriptor belongs to this process, or the open fails,
+    even if another process gets the same number meanwhile.
 
     Args:
         pid: Number of the process (of any of its threads, too), or ``"self"``.
 
     Returns:
-        A file descriptor, the caller's to close.
+        A file descriptor, which the caller must close.
 
     Raises:
         RangeError: `pid` is neither ``"self"`` nor a number above 0.
         PhyrError: This system has no page maps: it is not Linux, or has no /proc.
         ProcessGoneError: There is no such process.
-        HiddenPagesError: It may not be looked into.
+        HiddenPagesError: This process may not read that process.
     """
     if pid != "self" and not _is_number(pid):
         raise RangeError(f"pid {pid!r} is neither 'self' nor a number above 0", pid=pid)
     if not (PROC / "self" / "pagemap").exists():
         raise PhyrError(f"page maps need Linux: this system has no {PROC}/self/pagemap")
-    with plain_errors(pid):
+    with process_errors(pid):
         return os.open(PROC / str(pid), os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _is_number(pid: object) -> bool:
-    """Return whether it is a number above 0, NumPy's included; True is none."""
+    """Return true for a number above 0, also one of NumPy; True does not count."""
     return isinstance(pid, SupportsIndex) and not isinstance(pid, bool) and index(pid) > 0
 
 
@@ -133,10 +133,10 @@ def read_vmas(process: int, pid: Pid) -> list[Vma]:
 
     Raises:
         ProcessGoneError: It has ended.
-        HiddenPagesError: It may not be looked into.
+        HiddenPagesError: This process may not read that process.
     """
-    with plain_errors(pid), os.fdopen(os.open("maps", os.O_RDONLY, dir_fd=process), "rb") as maps:
-        # Not splitlines(): a file's name may hold any byte but the line feed, which is escaped.
+    with process_errors(pid), os.fdopen(os.open("maps", os.O_RDONLY, dir_fd=process), "rb") as maps:
+        # Not splitlines(): a file's name may hold any byte except the line feed, which is escaped.
         return [_parse(line) for line in maps.read().split(b"\n") if line]
 
 
@@ -178,7 +178,7 @@ def read_pmd_mapped(process: int, pid: Pid) -> dict[int, tuple[int, int]]:
 
 
 def _parse(line: bytes) -> Vma:
-    """Take one line of ``maps`` apart; a name may hold blanks."""
+    """Parse one line of ``maps``; a name may contain blanks."""
     span, perms, offset, device, inode, *name = os.fsdecode(line).split(maxsplit=5)
     start, end = _span(span)
     return Vma(start, end, perms, int(offset, 16), device, int(inode), "".join(name))
@@ -210,14 +210,14 @@ def is_device_memory(uaddr: int) -> bool:
 
 
 def ram_ranges() -> list[tuple[int, int]] | None:
-    """Find where the machine has RAM, from ``/proc/iomem``.
+    """Return the ranges of the machine's RAM, from ``/proc/iomem``.
 
-    Memory that was plugged in later or handed over by a device driver stands there as "System RAM"
-    inside another resource, and counts.
+    Memory that was plugged in later or handed over by a device driver is listed as "System RAM"
+    inside another resource. It counts as RAM.
 
     Returns:
-        Physical ``(first, last)`` of each stretch, ascending, last one inclusive; or None where the
-        kernel does not say: no such file, or addresses shown as 0 for lack of CAP_SYS_ADMIN.
+        Physical ``(first, last)`` of each stretch, ascending, `last` inclusive; or None if the
+        kernel does not say: there is no such file, or addresses read 0 for lack of CAP_SYS_ADMIN.
 
     Source:
         ``walk_system_ram_range()`` and ``r_show()``, kernel/resource.c, Linux.

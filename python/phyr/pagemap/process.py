@@ -1,4 +1,4 @@
-"""An open page map, and what it gives: extents of virtual memory and their physical pages."""
+"""An open page map, which returns extents of virtual memory and their physical pages."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ __all__ = ["Extent", "Pagemap", "Progress", "Resident", "State"]
 
 
 class State(StrEnum):
-    """What memory can be; see `phyr.pagemap`. Members are equal to their names as strings."""
+    """The states of memory; see `phyr.pagemap`. Members are equal to their names as strings."""
 
     RAM = "ram"
     DEVICE = "device"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Told bytes done and bytes in all."""
+"""A function that is called with bytes done and bytes in all."""
 
 
 class Extent(NamedTuple):
@@ -44,28 +44,29 @@ class Extent(NamedTuple):
 
 
 class Resident(NamedTuple):
-    """What is present of a range, as one list, and the bytes of it in each state."""
+    """The RAM under a range as one list, and the bytes of the range in each state."""
 
     phyr: Phyr
-    """All its RAM, in the order of the virtual addresses, holes left out."""
+    """All RAM, in the order of the virtual addresses, without the holes."""
     ram: int
     """Bytes of RAM: the length of `phyr`."""
     device: int
     """Bytes of device memory."""
     zero: int
-    """Bytes for which a zero page stands in."""
+    """Bytes of zero pages."""
     swap: int
     """Bytes in swap."""
     hole: int
-    """Bytes that are not there."""
+    """Bytes of holes."""
 
 
 class Pagemap:
     """The page map of one process, held open.
 
-    For more than one look: opening asks the kernel for the machine's RAM and its zero pages, which
-    takes longer than reading the map of some megabytes. To be closed, best by ``with``; all but
-    `granule` and `ram` raise `ClosedError` then. One thread at a time.
+    Use it to read more than once: opening asks the kernel for the machine's RAM and its zero pages,
+    which takes longer than reading the map of some megabytes. Close it, best by ``with``. After
+    that, everything except `granule` and `ram` raises `ClosedError`. Use it in one thread at a
+    time.
 
     Args:
         pid: Number of the process, or ``"self"``.
@@ -74,7 +75,7 @@ class Pagemap:
         RangeError: `pid` is neither ``"self"`` nor a number above 0.
         PhyrError: This system has no page maps: it is not Linux, or has no /proc.
         ProcessGoneError: There is no such process, or it has no memory.
-        HiddenPagesError: It may not be looked into.
+        HiddenPagesError: This process may not read that process.
 
     Examples:
         .. code-block:: python
@@ -85,13 +86,13 @@ class Pagemap:
     """
 
     def __init__(self, pid: Pid = "self") -> None:
-        """Open it."""
+        """Open the page map."""
         self._reader = Reader(pid)
-        # Descriptors survive fork(), and go on to show the parent's memory.
+        # Descriptors survive fork(), and still show the parent's memory in the child.
         self._owner = os.getpid() if pid == "self" else pid
 
     def __enter__(self) -> Self:
-        """Give the map itself."""
+        """Return the page map itself."""
         return self
 
     def __exit__(
@@ -100,11 +101,11 @@ class Pagemap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the page map."""
         self.close()
 
     def close(self) -> None:
-        """Let go of what is held open; a second call does nothing."""
+        """Close the descriptors. A second call does nothing."""
         self._reader.close()
 
     @property
@@ -136,7 +137,7 @@ class Pagemap:
         """Like `phyr.pagemap.read`."""
         extents: list[Extent] = []
         for extent in self._extents(start, length, progress, join=False):
-            # Only holes can meet here: one that was read, and one that was leapt over.
+            # Only two holes can meet here: one that was read, and one that was skipped.
             if extents and extent.state == extents[-1].state == "hole":
                 uaddr, before, state, _ = extents[-1]
                 extents[-1] = Extent(uaddr, before + extent.length, state, None)
@@ -187,12 +188,12 @@ class Pagemap:
         return scan.finish()
 
     def of(self, buffer: object) -> Phyr:
-        """Like `phyr.pagemap.of`; this must be the map of the calling process."""
+        """Like `phyr.pagemap.of`. This must be the page map of the calling process."""
         with Loan(buffer) as (uaddr, length):
             return self.of_range(uaddr, length)
 
     def of_range(self, uaddr: int, length: int) -> Phyr:
-        """Like `of`, of memory that is given by its address."""
+        """Like `of`, for memory given by its address."""
         if self._owner != os.getpid():
             raise MismatchError(
                 f"the page map of process {self._owner} does not show the buffers of {os.getpid()}",
@@ -231,7 +232,7 @@ class Pagemap:
         join: bool,
         also: Callable[[int, memoryview], object] | None = None,
     ) -> Iterator[Extent]:
-        """Read a range of bytes: whole pages, and the ends cut to what was asked for."""
+        """Read a range of bytes: whole pages, with the ends trimmed to the range."""
         if start < 0 or length < 0 or start + length > 1 << 64:
             raise RangeError(
                 f"range {start:#x}+{length:#x} is outside 64 bits", start=start, length=length
@@ -271,10 +272,10 @@ _IS = {
 
 
 def _stretches(start: int, end: int, granule: int, *, join: bool) -> list[tuple[int, int]]:
-    """Round a range of bytes out to pages.
+    """Round a range of bytes out to whole pages.
 
-    Joined, a page that is only partly asked for is a stretch of its own, or its bytes could not be
-    told from the rest.
+    If extents are joined, a page that is only partly in the range is a stretch of its own, because
+    its bytes could not be separated later.
     """
     marks = [start - start % granule, end + -end % granule]
     if join:
@@ -284,7 +285,7 @@ def _stretches(start: int, end: int, granule: int, *, join: bool) -> list[tuple[
 
 
 def _bytes(start: int, end: int, progress: Progress | None) -> Callable[[int], object]:
-    """Turn the address reached into bytes done, of all."""
+    """Convert the address reached into bytes done and bytes in all."""
     if progress is None:
         return lambda _: None
     return lambda uaddr: progress(min(uaddr, end) - start, end - start)

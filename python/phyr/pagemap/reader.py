@@ -1,4 +1,4 @@
-"""The page map of a process, read in large pieces into the decoder."""
+"""Reads the page map of a process in large pieces into the decoder."""
 
 import errno
 import os
@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from phyr._phyr import PagemapDecoder, Phyr
 from phyr.errors import ClosedError, HiddenPagesError
-from phyr.pagemap.proc import Pid, gone, open_process, plain_errors, ram_ranges, spelt
+from phyr.pagemap.proc import Pid, gone, open_process, process_errors, ram_ranges, spelt
 from phyr.pagemap.zero import PRESENT, probe
 
 __all__ = ["Reader", "Run"]
 
 Run: TypeAlias = tuple[int, int, str, Phyr | None]
-"""What the decoder gives: uaddr, length in bytes, state, list."""
+"""An extent from the decoder: uaddr, length in bytes, state, list."""
 
 PIECE = 1 << 20
 """Bytes of page map per read: 512 MiB of memory in 4 KiB pages, some 9 ms at worst."""
@@ -34,8 +34,8 @@ _PAGE_IS_PRESENT_OR_SWAPPED = 1 << 3 | 1 << 4
 class Reader:
     """An open page map: the raw side of `phyr.pagemap.Pagemap`.
 
-    Holds the process's directory and its page map open, and the mappings that keep the huge zero
-    page what it is.
+    Holds open the process's directory and its page map, and the mappings that keep the huge zero
+    page alive.
     """
 
     def __init__(self, pid: Pid) -> None:
@@ -45,7 +45,7 @@ class Reader:
         with ExitStack() as stack:
             self.process = open_process(pid)
             stack.callback(os.close, self.process)
-            with plain_errors(pid):
+            with process_errors(pid):
                 self.pagemap = os.open("pagemap", os.O_RDONLY, dir_fd=self.process)
             stack.callback(os.close, self.pagemap)
             self._identity = _identity(self.pagemap)
@@ -59,13 +59,13 @@ class Reader:
         self._can_scan = True
 
     def close(self) -> None:
-        """Let go of the descriptors and of the probed mapping; a second call does nothing."""
-        # The numbers may soon be those of other files: -1 is no file's.
+        """Close the descriptors and the mapping of the zero page. A second call does nothing."""
+        # The numbers may soon belong to other files; -1 belongs to none.
         self.process = self.pagemap = -1
         self._held.close()
 
     def check_open(self) -> None:
-        """Raise unless it is open.
+        """Raise if it is closed.
 
         Raises:
             ClosedError: It is closed.
@@ -94,12 +94,12 @@ class Reader:
     ) -> Iterator[list[Run]]:
         """Decode a range of whole pages, in one or more stretches that follow each other.
 
-        Where a whole piece is a hole, the kernel is asked for the next page that is none, since a
-        reservation of terabytes would take minutes to read. The next stretch starts there.
+        If a whole piece is a hole, ask the kernel for the next page that is not. Reading through a
+        reservation of terabytes would take minutes. The next stretch starts at that page.
 
         Args:
             start: User virtual address, page aligned.
-            end: The same, exclusive; 2^64 at most.
+            end: User virtual address after the last byte, page aligned, 2^64 at most.
             join: Passed to the decoder.
             progress: Called after each piece with the user virtual address reached.
             also: Called with the user virtual address of each piece, and its records.
@@ -159,8 +159,8 @@ class Reader:
         return runs[0][3] if len(runs) == 1 and runs[0][2] == "ram" else None
 
     def _read(self, piece: memoryview, uaddr: int) -> int:
-        """Read records from a page on; give how many bytes came."""
-        with plain_errors(self.pid):
+        """Read records from a page on. Return how many bytes were read."""
+        with process_errors(self.pid):
             got = os.preadv(self.pagemap, [piece], uaddr // self.granule * RECORD)
         if not got:
             raise gone(self.pid)
@@ -170,7 +170,10 @@ class Reader:
         return PagemapDecoder(uaddr, self.granule, ram=self.ram, zero=self.zero, join=join)
 
     def _feed(self, decoder: PagemapDecoder, records: memoryview) -> None:
-        """Feed, and name the process and the right it takes if page numbers are hidden."""
+        """Feed the decoder.
+
+        If page numbers are hidden, name the process and the right that is missing.
+        """
         try:
             decoder.feed(records)
         except HiddenPagesError as error:
@@ -181,10 +184,10 @@ class Reader:
             raise HiddenPagesError(errno.EPERM, text, pid=self.pid) from error
 
     def _reach(self, start: int, end: int) -> int:
-        """Give the end of the range, or of the user's address space if that comes first.
+        """Return the end of the range, or of the user's address space if that comes first.
 
-        Beyond it the kernel reads 0 bytes, as it does when the process has ended; asking up front
-        keeps the two apart. The vsyscall page lies there, too.
+        Past that the kernel returns 0 bytes, as it does for a process that ended. Stopping there
+        tells the two apart. The vsyscall page lies past it, too.
         """
         if end <= self._reached:
             return end
@@ -203,14 +206,14 @@ class Reader:
         return low * self.granule
 
     def _covers(self, uaddr: int) -> bool:
-        """Tell whether the page map has a record for a page, whatever it says."""
-        with plain_errors(self.pid):
+        """Return true if the page map has a record for a page, whatever its content."""
+        with process_errors(self.pid):
             return bool(os.pread(self.pagemap, RECORD, uaddr // self.granule * RECORD))
 
     def _is_hole(self) -> bool:
-        """Tell whether the whole buffer holds one record over and over, of a page that is absent.
+        """Return true if all records of the buffer are the same and the page is absent.
 
-        Not "is all zero": where the kernel tracks soft-dirty pages a hole has that bit set.
+        "All zero" is not enough: a kernel that tracks soft-dirty pages sets that bit for holes.
         """
         record = bytes(self._buffer[:RECORD])
         return not struct.unpack("=Q", record)[0] & (PRESENT | SWAPPED) and (
@@ -218,16 +221,16 @@ class Reader:
         )
 
     def _next_populated(self, start: int, end: int) -> int:
-        """Find the next page that is present or swapped, `end` if none is.
+        """Return the next page that is present or swapped; `end` if there is none.
 
-        Where the kernel cannot tell (it is older than Linux 6.7) that is taken to be `start`.
+        Returns `start` if the kernel cannot tell, because it is older than Linux 6.7.
 
         Source:
             ``do_pagemap_scan()``, fs/proc/task_mmu.c, Linux.
         """
         if not self._can_scan:
             return start
-        # Imported here, since not every system has it.
+        # Imported here, because not every system has it.
         import fcntl  # noqa: PLC0415
 
         region = array("Q", [0, 0, 0])
@@ -242,7 +245,7 @@ class Reader:
         try:
             found = fcntl.ioctl(self.pagemap, _SCAN, argument)
         except OSError:
-            # Whatever is wrong shows itself in plain reading.
+            # If anything is wrong, reading the records will show it.
             self._can_scan = False
             return start
         return region[0] if found else end

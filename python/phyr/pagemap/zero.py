@@ -1,8 +1,8 @@
-"""The zero pages of the running kernel, found by asking it for them.
+"""The zero pages of the running kernel, found by mapping them.
 
-Memory that was read but never written is no memory: the kernel maps one page of zeros wherever it
-is read, one huge page of zeros where huge pages are wanted. Their page numbers are nowhere to be
-read, so this maps such memory itself and looks it up.
+Memory that was read but never written has no pages of its own. The kernel maps one page of zeros
+wherever such memory is read, and one huge page of zeros where huge pages are wanted. The kernel
+publishes their page numbers nowhere, so this module maps such memory and looks up its page numbers.
 """
 
 import mmap
@@ -29,9 +29,9 @@ def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
         granule: The system's page size in bytes.
 
     Returns:
-        Physical ``(first, last)`` of each zero page, last one inclusive, none for what is hidden or
-        not there; and the mappings that show them. While those are alive the huge zero page, which
-        is made on demand, stays what it is.
+        Physical ``(first, last)`` of each zero page, `last` inclusive; no item for a page that is
+        hidden or does not exist. And the mappings of these pages: while they exist, the kernel
+        keeps the huge zero page, which it makes on demand, at the same address.
 
     Source:
         ``do_huge_pmd_anonymous_page()``, mm/huge_memory.c, Linux.
@@ -41,7 +41,7 @@ def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
     pagemap = os.open(PROC / "self" / "pagemap", os.O_RDONLY)
     try:
         for size in [granule, *_huge_size()]:
-            # Read-only, so that no write can ever put a page of our own there.
+            # Read-only, so that no write can ever put an own page there.
             area = mmap.mmap(-1, 3 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
             with Loan(area) as (base, _):
                 number = _shared_page(pagemap, area, base, size, granule)
@@ -56,9 +56,9 @@ def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
 
 
 def _huge_size() -> list[int]:
-    """Give the size of the huge zero page in bytes, or nothing where the kernel uses none.
+    """Return the size of the huge zero page in bytes, or 0 if the kernel uses none.
 
-    Asking matters: where it is switched off, a read fault would take real huge pages.
+    This check matters: if it is switched off, a read fault would take real huge pages.
     """
     try:
         if int((THP / "use_zero_page").read_text()):
@@ -69,9 +69,9 @@ def _huge_size() -> list[int]:
 
 
 def _shared_page(pagemap: int, area: mmap.mmap, base: int, size: int, granule: int) -> int:
-    """Read two neighbouring pages of `size` bytes; give the page number if they are the same one.
+    """Read two neighbouring pages of `size` bytes. Return the page number if both have the same.
 
-    Private memory that is the same page twice can only be a zero page. 0 stands for none.
+    Two pages of private memory have the same number only if both are the zero page. 0 means none.
     """
     advice: Any = mmap.MADV_NOHUGEPAGE if size == granule else mmap.MADV_HUGEPAGE
     inside = -base % size
@@ -91,6 +91,6 @@ def _shared_page(pagemap: int, area: mmap.mmap, base: int, size: int, granule: i
 
 
 def _page_number(pagemap: int, page: int) -> int:
-    """Look one page of this process up; 0 where it is not present, or hidden."""
+    """Return the page number of one page of this process; 0 if it is not present, or hidden."""
     (record,) = struct.unpack("=Q", os.pread(pagemap, 8, page * 8))
     return record & PFN_MASK if record & PRESENT else 0

@@ -1,9 +1,9 @@
-"""PCI functions: give one to a driver and back, and open it. As much as DMA from here needs.
+"""PCI functions: bind one to a driver and back, and open it. Only what DMA needs.
 
-`bound` gives a function to ``vfio-pci`` for the time of a ``with``; a backend of `phyr.vfio` or
+`bound` binds a function to ``vfio-pci`` for the length of a ``with``. A backend of `phyr.vfio` or
 `phyr.iommufd` then opens it as a `Device`. `Function.open` opens one without VFIO.
 
-``docs/real-devices.md`` says what to enable and what to fear. Linux only.
+``docs/real-devices.md`` says what to enable, and which dangers there are. Linux only.
 """
 
 from phyr.pci.config import Capability, Config, Registers

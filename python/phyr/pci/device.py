@@ -1,6 +1,7 @@
-"""An open PCI function: its regions, its configuration space, whether it may do DMA.
+"""An open PCI function: its regions, its configuration space, and its right to do DMA.
 
-How it was opened (VFIO by group, VFIO by its own file, sysfs) makes no difference to its user.
+The three ways of opening it (VFIO by group, VFIO by its own file, sysfs) make no difference to its
+user.
 """
 
 import errno
@@ -67,7 +68,7 @@ class Region:
     """
 
     def __init__(self, window: Window, peer: "Peer") -> None:
-        """Map it."""
+        """Map the region."""
         self._peer = peer
         fd, offset, self.length = window
         try:
@@ -84,14 +85,14 @@ class Region:
         self.u64: memoryview[int] = whole[:size].cast("Q")
 
     def __repr__(self) -> str:
-        """Say how long it is."""
+        """Show its length."""
         return f"Region({self.length:#x} bytes)"
 
     def close(self) -> None:
-        """Unmap it; its views are then an error. Closing again does nothing.
+        """Unmap it. Using its views afterwards is an error. Closing again does nothing.
 
         Raises:
-            BufferError: A part of a view is still about.
+            BufferError: A part of a view still exists.
         """
         for view in (self.u64, self.u32, self.u16, self.u8):
             view.release()
@@ -157,10 +158,10 @@ class Ways(NamedTuple):
 
 
 class Device(Closing):
-    """An open PCI function; a context manager. Backends and `Function` open it.
+    """An open PCI function. Backends and `Function` open it. It is a context manager.
 
-    Closing forbids DMA and unmaps the regions, in this order. One that is dropped instead is
-    closed with a `ResourceWarning`.
+    Closing forbids DMA and then unmaps the regions. A device that is dropped without being closed
+    is closed with a `ResourceWarning`.
 
     Args:
         address: Its name, such as ``"0000:00:04.0"``.
@@ -176,11 +177,11 @@ class Device(Closing):
         ways: Ways,
         stack: ExitStack,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self.address = address
         self.config = config
         self.reset = ways.reset
-        """Reset it, as far as it can be. Raises `VfioError` if it cannot."""
+        """Reset the device as far as possible. Raises `VfioError` if it cannot be reset."""
         self._ways = ways
         self._irqs: dict[str, Irqs] | None = None
         self._regions: dict[int, Region] = {}
@@ -190,11 +191,11 @@ class Device(Closing):
         OPEN[address] = self
 
     def __repr__(self) -> str:
-        """Say which one it is."""
+        """Show which device it is."""
         return f"<{'closed ' if self.closed else ''}device {self.address}>"
 
     def region(self, index: int) -> Region:
-        """Return the region behind a BAR, 0 to 5. It is mapped once.
+        """Return the region behind a BAR, 0 to 5. Each is mapped once.
 
         Raises:
             RangeError: It has no memory there.
@@ -235,7 +236,7 @@ class Device(Closing):
 
     @property
     def bus_master(self) -> bool:
-        """Whether it may do DMA."""
+        """True if it may do DMA."""
         return bool(self.config.read(_COMMAND, 1)[0] & _MASTER)
 
     @bus_master.setter
@@ -246,15 +247,16 @@ class Device(Closing):
     def close(self) -> None:
         """Forbid DMA, disable interrupts, let go of all of it. Closing again does nothing.
 
-        In a forked child only its own copies of files and regions go: the device is the parent's.
+        In a forked child only the child's copies of files and regions are closed: the device
+        belongs to the parent.
 
         Raises:
-            BufferError: A part of a region's view is still about. All else is closed, but the
-                function stays in use until that part is gone and `close` is called again.
+            BufferError: A part of a region's view still exists. Everything else is closed, but the
+                function stays in use until that part is dropped and `close` is called again.
         """
         try:
             with self._stack:
-                # One that is in use keeps neither the others nor the files open.
+                # A region in use keeps neither the other regions nor the files open.
                 for region in self._regions.values():
                     self._stack.callback(region.close)
                 for irqs in (self._irqs or {}).values():
@@ -265,7 +267,7 @@ class Device(Closing):
                     if self._is_ours:
                         self._quiet()
         except BufferError:
-            # The function is in use, whoever else forgets it.
+            # The function stays in use, even if its device object is dropped.
             OPEN[self.address] = self
             _IN_USE.add(self)
             raise
@@ -274,18 +276,18 @@ class Device(Closing):
             del OPEN[self.address]
 
     def _quiet(self) -> None:
-        """Forbid DMA, unless it was pulled out."""
+        """Forbid DMA, unless the device was removed from the machine."""
         try:
             self.bus_master = False
         except VfioError:
-            # Whatever the bus no longer reaches does no DMA either.
+            # A device that the bus no longer reaches does no DMA either.
             return
 
 
 OPEN: weakref.WeakValueDictionary[str, Device] = weakref.WeakValueDictionary()
-"""What this process has open, by address."""
+"""The functions that this process has open, by address."""
 
-# Closed, but for a region of which somebody has a part.
+# Closed, except for a region of which a part is still in use.
 _IN_USE: set[Device] = set()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
@@ -293,7 +295,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
 
 
 def is_open(device: Device) -> bool:
-    """Return whether it is open, or closed but for a region that is in use."""
+    """Return true if it is open, or closed except for a region in use."""
     return OPEN.get(device.address) is device
 
 
@@ -319,7 +321,7 @@ def place_of(address: str, index: int) -> tuple[int, int]:
 
 
 def no_region(address: str, index: int) -> RangeError:
-    """Return what to raise where a BAR holds no memory."""
+    """Return the exception for a BAR without memory."""
     return RangeError(
         f"{address} has no memory behind BAR {index}, or none that can be mapped",
         address=address,

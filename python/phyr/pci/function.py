@@ -1,4 +1,4 @@
-"""A PCI function in sysfs: which driver it has, and opening it without any."""
+"""A PCI function in sysfs: its driver, and opening it without a driver."""
 
 import errno
 import mmap
@@ -21,61 +21,65 @@ _IS_IO = 0x100
 class Function:
     """One function of a PCI device, by its address.
 
-    Nothing is held open: this is a name, and what sysfs says and does under it.
+    Nothing is held open: the object is a name, and its methods use sysfs.
 
     Args:
         address: Domain, bus, device and function, as sysfs writes them: ``"0000:00:04.0"``.
 
     Raises:
-        RangeError: That is not such an address.
+        RangeError: The text is not such an address.
         VfioError: There is no such function.
     """
 
     def __init__(self, address: str) -> None:
-        """Find it."""
+        """Find the function."""
         if not _ADDRESS.fullmatch(address):
             raise RangeError(
                 f"{address!r} is not the address of a PCI function, such as '0000:00:04.0'",
                 address=address,
             )
         self.address = address
-        # The ``driver_override`` from before ours, until it is written back.
+        # The ``driver_override`` from before, until it is written back.
         self._override: str | None = None
         self.path = uapi.SYSFS / "devices" / address
         if not self.path.exists():
             raise uapi.refused(OSError(errno.ENODEV, ""), "find", address=address)
 
     def __repr__(self) -> str:
-        """Say which one it is."""
+        """Show which function it is."""
         return f"Function({self.address!r})"
 
     @property
     def driver(self) -> str | None:
-        """The driver that has it, or None."""
+        """Its driver, or None."""
         link = self.path / "driver"
         return link.resolve().name if link.is_symlink() else None
 
     @property
     def group(self) -> int | None:
-        """The number of its IOMMU group, or None: what an IOMMU cannot tell apart is one group."""
+        """The number of its IOMMU group, or None.
+
+        Functions that an IOMMU cannot tell apart are one group.
+        """
         link = self.path / "iommu_group"
         return int(link.resolve().name) if link.is_symlink() else None
 
     @property
     def neighbours(self) -> list["Function"]:
-        """The functions of its group, itself included; none without a group."""
+        """The functions of its group, including itself; empty without a group."""
         if self.group is None:
             return []
         members = self.path / "iommu_group" / "devices"
         return [Function(path.name) for path in sorted(members.iterdir())]
 
     def bind(self, driver: str | None) -> None:
-        """Give it to a driver, whatever it has now, and to no other one: None for none at all.
+        """Bind it to a driver, whatever driver it has now; None leaves it without a driver.
 
-        What this process has open of it is closed first, since the kernel would wait for that.
+        Everything that this process has open of it is closed first, because the kernel would wait
+        for that.
 
         Raises:
-            VfioError: There is no such driver, or it does not want the function, which then has
+            VfioError: There is no such driver, or the driver refuses the function, which then has
                 none; or rights are missing.
         """
         if driver is not None and not (uapi.SYSFS / "drivers" / driver).exists():
@@ -91,7 +95,7 @@ class Function:
             try:
                 self._write(uapi.SYSFS / "drivers_probe", self.address)
             finally:
-                # Ours is for this moment only: nothing is left behind but the driver.
+                # The override is needed only at this moment. Nothing but the driver stays changed.
                 before = self._override
                 self._write(override, "\n" if before == "(null)" else before)
                 self._override = None
@@ -100,7 +104,7 @@ class Function:
                 raise uapi.refused(failure, "bind", driver=driver, to=self.address)
 
     def restore(self) -> None:
-        """Give it to the driver that the kernel itself would choose."""
+        """Bind it to the driver that the kernel itself would choose."""
         self._unbind()
         self._write(uapi.SYSFS / "drivers_probe", self.address)
 
@@ -125,13 +129,12 @@ class Function:
             raise uapi.refused(failure, "write", path=str(path), text=text.strip()) from None
 
     def open(self) -> Device:
-        """Open it through sysfs, without VFIO: for a function that no driver has.
+        """Open it through sysfs without VFIO, for a function that has no driver.
 
-        Nothing then stands between the device and all memory, unless an IOMMU does; see
-        `phyr.vfio.NoIommu`.
+        The device can then reach all memory, unless there is an IOMMU; see `phyr.vfio.NoIommu`.
 
         Raises:
-            VfioError: A driver has it, it is open, or rights are missing.
+            VfioError: It has a driver, it is open, or rights are missing.
         """
         if self.driver is not None:
             failure = OSError(errno.EBUSY, "")
@@ -148,15 +151,16 @@ class Function:
             return Device(self.address, config, ways, stack.pop_all())
 
     def _disable(self, process: int) -> None:
-        """Switch its memory off again, unless it was pulled out or this is a fork of `process`."""
+        """Switch its memory off again, unless it was removed or this is a fork of `process`."""
         if process == os.getpid() and self.path.exists():
             self._write(self.path / "enable", "0")
 
     def _find(self, index: int, stack: ExitStack) -> Window:
-        """Return where a BAR is: in a file of its own, which is closed with the stack."""
+        """Return the place of a BAR: a file of its own, which is closed with the stack."""
         lines = (self.path / "resource").read_text().splitlines()
         first, last, flags = (int(word, 16) for word in lines[index].split())
-        # What lies within a page cannot be mapped by itself: it would be the page's start.
+        # A BAR that starts inside a page cannot be mapped alone: the mapping would start at the
+        # page.
         if not last or flags & _IS_IO or first % mmap.PAGESIZE:
             raise no_region(self.address, index)
         fd = uapi.open_file(self.path / f"resource{index}")
@@ -181,16 +185,16 @@ class Function:
 
 @contextmanager
 def bound(address: str, driver: str | None) -> Iterator[Function]:
-    """Give a function to a driver for the time of a ``with``, then to the one that had it before.
+    """Bind a function to a driver for the length of a ``with``, then to its driver from before.
 
     Args:
-        address: Of the function.
-        driver: ``"vfio-pci"``, say, or None for no driver at all.
+        address: Address of the function.
+        driver: A driver such as ``"vfio-pci"``, or None for no driver.
 
     Raises:
-        RangeError: That is no address.
-        VfioError: There is no such function or driver, or rights are missing. The driver from
-            before has the function again then.
+        RangeError: The text is not an address.
+        VfioError: There is no such function or driver, or rights are missing. The function then has
+            its driver from before.
 
     Examples:
         .. code-block:: python
@@ -204,6 +208,6 @@ def bound(address: str, driver: str | None) -> Iterator[Function]:
         function.bind(driver)
         yield function
     finally:
-        # What was pulled out cannot be given back.
+        # A device that was removed from the machine cannot be bound again.
         if function.path.exists():
             function.bind(before)

@@ -1,4 +1,4 @@
-"""What keeps pinned memory in place: the owner that every list of it knows."""
+"""The owner of pinned memory, to which every list of that memory refers."""
 
 import errno
 import os
@@ -20,18 +20,19 @@ __all__ = ["Hold"]
 
 
 class Hold:
-    """A pin, alive until it is ended or nothing refers to it any more. Safe to share by threads.
+    """A pin. It lasts until it is ended or nothing refers to it. Threads may share it.
 
-    The lists of the memory refer to it, it to none of them. A `phyr.iommu.Owner`.
+    The lists of the memory refer to the hold; the hold refers to none of them. It is a
+    `phyr.iommu.Owner`.
 
     Args:
-        pinner: How the memory is pinned, which it is.
-        loan: The buffer, held in place; None for memory that was given by its address.
+        pinner: The method of pinning; the memory is already pinned.
+        loan: The borrowed buffer; None for memory that was given by its address.
         uaddr: User virtual address of the first byte.
         length: Bytes.
     """
 
-    # What `__del__` finds where an interrupt ended `__init__`.
+    # The values for `__del__` if an interrupt ended `__init__`.
     _is_pinned = False
     _process = 0
     _loan: "Loan | Exported | None" = None
@@ -46,11 +47,11 @@ class Hold:
         self.uaddr = uaddr
         self.length = length
         self._mappings = 0
-        # Whoever calls `release` may be the garbage collector, which dropped a mapping in the midst
-        # of this thread's own dealings here; it never comes between reading and writing a count.
+        # The garbage collector may drop a mapping, and so call `release`, while this thread is in
+        # the middle of a method here. It never comes between reading and writing a count.
         self._lock = RLock()
-        # Not the same: whoever unpins waits for the backend's lock, under which a mapping may be
-        # dropped that is released here.
+        # A lock of its own: unpinning waits for the lock of the backend. Code that holds that lock
+        # may drop a mapping, which calls `release` here.
         self._ending = RLock()
         self._process = os.getpid()
         self._loan = loan
@@ -60,11 +61,11 @@ class Hold:
 
     @property
     def mappings(self) -> int:
-        """How many mappings hold it."""
+        """Number of mappings that hold it."""
         return self._mappings
 
     def check(self) -> None:
-        """Raise PinError unless the memory is pinned, by this process."""
+        """Raise PinError unless the memory is pinned by this process."""
         if self._process != os.getpid():
             text = f"{self._spelt()} is pinned by process {self._process}, of which this is a fork"
             raise PinError(errno.ECHILD, text, pid=self._process)
@@ -88,10 +89,10 @@ class Hold:
             self._mappings -= 1
 
     def end(self) -> None:
-        """Unpin; again, it does nothing.
+        """Unpin. If it is unpinned already, do nothing.
 
         Raises:
-            PinError: Mappings hold it: `mappings` counts them. It stays pinned.
+            PinError: Mappings hold the memory; `mappings` is their number. It stays pinned.
         """
         with self._lock:
             count = self._mappings
@@ -102,9 +103,9 @@ class Hold:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Undo the pin; again, it does what an interrupt kept it from doing, or nothing.
+        """Undo the pin. A second call does only what an interrupt kept the first from doing.
 
-        Whoever comes second waits: the buffer may be freed when this returns.
+        A second thread waits: when this method returns, the buffer may be freed.
         """
         with self._ending:
             if self._process == os.getpid():
@@ -115,8 +116,8 @@ class Hold:
                 self._loan.__exit__()
 
     def forked(self) -> None:
-        """In a forked child: let go of what it inherited. The memory stays the parent's."""
-        # Another thread may have held the locks when it forked, and there is none here.
+        """In a forked child: release what it inherited. The memory stays pinned for the parent."""
+        # Another thread may have held the locks during the fork. There is no such thread here.
         self._lock = RLock()
         self._ending = RLock()
         self._is_pinned = False
@@ -127,12 +128,12 @@ class Hold:
         return f"{self.uaddr:#x}+{self.length:#x} ({self.method})"
 
     def __repr__(self) -> str:
-        """Tell how, where, and for how many."""
+        """Show how and where it is pinned, and the number of mappings."""
         what = f"{self._mappings} mappings" if self._is_pinned else "not pinned"
         return f"Hold({self._spelt()}, {what})"
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
-        """Unpin what nobody did, and say so."""
+        """Unpin if nobody did, with a warning."""
         try:
             if self._is_pinned and self._process == os.getpid():
                 text = f"never unpinned: {self._spelt()}"

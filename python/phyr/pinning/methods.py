@@ -1,7 +1,8 @@
-"""The ways to pin memory: each pins one stretch of whole pages, once, and lets go of it, once.
+"""The ways to pin memory. Each object pins one stretch of whole pages once, and unpins it once.
 
-An interrupt may come between any two steps. So whoever pins has `unpin` called afterwards in any
-case, which may be called again, and which is called at the latest when the object goes.
+An interrupt may come between any two steps. So a caller of `pin` must see that `unpin` is called
+afterwards in any case. `unpin` may be called again, and is called at the latest when the object is
+dropped.
 """
 
 import errno
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Locked", "Mapped", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
 
 PIECE = 1 << 30
-"""Bytes of a piece: the most that io_uring takes as one buffer. Signals are seen to in between."""
+"""Bytes of a piece: the most that io_uring takes as one buffer. Signals are handled between
+pieces."""
 
 PIECES = 1 << 14
 """Buffers that one ring can hold (``IORING_MAX_REG_BUFFERS``)."""
@@ -31,7 +33,7 @@ SHARED = 16 << 20
 """Bytes up to which a pin shares a ring. A longer one takes its time, and others do not wait."""
 
 Reached: TypeAlias = Callable[[int], object]
-"""Told the user virtual address up to which memory is pinned."""
+"""A function that is called with the user virtual address up to which memory is pinned."""
 
 
 class Pinner(Protocol):
@@ -43,15 +45,18 @@ class Pinner(Protocol):
         ...
 
     def pin(self, start: int, end: int, reached: Reached) -> None:
-        """Pin whole pages, and make them present. Whoever calls this calls `unpin` in any case."""
+        """Pin whole pages and make them present.
+
+        The caller must call `unpin` afterwards in any case.
+        """
         ...
 
     def unpin(self) -> None:
-        """Let go of what was pinned. Does not fail; again, it does nothing."""
+        """Unpin what was pinned. Must not fail. If it is unpinned already, do nothing."""
         ...
 
     def abandon(self) -> None:
-        """Let go of what a forked child inherited, which leaves the parent's pin alone."""
+        """Release what a forked child inherited. The parent's pin stays."""
         ...
 
 
@@ -63,12 +68,12 @@ class UserMapper(Protocol):
         ...
 
     def unmap_user(self, iova: int) -> None:
-        """Undo the `map_user` that returned `iova`. Does not fail."""
+        """Undo the `map_user` that returned `iova`. Must not fail."""
         ...
 
 
 def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut a stretch: start and length of each piece."""
+    """Cut a stretch into pieces: start and length of each."""
     return ((at, min(PIECE, end - at)) for at in range(start, end, PIECE))
 
 
@@ -150,28 +155,32 @@ class Registered:
 class Locked:
     """Locked memory: present, and not swapped, but **not pinned**: pages may still move.
 
-    The kernel does not count locks. Where two of these overlap, the memory stays locked until both
-    are gone; a lock that the program took by itself is not known here and goes with them.
+    The kernel does not count locks. If two of these overlap, the memory stays locked until both are
+    released. A lock that the program took by other means is not known here, and is released with
+    them.
     """
 
     method: ClassVar[str] = "mlock"
 
     _spans: ClassVar[dict[int, tuple[int, int]]] = {}
-    # Whoever lets go of a lock may be the garbage collector, in the midst of this thread's own
-    # dealings here: what it finds is in order after every step.
+    # The garbage collector may release a lock while this thread is in the middle of a method here.
+    # The state is consistent after every step.
     _lock: ClassVar[RLock] = RLock()
 
     _span: tuple[int, int] | None = None
 
     def __init__(self) -> None:
-        """Find the calls."""
+        """Look up the system calls."""
         from phyr._libc import call  # noqa: PLC0415 - ctypes takes its time to import
 
         self._call = call
 
     @classmethod
     def forked(cls) -> None:
-        """In a forked child: start over. It inherits no locks, and no thread that holds `_lock`."""
+        """In a forked child: start over.
+
+        The child inherits no locks, and no thread that holds `_lock`.
+        """
         cls._spans.clear()
         cls._lock = RLock()
 
@@ -231,9 +240,9 @@ class Mapped:
         reached(end)
 
     def unpin(self) -> None:
-        """Unmap it; never twice, since the address may soon be another's.
+        """Unmap the memory, never twice: another window may soon have the same address.
 
-        What an interrupt keeps from being unmapped here stays until the backend is closed.
+        If an interrupt prevents this, the memory stays mapped until the backend is closed.
         """
         iova, self._iova = self._iova, None
         if iova is not None:

@@ -13,9 +13,10 @@ method       the pages
              pages do move them. Only when asked for
 ============ =======================================================================================
 
-None is chosen silently: where `io_uring` is not allowed, that is an error which says so.
+phyr never chooses another method silently: if `io_uring` is not allowed, `pin` raises an error that
+says so.
 
-Page numbers are read after the pin, which takes CAP_SYS_ADMIN, as `phyr.pagemap` does.
+Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.pagemap`.
 """
 
 import os
@@ -41,13 +42,13 @@ _BY_BACKEND = ("vfio", "iommufd")
 
 
 class Pinned:
-    """Memory that is pinned, until it is unpinned; what `pin` returns.
+    """Memory that is pinned until it is unpinned; the result of `pin`.
 
-    A context manager, which unpins at its end. Its lists, their slices and their mappings keep the
-    pin alive even where this object is gone; when the last of them goes, the memory is unpinned
-    with a `ResourceWarning`, as a file is closed. Threads may share it.
+    A pin is a context manager, which unpins at its end. Its lists, their slices and their mappings
+    keep the memory pinned even after this object is dropped. When the last of them is dropped, the
+    memory is unpinned with a `ResourceWarning`, as a file is closed. Threads may share a pin.
 
-    A forked child has no pin: its memory is a copy, and the parent's stays pinned where it was.
+    A forked child has no pin: its memory is a copy, and the parent's memory stays pinned.
     """
 
     def __init__(self, phyr: Phyr, hold: Hold) -> None:
@@ -57,7 +58,7 @@ class Pinned:
 
     @property
     def phyr(self) -> Phyr:
-        """The memory, byte for byte; `owner` and `uaddr` of the list tell of the pin.
+        """The memory, byte for byte. `owner` and `uaddr` of the list refer to the pin.
 
         Raises:
             PinError: It is no longer pinned.
@@ -86,20 +87,20 @@ class Pinned:
         return self._hold.length
 
     def unpin(self) -> None:
-        """Let the kernel move the pages again; a second call does nothing.
+        """Let the kernel move the pages again. A second call does nothing.
 
-        The buffer may be resized and freed again. Lists of it tell where it was.
+        The buffer may then be resized and freed. Lists of it keep the old addresses.
 
         Raises:
-            PinError: The list or a slice of it is mapped for a device; `mappings` tells how often.
-                It stays pinned.
+            PinError: The list or a slice of it is mapped for a device; `mappings` is the number of
+                mappings. The memory stays pinned.
         """
         self._hold.end()
 
     def moved(self) -> int | None:
-        """Read the page map again: the position of the first byte that moved, or None.
+        """Read the page map again. Return the position of the first byte that moved, or None.
 
-        Bytes that are no longer present have moved, too.
+        Bytes that are no longer present count as moved.
 
         Raises:
             PinError: It is no longer pinned.
@@ -118,7 +119,7 @@ class Pinned:
         return None
 
     def __enter__(self) -> Self:
-        """Give the pin itself."""
+        """Return the pin itself."""
         self._hold.check()
         return self
 
@@ -132,7 +133,7 @@ class Pinned:
         self.unpin()
 
     def __repr__(self) -> str:
-        """Tell how and where; bounded, however long the list."""
+        """Show how and where it is pinned. The text stays short, however long the list."""
         doubt = ", which may move" if self.method == "mlock" else ""
         return f"Pinned({self._hold!r}{doubt})"
 
@@ -144,36 +145,36 @@ def pin(
     backend: UserMapper | None = None,
     progress: Progress | None = None,
 ) -> Pinned:
-    """Pin a buffer: its pages become present, and stay where they are until it is unpinned.
+    """Pin a buffer: its pages become present and do not move until it is unpinned.
 
-    The kernel pins whole pages; the list is of the buffer's own bytes. What else lies on the first
-    and last page is pinned along. While it is pinned a buffer can be neither resized nor freed. An
-    empty buffer is pinned by doing nothing.
+    The kernel pins whole pages; the list holds only the bytes of the buffer. Other bytes on the
+    first and last page are pinned too. A pinned buffer can be neither resized nor freed. For an
+    empty buffer nothing is done.
 
-    Memory is pinned in pieces of 1 GiB, and a signal is answered between two of them; a `backend`
-    maps all of it by one request. Whatever is raised meanwhile, or by `progress`, leaves nothing
-    pinned.
+    Memory is pinned in pieces of 1 GiB, and signals are handled between pieces; a `backend` maps
+    everything by one request. If anything raises meanwhile, even `progress`, nothing stays pinned.
 
     Args:
-        buffer: Anything writable with the buffer protocol and contiguous memory: mmap, bytearray,
-            a NumPy array, shared memory, what `alloc` gives; an array that exports itself by DLPack
-            or ``__array_interface__``, as a PyTorch tensor, in the processor's memory; or (uaddr,
-            length), and then it is the caller's to keep that memory mapped.
+        buffer: An object with the buffer protocol and writable, contiguous memory: mmap, bytearray,
+            a NumPy array, shared memory, the result of `alloc`. Or an array in the processor's
+            memory that exports itself by DLPack or ``__array_interface__``, such as a PyTorch
+            tensor. Or (uaddr, length); then the caller must keep that memory mapped.
         method: ``"io_uring"``, the default; ``"mlock"``, which does not keep pages from moving;
             ``"vfio"`` or ``"iommufd"`` with a `backend`, whose own `method` is the default.
-        backend: Maps the memory for its device, and so pins it (``map_user``, ``unmap_user``).
-        progress: Called now and then with bytes done and bytes in all.
+        backend: An object that maps the memory for its device, which pins it (``map_user``,
+            ``unmap_user``).
+        progress: A function that is called now and then with bytes done and bytes in all.
 
     Raises:
-        PinError: The kernel does not pin it; nothing is. The message names the limit or the
-            address, and `errno` is the kernel's: ``ENOMEM`` for RLIMIT_MEMLOCK, ``EPERM`` or
-            ``ENOSYS`` where io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
+        PinError: The kernel does not pin the memory; nothing is pinned. The message names the limit
+            or the address, and `errno` is the kernel's: ``ENOMEM`` for RLIMIT_MEMLOCK, ``EPERM`` or
+            ``ENOSYS`` if io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
             file, or not there.
-        HiddenPagesError: The kernel hides page numbers: that takes CAP_SYS_ADMIN.
+        HiddenPagesError: The kernel hides page numbers; reading them needs CAP_SYS_ADMIN.
         ArrayTypeError: There is neither a buffer nor an array.
         ArrayError: Its memory is not contiguous, read-only, or a device's.
-        Exception: The buffer's own, such as `ValueError` if it is closed.
-        RangeError: There is no such method, or the range leaves 64 bits.
+        Exception: An error of the buffer itself, such as `ValueError` if it is closed.
+        RangeError: There is no such method, or the range passes 2^64.
         MismatchError: `method` and `backend` do not go together.
         VfioError: The kernel does not map it through `backend`; nothing is pinned then.
         IovaSpaceError: `backend` has no I/O virtual addresses left for it.
@@ -213,7 +214,7 @@ def pin(
 
 
 def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
-    """Choose the way."""
+    """Choose the method of pinning."""
     if backend is not None:
         own = getattr(backend, "method", None)
         name = method or own or _BY_BACKEND[0]
@@ -232,7 +233,7 @@ def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
 
 
 def memory_of(buffer: object) -> "tuple[Loan | Exported | None, int, int]":
-    """Take a buffer, an array, or memory by its address; give where it lies."""
+    """Take a buffer, an array, or memory by its address. Return its address and length."""
     if not isinstance(buffer, tuple):
         loan = _loan(buffer)
         if loan.readonly:
@@ -270,7 +271,7 @@ def _pages(uaddr: int, length: int) -> Phyr:
 
 
 def _first_difference(was: Phyr, now: Phyr) -> int:
-    """Find the first byte at which two different lists of equal length differ."""
+    """Return the first byte at which two different lists of equal length differ."""
     pairs = enumerate(zip(was.chunks, now.chunks, strict=False))
     number, old, new = next((at, old, new) for at, (old, new) in pairs if old != new)
     common = min(old.length, new.length) if old.paddr == new.paddr else 0

@@ -1,4 +1,4 @@
-"""Why the kernel does not pin memory, in words: which limit, which address, which right."""
+"""Messages that explain why the kernel does not pin memory: which limit, address or right."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ _INSTEAD = "vfio and iommufd pin without io_uring (docs/real-devices.md)"
 
 
 def ring_refused(error: OSError) -> PinError:
-    """Tell why there is no ring, or no table of buffers."""
+    """Return the error for a kernel that gives no ring, or no table of buffers."""
     if error.errno == errno.EPERM:
         knob = _number(PROC / "sys/kernel/io_uring_disabled")
         if knob:
@@ -57,7 +57,7 @@ def _short(what: str, error: OSError) -> PinError:
 
 
 def refused(error: OSError, method: str, uaddr: int, length: int, total: int) -> PinError:
-    """Tell why a piece at `uaddr` was not pinned, of `total` bytes in all."""
+    """Return the error for a piece at `uaddr` that was not pinned, of `total` bytes in all."""
     where = f"{method} cannot pin {uaddr:#x}+{length:#x}"
     numbers: dict[str, object] = {"uaddr": uaddr, "length": length}
     if error.errno in _ADDRESS:
@@ -76,12 +76,12 @@ def refused(error: OSError, method: str, uaddr: int, length: int, total: int) ->
 
 
 def _unfit(uaddr: int, length: int, *, writable: bool) -> str | None:
-    """Find what is wrong with a stretch of this process's memory, if it can be told.
+    """Return what is wrong with a stretch of this process's memory; None if nothing is found.
 
     Args:
         uaddr: User virtual address.
         length: Bytes.
-        writable: It must be memory that the kernel can lend for writing.
+        writable: Check that the kernel can use it for writing.
     """
     at, end = uaddr, uaddr + length
     for vma in _vmas():
@@ -100,7 +100,7 @@ def _unfit(uaddr: int, length: int, *, writable: bool) -> str | None:
 
 
 def _is_on_disk(vma: Vma) -> bool:
-    """Tell shared memory of a file on a disk from files that only lie in memory."""
+    """Return true for shared memory of a file that is on a disk, not only in memory."""
     if vma.inode == 0 or "s" not in vma.perms:
         return False
     device = ":".join(str(int(number, 16)) for number in vma.device.split(":"))
@@ -120,7 +120,7 @@ def _vmas() -> list[Vma]:
 
 
 def _memlock() -> int | None:
-    """Give the limit that holds for this process, in bytes; None if none does."""
+    """Return the limit for this process in bytes; None if there is no limit."""
     status = (PROC / "self/status").read_text()
     capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)

@@ -26,7 +26,7 @@ _VERSIONED = Struct("@IIPPQ")
 
 
 class _DeviceType(IntEnum):
-    """Where a tensor can be; the names are those of ``dlpack.h``."""
+    """The places of a tensor; the names are those of ``dlpack.h``."""
 
     CPU = 1
     CUDA = 2
@@ -45,7 +45,7 @@ class _DeviceType(IntEnum):
 
 
 class Exported:
-    """Holds an array's memory, and tells where it lies; to a pin the same as a loan of a buffer.
+    """Hold an array's memory and return its address; a pin uses it like a loan of a buffer.
 
     Args:
         array: What exports memory, by ``__dlpack__`` or ``__array_interface__``.
@@ -66,8 +66,8 @@ class Exported:
     """True if the owner forbids writing to it."""
 
     def __init__(self, array: Any) -> None:  # noqa: ANN401 - anybody's
-        """Have the array export its memory."""
-        # The capsule, or the array, keeps the memory; the capsule's own end gives it back.
+        """Let the array export its memory."""
+        # The capsule, or the array, keeps the memory alive. Dropping the capsule releases it.
         self._kept: object
         if hasattr(array, "__dlpack__"):
             self._kept, place = _by_dlpack(array)
@@ -82,7 +82,7 @@ class Exported:
         return self.uaddr, self.length
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         self._kept = None
 
 
@@ -128,7 +128,7 @@ def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN
 
 
 def _by_interface(array: Any) -> tuple[int, int, bool]:  # noqa: ANN401 - anybody's
-    """Return the address, the length and if it is read-only, as an array interface says."""
+    """Return the address, the length, and if it is read-only, from an array interface."""
     interface = array.__array_interface__
     uaddr, readonly = interface["data"]
     item = int(interface["typestr"][2:])

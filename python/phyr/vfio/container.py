@@ -1,4 +1,4 @@
-"""A VFIO container: groups of devices that share one way to memory."""
+"""A VFIO container: groups of devices that see memory in one way."""
 
 import errno
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ _VIABLE = 1 << 0
 
 
 class Model(IntEnum):
-    """How a container reaches memory.
+    """How a container sees memory.
 
     Source:
         ``VFIO_TYPE1v2_IOMMU`` and so on, include/uapi/linux/vfio.h, Linux.
@@ -36,11 +36,11 @@ class Container:
     """An open container.
 
     Args:
-        model: How it is to reach memory.
-        stack: Closes it, and its groups.
+        model: How it sees memory.
+        stack: The stack that closes it and its groups.
 
     Raises:
-        VfioError: There is no VFIO, or it does not do this.
+        VfioError: There is no VFIO, or VFIO does not support this model.
     """
 
     def __init__(self, model: Model, stack: ExitStack) -> None:
@@ -58,11 +58,11 @@ class Container:
 
     @property
     def empty(self) -> bool:
-        """Whether no group is in it: it then has no way to memory."""
+        """True if the container has no group; it then sees no memory."""
         return not self._groups
 
     def open(self, function: Function) -> Device:
-        """Open a device; its group joins, and stays.
+        """Open a device. Its group joins the container and stays in it.
 
         Raises:
             VfioError: The kernel refused.
@@ -93,5 +93,5 @@ class Container:
             if self.empty:
                 tell(self.fd, _SET_IOMMU, self._model, model=self._model.name)
             self._stack.push(stack.pop_all())
-            # Only what stays open, whatever interrupts this.
+            # Only resources that stay open, whatever interrupts this method.
             self._groups[group] = fd

@@ -1,4 +1,4 @@
-"""A device that VFIO opened, by group or by its own file: the same requests from there on."""
+"""A device that VFIO opened by its group or by its own file. The requests are the same."""
 
 import os
 from array import array
@@ -29,7 +29,7 @@ _CONFIG = 7
 
 
 def open_device(address: str, fd: int) -> Device:
-    """Return the device of an open file, which it closes in the end, or now if this fails.
+    """Return the device of an open file. It closes the file at the end, or now if this fails.
 
     Raises:
         VfioError: The kernel refused.
@@ -46,7 +46,7 @@ class _File(NamedTuple):
     """A device's open file, and what it is asked.
 
     Source:
-        ``struct vfio_region_info`` and what is around it, include/uapi/linux/vfio.h, Linux.
+        ``struct vfio_region_info`` and its neighbours, include/uapi/linux/vfio.h, Linux.
     """
 
     address: str

@@ -21,20 +21,20 @@ _TOP = 2**64 - 1
 
 
 class NoIommu(Closing):
-    """Memory as it is: a backend for `phyr.iommu.dma_map`, and the opener of devices.
+    """A backend for `phyr.iommu.dma_map` without an IOMMU; it also opens devices.
 
-    A device can then reach all memory of the machine, at physical addresses: a wrong address or a
-    page that moved overwrites whatever is there. So only lists of a pin are mapped that really
-    holds pages.
+    A device can then reach all memory of the machine at physical addresses. A wrong address, or a
+    page that moved, makes the device overwrite other memory. So only lists of pins that keep pages
+    from moving can be mapped.
 
     Args:
         dma_mask: Highest address that the devices can put out, ``2**28 - 1`` for 28 bits.
-        sysfs: Open devices through sysfs, for a function that no driver has and a kernel without
-            ``CONFIG_VFIO_NOIOMMU``; by default through VFIO's no-IOMMU mode, which resets the
-            device when its process ends, however it ends.
+        sysfs: Open devices through sysfs, for a function without a driver and a kernel without
+            ``CONFIG_VFIO_NOIOMMU``. The default is VFIO's no-IOMMU mode, which resets the device
+            when its process ends, however it ends.
 
     Raises:
-        VfioError: The kernel has no VFIO without IOMMU, or it is not enabled.
+        VfioError: The kernel has no VFIO without IOMMU, or that mode is not enabled.
 
     Source:
         ``VFIO_NOIOMMU_IOMMU``, include/uapi/linux/vfio.h, Linux.
@@ -54,10 +54,11 @@ class NoIommu(Closing):
         """Open a device.
 
         Args:
-            function: One that ``vfio-pci`` has, for sysfs one that no driver has; or its address.
+            function: A function whose driver is ``vfio-pci``, or without a driver for sysfs; or its
+                address.
 
         Raises:
-            VfioError: It cannot be opened, or this process has it open.
+            VfioError: It cannot be opened, or this process has it open already.
         """
         if isinstance(function, str):
             function = Function(function)
@@ -74,13 +75,14 @@ class NoIommu(Closing):
         """Return `phyr` itself.
 
         Raises:
-            PinError: Nothing holds its pages where they are, or not for sure, or not any more.
+            PinError: No pin keeps its pages from moving, or the pin is not certain to, or has
+                ended.
             LimitError: A chunk ends above `dma_mask`; its number, address and length are told.
         """
         del direction
         # Nothing moves a device's own memory.
         if phyr.kind == "ram" and phyr:
-            # A joined list has several, of which each must do.
+            # A joined list has several owners, and each must hold its pages.
             for owner in getattr(phyr.owner, "parts", (phyr.owner,)):
                 _refuse_loose(phyr, owner)
         self._limits.check(phyr)
@@ -90,12 +92,13 @@ class NoIommu(Closing):
         """Do nothing."""
 
     def close(self) -> None:
-        """Close the devices, and all of it.
+        """Close the devices and the container.
 
-        Again does nothing, or what an interrupt or a region in use kept it from doing.
+        A second call does only what an interrupt or a region in use kept the first from doing.
 
         Raises:
-            BufferError: A part of a device region's view is still about; all else is closed.
+            BufferError: A view of a part of a device region still exists; everything else is
+                closed.
         """
         self.closed = True
         with self._stack:
@@ -104,7 +107,7 @@ class NoIommu(Closing):
 
 
 def _refuse_loose(phyr: Phyr, owner: object) -> None:
-    """Raise unless `owner` holds pages where they are, now."""
+    """Raise unless `owner` keeps pages from moving now."""
     method = getattr(owner, "method", None)
     if method not in HOLDING:
         what = "no pin" if method is None else f"a pin of method {method!r}"
@@ -114,7 +117,7 @@ def _refuse_loose(phyr: Phyr, owner: object) -> None:
             f"them and the device; methods that hold are {', '.join(HOLDING)}",
             method=method,
         )
-    # A pin that ended, or is another process's, still names its method.
+    # A pin that ended, or that belongs to another process, still has its method's name.
     check = getattr(owner, "check", None)
     if check is not None:
         check()

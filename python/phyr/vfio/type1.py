@@ -31,13 +31,13 @@ _TOP = 2**64 - 1
 
 
 class Type1(AddressSpace):
-    """Memory through VFIO type1: a backend for `phyr.iommu.dma_map`, and the opener of devices.
+    """Memory through VFIO type1: a backend for `phyr.iommu.dma_map` that also opens devices.
 
-    An address space is there from the first `open` to `close`, whichever devices are open in it:
-    several share it. Threads may share it.
+    The address space exists from the first `open` until `close`, whichever devices are open in it.
+    Several devices share it. Threads may share it.
 
     Args:
-        dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
+        dma_mask: Highest address that the devices can use, ``2**32 - 1`` for 32 bits.
         guard: Bytes after each mapping, at least, that stay unmapped: a device that runs over the
             end of one faults, instead of reaching the next.
 
@@ -59,7 +59,7 @@ class Type1(AddressSpace):
     """
 
     method: ClassVar[str] = "vfio"
-    """How memory is pinned by being mapped here; see `phyr.pin`."""
+    """The method of pinning, because mapping here pins memory; see `phyr.pin`."""
 
     def __init__(self, *, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Open a container."""
@@ -75,7 +75,7 @@ class Type1(AddressSpace):
 
     @property
     def entry_limit(self) -> int | None:
-        """Mappings that the container takes, or None before the first `open`.
+        """Number of mappings that the container allows; None before the first `open`.
 
         Source:
             ``dma_entry_limit``, drivers/vfio/vfio_iommu_type1.c, Linux: 65535 by default.
@@ -107,7 +107,7 @@ class Type1(AddressSpace):
                 f"the container takes no more than its {self._entry_limit} mappings "
                 "(dma_entry_limit of the module vfio_iommu_type1)",
                 limit=self._entry_limit,
-                # That which is asked for is among them already.
+                # The requested one is among them already.
                 mapped=len(self._windows) - 1,
                 **numbers,
             ) from failure
@@ -122,14 +122,15 @@ class Type1(AddressSpace):
             try:
                 self._info()
             except VfioError:
-                # The last device was pulled out: no IOMMU is left in which anything is mapped.
+                # The last device was removed from the machine: there is no IOMMU in which anything
+                # is mapped.
                 return
             raise
 
 
 def _capabilities(reply: bytes, where: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of each capability of a reply, and what follows its header."""
-    # number, version, where the next one is
+    """Yield the number of each capability of a reply, and the bytes after its header."""
+    # number, version, offset of the next one
     header = Struct("=HHI")
     while where:
         number, _, following = header.unpack_from(reply, where)

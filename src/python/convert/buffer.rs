@@ -368,7 +368,7 @@ impl Bytes {
         assert!(!self.buffer.readonly(), "{} read-only bytes at {position}", from.len());
         // SAFETY: `at` asserted that the exporter lends as many bytes from there on, which it does
         // while `self.buffer` lives, they are writable, and no Rust accesses them but by atomic
-        // operations; `from` is other memory, since what is borrowed here as a slice belongs to no
+        // operations; `from` is other memory, because memory borrowed here as a slice belongs to no
         // Python object.
         unsafe { foreign::write(from, to) };
     }

@@ -16,7 +16,7 @@ use crate::python::made;
 
 /// Numbers passed on at a time: as many as fit in the second level cache. After each such block the
 /// interpreter may handle signals.
-const BLOCK: usize = 16 << 10;
+const BLOCK_NUMBERS: usize = 16 << 10;
 
 /// A source of numbers.
 pub(crate) enum Numbers<'py> {
@@ -69,7 +69,7 @@ impl<'py> Numbers<'py> {
         block.clear();
         match self {
             Self::Array { array, at } => {
-                let count = BLOCK.min(array.len() - *at);
+                let count = BLOCK_NUMBERS.min(array.len() - *at);
                 reserve(block, count)?;
                 array.copy(*at, count, block)?;
                 *at += count;
@@ -77,11 +77,11 @@ impl<'py> Numbers<'py> {
             // Blocks are full up to the last, wherever batches end: two columns keep step.
             Self::Batches { py, batches, column, array, at } => loop {
                 if let Some(array) = array {
-                    let count = (BLOCK - block.len()).min(array.len() - *at);
+                    let count = (BLOCK_NUMBERS - block.len()).min(array.len() - *at);
                     reserve(block, count)?;
                     array.copy(*at, count, block)?;
                     *at += count;
-                    if block.len() == BLOCK {
+                    if block.len() == BLOCK_NUMBERS {
                         break;
                     }
                 }
@@ -92,7 +92,7 @@ impl<'py> Numbers<'py> {
                 }
             },
             Self::Iterator { iterator, at } => {
-                for item in iterator.by_ref().take(BLOCK) {
+                for item in iterator.by_ref().take(BLOCK_NUMBERS) {
                     reserve(block, 1)?;
                     block.push(number(&item?, *at)?);
                     *at += 1;
@@ -194,7 +194,7 @@ pub(crate) fn for_each_pair_of(
     loop {
         left.clear();
         right.clear();
-        for (pair, at) in pairs.by_ref().take(BLOCK) {
+        for (pair, at) in pairs.by_ref().take(BLOCK_NUMBERS) {
             let pair = pair?;
             match pair.len() {
                 Ok(2) => (),
@@ -245,9 +245,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
 /// An argument that is a position in a list. Any number is accepted; the list checks that it is
 /// inside.
 #[derive(Clone, Copy)]
-pub(crate) struct Place(pub(crate) u64);
+pub(crate) struct Position(pub(crate) u64);
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Place {
+impl<'a, 'py> FromPyObject<'a, 'py> for Position {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {

@@ -1,4 +1,4 @@
-//! `phyr.iommu.IovaMap`: extract, call, convert.
+//! `phyr.iommu.IovaMap`.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -14,10 +14,11 @@ use crate::python::convert::numbers::Amount;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
 
-/// What an area was mapped with. Parts of an area share it, and are made without the interpreter.
+/// The arguments that an area was mapped with. Its parts share them; no interpreter is needed for
+/// that.
 #[derive(Debug)]
 struct Given {
-    /// The list that was given, which knows its owner, and where it was mapped.
+    /// The list as it was given, with its owner, and the address where it was mapped.
     whole: Py<PyPhyr>,
     iova: u64,
     tag: Py<PyAny>,
@@ -25,10 +26,10 @@ struct Given {
 
 /// A map of I/O virtual addresses to lists, changed as a guest, or a driver, maps and unmaps.
 ///
-/// An area is what one call of `map` mapped, or a part of it that is left. Parts share the storage
-/// of the list and keep its owner. Mapping takes O(log n), finding an address O(log n + log m),
-/// unmapping O(log n) for each area it meets, with n areas of lists of m chunks. Threads may share
-/// it. ``len(map)`` is the number of areas.
+/// An area is all that one call of `map` mapped, or a part of it that is left. Parts share the
+/// storage of the list and keep its owner. Mapping takes O(log n), finding an address O(log n + log
+/// m), unmapping O(log n) for each area it meets, with n areas of lists of m chunks. Threads may
+/// share a map. ``len(map)`` is the number of areas.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -46,18 +47,18 @@ struct Given {
 #[pyclass(name = "IovaMap", module = "phyr.iommu", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyIovaMap {
-    /// Whoever holds the lock runs no Python: objects that are removed are dropped after it.
+    /// No Python code runs while the lock is held: removed objects are dropped afterwards.
     inner: Mutex<IovaMap<Arc<Given>>>,
 }
 
 impl PyIovaMap {
     fn lock(&self) -> MutexGuard<'_, IovaMap<Arc<Given>>> {
-        // Each call leaves the map whole.
+        // No call leaves the map in a half-done state, so a panic in another thread does no harm.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A part of an area as Python gets it: its address, its memory and its tag.
+/// A part of an area as a tuple: its address, its memory and its tag.
 fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Bound<'_, PyTuple>> {
     let Mapped { iova, phyr, tag } = mapped;
     let whole = tag.whole.get();
@@ -77,17 +78,17 @@ impl PyIovaMap {
         Self { inner: Mutex::new(IovaMap::new()) }
     }
 
-    /// Put the memory of a list behind the addresses from `iova` on.
+    /// Map a list at the addresses from `iova` on.
     ///
     /// An empty list changes nothing.
     ///
     /// Args:
     ///     iova: First I/O virtual address, in bytes.
     ///     phyr: The list.
-    ///     tag: Anything, such as an `phyr.iommu.Prot`; it comes back from `ranges`.
+    ///     tag: Any object, such as a `phyr.iommu.Prot`. `ranges` returns it.
     ///
     /// Raises:
-    ///     MappedError: An address is mapped; nothing changed.
+    ///     MappedError: An address is mapped already; nothing changed.
     ///     RangeError: The addresses pass 2^64.
     #[pyo3(signature = (iova, phyr, tag=None))]
     fn map(
@@ -99,36 +100,36 @@ impl PyIovaMap {
     ) -> PyResult<()> {
         let list = phyr.get().as_ref().clone();
         let tag = tag.unwrap_or_else(|| py.None());
-        // The caller refers to both objects, so dropping the tag runs nothing, should this fail.
+        // The caller refers to both objects, so dropping the tag on failure runs no code.
         let tag = Arc::new(Given { whole: phyr, iova: iova.0, tag });
         Ok(self.lock().map(iova.0, list, tag)?)
     }
 
-    /// Remove what is mapped of `length` addresses from `iova` on, areas and parts of areas.
+    /// Unmap `length` addresses from `iova` on, areas and parts of areas.
     ///
     /// Returns:
-    ///     How many bytes that was.
+    ///     How many bytes were mapped there.
     fn unmap(&self, iova: Amount, length: Amount) -> Int {
         let mut removed = Vec::new();
         self.lock().unmap_with(iova.0, length.0, |mapped| removed.push(mapped));
-        // An owner that goes now may run anything, this method as well.
+        // An owner that is dropped now may run any code, even this method.
         Int(removed.iter().map(|mapped| mapped.phyr.length()).sum())
     }
 
-    /// Return the physical address behind `iova`, None where nothing is mapped.
+    /// Return the physical address behind `iova`; None if nothing is mapped there.
     fn translate(&self, iova: Amount) -> Option<Int> {
         self.lock().translate(iova.0).map(Int)
     }
 
-    /// Return what is mapped of `length` addresses from `iova` on; addresses between are not mapped.
+    /// Return the mapped parts of `length` addresses from `iova` on.
     ///
     /// Args:
     ///     iova: First I/O virtual address, in bytes.
     ///     length: Bytes; to the end of the address space by default.
     ///
     /// Returns:
-    ///     An (iova, list, tag) for each area, in order, cut to the addresses asked for. A whole area
-    ///     is the very list that was mapped.
+    ///     An (iova, list, tag) for each area, in order, trimmed to the range. A whole area is the
+    ///     same list object that was mapped.
     #[pyo3(signature = (iova=Amount(0), length=None), text_signature = "($self, iova=0, length=None)")]
     fn ranges<'py>(
         &self,
@@ -145,7 +146,7 @@ impl PyIovaMap {
             let inner = self.lock();
             match length {
                 Some(length) => inner.range(iova.0, length.0).map(owned).collect(),
-                // One range has at most 2^64 - 1 bytes, one less than all.
+                // A range has at most 2^64 - 1 bytes, one less than the whole space.
                 None if iova.0 == 0 => inner.areas().map(owned).collect(),
                 None => inner.range(iova.0, u64::MAX).map(owned).collect(),
             }

@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::python::convert::numbers::{self, Amount, Key, Place};
+use crate::python::convert::numbers::{self, Amount, Key, Position};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
@@ -163,7 +163,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Place) -> PyResult<Int> {
+    fn find(&self, position: Position) -> PyResult<Int> {
         Ok(Int(self.0.find(position.0)?))
     }
 
@@ -174,7 +174,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Place) -> PyResult<Int> {
+    fn position(&self, number: Position) -> PyResult<Int> {
         Ok(Int(self.0.chunk(number.0)?.0))
     }
 

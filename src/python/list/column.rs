@@ -51,8 +51,8 @@ impl PyColumn {
         count: u64,
         mut read: impl FnMut(&mut [u64]) -> usize + Send,
     ) -> PyResult<Self> {
-        const BLOCK: usize = 1 << 20;
-        /// Items read at a time: what was just cleared is still close.
+        const BLOCK_ITEMS: usize = 1 << 20;
+        /// Items read at a time: few enough that the memory just cleared is still in the cache.
         const FEW: usize = 1 << 11;
 
         let mut column: Vec<u64> = Vec::new();
@@ -62,7 +62,7 @@ impl PyColumn {
         }
         loop {
             let is_done = py.detach(|| {
-                (0..BLOCK / FEW).any(|_| {
+                (0..BLOCK_ITEMS / FEW).any(|_| {
                     let before = column.len();
                     // Never more than there is room for.
                     let few = FEW.min(column.capacity() - before);

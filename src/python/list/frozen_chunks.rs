@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Key, Place};
+use crate::python::convert::numbers::{self, Key, Position};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::chunks::{PyChunks, chunk, chunk_class, to_python};
 use crate::python::list::column::PyColumn;
@@ -82,7 +82,7 @@ impl PyFrozenChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Place) -> PyResult<Int> {
+    fn find(&self, position: Position) -> PyResult<Int> {
         Ok(Int(self.0.find(position.0)?))
     }
 
@@ -93,7 +93,7 @@ impl PyFrozenChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Place) -> PyResult<Int> {
+    fn position(&self, number: Position) -> PyResult<Int> {
         Ok(Int(self.0.chunk(number.0)?.0))
     }
 

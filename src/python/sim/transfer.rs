@@ -19,15 +19,15 @@ enum Path<'a> {
 }
 
 impl Bus for Path<'_> {
-    fn reach(
+    fn resolve(
         &mut self,
         memory: &mut Memory,
         dma_addr: u64,
         access: sim::Access,
-    ) -> Result<sim::Reach, sim::Reason> {
+    ) -> Result<sim::Target, sim::Reason> {
         match self {
-            Self::Domain(domain) => domain.reach(memory, dma_addr, access),
-            Self::Offset(offset) => offset.reach(memory, dma_addr, access),
+            Self::Domain(domain) => domain.resolve(memory, dma_addr, access),
+            Self::Offset(offset) => offset.resolve(memory, dma_addr, access),
         }
     }
 }
