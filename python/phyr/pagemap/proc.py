@@ -19,7 +19,7 @@ __all__ = [
     "gone",
     "is_device_memory",
     "open_process",
-    "plain_errors",
+    "process_errors",
     "ram_ranges",
     "read_pmd_mapped",
     "read_vmas",
