@@ -60,8 +60,8 @@ class AddressSpace(Closing):
             raise RangeError(f"a gap of {guard} bytes is none", guard=guard)
         self.dma_mask = dma_mask
         self.guard = guard
-        """Bytes after each window, at least, that stay unmapped: a device that runs over the end of
-        one faults, instead of reaching the next."""
+        """At least so many bytes after each window stay unmapped. A device that runs over the end
+        of a window then faults instead of reaching the next one."""
         self.requests = 0
         """The number of map requests that the kernel has granted."""
         self._enforced: list[bool | None] = []
@@ -89,8 +89,8 @@ class AddressSpace(Closing):
     def enforces_write_only(self) -> bool | None:
         """True if no device opened so far can read what is mapped ``FROM_DEVICE``.
 
-        False if one is known to be able to: an Intel IOMMU lets it under Linux 6.12 and older. None
-        if it is not known, and before the first device.
+        False if one is known to be able to: an Intel IOMMU permits that under Linux 6.12 and older.
+        The value is None if it is not known, and before the first device.
         """
         if False in self._enforced:
             return False
@@ -165,9 +165,9 @@ class AddressSpace(Closing):
         This is one request, for the whole pages that hold the list. Devices can reach all of those.
 
         Args:
-            phyr: What a pin returned, a device region's `phyr`, or a slice of one.
-            direction: Which way the data goes: a device can only read what is sent to it, and only
-                write what comes from it, if the IOMMU holds it to that: see `enforces_write_only`.
+            phyr: The list of a pin, the `phyr` of a device region, or a slice of one.
+            direction: The direction of the data. The device may only read what goes to it, and only
+                write what comes from it, if the IOMMU enforces that: see `enforces_write_only`.
 
         Raises:
             MismatchError: The list has no user address.
@@ -250,14 +250,14 @@ class AddressSpace(Closing):
         return found[2].length - dma.length
 
     def map_region(self, region: Region, direction: Direction = Direction.BIDIRECTIONAL) -> Phyr:
-        """Return the I/O virtual addresses at which devices find another device's region.
+        """Return the I/O virtual addresses at which devices see another device's region.
 
         The same as mapping ``region.phyr``, of which a slice can be mapped as well; `unmap` undoes
         it. It is to be unmapped before that device is closed.
 
         Args:
             region: Of a device that is open here or in another backend of this process.
-            direction: Which way the data goes, seen from the device that reaches the region.
+            direction: The direction of the data, seen from the device that accesses the region.
 
         Raises:
             VfioError: The kernel refused. Through iommufd that takes ``CONFIG_VFIO_PCI_DMABUF``.
@@ -291,7 +291,7 @@ class AddressSpace(Closing):
         ask: Callable[[int], None],
         told: Callable[[int], object] | None = None,
     ) -> int:
-        """Map whole granules from an address or an offset on; tell where before it is there."""
+        """Map whole granules from an address or an offset on; call `told` before that."""
         self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             granule = self._granule()
@@ -323,10 +323,11 @@ class AddressSpace(Closing):
 
         Args:
             buffer: As of `phyr.pin`.
-            direction: Which way the data goes.
+            direction: The direction of the data.
 
         Returns:
-            A context manager; its `dma` is what to tell the device, of the buffer's own bytes.
+            A context manager. Its `dma` is the list of addresses for the device, of the buffer's
+            own bytes.
 
         Raises:
             ArrayTypeError: There is no buffer.

@@ -1,4 +1,4 @@
-"""What an IOMMU enforces of a permission, as far as it is known."""
+"""The permissions that an IOMMU is known to enforce."""
 
 import os
 import re

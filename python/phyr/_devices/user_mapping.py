@@ -24,7 +24,7 @@ class UserMapping:
     meanwhile. One that is dropped instead is unmapped with a `ResourceWarning`.
     """
 
-    # What `__del__` finds where an interrupt ended `__init__`.
+    # The values for `__del__` if an interrupt ended `__init__`.
     _backend: UserMapper | None = None
     _loan: "Loan | Exported | None" = None
     _process = 0

@@ -1,4 +1,4 @@
-"""What is read by calls: a function's configuration space, and regions without a mapping."""
+"""Access by calls: a function's configuration space, and regions that are not mapped."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ _EXTENDED = 0x100
 
 
 class Window(NamedTuple):
-    """Where a region is in an open file."""
+    """The place of a region in an open file."""
 
     fd: int
     offset: int
@@ -35,13 +35,13 @@ class Capability(NamedTuple):
 
 
 class Registers:
-    """What is read and written at byte offsets, by calls: a region that is not mapped."""
+    """A region that is not mapped: it is read and written by calls, at byte offsets."""
 
     name: ClassVar[str] = "registers"
     spelt: ClassVar[str] = "region"
 
     def __init__(self, window: Window) -> None:
-        """Keep where it is."""
+        """Store the file and the offset."""
         self._window = window
         self.length = window.length
 
@@ -116,16 +116,16 @@ class Config(Registers):
 
     @property
     def vendor(self) -> int:
-        """Number of its maker."""
+        """Number of its vendor."""
         return self.read_int(0, 2)
 
     @property
     def device(self) -> int:
-        """The maker's number of its kind."""
+        """The vendor's number of this device."""
         return self.read_int(2, 2)
 
     def capabilities(self) -> Iterator[Capability]:
-        """Yield the capabilities, as they are chained: the plain ones, then the extended ones.
+        """Yield the capabilities in the order of their chains: ordinary ones, then extended ones.
 
         A chain that comes back to itself ends there.
 

@@ -44,10 +44,10 @@ _MASTER = 1 << 2
 
 
 class Peer(NamedTuple):
-    """What a region can tell other devices."""
+    """Facts about a region for other devices."""
 
     place: Callable[[], tuple[int, int]]
-    """Gives its physical address, and the number of its function."""
+    """A function that returns its physical address, and the number of its function."""
     export: Callable[[int, int], int]
     """Makes a dma-buf of a part, or raises."""
 
@@ -103,8 +103,9 @@ class Region:
         """Where it lies in physical memory: a list of kind ``mmio``, for other devices to reach.
 
         ``dma_map(region.phyr, backend, direction)``, or a slice of it, lets the devices of another
-        backend, or of the same, read and write it. Its provider is the number of the function. What
-        is mapped is to be unmapped before this region's device is closed.
+        backend, or of the same, read and write it. Its provider is the number of the function. Unmap
+        it
+        before this region's device is closed.
 
         Raises:
             VfioError: The kernel does not say where it is.
@@ -166,8 +167,8 @@ class Device(Closing):
     Args:
         address: Its name, such as ``"0000:00:04.0"``.
         config: Its configuration space.
-        ways: How it is asked for the rest.
-        stack: What is to be closed with it.
+        ways: Functions for other requests.
+        stack: Resources to close with the device.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Device(Closing):
     def irqs(self) -> dict[str, Irqs]:
         """Its interrupts, by kind: ``intx``, ``msi``, ``msix``, as far as it has them.
 
-        None through sysfs: without VFIO a program gets no interrupts.
+        Through sysfs there are none: without VFIO a program gets no interrupts.
 
         Raises:
             VfioError: The kernel refused.

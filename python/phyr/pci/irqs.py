@@ -1,12 +1,11 @@
-"""Interrupts of a device, as eventfds: to be read, waited for, selected or awaited.
+"""Interrupts of a device, as eventfds: read them, wait for them, select or await them.
 
 ```text
 device --> kernel --> eventfd   a count of interrupts, which reading takes and sets to 0
 ```
 
-The kernel adds one for each interrupt, whoever looks, so none is lost: a driver looks at its rings,
-waits if there is nothing, and looks again. Which processor takes an interrupt is the system's own
-business (``/proc/irq``).
+The kernel adds one for each interrupt, so none is lost: a driver checks its rings, waits if there
+is nothing, and checks again. The system decides which processor takes an interrupt (``/proc/irq``).
 """
 
 import errno
@@ -23,7 +22,7 @@ from phyr.errors import VfioError
 __all__ = ["KINDS", "Act", "Irq", "Irqs"]
 
 KINDS = ("intx", "msi", "msix")
-"""By the numbers that VFIO has for them.
+"""In the order of VFIO's numbers for them.
 
 Source:
     ``VFIO_PCI_INTX_IRQ_INDEX`` and so on, include/uapi/linux/vfio.h, Linux.
@@ -38,9 +37,9 @@ Act: TypeAlias = Callable[[int, int, int, int, list[int] | None], None]
 
 
 class Irq:
-    """One interrupt that is enabled; it has a `fileno`, so `select` and its like take it.
+    """One enabled interrupt. It has a `fileno`, so `select` and similar functions accept it.
 
-    One that is awaited is to be awaited by one task at a time: ``count = await irq``.
+    Only one task at a time may await it: ``count = await irq``.
     """
 
     def __init__(self, irqs: "Irqs", number: int) -> None:
@@ -111,7 +110,7 @@ class Irq:
         return count
 
     def mask(self) -> None:
-        """Keep it from coming; one that comes meanwhile comes when it is unmasked. INTx only.
+        """Mask it. An interrupt that comes meanwhile is delivered when it is unmasked. INTx only.
 
         Raises:
             VfioError: The kernel masks none of this kind: those of MSI and MSI-X are masked at the
@@ -120,7 +119,7 @@ class Irq:
         self._irqs.act(MASK, self.number)
 
     def unmask(self) -> None:
-        """Let it come again. INTx is masked by each interrupt, until this is called.
+        """Unmask it. Each INTx interrupt masks INTx until this is called.
 
         Raises:
             VfioError: As of `mask`.
@@ -128,7 +127,7 @@ class Irq:
         self._irqs.act(UNMASK, self.number)
 
     def trigger(self) -> None:
-        """Have the kernel act as if the device had interrupted: for tests.
+        """Let the kernel act as if the device had interrupted; for tests.
 
         Raises:
             VfioError: It is disabled.
@@ -142,11 +141,11 @@ class Irq:
         return refused(failure, "interrupt", irq=self.number, kind=self._irqs.kind)
 
     def _close(self) -> None:
-        """Close its file; whoever awaits it is told."""
+        """Close its file. A task that awaits it gets an error."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             if self._waiting is not None:
-                # The loop is not to watch a number that may soon be another file's.
+                # The loop must not watch a number that may soon belong to another file.
                 with suppress(RuntimeError):
                     self._waiting.get_loop().remove_reader(fd)
                     _set(self._waiting)
@@ -218,15 +217,15 @@ class Irqs:
         return self._enabled
 
     def disable(self) -> None:
-        """Disable them, and close their eventfds. Does not fail; again, it does nothing."""
+        """Disable them and close their eventfds. Does not fail. A second call does nothing."""
         if self._enabled:
-            # What was pulled out interrupts no more.
+            # A device that was removed makes no interrupts.
             with suppress(VfioError):
                 self._act(KINDS.index(self.kind), TRIGGER, 0, 0, None)
             self.forget()
 
     def forget(self) -> None:
-        """Close the eventfds alone: what a forked child does with its copies."""
+        """Close only the eventfds; for the copies in a forked child."""
         self._forget(self._enabled)
 
     def _forget(self, irqs: "tuple[Irq, ...] | list[Irq]") -> None:

@@ -42,7 +42,7 @@ class _Entry:
 
     @property
     def is_idle(self) -> bool:
-        """True if nobody has a part of it, nor a device."""
+        """True if it has no lease and no mapping."""
         return not self.leases and not self.pinned.mappings
 
     def part(self, uaddr: int, length: int) -> Phyr:
@@ -51,7 +51,7 @@ class _Entry:
         return self.pinned.phyr[at : at + length]
 
     def is_intact(self, start: int, end: int) -> bool:
-        """Return true if that memory is still on the pages that are pinned."""
+        """Return true if that memory is still on the pinned pages."""
         try:
             return own_pages(start, end - start) == self.part(start, end - start)
         except RangeError:
@@ -59,13 +59,13 @@ class _Entry:
 
 
 class Lease:
-    """Memory of a buffer, pinned by a cache for as long as this is not released.
+    """Memory of a buffer, pinned by a cache until the lease is released.
 
-    A context manager, which releases at its end. The buffer can be neither resized nor freed
-    meanwhile.
+    A context manager, which releases the lease at its end. Until then the buffer can be neither
+    resized nor freed.
     """
 
-    # What `__del__` finds where an interrupt ended `__init__`.
+    # The values for `__del__` if an interrupt ended `__init__`.
     _cache: "PinCache | None" = None
     _loan: "Loan | Exported | None" = None
 
@@ -91,7 +91,7 @@ class Lease:
         """The memory, byte for byte.
 
         Raises:
-            PinError: It was released.
+            PinError: The lease was released.
         """
         if self._cache is None:
             text = f"{self.uaddr:#x}+{self.length:#x} was released"
@@ -99,9 +99,9 @@ class Lease:
         return self._entry.part(self.uaddr, self.length)
 
     def release(self) -> None:
-        """Leave the memory to the cache, which unpins it at its own time. Again, it does nothing.
+        """Return the memory to the cache, which unpins it later. A second call does nothing.
 
-        A mapping of the list that still lives keeps it pinned.
+        A mapping of the list that still exists keeps it pinned.
         """
         cache = self._cache
         self._let_go()
@@ -111,7 +111,7 @@ class Lease:
     def _let_go(self) -> None:
         cache, self._cache = self._cache, None
         if cache is not None:
-            # By whoever drops it, the garbage collector included: no lock is taken.
+            # The garbage collector may drop the lease, so no lock is taken.
             cache._returned.append(self._entry)  # noqa: SLF001 - it is the cache's
         if self._loan is not None:
             self._loan.__exit__()
@@ -119,7 +119,7 @@ class Lease:
     __del__ = _let_go
 
     def __enter__(self) -> Self:
-        """Give the lease itself."""
+        """Return the lease itself."""
         return self
 
     def __exit__(
@@ -133,19 +133,19 @@ class Lease:
 
 
 class PinCache:
-    """Pins that outlive their use, for buffers that come again. A context manager.
+    """Pins that outlive their use, for buffers that are used again. A context manager.
 
-    What is asked for is looked up by its address and length. It is found if it lies in memory that
-    is pinned already and still on the same pages: the page map is read for that, so memory that was
-    freed and came back at the same address is noticed, and pinned anew. Memory that was freed and
-    never asked for again stays pinned, and so taken from the machine, until it is the least
-    recently used and room is needed, or `trim` is called.
+    Buffers are looked up by address and length. A lookup is a hit if the buffer lies in memory that
+    is already pinned and is still on the same pages. The page map is read to check that, so memory
+    that was freed and allocated again at the same address is pinned again. Memory that was freed
+    and is never looked up again stays pinned, and so is lost to the machine, until it is the least
+    recently used and room is needed, or until `trim` is called.
 
     Threads may share it. A forked child starts with an empty one.
 
     Args:
-        limit: Bytes that stay pinned while nobody uses them. What is in use is not limited here.
-        backend: Pins by mapping, as of `phyr.pin`.
+        limit: Bytes that stay pinned while not in use. Memory in use is not limited here.
+        backend: A backend that pins by mapping, as for `phyr.pin`.
 
     Examples:
         .. code-block:: python
@@ -159,40 +159,40 @@ class PinCache:
         """Start empty."""
         self.limit = limit
         self.hits = 0
-        """How often memory was found pinned."""
+        """The number of hits: memory was already pinned."""
         self.misses = 0
-        """How often it had to be pinned."""
+        """The number of misses: memory had to be pinned."""
         self._backend = backend
         self._start_over()
 
     def _start_over(self) -> None:
         self._process = os.getpid()
         self._lock = RLock()
-        # Of leases that are over and not yet counted.
+        # Entries of released leases that are not yet counted.
         self._returned: list[_Entry] = []
         self._starts: list[int] = []
-        # By start; the least recently used first.
+        # By start address, the least recently used first.
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._retired: list[_Entry] = []
         self._held = 0
 
     @property
     def pinned(self) -> int:
-        """Bytes that are pinned by it now, in use or not."""
+        """Bytes that it keeps pinned now, in use or not."""
         with self._lock:
             self._settle()
             return self._held
 
     def __len__(self) -> int:
-        """Return how many stretches of memory it knows."""
+        """Return the number of its entries."""
         return len(self._entries)
 
     def __repr__(self) -> str:
-        """Say how much it holds."""
+        """Show how much it keeps pinned."""
         return f"PinCache({len(self)} stretches, {self.pinned:#x} of {self.limit:#x} bytes)"
 
     def pin(self, buffer: object) -> Lease:
-        """Return a lease of a buffer's memory, which is pinned already or is pinned now.
+        """Return a lease of a buffer's memory. Pin it if it is not pinned yet.
 
         Args:
             buffer: As of `phyr.pin`.
@@ -218,7 +218,7 @@ class PinCache:
             raise
 
     def _nothing(self, uaddr: int) -> _Entry:
-        """Return what stands for a buffer of no bytes, which is not looked up."""
+        """Return the lease of a buffer of no bytes, which is not looked up."""
         entry = _Entry(uaddr, uaddr, pin((uaddr, 0)))
         entry.is_retired = True
         self._retired.append(entry)
@@ -244,7 +244,7 @@ class PinCache:
         except PinError:
             if not overlapping:
                 raise
-            # A part of what was pinned is there no more.
+            # A part of the pinned memory does not exist any more.
             entry = _Entry(start, end, self._pinned(start, end))
         for old in overlapping:
             self._retire(old)
@@ -273,7 +273,7 @@ class PinCache:
                 yield entry
 
     def trim(self, limit: int | None = None) -> None:
-        """Unpin what nobody uses, least recently used first, until no more than `limit` is pinned.
+        """Unpin idle entries, least recently used first, until at most `limit` is pinned.
 
         Args:
             limit: Bytes; by default the cache's own. 0 unpins all that is not in use.
@@ -283,7 +283,7 @@ class PinCache:
             self._shrink(self.limit - (self.limit if limit is None else limit))
 
     def _shrink(self, room: int) -> int:
-        """Make room for so many bytes below the limit; return how many bytes were unpinned."""
+        """Make room for `length` bytes below the limit. Return how many bytes were unpinned."""
         before = self._held
         for entry in list(self._entries.values()):
             if self._held + room <= self.limit:
@@ -293,7 +293,7 @@ class PinCache:
         return before - self._held
 
     def _retire(self, entry: _Entry) -> None:
-        """Forget an entry, and unpin it as soon as nobody uses it; again, it does nothing."""
+        """Remove an entry, and unpin it as soon as it is idle. A second call does nothing."""
         if not entry.is_retired:
             entry.is_retired = True
             del self._entries[entry.start]
@@ -302,18 +302,18 @@ class PinCache:
             self._settle()
 
     def _settle(self) -> None:
-        """Count the leases that are over, and unpin what nobody uses any more."""
+        """Count the released leases, and unpin removed entries that are idle."""
         while self._returned:
             self._returned.pop().leases -= 1
         for entry in [each for each in self._retired if each.is_idle]:
-            # One that is mapped just now is looked at again later.
+            # An entry that is mapped is checked again later.
             with suppress(PinError):
                 entry.pinned.unpin()
                 self._retired.remove(entry)
                 self._held -= entry.end - entry.start
 
     def close(self) -> None:
-        """Unpin all that nobody uses, and the rest when it is released. Again, it does nothing."""
+        """Unpin idle entries now, the others when released. A second call does nothing."""
         if self._process == os.getpid():
             with self._lock:
                 for entry in list(self._entries.values()):
@@ -321,7 +321,7 @@ class PinCache:
                 self._settle()
 
     def __enter__(self) -> Self:
-        """Give the cache itself."""
+        """Return the cache itself."""
         return self
 
     def __exit__(
@@ -334,5 +334,5 @@ class PinCache:
         self.close()
 
     def __del__(self) -> None:
-        """Unpin what is cached."""
+        """Unpin idle entries."""
         self.close()

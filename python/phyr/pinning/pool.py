@@ -1,4 +1,4 @@
-"""Memory for rings and queues: mapped once for a device, handed out in pieces."""
+"""Memory for rings and queues: mapped once for a device, used in pieces."""
 
 import mmap
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ __all__ = ["DmaPool", "Piece"]
 
 @runtime_checkable
 class BufferMapper(Protocol):
-    """A backend that maps a buffer by its user address: it pins, and takes no capability."""
+    """A backend that maps a buffer by its user address. It pins, and needs no capability."""
 
     def map_buffer(self, buffer: object) -> "Mapped":
         """Map it in both directions."""
@@ -25,13 +25,13 @@ class BufferMapper(Protocol):
 
 
 class Mapped(Protocol):
-    """What it returns."""
+    """The mapping that `map_buffer` returns."""
 
     dma: Phyr
-    """Where devices find it."""
+    """The addresses at which devices see it."""
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return the mapping itself."""
         ...
 
     def __exit__(
@@ -45,7 +45,7 @@ class Mapped(Protocol):
 
 
 class Piece:
-    """A piece of a pool. A context manager, which gives it back at its end."""
+    """A piece of a pool. A context manager, which frees the piece at its end."""
 
     def __init__(self, pool: "DmaPool", start: int, view: memoryview, dma: Phyr) -> None:
         """Only `DmaPool.take` makes one."""
@@ -58,11 +58,11 @@ class Piece:
 
     @property
     def dma_addr(self) -> int:
-        """Bus address of the first byte: all a device needs of a piece within a page."""
+        """Bus address of the first byte. A piece inside one page needs no other."""
         return self.dma[0]
 
     def free(self) -> None:
-        """Give it back: the device is done with it. Again, it does nothing.
+        """Free it after the device has finished with it. A second call does nothing.
 
         Raises:
             BufferError: A part of `view` is still about. It stays taken.
@@ -70,7 +70,7 @@ class Piece:
         self._pool._free(self, self._start)  # noqa: SLF001 - it is the pool's
 
     def __enter__(self) -> Self:
-        """Give the piece itself."""
+        """Return the piece itself."""
         return self
 
     def __exit__(
@@ -79,23 +79,23 @@ class Piece:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give it back."""
+        """Free it."""
         self.free()
 
 
 class DmaPool:
-    """Memory that is allocated, pinned and mapped once, and handed out in aligned pieces.
+    """Memory that is allocated, pinned and mapped once, and used in aligned pieces.
 
-    For rings, queues and descriptors, of which a driver has many small ones: a mapping of its own
-    would take a page and two requests for each. A context manager. Threads may share it.
+    For rings, queues and descriptors: a driver has many small ones, and a mapping for each would
+    need a page and two requests. A context manager. Threads may share it.
 
-    A piece that is dropped without `free` stays taken, as the device may still use it.
+    A piece that is dropped without `free` stays in use, because the device may still access it.
 
     Args:
-        backend: Maps it for its devices, in both directions. One that maps by user addresses, as
-            `phyr.vfio.Type1` and `phyr.iommufd.Ioas` do, takes no capability.
-        size: Bytes; whole pages of them are taken.
-        huge: Kind of pages, as of `phyr.alloc`.
+        backend: A backend that maps it for its devices, in both directions. A backend that maps by
+            user addresses, such as `phyr.vfio.Type1` and `phyr.iommufd.Ioas`, needs no capability.
+        size: Bytes, rounded up to whole pages.
+        huge: Kind of pages, as for `phyr.alloc`.
 
     Raises:
         PinError: The memory cannot be pinned.
@@ -133,7 +133,7 @@ class DmaPool:
 
     @property
     def free(self) -> int:
-        """Bytes that are not handed out, in however many places."""
+        """Bytes that are not in use, contiguous or not."""
         return self.size - sum(len(piece.dma) for piece in list(self._live.values()))
 
     def take(self, length: int, *, align: int = 64) -> Piece:
@@ -173,7 +173,7 @@ class DmaPool:
             piece.free()
 
     def close(self) -> None:
-        """Take all of it away, pieces that are out as well. Again, it does nothing.
+        """Unmap and free everything, also pieces in use. A second call does nothing.
 
         Raises:
             BufferError: A part of a piece's view is still about. It is no longer mapped.
@@ -181,7 +181,7 @@ class DmaPool:
         self._stack.close()
 
     def __enter__(self) -> Self:
-        """Give the pool itself."""
+        """Return the pool itself."""
         return self
 
     def __exit__(

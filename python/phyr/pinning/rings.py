@@ -1,4 +1,4 @@
-"""Rings of io_uring that many pins share: a descriptor for thousands of them.
+"""Rings of io_uring that many pins share: one file descriptor for thousands of pins.
 
 ```text
 ring      |  slot  |  slot  |  slot  |  ...  512, then 2048, then 8192 slots a ring
@@ -6,8 +6,8 @@ ring      |  slot  |  slot  |  slot  |  ...  512, then 2048, then 8192 slots a r
              pin               pin
 ```
 
-No lock is needed, and none may be: whoever gives a slot back may be the garbage collector, in the
-midst of this thread's own dealings here. Every step is one of a list's own, which are whole.
+No lock is needed, and none is possible: the garbage collector may free a slot while this thread is
+in the middle of a method here. Every step is one method of a list, which is done as a whole.
 """
 
 import os
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 __all__ = ["Rings", "Slot"]
 
 SIZES = (512, 2048, 8192)
-"""Slots of the first ring, of the second, of each one after those.
+"""Slots of the first ring, of the second, and of each ring after them.
 
-The kernel looks at every slot of a ring when a huge page is pinned, so the first are short.
+The kernel reads every slot of a ring when a huge page is pinned, so the first rings are short.
 """
 
 
 class Slot(NamedTuple):
-    """A place for one pin."""
+    """A slot for one pin."""
 
     ring: "Ring"
     number: int
     free: list[int]
-    """The free places of its ring."""
+    """The free slots of its ring."""
 
 
 class Rings:
-    """Rings that are there for as long as the process; made when the slots of all are taken."""
+    """Rings that exist as long as the process. A new one is made when all slots are in use."""
 
     def __init__(self) -> None:
-        """Have none."""
+        """Begin without rings."""
         self._rings: list[tuple[Ring, list[int]]] = []
         self._process = os.getpid()
 
@@ -49,7 +49,7 @@ class Rings:
             OSError: The kernel gives no further ring; `errno` says why.
         """
         if self._process != os.getpid():
-            # A fork that Python was not told of.
+            # A fork that Python does not know of.
             self.forked()
         while True:
             for ring, free in self._rings:
@@ -69,7 +69,7 @@ class Rings:
         self._rings.append((ring, list(reversed(range(size)))))
 
     def forked(self) -> None:
-        """In a forked child: close its copies. What is pinned stays the parent's."""
+        """In a forked child: close its copies. The memory stays pinned for the parent."""
         rings, self._rings = self._rings, []
         self._process = os.getpid()
         for ring, _ in rings:
