@@ -164,7 +164,10 @@ def read_pmd_mapped(process: int, pid: Pid) -> dict[int, tuple[int, int]]:
     """
     found: dict[int, tuple[int, int]] = {}
     start = 0
-    with plain_errors(pid), os.fdopen(os.open("smaps", os.O_RDONLY, dir_fd=process), "rb") as smaps:
+    with (
+        process_errors(pid),
+        os.fdopen(os.open("smaps", os.O_RDONLY, dir_fd=process), "rb") as smaps,
+    ):
         for line in smaps.read().split(b"\n"):
             word, _, rest = line.partition(b" ")
             if not word.endswith(b":"):

@@ -100,12 +100,11 @@ class Region:
 
     @property
     def phyr(self) -> Phyr:
-        """Where it lies in physical memory: a list of kind ``mmio``, for other devices to reach.
+        """The region's physical memory: a list of kind ``mmio``, for other devices to reach.
 
         ``dma_map(region.phyr, backend, direction)``, or a slice of it, lets the devices of another
-        backend, or of the same, read and write it. Its provider is the number of the function. Unmap
-        it
-        before this region's device is closed.
+        backend, or of the same, read and write the region. The provider of the list is the number
+        of the function. Unmap the list before this region's device is closed.
 
         Raises:
             VfioError: The kernel does not say where it is.
