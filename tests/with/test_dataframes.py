@@ -1,6 +1,8 @@
 """A live page map in polars and DuckDB: what they answer is what the list says."""
 
+import doctest
 import mmap
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,11 @@ def test_what_a_query_leaves_is_a_list(phyr: Phyr) -> None:
     ordered = Phyr.from_chunks(duckdb.sql("from page_map order by paddr"))
     assert len(ordered) == len(phyr)
     assert sorted(phyr.pages(4096)) == list(ordered.pages(4096))
+
+
+def test_the_examples_of_the_page_run() -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    page = Path(__file__).parents[2] / "docs" / "with" / "dataframes.md"
+    outcome = doctest.testfile(str(page), module_relative=False)
+    assert outcome.attempted > 5
+    assert outcome.failed == 0
