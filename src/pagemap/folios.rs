@@ -6,8 +6,8 @@
 //! counted as      whole     part  whole     one part         16 KiB each, if whole
 //! ```
 //!
-//! A folio is whole if all its pages are mapped side by side, in order. What is mapped of any other
-//! is a part, of a size that is not told.
+//! A folio is whole if all its pages are mapped side by side, in order. The mapped pages of
+//! any other folio are a part; the size of that folio is not told.
 //!
 //! Source: `Documentation/admin-guide/mm/pagemap.rst`, `stable_page_flags()` in `fs/proc/page.c`,
 //! Linux. The rules of counting are those of the kernel's `tools/mm/thpmaps`.
@@ -57,11 +57,11 @@ pub enum Shape {
 pub struct Large {
     /// Where they come from.
     pub origin: Origin,
-    /// What they hold.
+    /// Anonymous memory or files.
     pub sort: Sort,
     /// How they are mapped.
     pub shape: Shape,
-    /// log2 of the folio's pages; 0 for a part, whose folio's size is not told.
+    /// log2 of the folio's pages; 0 for a part, since the size of its folio is not told.
     pub order: u8,
     /// Pages mapped.
     pub nr_pages: u64,
@@ -78,10 +78,10 @@ pub struct Blocks {
     pub file: u64,
 }
 
-/// What was counted; from [`FolioTally::finish`]. All figures are pages.
+/// The result of a count; from [`FolioTally::finish`]. All figures are pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folios {
-    /// Large pages, by origin, sort, shape and order; none that counts nothing.
+    /// Large pages, by origin, sort, shape and order; only items with at least one page.
     pub large: Vec<Large>,
     /// Single pages of anonymous memory, those merged by KSM left out.
     pub anon: u64,
@@ -128,7 +128,7 @@ struct Piece {
     vfn: u64,
     pfn: u64,
     nr_pages: u64,
-    /// It starts with the folio's first page.
+    /// True if the piece starts with the folio's first page.
     has_head: bool,
 }
 
@@ -239,7 +239,7 @@ impl FolioTally {
         }
     }
 
-    /// What was counted.
+    /// Counts the last piece and returns the result.
     #[must_use]
     pub fn finish(mut self) -> Folios {
         self.close(self.after);

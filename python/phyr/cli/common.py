@@ -1,4 +1,4 @@
-"""What all commands share: how they refuse, read sizes, and write names."""
+"""The parts that all commands share: refusals, reading of sizes, writing of names."""
 
 import os
 import sys

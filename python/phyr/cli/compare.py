@@ -1,4 +1,4 @@
-"""What changed between two looks at a process: which bytes moved, appeared, vanished."""
+"""The changes between two looks at a process: which bytes moved, appeared, vanished."""
 
 from bisect import bisect_right
 from collections.abc import Iterator

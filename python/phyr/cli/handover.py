@@ -1,4 +1,4 @@
-"""What it takes to hand memory to a device: counted from the descriptors and plans themselves."""
+"""The cost of handing memory to a device, counted from the descriptors and plans themselves."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What ``phyr map`` prints: one process VMA by VMA, several in one line each."""
+"""The output of ``phyr map``: one process VMA by VMA, or several processes in one line each."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

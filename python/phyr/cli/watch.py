@@ -42,7 +42,7 @@ _VMSTAT = Path("/proc/vmstat")
 
 
 class Moment(NamedTuple):
-    """What is compared with the time before."""
+    """The figures of one look, to compare with the look before."""
 
     at: float
     """Seconds of the monotonic clock."""
@@ -171,7 +171,7 @@ def _shown(
         if key in ("q", "\x1b", "\x04"):
             return False
         if key not in KEYS:
-            # None came, or one that means "look now".
+            # No key came, or a key that means "look now".
             return True
         options["sort"] = KEYS[key]
 

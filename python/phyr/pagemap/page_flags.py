@@ -1,4 +1,4 @@
-"""What the kernel knows of physical pages: their flags, their users, and the folios they are in."""
+"""The kernel's data on physical pages: their flags, their users, and the folios they are in."""
 
 import os
 from collections.abc import Iterable, Sequence

@@ -1,9 +1,10 @@
 //! From a physical address back to the places that hold it.
 //!
-//! The runs of all lists, sorted by address, are kept as an archive of their own: its "pages" are the
-//! addresses from the lowest on, and its "page numbers" say where a run starts among the pages of all
-//! lists, one list after the other. How long the run is, the lists know. Runs that overlap the one
-//! before, since memory may be in many lists, are few: they lie beside, as a tree of intervals.
+//! The runs of all lists, sorted by address, are kept as an archive of their own. Its "pages" are
+//! the addresses from the lowest on. Its "page numbers" say where a run starts among the pages of
+//! all lists, one list after the other. The lists know how long each run is. Memory may be in many
+//! lists, so a run may overlap the run before. Such runs are few: they lie beside the archive, as a
+//! tree of intervals.
 
 use alloc::vec::Vec;
 
@@ -90,7 +91,7 @@ impl Index {
         }
     }
 
-    /// As [`Self::new`], for whoever can do without.
+    /// As [`Self::new`], but returns an error if there is no memory.
     ///
     /// # Errors
     ///
@@ -230,7 +231,8 @@ impl Index {
         }
     }
 
-    /// What the run that starts at a page of all lists has of these bytes.
+    /// Returns the part of the bytes `first` to `last` that one run holds; `None` if it holds none.
+    /// `page` is where the run starts among the pages of all lists.
     fn holder(&self, page: u64, first: u64, last: u64) -> Option<Holder> {
         let number = self.starts.partition_point(|start| start.0 <= page).checked_sub(1)?;
         let (before, head) = self.starts[number];
@@ -253,7 +255,7 @@ fn middle(len: usize) -> usize {
     len / 2
 }
 
-/// Writes the last page of each range that a search looks at to its middle.
+/// Writes, for each range that a search looks at, the range's last page to its middle.
 fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
     let at = middle(items.len());
     let Some(item) = items.get(at) else { return 0 };

@@ -26,7 +26,7 @@ const OBJECT: usize = 16 + 6;
 /// a file, which many processes can map and read at once; see [`Self::to_bytes`].
 ///
 /// A frozen list is cheap to clone and to slice, as a `Phyr` is, and never changes. It is equal to
-/// every `Phyr` of the same chunks, and has its hash. What reads only a `Phyr` gets one by
+/// every `Phyr` of the same chunks, and has its hash. Code that reads only a `Phyr` gets one by
 /// [`Self::thaw`], at about the cost of a walk.
 ///
 /// A list whose archive would be no smaller (a few chunks, or very many that have nothing in common)
@@ -64,7 +64,7 @@ impl Phyr {
         expect_memory(self.try_freeze())
     }
 
-    /// As [`Self::freeze`], for whoever can do without.
+    /// As [`Self::freeze`], but returns an error if there is no memory.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl Frozen {
         }
     }
 
-    /// What stands behind the addresses.
+    /// The kind of memory that the list describes.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match &self.0 {
@@ -240,8 +240,8 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// A [`FormatError`] if the words are not those of a list, which only words of others can be, or
-    /// [`FormatError::NoMemory`].
+    /// A [`FormatError`] if the words are not those of a list, which can happen only if others own
+    /// them; [`FormatError::NoMemory`].
     pub fn thaw(&self) -> Result<Phyr, FormatError> {
         let view = match &self.0 {
             Form::Kept(phyr) => return Ok(phyr.clone()),
@@ -249,7 +249,7 @@ impl Frozen {
         };
         let granule = view.granule;
         let mut writer = Writer::default();
-        // The end of the run before; a boundary that no page has before the first.
+        // The end of the run before. Before the first run: a number that no page has.
         let (mut end, mut nr_pages, mut is_canonical) = (u64::MAX, 0_u64, true);
         let mut outcome = Ok(());
         self.chunks().for_each(|chunk| {
@@ -276,8 +276,8 @@ impl Frozen {
         Ok(Phyr::new(chain, granule, view.kind, head, view.length))
     }
 
-    /// Bytes of heap that the list keeps alive, all of which other views may share. Mapped words are
-    /// no heap.
+    /// Bytes of heap that the list keeps alive. Other views may share all of them. Mapped words do
+    /// not count.
     #[must_use]
     pub fn storage(&self) -> usize {
         match &self.0 {

@@ -9,7 +9,7 @@ use crate::storage::entry::Run;
 use crate::storage::frozen::{Archive, Header, Place};
 use crate::storage::shared::Shared;
 
-/// What a frozen list is made of.
+/// The two forms that a frozen list can have.
 #[derive(Clone)]
 pub(super) enum Form {
     /// A list that an archive would not make smaller.
@@ -62,7 +62,7 @@ impl View {
     pub(super) fn trim(&self, page: u64, run: Run) -> (u64, Chunk) {
         let granule = self.granule;
         let (start, bytes) = (granule.to_bytes(page), granule.to_bytes(run.nr_pages));
-        // A run that is not where the view is comes from words that are no archive: one byte then.
+        // Only words that are no archive have a run outside the view. It then yields one byte.
         let skip = self.offset.saturating_sub(start).min(bytes - 1);
         let end = self.offset + self.length;
         let cut = start.saturating_add(bytes).saturating_sub(end).min(bytes - skip - 1);

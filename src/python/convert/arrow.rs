@@ -1,7 +1,7 @@
 //! Columns handed over through the Arrow C data interface: structs of C, in capsules of Python's.
 //!
-//! Whoever has one of the structs may move it to other memory, byte by byte, and calls its `release`
-//! once, on any thread. A struct that was released, or moved away, has none.
+//! The holder of a struct may move it to other memory, byte by byte, and must call its `release`
+//! once, on any thread. A struct that was released, or moved away, has no `release`.
 //!
 //! Source: <https://arrow.apache.org/docs/format/CDataInterface.html>, `CStreamInterface.html` and
 //! `CDataInterface/PyCapsuleInterface.html` beside it.
@@ -65,15 +65,15 @@ pub(crate) struct Stream {
     pub(super) private: *mut c_void,
 }
 
-/// One of the structs.
+/// One of the structs above.
 pub(crate) trait Struct: Sized {
     /// The name of its capsules.
     const NAME: &'static CStr;
-    /// One without a `release`, to be filled in.
+    /// A struct without a `release`, to be filled in.
     const NONE: Self;
 
     fn release(&mut self) -> &mut Release<Self>;
-    /// What its maker keeps there.
+    /// The pointer that the struct's maker keeps for its own use.
     fn private(&self) -> *mut c_void;
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn take<T: Struct>(capsule: &Bound<'_, PyAny>) -> Option<Owned<T>> {
     taken.0.release().is_some().then_some(taken)
 }
 
-/// What a schema says of a column.
+/// The layout of a column, as its schema states it.
 #[derive(Clone, Debug)]
 pub(crate) enum Layout {
     Integers(Item),
@@ -155,7 +155,7 @@ pub(crate) enum Layout {
     Other(String),
 }
 
-/// A string of somebody else's, up to its end or what is there of one.
+/// Copies a string that another library owns; a null pointer is an empty string.
 fn text(from: *const c_char) -> String {
     if from.is_null() {
         return String::new();
@@ -211,7 +211,7 @@ impl Schema {
 }
 
 impl Owned<Schema> {
-    /// What the schema says.
+    /// Returns the layout that the schema states.
     pub(crate) fn layout(&self) -> Layout {
         self.0.layout()
     }
@@ -314,7 +314,7 @@ impl Batch {
 }
 
 impl Owned<Stream> {
-    /// What the stream's batches are; the stream's words if it fails.
+    /// Returns the schema of the stream's batches; the stream's own message if it fails.
     pub(crate) fn schema(&mut self) -> Result<Owned<Schema>, String> {
         let mut out = Owned(Schema::NONE);
         let get = self.0.get_schema.ok_or("it has no get_schema")?;
@@ -323,7 +323,7 @@ impl Owned<Stream> {
         if outcome == 0 { Ok(out) } else { Err(self.failure(outcome)) }
     }
 
-    /// The next batch; `None` at the end; the stream's words if it fails.
+    /// Returns the next batch; `None` at the end; the stream's own message if it fails.
     pub(crate) fn next(&mut self) -> Result<Option<Owned<Items>>, String> {
         let mut out = Owned(Items::NONE);
         let get = self.0.get_next.ok_or("it has no get_next")?;

@@ -1,7 +1,7 @@
 //! Columns of phyr's, handed over through the Arrow C data interface.
 //!
-//! What is handed over is shared, not copied; it lives until the other side releases it, with or
-//! without the object that it came from.
+//! Both sides share the memory; nothing is copied. The memory lives until the other side releases
+//! it, even if the Python object that it came from is gone.
 #![expect(unsafe_code, reason = "an interface of raw pointers")]
 
 use alloc::boxed::Box;
@@ -28,12 +28,12 @@ pub(super) fn boxed<T>(value: T) -> Result<*mut T, NoMemory> {
     Ok(Box::into_raw(one.into_boxed_slice()).cast::<T>())
 }
 
-/// What a struct of ours refers to.
+/// The memory that a struct of ours refers to.
 struct Private<T: Struct> {
-    /// Each boxed; those that somebody moved away have no `release`.
+    /// Each is boxed. A child that somebody moved away has no `release`.
     children: Vec<*mut Owned<T>>,
     buffers: [*const c_void; 2],
-    /// Kept for those who read it.
+    /// Keeps the numbers that `buffers` points to.
     _numbers: Option<Vector>,
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn stream_capsule<'py>(
     fields: &'static [&'static CStr],
     batches: Batches,
 ) -> PyResult<Bound<'py, PyAny>> {
-    /// What a stream of ours keeps.
+    /// Returns the source that a stream of ours keeps.
     unsafe fn source<'a>(stream: *mut Stream) -> &'a mut Source {
         // SAFETY: the caller passes a stream that `stream_capsule` made, and is the only one to use it.
         let private = unsafe { (*stream).private };

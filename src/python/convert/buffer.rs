@@ -49,7 +49,7 @@ impl Item {
     }
 }
 
-/// What keeps the memory of an array where it is.
+/// The object that keeps the memory of an array in place.
 #[derive(Debug)]
 enum Lease {
     Buffer { _buffer: PyUntypedBuffer },
@@ -60,7 +60,7 @@ enum Lease {
 #[derive(Debug)]
 pub(crate) struct Array {
     _lease: Lease,
-    /// The first item; the others follow, each so many bytes after the one before.
+    /// The first item. Each other item is `stride` bytes after the item before.
     start: *const u8,
     stride: isize,
     item: Item,
@@ -74,7 +74,7 @@ unsafe impl Send for Array {}
 // SAFETY: as above; nothing of it changes.
 unsafe impl Sync for Array {}
 
-/// Whether a format's byte order is not this machine's.
+/// Returns true if a format's byte order is not this machine's.
 fn is_foreign(format: &CStr) -> bool {
     let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
     format.to_bytes().first().is_some_and(|order| foreign.contains(order))

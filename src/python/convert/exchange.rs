@@ -37,7 +37,8 @@ pub(crate) fn optional<'py>(
     }
 }
 
-/// What `object.name()` returns; `None` if there is no such method, or it lacks a package.
+/// Returns the result of `object.name()`; `None` if there is no such method, or if the method
+/// raises `ImportError`, since it needs a package that is not there.
 fn asked<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(method) = optional(object, name)? else { return Ok(None) };
     match method.call0() {
@@ -61,7 +62,8 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// What an object exports through the Arrow C data interface, if it does.
+    /// Takes the batches that an object exports through the Arrow C data interface; `None` if it
+    /// exports none.
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let not = |method: &str, what: &str, answer: &Bound<'_, PyAny>| {
             wrong_type(format!(
@@ -180,7 +182,8 @@ fn failed(said: &str) -> PyErr {
     broken(format!("the Arrow stream failed: {said}"))
 }
 
-/// The array that an object hands over by DLPack, or makes of itself by `__array__`, if it does.
+/// Takes the array that an object hands over by DLPack, or else returns from `__array__`; `None` if
+/// it can do neither.
 pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
     if let Some(method) = optional(object, "__dlpack__")? {
         return dlpack_array(object, &method).map(Some);

@@ -34,7 +34,7 @@ impl<'py> Numbers<'py> {
             return Ok(Self::of_array(Array::new(object, raw)?));
         }
         if !object.is_instance_of::<PyList>() && !object.is_instance_of::<PyTuple>() {
-            // What pandas has is an array of NumPy's, as a rule, and its way by Arrow is a detour.
+            // pandas mostly keeps NumPy arrays. Taking the array is shorter than the way by Arrow.
             if exchange::optional(object, "iloc")?.is_some()
                 && let Ok(Some(array)) = exchange::array(object)
             {

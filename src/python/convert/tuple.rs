@@ -59,7 +59,7 @@ impl<const N: usize> Named<N> {
         Ok(Self { class: class.unbind(), new })
     }
 
-    /// What `tuple.__new__(class, *arguments)` returns, of which `arguments` has one.
+    /// Calls `tuple.__new__(class, *arguments)`, with exactly one argument.
     #[inline]
     #[expect(unsafe_code, reason = "a slot of Python's is called")]
     fn call<'py>(

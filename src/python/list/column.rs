@@ -30,9 +30,9 @@ use crate::python::made::{self, Text};
 #[pyclass(name = "Column", module = "phyr", frozen, sequence)]
 #[derive(Debug)]
 pub(crate) struct PyColumn {
-    /// One vector, which those who it is lent to may keep longer than the column.
+    /// One vector. Borrowers may keep it longer than the column lives.
     items: Vector,
-    /// What a buffer view of the column points to.
+    /// Items, and bytes from one to the next: a buffer view points to both fields.
     shape: isize,
     stride: isize,
 }
@@ -44,8 +44,8 @@ impl PyColumn {
         Ok(Self { items, shape, stride: size_of::<u64>().cast_signed() })
     }
 
-    /// A column of `count` items, which `read` writes and counts, a block at a time: in between the
-    /// interpreter may handle signals.
+    /// A column of `count` items, which `read` writes and counts, a block at a time. Between
+    /// blocks, the interpreter may handle signals.
     pub(crate) fn collect(
         py: Python<'_>,
         count: u64,

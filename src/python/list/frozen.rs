@@ -27,7 +27,7 @@ use crate::python::made::{self, Int, Text};
 ///
 /// It reads as a `Phyr` does: ``len(frozen)``, ``frozen[a:b]`` and ``frozen[i]`` speak of bytes, and
 /// ``frozen.chunks`` is the sequence of chunks. It equals every `Phyr` of the same chunks, and has
-/// its hash. What takes only a `Phyr` (descriptors, plans, mappings, joining) gets one by `thaw`.
+/// its hash. Descriptors, plans, mappings and joining take only a `Phyr`: `thaw` makes one.
 ///
 /// Made by `Phyr.freeze`, `from_bytes` and `open`.
 ///
@@ -92,12 +92,12 @@ impl AsRef<[AtomicU64]> for Words {
 
 #[pymethods]
 impl PyFrozen {
-    /// Open a file, or memory, that holds the bytes of a list: nothing is copied, and nothing read yet.
+    /// Open a file, or memory, that holds the bytes of a list. Nothing is copied, or read yet.
     ///
     /// A file is mapped, so any number of processes share one copy of it. Opening without `validate`
     /// takes the same time whatever the size. Bytes that are no list's, or that change later, then
-    /// yield wrong chunks, but no crash. One thing no reader can prevent: where a mapped file is cut
-    /// short by somebody, reading what is gone ends the process (``SIGBUS``).
+    /// yield wrong chunks, but no crash. No reader can prevent one thing: if somebody cuts a mapped
+    /// file short, reading the lost part ends the process (``SIGBUS``).
     ///
     /// Args:
     ///     source: Path of a file; or an object that lends memory, whose start is a multiple of eight.
@@ -204,13 +204,13 @@ impl PyFrozen {
         Int(self.frozen.granule().bytes())
     }
 
-    /// What stands behind the addresses: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.frozen.kind().to_string())
     }
 
-    /// What keeps the memory in place: that of the list that was frozen, or None.
+    /// The object that keeps the memory in place: the owner of the list that was frozen, or None.
     #[getter]
     fn owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.held.owner(py)

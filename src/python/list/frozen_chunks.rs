@@ -41,7 +41,7 @@ impl PyFrozenChunks {
         if !matches!(room, Some(Ok(()))) {
             return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
         }
-        // A part of the list between two looks at signals.
+        // Signals are handled after each part of the list.
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
                 let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
@@ -202,9 +202,9 @@ struct Batch {
 struct FrozenWalk {
     frozen: Frozen,
     reversed: bool,
-    /// The class of what is handed out, at hand.
+    /// The class of the chunks that are handed out.
     class: &'static Pairs,
-    /// Whoever holds the lock does not wait for the interpreter, so nobody waits in a circle.
+    /// A thread that holds the lock never waits for the interpreter, so there is no deadlock.
     batch: Mutex<Batch>,
 }
 

@@ -38,7 +38,7 @@ impl Held {
         Self { owner: self.owner(py), uaddr: self.uaddr.and_then(|uaddr| uaddr.checked_add(start)) }
     }
 
-    /// What a list of these parts knows, of so many bytes each.
+    /// The owner and address of a list of these parts, each with its length in bytes.
     pub(crate) fn joined<'a>(
         py: Python<'_>,
         parts: impl IntoIterator<Item = (&'a Self, u64)>,
@@ -49,13 +49,14 @@ impl Held {
     }
 }
 
-/// What a list of several parts knows, gathered part by part.
+/// The owner and address of a list of several parts, gathered part by part.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
-    /// What the only part knows, or all parts so far; of empty parts, the last.
+    /// The owner and address of all parts so far; if all are empty, those of the last. If `owners`
+    /// has any, they replace this owner.
     held: Held,
     length: u64,
-    /// The owner of each part, where there are several; one after itself counts once.
+    /// The owners of the parts, in order, if they differ. Equal neighbours count once.
     owners: Vec<Option<Py<PyAny>>>,
 }
 
@@ -82,7 +83,7 @@ impl Gathered {
             }
             self.owners.push(part.owner(py));
         }
-        // The address stays where this part starts behind the ones before.
+        // Keep the address only if this part follows the parts before and has their owner.
         let end = self.held.uaddr.and_then(|uaddr| uaddr.checked_add(self.length));
         if !self.owners.is_empty() || end.is_none() || end != part.uaddr {
             self.held.uaddr = None;
@@ -91,7 +92,7 @@ impl Gathered {
         self.length = self.length.saturating_add(length);
     }
 
-    /// What the list of all parts knows.
+    /// Returns the owner and address of the list of all parts.
     pub(crate) fn finish(self, py: Python<'_>) -> PyResult<Held> {
         if self.owners.is_empty() {
             return Ok(self.held);

@@ -154,8 +154,9 @@ impl PyPhyr {
 
     /// Make one list of many, one after another, as the concatenation of their buffers. O(n).
     ///
-    /// Adding lists in a loop copies what is there already each time; this copies each chunk once. The
-    /// first list says the granule and the kind. What holds the lists' memory holds that of the result.
+    /// Adding lists in a loop copies the earlier chunks again each time; this copies each chunk
+    /// once. The first list sets the granule and the kind. The result keeps the owners of the lists
+    /// alive.
     ///
     /// Args:
     ///     lists: Iterable of lists of one granule and kind; of none, the list is empty.

@@ -18,7 +18,7 @@ pub(crate) const ENTRY: usize = 3;
 
 /// Memory that is not the archive's own, a mapped file say, and may change under it.
 ///
-/// Atomic, so that whatever others do to it, a word that was read is one value.
+/// The words are atomic: each read yields one value, whatever others write meanwhile.
 #[cfg(target_has_atomic = "64")]
 pub trait SharedWords: AsRef<[AtomicU64]> + fmt::Debug + Send + Sync {}
 
@@ -104,12 +104,12 @@ pub(crate) struct Place {
 /// A block of runs, unpacked.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
-    /// The runs that it has: from this number on, and how many. None at first.
+    /// Number of the window's first run, and how many runs it has. It has none at first.
     pub(crate) number: u64,
     pub(crate) count: usize,
     first_page: u64,
     granule: Granule,
-    /// Whether a list can hold each of the runs as it stands.
+    /// True if a list can hold each run as it is stored. If not, [`sound`] changes it.
     is_sound: bool,
     unpacked: Unpacked,
 }
@@ -152,7 +152,7 @@ impl Window {
     }
 }
 
-/// The run, but for one that no list can hold: then one that it can, whatever it is.
+/// Returns the run if a list can hold it, or else some run that a list can hold.
 #[inline(always)]
 fn sound(run: Run, granule: Granule) -> Run {
     let pfn = run.pfn.min(granule.reach() - 1);

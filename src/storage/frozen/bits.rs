@@ -68,7 +68,7 @@ pub(crate) const fn mask(width: u32) -> u64 {
 pub(crate) fn field<W: Words + ?Sized>(words: &W, at: usize, width: u32) -> u64 {
     let (index, shift) = (at / 64, at % 64);
     let low = words.word(index) >> shift;
-    // Two shifts, since one by 64 would be none.
+    // Two shifts, since one by 64 would shift nothing.
     let high = words.word(index + 1) << 1 << (63 - shift);
     (low | high) & mask(width)
 }
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
             self.words[self.word] = self.open.to_le();
             self.word += 1;
             self.used -= 64;
-            // What did not fit; two shifts, since one by 64 would be none.
+            // Keep the bits that did not fit. Two shifts, since one by 64 would shift nothing.
             self.open = value >> 1 >> (width - self.used - 1).min(63);
             self.open &= mask(self.used);
         }

@@ -1,4 +1,4 @@
-//! An archive from bytes of anywhere: what is checked at once, and what in a walk over all of it.
+//! Checks an archive that may come from anywhere: its header at once, all of it in a walk.
 
 use alloc::vec::Vec;
 
@@ -12,8 +12,8 @@ use crate::storage::entry::Run;
 use crate::wide;
 
 impl Archive {
-    /// An archive of words of anywhere. O(1): only the header is checked, and that all parts lie in
-    /// the words. What the other words hold yields no more than wrong answers.
+    /// Opens an archive whose words may come from anywhere. O(1): checks only the header, and that
+    /// all parts lie in the words. Other bad words make answers wrong, but do no other harm.
     pub(crate) fn open(store: Store) -> Result<(Self, Header), FormatError> {
         let (header, nr_chunks) = with_words!(&store, words => Header::read(words))?;
         let bad = |field, value| FormatError::Header { field, value };
@@ -70,7 +70,7 @@ impl Archive {
         let (mut window, mut runs) = (Window::new(self.granule), [Run::default(); BLOCK]);
         let mut again = [0; DATA_WORDS];
         let (mut page, mut data, mut bucket) = (0_u64, parts.data, 0);
-        // The run before the first touches none.
+        // No run ends there, so the first run continues none.
         let mut end = u64::MAX;
         let entry = |bucket: usize| {
             (words.word(HEADER + bucket / 2) >> (32 * (bucket % 2)) & 0xffff_ffff) as usize
@@ -90,7 +90,7 @@ impl Archive {
             let runs = &mut runs[..window.count];
             for (index, run) in runs.iter_mut().enumerate() {
                 *run = window.run(index);
-                // Maximal, and as it was before it was made sound.
+                // Refuse a run that continues the run before, and one that starts at a wrong page.
                 if run.pfn == end || window.page(index) != page {
                     return Err(bad(at));
                 }

@@ -14,7 +14,7 @@ const VERSION: u16 = 1;
 /// Word of the digest, the header's last.
 pub(super) const DIGEST: usize = HEADER - 1;
 
-/// What the header says of the list, beside its sizes.
+/// The granule, kind and extent of the list, as the header states them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     pub(crate) granule: Granule,
@@ -41,7 +41,7 @@ impl Header {
         words[DIGEST] = digest(&*words).to_le();
     }
 
-    /// Reads a header; also gives the runs that it speaks of.
+    /// Reads a header. Also returns the number of runs that it states.
     pub(super) fn read<W: Words + ?Sized>(words: &W) -> Result<(Self, u64), FormatError> {
         let given = words.count() as u64;
         let bytes = |words: u64| words.saturating_mul(size_of::<u64>() as u64);
