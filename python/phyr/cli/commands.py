@@ -20,7 +20,7 @@ COMMANDS = {
     "plan": (
         "phyr.cli.plan",
         "plan",
-        "Count what it takes to hand memory to a device.",
+        "Count the cost of giving memory to a device.",
     ),
     "dump": ("phyr.cli.dump", "dump", "Save the physical memory of a process in a file."),
     "show": (

@@ -12,7 +12,7 @@ __all__ = ["Change", "compare"]
 
 
 class Change(NamedTuple):
-    """Bytes of one VMA, by what became of them."""
+    """Bytes of one VMA, by the kind of change."""
 
     start: int
     name: str
@@ -26,7 +26,7 @@ class Change(NamedTuple):
 
 
 def _pieces(before: Scanned, after: Scanned) -> Iterator[tuple[int, int, str]]:
-    """Give (uaddr, length, what became of it) of all that is in RAM in one of the two."""
+    """Return (uaddr, length, change) of all memory that is in RAM in one of the two."""
     ends: list[tuple[int, int, int, int]] = []
     for side, process in enumerate((before, after)):
         for uaddr, paddr, length in segments(process):
@@ -50,7 +50,7 @@ def _fate(before: int | None, after: int | None) -> str:
 
 
 def compare(before: Scanned, after: Scanned) -> list[Change]:
-    """Compare two looks, VMA by VMA: those of `after`, and those that are gone."""
+    """Compare two readings, VMA by VMA: those of `after`, and those that no longer exist."""
     areas = {row.vma.start: row.vma for row in (*before.rows, *after.rows)}
     starts = sorted(areas)
     counts: dict[int, dict[str, int]] = {start: {} for start in starts}

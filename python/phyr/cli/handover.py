@@ -10,7 +10,7 @@ from phyr.cli.report import spell
 __all__ = ["DEVICES", "VFIO_LIMIT", "figures", "on_huge_pages", "page_sizes"]
 
 VFIO_LIMIT = 65535
-"""Mappings that a VFIO container takes by default: ``dma_entry_limit`` of vfio_iommu_type1."""
+"""Mappings that a VFIO container allows by default: ``dma_entry_limit`` of vfio_iommu_type1."""
 
 _PAGE = 4 << 10
 _HUGE = 2 << 20

@@ -1,4 +1,4 @@
-"""``phyr plan``: what it takes to hand memory to a device."""
+"""``phyr plan``: the cost of giving memory to a device."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401
-    """Count what it takes to hand memory to a device.
+    """Count the cost of giving memory to a device.
 
     Each VMA of a process is one buffer, made of what is resident in it; a FILE is one that phyr
     dump wrote, or holds one list, as Phyr.to_bytes writes it. The figures are those of the

@@ -28,7 +28,7 @@ __all__ = ["show"]
 
 
 def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
-    """Print tables, the total, and what else was asked for."""
+    """Print tables, the total, and the other requested parts."""
     out = console()
     width = width_of(out)
     rows = rows_of(scanned)
@@ -55,7 +55,7 @@ def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
 def _below(
     scanned: Sequence[Scanned], rows: Sequence[Row], options: dict[str, Any], width: int
 ) -> Iterator[str | Text]:
-    """Give the lines below the table: the total, and what else was asked for."""
+    """Return the lines below the table: the total, and the other requested parts."""
     total = Total.of(rows)
     yield from summary(total, [row.vma.length for row in rows], width)
     left = [row.vma.length for row in rows if not row.resident.ram]

@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::storage::entry::Run;
-use crate::storage::frozen::{Archive, Header, Place};
+use crate::storage::frozen::{Archive, Header, Located};
 use crate::storage::shared::Shared;
 
 /// The two forms that a frozen list can have.
@@ -40,7 +40,7 @@ impl View {
     }
 
     /// The run that holds byte `at` of the archive.
-    pub(super) fn place(&self, at: u64) -> Place {
+    pub(super) fn place(&self, at: u64) -> Located {
         self.archive().find_page(self.granule.floor(at))
     }
 

@@ -93,7 +93,7 @@ pub(crate) struct Archive {
 
 /// A run in its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Located {
     /// Runs before it.
     pub(crate) number: u64,
     /// Pages before it.
@@ -181,12 +181,12 @@ impl Archive {
     }
 
     /// The run that holds page `page`, which the archive has.
-    pub(crate) fn find_page(&self, page: u64) -> Place {
+    pub(crate) fn find_page(&self, page: u64) -> Located {
         with_words!(&self.store, words => wide::run(FindPage { archive: self, words, page }))
     }
 
     /// Run `number`, which the archive has.
-    pub(crate) fn find_chunk(&self, number: u64) -> Place {
+    pub(crate) fn find_chunk(&self, number: u64) -> Located {
         with_words!(&self.store, words => wide::run(FindChunk { archive: self, words, number }))
     }
 
@@ -211,9 +211,9 @@ impl Archive {
         words: &W,
         (block, number): (&Block, usize),
         (index, (start, end)): (usize, (u64, u64)),
-    ) -> Place {
+    ) -> Located {
         let run = Run { pfn: block.pfn(words, index), nr_pages: end.wrapping_sub(start) };
-        Place {
+        Located {
             number: (number * BLOCK + index) as u64,
             page: block.first_page.wrapping_add(start),
             run: sound(run, self.granule),
@@ -237,10 +237,10 @@ impl<W: Words + ?Sized> FindPage<'_, W> {
 }
 
 impl<W: Words + ?Sized> Wide for FindPage<'_, W> {
-    type Output = Place;
+    type Output = Located;
 
     #[inline(always)]
-    fn run(self) -> Place {
+    fn run(self) -> Located {
         let Self { archive, words, page } = self;
         let Parts { nr_blocks, bucket_lg2, index, .. } = archive.parts;
         let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
@@ -269,10 +269,10 @@ struct FindChunk<'a, W: ?Sized> {
 }
 
 impl<W: Words + ?Sized> Wide for FindChunk<'_, W> {
-    type Output = Place;
+    type Output = Located;
 
     #[inline(always)]
-    fn run(self) -> Place {
+    fn run(self) -> Located {
         let Self { archive, words, number } = self;
         let (number, index) = split(number);
         let block = archive.block(words, number);
