@@ -102,3 +102,12 @@ def test_no_comment_or_docstring_of_python_starts_with_a_riddle(path: Path) -> N
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_no_document_starts_a_sentence_with_a_riddle(path: Path) -> None:
     assert RIDDLE.findall(prose_of_document(path.read_text())) == []
+
+
+# The cells of the figures hold six workloads side by side.
+TABLES = [path for path in DOCUMENTS if path.parent.name == "docs" and path.stem != "performance"]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=name_of)
+def test_a_table_fits_120_columns(path: Path) -> None:
+    assert [line for line in path.read_text().splitlines() if line[:1] == "|" and line[120:]] == []
