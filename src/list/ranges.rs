@@ -8,7 +8,7 @@ use crate::list::phyr::Phyr;
 use crate::wide::{self, Wide};
 
 /// Ranges checked at a time: few enough to stay close.
-const BLOCK: usize = 256;
+const BLOCK_CHUNKS: usize = 256;
 
 impl Phyr {
     /// A list of RAM in granules of 4096 bytes, of these chunks one after another. O(n).
@@ -73,7 +73,7 @@ impl Builder {
         lengths: &[u64],
     ) -> Result<(), (usize, Error)> {
         let mut at = 0;
-        for (paddrs, lengths) in paddrs.chunks(BLOCK).zip(lengths.chunks(BLOCK)) {
+        for (paddrs, lengths) in paddrs.chunks(BLOCK_CHUNKS).zip(lengths.chunks(BLOCK_CHUNKS)) {
             let granule = self.granule();
             let whole = wide::run(WholePages { granule, paddrs, lengths });
             if whole.is_none_or(|nr_pages| !self.may_follow(nr_pages)) {
@@ -99,19 +99,19 @@ pub(crate) struct Ranges<'b> {
     /// Ranges handed over, and those gathered after them.
     done: u64,
     count: usize,
-    paddrs: [u64; BLOCK],
-    lengths: [u64; BLOCK],
+    paddrs: [u64; BLOCK_CHUNKS],
+    lengths: [u64; BLOCK_CHUNKS],
 }
 
 impl<'b> Ranges<'b> {
     pub(crate) fn new(builder: &'b mut Builder) -> Self {
-        Self { builder, done: 0, count: 0, paddrs: [0; BLOCK], lengths: [0; BLOCK] }
+        Self { builder, done: 0, count: 0, paddrs: [0; BLOCK_CHUNKS], lengths: [0; BLOCK_CHUNKS] }
     }
 
     /// Takes the next range. An error is of this one or of one before, whose number comes with it.
     #[inline]
     pub(crate) fn push(&mut self, paddr: u64, length: u64) -> Result<(), (u64, Error)> {
-        if self.count == BLOCK {
+        if self.count == BLOCK_CHUNKS {
             self.flush()?;
         }
         self.paddrs[self.count] = paddr;

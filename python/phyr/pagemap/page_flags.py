@@ -160,7 +160,7 @@ class Scan:
         """Open the file of flags."""
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         orders = [self._order(size) for size in block_sizes]
-        with _plain_errors("kpageflags"):
+        with _proc_errors("kpageflags"):
             path = str(PROC / "kpageflags")
             self._scan = FolioScan(path, self._page_size, orders)
 
@@ -174,12 +174,12 @@ class Scan:
 
     def feed(self, uaddr: int, records: memoryview) -> None:
         """Take page-map records of the pages from user virtual address `uaddr` on."""
-        with _plain_errors("kpageflags"):
+        with _proc_errors("kpageflags"):
             self._scan.feed(uaddr, records)
 
     def finish(self) -> Folios:
         """Give what was counted, and start over."""
-        with _plain_errors("kpageflags"):
+        with _proc_errors("kpageflags"):
             large, singles, blocks = self._scan.finish()
         page = self._page_size
         anon, file, ksm, zero, device = (page * pages for pages in singles)
@@ -221,7 +221,7 @@ def flags(phyr: Phyr) -> Column:
     Source:
         ``/proc/kpageflags``, Documentation/admin-guide/mm/pagemap.rst, Linux.
     """
-    with _plain_errors("kpageflags"):
+    with _proc_errors("kpageflags"):
         path, page_size = str(PROC / "kpageflags"), os.sysconf("SC_PAGE_SIZE")
         return page_records(path, phyr, page_size, PageFlag.NOPAGE)
 
@@ -244,12 +244,12 @@ def counts(phyr: Phyr) -> Column:
     Source:
         ``/proc/kpagecount``, Documentation/admin-guide/mm/pagemap.rst, Linux.
     """
-    with _plain_errors("kpagecount"):
+    with _proc_errors("kpagecount"):
         path, page_size = str(PROC / "kpagecount"), os.sysconf("SC_PAGE_SIZE")
         return page_records(path, phyr, page_size, 0)
 
 
-class _plain_errors:  # noqa: N801 - used like a function
+class _proc_errors:  # noqa: N801 - used like a function
     """Turn what the kernel answers into phyr's exceptions."""
 
     def __init__(self, name: str) -> None:

@@ -17,7 +17,7 @@ use crate::python::list::object::PyPhyr;
 /// One list of all that an iterable yields.
 pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr> {
     /// Lists between which the interpreter may handle signals.
-    const BLOCK: u64 = 1 << 10;
+    const BLOCK_CHUNKS: u64 = 1 << 10;
     /// Chunks that take less time than to release the interpreter.
     const FEW: u64 = 128;
 
@@ -45,7 +45,7 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
             py.detach(|| builder.extend(phyr))?;
         }
         gathered.push(py, part.held(), phyr.length());
-        if at % BLOCK == BLOCK - 1 {
+        if at % BLOCK_CHUNKS == BLOCK_CHUNKS - 1 {
             py.check_signals()?;
         }
     }

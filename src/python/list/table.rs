@@ -19,7 +19,7 @@ use crate::python::made::{self, Text};
 const WORD: usize = size_of::<u64>();
 
 /// Chunks looked at between two looks at signals.
-const BLOCK: u64 = 1 << 20;
+const BLOCK_CHUNKS: u64 = 1 << 20;
 
 /// Rows of a batch, unless asked otherwise.
 pub(crate) const ROWS: u64 = 1 << 16;
@@ -68,7 +68,7 @@ impl PyTable {
         let array = made::attribute(&numpy, "empty")?.call1(arguments)?;
         let bytes = Bytes::new(&array, true)?;
         for first in (0..count).step_by(1 << 20) {
-            py.detach(|| self.fill(&bytes, first, first.saturating_add(BLOCK)))?;
+            py.detach(|| self.fill(&bytes, first, first.saturating_add(BLOCK_CHUNKS)))?;
             py.check_signals()?;
         }
         Ok(array)
@@ -108,7 +108,7 @@ impl PyTable {
         let count = self.phyr.nr_chunks();
         let mut columns = Columns::new(self, count)?;
         for first in (0..count).step_by(1 << 20) {
-            py.detach(|| columns.extend(self, first, first.saturating_add(BLOCK)))?;
+            py.detach(|| columns.extend(self, first, first.saturating_add(BLOCK_CHUNKS)))?;
             py.check_signals()?;
         }
         Ok(columns.finish()?)
