@@ -154,7 +154,7 @@ pub enum Error {
         /// Physical address of the first byte.
         paddr: u64,
         /// Size of the smallest page in bytes.
-        granule: u64,
+        page_size: u64,
     },
     /// Addresses to be mapped of which one is mapped.
     Mapped {
@@ -253,10 +253,10 @@ impl fmt::Display for Error {
                 write!(f, "chunk {number} is outside a list of {nr_chunks} chunks")
             }
             Self::NoPageSize => f.write_str("page-size bitmap 0x0 names no page size"),
-            Self::Skew { iova, paddr, granule } => write!(
+            Self::Skew { iova, paddr, page_size } => write!(
                 f,
                 "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
-                 inside a page of {granule:#x} bytes"
+                 inside a page of {page_size:#x} bytes"
             ),
             Self::Mapped { iova, length, first } => {
                 write!(f, "range {iova:#x}+{length:#x} cannot be mapped: {first:#x} is")

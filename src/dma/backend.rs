@@ -229,7 +229,7 @@ impl Phyr {
         let mut builder = Builder::with(granule, self.kind());
         if let Ok(paddr) = self.translate(0) {
             if (iova ^ paddr) & granule.mask() != 0 {
-                return Err(Error::Skew { iova, paddr, granule: granule.bytes() });
+                return Err(Error::Skew { iova, paddr, page_size: granule.bytes() });
             }
             builder.append(iova, self.length()).map_err(|error| match error {
                 Error::Wraps { paddr: iova, length } => Error::Window { iova, length },
@@ -429,7 +429,7 @@ mod tests {
         assert_eq!((dma.kind(), dma.granule()), (phyr.kind(), phyr.granule()));
         assert_eq!(
             phyr.window_at(0x7_3345),
-            Err(Error::Skew { iova: 0x7_3345, paddr: 0x1_2345, granule: 1 << 16 })
+            Err(Error::Skew { iova: 0x7_3345, paddr: 0x1_2345, page_size: 1 << 16 })
         );
         assert!(phyr.window_at(!0xffff | 0x2345).is_ok());
         assert_eq!(Phyr::default().window_at(77), Ok(Phyr::default()));

@@ -184,10 +184,10 @@ impl From<Error> for PyErr {
                     ("granule", granule.into()),
                 ],
             ),
-            Error::Skew { iova, paddr, granule } => new(
+            Error::Skew { iova, paddr, page_size } => new(
                 "AlignmentError",
                 message,
-                [("iova", iova), ("paddr", paddr), ("granule", granule)],
+                [("iova", iova), ("paddr", paddr), ("page_size", page_size)],
             ),
             Error::NoMemory { .. } => made::failure::<PyMemoryError>(message),
             Error::Granules { left, right } => {
