@@ -176,18 +176,6 @@ def the_word_of_one_page_is_what_encode_makes(code: Code) -> Law:
 
 @law(
     breaks=[
-        Mutant("entry", "other & ((1 << (COUNT_BITS + 1)) - 1)", "other & ((1 << COUNT_BITS) - 1)")
-    ]
-)
-def a_word_is_told_to_be_one_page_exactly_if_it_is(code: Code) -> Law:
-    (word,) = numbers("word")
-    told = code.as_one_page(word)
-    is_one = code.one_page(told[0]).value == word
-    return Law(same(told[1] == 0, is_one))
-
-
-@law(
-    breaks=[
         Mutant(
             "entry",
             "Some((entry.order(), joined >> (COUNT_BITS + 1)))",

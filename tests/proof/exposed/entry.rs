@@ -66,11 +66,6 @@ extern "C-unwind" fn one_page(pfn: u64) -> u64 {
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn as_one_page(word: u64, out: &mut [u64; 2]) {
-    *out = Entry::stored(word).as_one_page().into();
-}
-
-#[unsafe(no_mangle)]
 extern "C-unwind" fn bounds(joined: u64, out: &mut [u64; 2]) -> bool {
     let Some((order, pfn)) = Entry::bounds(joined) else { return false };
     *out = [order.into(), pfn];
