@@ -170,7 +170,9 @@ def where_nothing_can_be_cut_nothing_is(code: Code) -> Law:
 
 @law(
     breaks=[
-        Mutant("limits", "reach(self.align) <= self.more", "reach(self.align) <= self.more + 1")
+        Mutant(
+            "limits", "furthest(self.align) <= self.more", "furthest(self.align) <= self.more + 1"
+        )
     ]
 )
 def what_is_said_not_to_be_cut_is_not(code: Code) -> Law:
