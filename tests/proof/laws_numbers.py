@@ -187,8 +187,8 @@ def a_chunk_continues_inside_a_page_exactly_at_the_very_next_byte(code: Code) ->
     breaks=[
         Mutant(
             "builder",
-            "nr_pages <= self.granule.most() - self.nr_pages",
-            "nr_pages < self.granule.most()",
+            "if nr_pages <= self.granule.most() - self.nr_pages",
+            "if nr_pages < self.granule.most()",
         )
     ]
 )
