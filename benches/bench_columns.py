@@ -1,4 +1,4 @@
-"""What do columns and tables cost on their way to NumPy, Arrow and data frames, and back?
+"""The cost of columns and tables on their way to NumPy, Arrow and data frames, and back.
 
 ``python benches/bench_columns.py [PAGES [ROUNDS]]`` prints tables in Markdown, as bench_python.py
 does: contenders take turns, each cell is the median, in brackets the lowest and the highest, and

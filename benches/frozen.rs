@@ -1,4 +1,4 @@
-//! What does a frozen list cost: bytes, making it and back, walking it, finding a byte?
+//! The cost of a frozen list: bytes, making it and back, walking it, finding a byte.
 //!
 //! `cargo bench --bench frozen` asks at 2^20 and 2^24 pages; `PHYR_BENCH_N` asks at that many only.
 

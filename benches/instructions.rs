@@ -162,7 +162,7 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
     }
 }
 
-/// What takes or makes a whole list, or many positions.
+/// Operations on a whole list, or on many positions.
 fn whole(name: &str, workload: Workload, nr_pages: usize, phyr: Phyr) -> Operation {
     let nr_chunks = phyr.nr_chunks();
     match name {

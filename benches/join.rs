@@ -1,4 +1,4 @@
-//! What does it cost to make lists of lists, of chunks and of bytes?
+//! The cost of making lists of lists, of chunks and of bytes.
 //!
 //! `cargo bench --bench join`; `PHYR_BENCH_N` sets the number of pages.
 

@@ -1,4 +1,4 @@
-//! What must hold for any bytes whatever. Each function takes an input and panics if it finds a law of
+//! Laws that hold for any bytes. Each function takes an input and panics if it finds a law of
 //! phyr broken. `endure` tries the seeds of `corpus/` and random inputs by a seed.
 
 mod operations;
@@ -14,7 +14,7 @@ pub use plan::plan;
 pub use records::records;
 pub use serial::serial;
 
-/// What is tried on an input.
+/// The checks that are run on an input.
 pub type Check = fn(&[u8]);
 
 /// Each check, by its name.

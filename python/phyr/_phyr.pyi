@@ -21,7 +21,7 @@ from phyr.iommu.protocols import Direction, DmaBackend, Limits, Owner
 # An array or a type of NumPy's, a capsule: of no type here, since the package needs no NumPy.
 _Foreign: TypeAlias = Any
 
-# What hands over a column or a table by a protocol: of Arrow, of DLPack, of NumPy.
+# Objects that hand over a column or a table by a protocol: of Arrow, of DLPack, of NumPy.
 class _ArrowArray(Protocol):
     def __arrow_c_array__(self, requested_schema: _Foreign = ...) -> tuple[_Foreign, _Foreign]: ...
 

@@ -52,7 +52,7 @@ def eventfds() -> int:
     return count
 
 
-# What there is.
+# The interrupts of a device.
 
 
 @pytest.mark.parametrize("make", [Type1, Ioas])

@@ -1,4 +1,4 @@
-"""What examples/nvme.py refuses, and what it says of a command that failed; all else in a guest."""
+"""Refusals and error messages of examples/nvme.py; all else of it is tested in a guest."""
 
 import struct
 import sys

@@ -163,7 +163,7 @@ def test_an_interrupt_while_a_failed_map_is_undone_is_not_lost() -> None:
         with pytest.raises(KeyboardInterrupt) as caught:
             paging.map(PHYR, BOTH)
         assert type(caught.value.__context__).__name__ == "NoTablePageError"
-        # What may still be mapped is not given to another.
+        # A window that may still be mapped is not given to another list.
         assert (len(paging.iovas), getattr(caught.value, "still_mapped", None)) == (1, True)
 
 

@@ -379,7 +379,7 @@ def test_an_owner_that_is_gone_refuses_before_anything_is_mapped() -> None:
     assert table.calls == []
 
 
-# What a device can reach beyond the list
+# Bytes beyond the list that a device can reach
 
 
 def test_exposed_counts_the_bytes_of_pages_beyond_the_list() -> None:

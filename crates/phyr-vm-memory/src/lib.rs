@@ -95,7 +95,7 @@ impl IovaIommu {
 }
 
 impl Iommu for IovaIommu {
-    /// What one translation found.
+    /// The result of one translation.
     type IotlbGuard<'a> = Box<Iotlb>;
 
     fn translate(
