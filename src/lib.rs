@@ -1,10 +1,10 @@
 //! The physical memory under a buffer, in eight bytes a chunk.
 //!
 //! A buffer that a program sees as one stretch of virtual addresses lies in memory as scattered
-//! physical pages. A [`Phyr`] lists those pages: only the first chunk may start late and only the
-//! last may end early, so one offset and one length serve the whole list, every address between is
-//! page aligned, and the bits that frees hold the size. Eight bytes describe a chunk at any address;
-//! see [`Entry`] for the picture.
+//! physical pages. A [`Phyr`] lists those pages. Only the first chunk may start late, and only the
+//! last may end early, so one offset and one length serve the whole list. Every address between is
+//! page aligned; its low bits are free and hold the size. Eight bytes describe a chunk at any
+//! address; see [`Entry`] for the picture.
 //!
 //! A list is made by a [`Builder`], walked by [`Phyr::chunks`], cut by [`Phyr::slice`], and read and
 //! written as bytes by [`Phyr::from_bytes`] and [`Phyr::to_bytes`].
