@@ -138,8 +138,7 @@ class Registered:
             is_empty = slot.ring.release(slot.number)
             # Forgotten first: it may soon be another's.
             self._slot = None
-            if is_empty:
-                slot.free.append(slot.number)
+            self.shared.put(slot, is_empty=is_empty)
         if self._ring is not None:
             self._ring.unregister()
 

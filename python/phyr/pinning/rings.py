@@ -40,6 +40,7 @@ class Rings:
     def __init__(self) -> None:
         """Begin without rings."""
         self._rings: list[tuple[Ring, list[int]]] = []
+        self._stuck: list[Slot] = []
         self._process = os.getpid()
 
     def take(self) -> Slot:
@@ -51,6 +52,7 @@ class Rings:
         if self._process != os.getpid():
             # A fork that Python does not know of.
             self.forked()
+        self._empty_stuck()
         while True:
             for ring, free in self._rings:
                 try:
@@ -58,6 +60,25 @@ class Rings:
                 except IndexError:
                     continue
             self._add()
+
+    def put(self, slot: Slot, *, is_empty: bool) -> None:
+        """Keep an empty slot for another pin.
+
+        The kernel may refuse to empty one, if it has no memory for the change. Then the memory
+        stays pinned, and the kernel is asked again at each later pin.
+        """
+        if is_empty:
+            slot.free.append(slot.number)
+        else:
+            self._stuck.append(slot)
+
+    def _empty_stuck(self) -> None:
+        for _ in range(len(self._stuck)):
+            try:
+                slot = self._stuck.pop(0)
+            except IndexError:
+                return
+            self.put(slot, is_empty=slot.ring.release(slot.number))
 
     def _add(self) -> None:
         from phyr._phyr import Ring  # noqa: PLC0415 - there is none on other systems
@@ -71,6 +92,7 @@ class Rings:
     def forked(self) -> None:
         """In a forked child: close its copies. The memory stays pinned for the parent."""
         rings, self._rings = self._rings, []
+        self._stuck = []
         self._process = os.getpid()
         for ring, _ in rings:
             ring.abandon()
