@@ -3,11 +3,15 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Checked by mypy, not run: see house/test_typing.py; and run in a guest: see devices/test_guest.py;
 # and run in a simulator: see with/test_cocotb.py.
 collect_ignore = ["house/typing", "vm", "with/pcie"]
+
+# The helpers of the tests assert too: pytest is to explain those as well.
+pytest.register_assert_rewrite("support")
 
 # A job in the background starts with the signal ignored, which its children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

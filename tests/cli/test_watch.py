@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import phyr
-from cli.test_map import GIB, MIB, OPTIONS, process, row, vma
-from pagemap.test_folios import process as running
 from phyr import cli
 from phyr.cli import scan, watch
 from support.live import linux, shown
+from support.processes import running
+from support.shown_map import GIB, MIB, OPTIONS, process, row, vma
 from support.terminal import in_terminal, plain
 
 

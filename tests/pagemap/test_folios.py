@@ -4,10 +4,7 @@ import ctypes
 import mmap
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,8 @@ from phyr import pagemap
 from phyr._phyr import Loan
 from phyr.pagemap import Folio, Folios, PageFlag, Scan, page_flags
 from support import thpmaps
-from support.live import PAGE, PFN, PRESENT, end, record_of, shown
+from support.live import PAGE, PFN, PRESENT, record_of, shown
+from support.processes import running
 
 HUGE = 2 << 20
 
@@ -56,20 +54,6 @@ print("ready", flush=True)
 sys.stdin.read()
 os._exit(0)
 """
-
-
-@contextmanager
-def process(code: str = LAYOUTS) -> Iterator[int]:
-    """Run a process until it is ready; give its number."""
-    with subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as made:
-        assert made.stdout is not None
-        assert made.stdout.readline() == b"ready\n"
-        try:
-            yield made.pid
-        finally:
-            end(made)
 
 
 def totals(pid: int, *sizes: int) -> tuple[Folios, dict[int, tuple[int, int]]]:
@@ -160,7 +144,7 @@ def test_hidden_page_numbers_are_not_told_as_hidden_flags() -> None:
 
 @shown
 def test_folios_by_layout() -> None:
-    with process() as pid:
+    with running(LAYOUTS) as pid:
         found, pmd = totals(pid, 64 << 10)
     by_shape = {
         shape: found.large_bytes(origin="thp", sort="anon", shape=shape)
@@ -191,7 +175,7 @@ def test_folios_of_a_range() -> None:
 @shown
 @pytest.mark.skipif(thpmaps.find() is None, reason=thpmaps.MISSING)
 def test_the_figures_are_those_of_thpmaps() -> None:
-    with process() as pid:
+    with running(LAYOUTS) as pid:
         text = thpmaps.run("--pid", str(pid), "--rollup", "--cont", "64K", "--cont", "2M")
         found, pmd = totals(pid, 64 << 10, 2 << 20)
     theirs = {name: int(kib) << 10 for name, kib in re.findall(r"(\S+): +(\d+) kB", text)}

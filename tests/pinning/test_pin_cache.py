@@ -1,11 +1,9 @@
 """The cache of pins: its lists are what the page map says, and it keeps no more than it may."""
 
 import errno
-import gc
 import mmap
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -20,19 +18,11 @@ from phyr.pinning.cache import Lease
 from support.live import PAGE, linux, shown, uring
 from support.pages import addresses, pinned_bytes, private, where
 
-pytestmark = [linux]
+pytest_plugins = ["support.pins"]
+pytestmark = [linux, pytest.mark.usefixtures("nothing_is_left_behind")]
 PAGES = 64
 AREA = private(PAGES * PAGE)
 BASE = where(AREA)[0]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    gc.collect()
-    before = pinned_bytes()
-    yield
-    gc.collect()
-    assert pinned_bytes() == before
 
 
 def right(lease: Lease) -> bool:

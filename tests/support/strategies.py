@@ -119,6 +119,9 @@ def patterned(nr_entries: int, long_every: int) -> list[Run]:
     return result
 
 
+EDGES = Model(((0x5000, 0x1000), (0x1000, 0x3000), (0x20_0000, 0x20_0000)))
+
+
 def positions(model: Model) -> st.SearchStrategy[int]:
     """Draw a position of a list that is not empty; chunk edges are likely."""
     last = model.length - 1

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
+from backends import Backend, edu_of, iommufd, noiommu
 from guest_pin import aligned
-from guest_vfio import Backend, edu_of, iommufd, noiommu
 from harness import PAGE, huge, kind, scattered
 
 import phyr
