@@ -35,6 +35,8 @@ import os
 from collections.abc import Sequence
 
 from phyr._phyr import Phyr
+from phyr.pagemap.address import lent
+from phyr.pagemap.own import own_pages
 from phyr.pagemap.page_flags import Folio, Folios, PageFlag, Scan, counts, flags
 from phyr.pagemap.proc import Pid, Vma, open_process, read_vmas
 from phyr.pagemap.process import Extent, Pagemap, Progress, Resident, State
@@ -160,14 +162,16 @@ def of(buffer: object) -> Phyr:
     It is a snapshot, **not a pin**: the kernel may move the pages at any time, so it must not be
     used for DMA without a pin.
 
+    The page map stays open for the next call; a fork or ``exec`` closes it.
+
     Args:
         buffer: Anything with the buffer protocol and contiguous memory: bytes, bytearray, mmap,
-            memoryview, array, a NumPy array.
+            memoryview, array, a NumPy array. Or memory by its address, ``(uaddr, length)``.
 
     Raises:
         RangeError: Some of it is not in RAM; the attributes `uaddr`, `length` and `state` say
-            where. Memory that was never written has no pages yet.
-        ArrayTypeError: It has no buffer.
+            where. Memory that was never written has no pages yet. Or it passes 2^64.
+        ArrayTypeError: It has no buffer, and is not two integers.
         ArrayError: Its memory is not contiguous.
         HiddenPagesError: The kernel hides page numbers.
         PhyrError: This system has no page maps.
@@ -179,8 +183,8 @@ def of(buffer: object) -> Phyr:
             ring[:] = 0
             hex(of(ring)[8])
     """
-    with Pagemap() as pagemap:
-        return pagemap.of(buffer)
+    with lent(buffer) as (uaddr, length):
+        return own_pages(uaddr, length, is_written=False)
 
 
 def vmas(pid: Pid = "self") -> list[Vma]:

@@ -1,7 +1,7 @@
-"""The page map of this process, kept open: what pins look their page numbers up in.
+"""The page map of this process, kept open: what pins and `of` look their page numbers up in.
 
 To open one takes longer than to read it for a small buffer: the kernel is asked for the machine's
-RAM and its zero pages. So one is kept for the next pin, and closed in a forked child, where it
+RAM and its zero pages. So one is kept for the next call, and closed in a forked child, where it
 would still show the parent's memory. ``exec`` closes it.
 """
 
@@ -56,8 +56,14 @@ def _kept() -> Pagemap | None:
     return None
 
 
-def own_pages(uaddr: int, length: int) -> Phyr:
+def own_pages(uaddr: int, length: int, *, is_written: bool = True) -> Phyr:
     """Return the list of memory of this process, which is all in RAM.
+
+    Args:
+        uaddr: User virtual address of the first byte.
+        length: Bytes.
+        is_written: False if some of it may never have been written, so that a page of zeros may
+            stand in for it. The kernel may have made its huge one since the map was opened.
 
     Raises:
         RangeError: It is not.
@@ -66,6 +72,8 @@ def own_pages(uaddr: int, length: int) -> Phyr:
     """
     try:
         with own_pagemap() as pagemap:
+            if not is_written:
+                pagemap.renew_zero()
             return pagemap.of_range(uaddr, length)
     except RangeError:
         # The machine may have got more memory since the map was opened.

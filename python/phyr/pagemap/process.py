@@ -7,8 +7,9 @@ from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
-from phyr._phyr import Builder, Loan, Phyr
+from phyr._phyr import Builder, Phyr
 from phyr.errors import MismatchError, RangeError
+from phyr.pagemap.address import lent
 from phyr.pagemap.page_flags import Folios, Scan
 from phyr.pagemap.proc import Pid, Vma, is_device_memory, read_pmd_mapped, read_vmas
 from phyr.pagemap.reader import Reader
@@ -123,6 +124,10 @@ class Pagemap:
         """Physical ``(first, last)`` of the machine's RAM, or None if the kernel hides it."""
         return self._reader.ram
 
+    def renew_zero(self) -> None:
+        """Look for the kernel's huge page of zeros once more, if there was none at the opening."""
+        self._reader.renew_zero()
+
     def vmas(self) -> list[Vma]:
         """Like `phyr.pagemap.vmas`."""
         self._reader.check_open()
@@ -189,11 +194,11 @@ class Pagemap:
 
     def of(self, buffer: object) -> Phyr:
         """Like `phyr.pagemap.of`. This must be the page map of the calling process."""
-        with Loan(buffer) as (uaddr, length):
+        with lent(buffer) as (uaddr, length):
             return self.of_range(uaddr, length)
 
     def of_range(self, uaddr: int, length: int) -> Phyr:
-        """Like `of`, for memory given by its address."""
+        """Like `of`, for memory given by its address, which is not checked."""
         if self._owner != os.getpid():
             raise MismatchError(
                 f"the page map of process {self._owner} does not show the buffers of {os.getpid()}",

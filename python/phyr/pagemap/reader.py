@@ -11,7 +11,7 @@ from typing import TypeAlias
 from phyr._phyr import PagemapDecoder, Phyr
 from phyr.errors import ClosedError, HiddenPagesError
 from phyr.pagemap.proc import Pid, gone, open_process, process_errors, ram_ranges, spelt
-from phyr.pagemap.zero import PRESENT, probe
+from phyr.pagemap.zero import PRESENT, has_huge_zero, probe
 
 __all__ = ["Reader", "Run"]
 
@@ -63,6 +63,20 @@ class Reader:
         # The numbers may soon belong to other files; -1 belongs to none.
         self.process = self.pagemap = -1
         self._held.close()
+
+    def renew_zero(self) -> None:
+        """Look for the huge zero page once more, if it was not found before."""
+        self.check_open()
+        if has_huge_zero(self.zero, self.granule):
+            return
+        found, kept = probe(self.granule)
+        if len(found) > len(self.zero):
+            self.zero = found
+            for area in kept:
+                self._held.callback(area.close)
+        else:
+            for area in kept:
+                area.close()
 
     def check_open(self) -> None:
         """Raise if it is closed.

@@ -15,7 +15,7 @@ from typing import Any
 from phyr._phyr import Loan
 from phyr.pagemap.proc import PROC
 
-__all__ = ["probe"]
+__all__ = ["has_huge_zero", "probe"]
 
 PFN_MASK = (1 << 55) - 1
 PRESENT = 1 << 63
@@ -53,6 +53,14 @@ def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
     finally:
         os.close(pagemap)
     return found, kept
+
+
+def has_huge_zero(found: list[tuple[int, int]], granule: int) -> bool:
+    """Return true if the huge zero page is among those found, or this kernel never has one.
+
+    False means look again: the kernel may be told to use one at any time.
+    """
+    return any(last - first >= granule for first, last in found) or not THP.exists()
 
 
 def _huge_size() -> list[int]:

@@ -21,12 +21,12 @@ Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.page
 
 import os
 from contextlib import ExitStack
-from operator import index
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr, held
 from phyr.errors import ArrayError, ArrayTypeError, MismatchError, PhyrError, RangeError
+from phyr.pagemap.address import uaddr_and_length
 from phyr.pagemap.own import own_pagemap, own_pages
 from phyr.pagemap.process import Progress
 from phyr.pinning.hold import Hold
@@ -239,13 +239,7 @@ def memory_of(buffer: object) -> "tuple[Loan | Exported | None, int, int]":
         if loan.readonly:
             raise ArrayError(f"{type(buffer)} is read-only: a device cannot write to it")
         return (loan, *loan.__enter__())
-    if len(buffer) != len(("uaddr", "length")):
-        raise ArrayTypeError(f"a tuple of {len(buffer)} is not (uaddr, length)")
-    uaddr, length = map(index, buffer)
-    if min(uaddr, length) < 0 or uaddr + length > 1 << 64:
-        text = f"memory {uaddr:#x}+{length:#x} is outside 64 bits"
-        raise RangeError(text, uaddr=uaddr, length=length)
-    return None, uaddr, length
+    return (None, *uaddr_and_length(buffer))
 
 
 def _loan(buffer: object) -> "Loan | Exported":

@@ -1,0 +1,50 @@
+"""The address of memory of this process: of a buffer, or as ``(uaddr, length)``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import index
+from typing import Any, SupportsIndex
+
+from phyr._phyr import Loan
+from phyr.errors import ArrayTypeError, RangeError
+
+__all__ = ["lent", "uaddr_and_length"]
+
+
+@contextmanager
+def lent(buffer: object) -> Iterator[tuple[int, int]]:
+    """Give the user virtual address and length of a buffer, and keep it in place meanwhile.
+
+    Args:
+        buffer: Anything with contiguous memory, or ``(uaddr, length)``, whose memory the caller
+            keeps in place.
+
+    Raises:
+        ArrayTypeError: It is neither.
+        ArrayError: Its memory is not contiguous.
+        RangeError: The range passes 2^64.
+    """
+    if isinstance(buffer, tuple):
+        yield uaddr_and_length(buffer)
+    else:
+        with Loan(buffer) as (uaddr, length):
+            yield uaddr, length
+
+
+def uaddr_and_length(given: tuple[Any, ...]) -> tuple[int, int]:
+    """Check memory that is given by its address.
+
+    Raises:
+        ArrayTypeError: These are not two integers.
+        RangeError: The range passes 2^64.
+    """
+    if len(given) != len(("uaddr", "length")):
+        raise ArrayTypeError(f"a tuple of {len(given)} is not (uaddr, length)")
+    if not all(isinstance(number, SupportsIndex) for number in given):
+        kinds = " and ".join(str(type(number)) for number in given)
+        raise ArrayTypeError(f"{kinds} are not (uaddr, length): two integers")
+    uaddr, length = map(index, given)
+    if min(uaddr, length) < 0 or uaddr + length > 1 << 64:
+        text = f"memory {uaddr:#x}+{length:#x} is outside 64 bits"
+        raise RangeError(text, uaddr=uaddr, length=length)
+    return uaddr, length
