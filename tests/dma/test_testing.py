@@ -21,8 +21,8 @@ from phyr.testing import (
     ConformanceError,
     TableDomain,
     check_backend,
-    what_is_unmapped_is_given_back,
 )
+from phyr.testing.backends import what_is_unmapped_is_given_back
 from support.machine import FlatMemory
 
 HUGE = 1 << 12 | 1 << 21 | 1 << 30

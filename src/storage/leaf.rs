@@ -1,0 +1,159 @@
+//! The leaf that a writer fills, and the loops that fill it.
+
+use alloc::vec::Vec;
+
+use crate::storage::entry::{Entry, Run};
+use crate::wide::Wide;
+
+/// The leaf that is being written.
+#[derive(Debug, Default)]
+pub(crate) struct OpenLeaf {
+    /// Its capacity is that of a full leaf, or 0 before the first entry.
+    pub(crate) words: Vec<u64>,
+    pub(crate) nr_pages: u64,
+    /// Number of entries with two words.
+    pub(crate) nr_escapes: usize,
+}
+
+impl OpenLeaf {
+    /// Words that still fit.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        self.words.capacity() - self.words.len()
+    }
+
+    /// Writes a run that can be encoded. Returns `false` if it does not fit.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, run: Run) -> bool {
+        let (entry, count) = Entry::pack(run);
+        // The two words of an entry are always in the same node.
+        if self.room() <= usize::from(entry.is_escape()) {
+            return false;
+        }
+        self.words.push(entry.word());
+        self.nr_pages += run.nr_pages;
+        if entry.is_escape() {
+            self.words.push(count);
+            self.nr_escapes += 1;
+        }
+        true
+    }
+
+    /// Writes runs of one page each, which must fit.
+    #[inline(always)]
+    fn push_ones(&mut self, pfns: impl ExactSizeIterator<Item = u64>) {
+        self.nr_pages += pfns.len() as u64;
+        self.words.extend(pfns.map(Entry::one_page));
+    }
+}
+
+/// Appends to a run one page for each item, page number `item >> shift`, until the leaf is full. It
+/// owns the leaf, so that the compiler can keep its fields in registers.
+pub(crate) struct PushPages<'a> {
+    pub(crate) open: OpenLeaf,
+    pub(crate) run: Run,
+    pub(crate) items: &'a [u64],
+    pub(crate) shift: u32,
+}
+
+impl<'a> Wide for PushPages<'a> {
+    /// The leaf; the last run, which may continue or does not fit in the leaf; the items that
+    /// remain.
+    type Output = (OpenLeaf, Run, &'a [u64]);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { mut open, run: Run { mut pfn, nr_pages }, items, shift } = self;
+        let mut next = pfn + nr_pages;
+        let blocks = items.as_chunks::<BLOCK_ITEMS>().0;
+        for (number, block) in blocks.iter().enumerate() {
+            let mut breaks = breaks(next, block, shift);
+            if breaks == u32::MAX && next - pfn == 1 && open.room() >= BLOCK_ITEMS {
+                let (last, ones) = (block[BLOCK_ITEMS - 1] >> shift, &block[..BLOCK_ITEMS - 1]);
+                open.push_ones([pfn].into_iter());
+                open.push_ones(ones.iter().map(|item| item >> shift));
+                (pfn, next) = (last, last + 1);
+                continue;
+            }
+            let mut from = 0;
+            while breaks != 0 {
+                let to = breaks.trailing_zeros() as usize % BLOCK_ITEMS;
+                breaks &= breaks - 1;
+                next += (to - from) as u64;
+                let run = Run { pfn, nr_pages: next - pfn };
+                if !open.push(run) {
+                    return (open, run, &items[number * BLOCK_ITEMS + to..]);
+                }
+                pfn = block[to] >> shift;
+                (next, from) = (pfn, to);
+            }
+            next += (BLOCK_ITEMS - from) as u64;
+        }
+        let done = blocks.len() * BLOCK_ITEMS;
+        for (index, &item) in items.iter().enumerate().skip(done) {
+            let page = item >> shift;
+            if page != next {
+                let run = Run { pfn, nr_pages: next - pfn };
+                if !open.push(run) {
+                    return (open, run, &items[index..]);
+                }
+                pfn = page;
+            }
+            next = page + 1;
+        }
+        (open, Run { pfn, nr_pages: next - pfn }, &[])
+    }
+}
+
+/// Appends to a run ranges of whole pages, in units of `1 << lg2`, until the leaf is full.
+pub(crate) struct PushRanges<'a> {
+    pub(crate) open: OpenLeaf,
+    /// No pages before the first range of all.
+    pub(crate) run: Run,
+    pub(crate) paddrs: &'a [u64],
+    pub(crate) lengths: &'a [u64],
+    pub(crate) lg2: u32,
+}
+
+impl Wide for PushRanges<'_> {
+    /// The leaf, the run that did not end or has no room in it, the ranges taken, and their pages.
+    type Output = (OpenLeaf, Run, usize, u64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { mut open, mut run, paddrs, lengths, lg2 } = self;
+        let (mut taken, mut pages) = (0, 0);
+        for (&paddr, &length) in paddrs.iter().zip(lengths) {
+            let (pfn, nr_pages) = (paddr >> lg2, length >> lg2);
+            if run.nr_pages > 0 && run.pfn + run.nr_pages == pfn {
+                run.nr_pages += nr_pages;
+            } else {
+                if run.nr_pages > 0 && !open.push(run) {
+                    break;
+                }
+                run = Run { pfn, nr_pages };
+            }
+            pages += nr_pages;
+            taken += 1;
+        }
+        (open, run, taken, pages)
+    }
+}
+
+/// Items compared at a time: one for each bit of the mask of breaks.
+const BLOCK_ITEMS: usize = 32;
+
+/// A bit mask: bit i is set if item i does not continue the item before it. The item before item 0
+/// is page `next - 1`.
+///
+/// This compares page numbers, not addresses: page 0 does not follow the last page of the address
+/// space.
+#[inline(always)]
+fn breaks(next: u64, block: &[u64; BLOCK_ITEMS], shift: u32) -> u32 {
+    let mut breaks = u32::from(block[0] >> shift != next);
+    for index in 1..BLOCK_ITEMS {
+        let follows = block[index] >> shift == (block[index - 1] >> shift) + 1;
+        breaks |= u32::from(!follows) << index;
+    }
+    breaks
+}
