@@ -5,8 +5,9 @@ use core::iter::{self, FusedIterator};
 
 use super::error::DescError;
 use super::limits::{Cut, Limits, check_boundaries};
-use crate::list::chunks::{Chunk, Chunks};
+use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::walk::Walk;
 
 /// The segments of a list under a device's limits, in order. Each is the largest that fits.
 ///
@@ -25,7 +26,7 @@ use crate::list::phyr::Phyr;
 /// ```
 #[derive(Clone)]
 pub struct Segments<'a> {
-    chunks: Chunks<'a>,
+    chunks: Walk<'a>,
     /// The rest of the chunk that is being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
@@ -58,7 +59,7 @@ impl<'a> Segments<'a> {
     /// The segments from byte `position` on; a segment must start there.
     pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
         // A `Place` of another table may lie past the end. Then nothing is left.
-        let chunks = phyr.chunks_from(position.min(phyr.length()));
+        let chunks = phyr.walk_from(position.min(phyr.length()));
         Self { chunks, rest: NOTHING, cut, ahead: [NOTHING; AHEAD], at: 0, end: 0 }
     }
 

@@ -7,8 +7,9 @@ use super::layout::{Layout, RecordBytes};
 use super::limits::Cut;
 use super::segments::{NOTHING, Segments, cut_one};
 use super::shape::Shape;
-use crate::list::chunks::{Chunk, Chunks};
+use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::walk::Walk;
 use crate::wide;
 
 /// How far a table has been written.
@@ -161,7 +162,7 @@ impl<L: Layout> Fill for Table<L> {
         if out.is_empty() || self.is_done(place) {
             return 0;
         }
-        let chunks = self.phyr.chunks_from(place.position);
+        let chunks = self.phyr.walk_from(place.position);
         // For a few records, clearing memory for many chunks would take longer than the records.
         let written = if self.is_whole {
             self.write_whole(chunks, place, out)
@@ -212,26 +213,21 @@ impl<L: Layout> Table<L> {
 
     /// Writes records of the next chunks, none of which is cut. Returns their number. A short count
     /// is not the end; zero is.
-    fn write_run(&self, chunks: &mut Chunks<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
+    fn write_run(&self, chunks: &mut Walk<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
         // The walk counts bytes from the start of the chain, records count from the start of the
         // list.
-        let base = Chunks::position(chunks).wrapping_sub(place.position);
+        let base = Walk::position(chunks).wrapping_sub(place.position);
         let records = chunks.write(out.iter_mut(), |slot, chunk, start| {
             let position = start.wrapping_sub(base);
             *slot = self.layout.bytes(self.layout.data(chunk, position));
         });
         place.record += records as u64;
-        place.position = Chunks::position(chunks).wrapping_sub(base);
+        place.position = Walk::position(chunks).wrapping_sub(base);
         records
     }
 
     /// Fills `out` if every chunk is one segment. Returns the number of records written.
-    fn write_whole(
-        &self,
-        mut chunks: Chunks<'_>,
-        place: &mut Place,
-        out: &mut [L::Bytes],
-    ) -> usize {
+    fn write_whole(&self, mut chunks: Walk<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
         let mut at = 0;
         while at < out.len() && !self.is_done(place) {
             let bulk = self.bulk(place, out.len() - at);
@@ -260,7 +256,7 @@ impl<L: Layout> Table<L> {
     /// Fills `out`. Returns the number of records written. Reads up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(
         &self,
-        mut chunks: Chunks<'_>,
+        mut chunks: Walk<'_>,
         place: &mut Place,
         out: &mut [L::Bytes],
     ) -> usize {

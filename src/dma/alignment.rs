@@ -49,7 +49,7 @@ impl Phyr {
         let mut best = Alignment { align, residue: first & (align - 1) };
         let mut size = sizes.granule();
         // First a quick test of all chunks: fragmented memory has no chunk that is long enough.
-        if sizes.above(size).is_none_or(|next| self.chunks().are_shorter(next)) {
+        if sizes.above(size).is_none_or(|next| self.walk().are_shorter(next)) {
             return best;
         }
         let largest = self.chunks().fold(0, |largest, chunk| chunk.length.max(largest));
@@ -235,13 +235,13 @@ mod tests {
                 let phyr = builder.finish();
                 let longest = phyr.chunks().map(|chunk| chunk.length).max().unwrap();
                 for limit in [1 << 12, 1 << 21, 1 << 30] {
-                    let shorter = phyr.chunks().are_shorter(limit);
+                    let shorter = phyr.walk().are_shorter(limit);
                     assert!(!shorter || longest < limit, "{nr_chunks} chunks, {nr_pages} at {at}");
                     // And it is seen, where pages of their own are all there is.
                     assert!(shorter || limit < 1 << 21 || longest > 1 << 12);
                     let part = phyr.slice(0x800, phyr.length() - 0x800).unwrap();
                     let longest = part.chunks().map(|chunk| chunk.length).max().unwrap_or(0);
-                    assert!(!part.chunks().are_shorter(limit) || longest < limit);
+                    assert!(!part.walk().are_shorter(limit) || longest < limit);
                 }
             }
         }

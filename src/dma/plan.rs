@@ -11,8 +11,9 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 use crate::error::Error;
-use crate::list::chunks::{Chunk, Chunks};
+use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::walk::Walk;
 use crate::pgsize::PageSizes;
 
 /// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
@@ -72,7 +73,7 @@ impl fmt::Debug for MapCall {
 /// ```
 #[derive(Clone)]
 pub struct Plan<'a> {
-    chunks: Chunks<'a>,
+    chunks: Walk<'a>,
     sizes: PageSizes,
     rest: Rest,
 }
@@ -100,7 +101,7 @@ impl<'a> Plan<'a> {
     /// [`Error::Window`] if the window passes 2^64, or would be all of the space.
     pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
         let low = sizes.granule() - 1;
-        let chunks = phyr.chunks();
+        let chunks = phyr.walk();
         if let Some(more) = phyr.length().checked_sub(1) {
             let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
             if (iova ^ paddr) & low != 0 {
@@ -121,7 +122,7 @@ impl<'a> Plan<'a> {
     /// A plan that [`Self::new`] has already checked, or the rest of one from where a call begins.
     pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
         let iova = iova & !(sizes.granule() - 1);
-        Self { chunks: phyr.chunks(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
+        Self { chunks: phyr.walk(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
     }
 
     /// The page sizes that the plan may use.

@@ -201,7 +201,7 @@ impl Builder {
     /// No address may leave the granule's reach.
     pub(crate) fn extend_moved(&mut self, other: &Phyr, added: u64) -> Result<(), Error> {
         let granule = self.granule;
-        let mut chunks = other.chunks();
+        let mut chunks = other.walk();
         let Some(first) = chunks.next() else { return Ok(()) };
         // Count the pages of the other list, without a first page that both lists share.
         let shared = u64::from(first.paddr & granule.mask() != 0 && self.nr_pages > 0);

@@ -1,190 +1,120 @@
-//! Iteration over the chunks of a list. Only the first and the last chunk are trimmed.
+//! Iteration over the chunks of a list, made for loops: `next` decodes words of a slice.
 
 use core::fmt;
 use core::iter::FusedIterator;
+use core::slice;
+
+use alloc::vec::Vec;
 
 use crate::granule::Granule;
-use crate::storage::chain::{Chain, Located, Node};
-use crate::storage::entry::{Entry, Run};
-use crate::storage::words;
+use crate::storage::entry::Entry;
 
-mod bulk;
-
-/// One maximal run of a list: `length` bytes of memory from `paddr` on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Chunk {
-    /// Physical or bus address of the first byte.
-    pub paddr: u64,
-    /// Bytes, at least one.
-    pub length: u64,
-}
-
-impl Chunk {
-    /// Address of the last byte. The address after it may not exist: it could be 2^64.
-    ///
-    /// # Panics
-    ///
-    /// If the chunk has no bytes or passes 2^64. No chunk of a list does.
-    #[must_use]
-    pub const fn last(self) -> u64 {
-        match self.length.checked_sub(1) {
-            Some(more) => self.paddr.checked_add(more).expect("a chunk ends below 2^64"),
-            None => panic!("a chunk has bytes"),
-        }
-    }
-
-    /// The chunk of a word that is a whole entry.
-    #[inline]
-    fn of_word(granule: Granule, word: u64) -> Self {
-        let entry = Entry::stored(word);
-        Self::of_run(granule, Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() })
-    }
-
-    #[inline]
-    fn of_run(granule: Granule, run: Run) -> Self {
-        // A chunk is part of a list, whose length fits in `u64`, and ends at or below 2^64.
-        Self { paddr: granule.to_bytes(run.pfn), length: granule.to_bytes(run.nr_pages) }
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}+{:#x}", self.paddr, self.length)
-    }
-}
-
-/// A position between two entries.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cursor<'a> {
-    node: Node<'a>,
-    word: usize,
-    /// Chunks of the chain before this position.
-    number: u64,
-}
-
-impl<'a> Cursor<'a> {
-    /// The position just before a chunk.
-    fn before(place: &Located<'a>) -> Self {
-        Self { node: place.node, word: place.word, number: place.number }
-    }
-
-    /// Moves to the next node if the current one is used up.
-    #[inline]
-    fn enter(&mut self, chain: &'a Chain) {
-        if self.word == self.node.words.len() {
-            self.node = chain.next_node(self.node, self.number);
-            self.word = 0;
-        }
-    }
-
-    #[inline]
-    fn next(&mut self, chain: &'a Chain) -> Run {
-        self.enter(chain);
-        let (run, len) = words::decode(self.node.words, self.word);
-        self.word += len;
-        self.number += 1;
-        run
-    }
-
-    #[inline]
-    fn previous(&mut self, chain: &'a Chain) -> Run {
-        self.number -= 1;
-        if self.word == 0 {
-            self.node = chain.previous_node(self.node, self.number);
-            self.word = self.node.words.len();
-        }
-        self.word = words::before(self.node.words, self.word);
-        words::decode(self.node.words, self.word).0
-    }
-}
+pub use crate::list::walk::Chunk;
+use crate::list::walk::Walk;
 
 /// The chunks of a list, in order; from [`Phyr::chunks`](crate::Phyr::chunks).
 ///
-/// `next` is made for short walks. `fold`, and the methods of the standard library that use it
-/// (`for_each`, `sum`, `max_by_key`, ...), decodes whole nodes at a time and is several times as
-/// fast.
+/// `fold`, and the methods of the standard library that use it (`for_each`, `sum`, `max_by_key`, ...),
+/// decodes with wide registers and is up to three times as fast as `next`.
 #[derive(Clone)]
 pub struct Chunks<'a> {
-    chain: &'a Chain,
-    granule: Granule,
-    /// The walk still has to visit the chunks between the two cursors. The back cursor is found
-    /// when it is first needed, because many walks never need it.
-    front: Cursor<'a>,
-    back: Cursor<'a>,
-    has_back: bool,
-    /// The bytes of the chain that are still to be visited.
-    start: u64,
-    end: u64,
-    /// Bytes to remove from the start of the first chunk, and from the end of the last.
-    skip: u64,
-    cut: u64,
+    /// The next chunks, each in one of these words. All but the first of a list are whole.
+    ahead: slice::Iter<'a, u64>,
+    form: Form,
+    /// Stands behind `ahead`.
+    walk: Walk<'a>,
+}
+
+/// How to decode the words ahead.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Chunks of this length; the address is the word with the bits `low` inverted.
+    Blocks { low: u64, length: u64 },
+    /// The granule is 4096.
+    Usual,
+    /// The granule is another.
+    Other(Granule),
+}
+
+impl Form {
+    /// The form of words of which the first stands for this chunk, and the others for blocks of the
+    /// same length.
+    #[inline]
+    fn blocks(word: u64, Chunk { paddr, length }: Chunk) -> Self {
+        Self::Blocks { low: word ^ paddr, length }
+    }
+
+    /// The form of words that have so many bytes together.
+    fn of(words: &[u64], length: u64, granule: Granule) -> Self {
+        let (Some(&word), Self::Usual) = (words.first(), Self::any(granule)) else {
+            return Self::any(granule);
+        };
+        let first = Self::Usual.decode(word);
+        let order = first.length.trailing_zeros() - granule.lg2();
+        let is_block = |&word: &u64| Entry::stored(word).as_block(order).1 == 0;
+        // Blocks of one size have the same bits below their addresses. As many granules as words are
+        // one each.
+        if first.length.checked_mul(words.len() as u64) == Some(length)
+            && (first.length == granule.bytes() || words.iter().all(is_block))
+        {
+            return Self::blocks(word, first);
+        }
+        Self::Usual
+    }
+
+    /// The form of all words.
+    fn any(granule: Granule) -> Self {
+        if granule == Granule::default() { Self::Usual } else { Self::Other(granule) }
+    }
+
+    #[inline(always)]
+    fn decode(self, word: u64) -> Chunk {
+        match self {
+            Self::Blocks { low, length } => Chunk { paddr: word ^ low, length },
+            Self::Usual => {
+                let (paddr, length) = Entry::stored(word).bytes();
+                Chunk { paddr, length }
+            }
+            Self::Other(granule) => Chunk::of_word(granule, word),
+        }
+    }
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of bytes `start` to `end` of the chain, which must have those bytes.
-    pub(crate) fn new(chain: &'a Chain, granule: Granule, start: u64, end: u64) -> Self {
-        let (mut front, mut skip) = (Cursor::default(), 0);
-        if start < end {
-            let place = chain.find_page(granule.floor(start));
-            front = Cursor::before(&place);
-            skip = start - granule.to_bytes(place.page);
-        }
-        let (back, has_back) = (Cursor::default(), false);
-        Self { chain, granule, front, back, has_back, start, end, skip, cut: 0 }
-    }
-
-    /// Finds the back cursor, unless that was done before. There must be a chunk.
     #[inline]
-    fn locate_back(&mut self) {
-        if !self.has_back {
-            // By value, so that the compiler can keep the cursors in registers.
-            (self.back, self.cut) = locate_end(self.chain, self.granule, self.end);
-            self.has_back = true;
-        }
+    pub(crate) fn new(mut walk: Walk<'a>) -> Self {
+        // The first chunk may be trimmed. Any word can stand for it.
+        let Some((chunk, words)) = walk.next_with_words() else {
+            return Self { ahead: [].iter(), form: Form::Usual, walk };
+        };
+        Self { ahead: words[..1].iter(), form: Form::blocks(words[0], chunk), walk }
     }
 
-    /// Makes a chunk of the next run, trimmed.
-    #[inline(always)]
-    fn trim(&self, run: Run) -> Chunk {
-        let Chunk { paddr, length } = Chunk::of_run(self.granule, run);
-        let length = (length - self.skip).min(self.end - self.start);
-        Chunk { paddr: paddr + self.skip, length }
-    }
-
-    /// The next chunk. The walk does not move.
-    pub(crate) fn peek(&self) -> Option<Chunk> {
-        let Cursor { node, word, .. } = self.front;
-        if word < node.words.len() && self.start < self.end {
-            return Some(self.trim(words::decode(node.words, word).0));
-        }
-        self.clone().next()
-    }
-
-    /// The byte of the chain where the walk stands.
-    pub(crate) fn position(&self) -> u64 {
-        self.start
+    /// Appends `of(chunk)` to `items` for each chunk still to come, a whole node at a time.
+    pub fn extend(self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
+        items.extend(self.ahead.map(|&word| of(self.form.decode(word))));
+        self.walk.extend(items, of);
     }
 
     /// Number of chunks still to visit. O(log n).
     pub(crate) fn remaining(&self) -> u64 {
-        if self.start == self.end {
-            0
-        } else if self.has_back {
-            self.back.number - self.front.number
-        } else {
-            locate_end(self.chain, self.granule, self.end).0.number - self.front.number
-        }
+        self.ahead.len() as u64 + self.walk.remaining()
     }
 }
 
-/// The position after the chunk that holds byte `end - 1` of the chain, and the number of bytes of
-/// that chunk that come after byte `end - 1`.
+/// The next chunk of a walk that is not done; and words of chunks behind it, which the walk has passed
+/// too, and their form.
+///
+/// By value, so that the compiler can keep what `next` needs in registers.
 #[cold]
-fn locate_end(chain: &Chain, granule: Granule, end: u64) -> (Cursor<'_>, u64) {
-    let last = chain.find_page(granule.floor(end - 1));
-    let (run, len) = words::decode(last.node.words, last.word);
-    let cut = granule.to_bytes(last.page + run.nr_pages) - end;
-    (Cursor { node: last.node, word: last.word + len, number: last.number + 1 }, cut)
+#[inline(never)]
+fn step(mut walk: Walk<'_>) -> (Walk<'_>, slice::Iter<'_, u64>, Form, Option<Chunk>) {
+    let start = walk.position();
+    let words = walk.pass_plain();
+    let form = Form::of(words, walk.position() - start, walk.granule());
+    let mut ahead = words.iter();
+    let chunk = ahead.next().map(|&word| form.decode(word)).or_else(|| walk.next());
+    (walk, ahead, form, chunk)
 }
 
 impl fmt::Debug for Chunks<'_> {
@@ -198,14 +128,15 @@ impl Iterator for Chunks<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
-        if self.start == self.end {
+        if let Some(&word) = self.ahead.next() {
+            return Some(self.form.decode(word));
+        }
+        if self.walk.is_done() {
             return None;
         }
-        let run = self.front.next(self.chain);
-        let chunk = self.trim(run);
-        self.start += chunk.length;
-        self.skip = 0;
-        Some(chunk)
+        let chunk;
+        (self.walk, self.ahead, self.form, chunk) = step(self.walk.clone());
+        chunk
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -223,67 +154,37 @@ impl Iterator for Chunks<'_> {
     }
 
     fn nth(&mut self, n: usize) -> Option<Chunk> {
-        let n = n as u64;
-        if n >= self.remaining() {
-            self.start = self.end;
-            return None;
+        let ahead = self.ahead.len();
+        if n < ahead {
+            return self.ahead.nth(n).map(|&word| self.form.decode(word));
         }
-        if n > 0 {
-            let place = self.chain.find_chunk(self.front.number + n);
-            self.front = Cursor::before(&place);
-            self.start = self.granule.to_bytes(place.page);
-            self.skip = 0;
-        }
-        self.next()
+        self.ahead = [].iter();
+        self.walk.nth(n - ahead)
     }
 
-    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
-        let granule = self.granule;
-        if granule == Granule::default() {
-            // With a constant of 0 the compiler removes the shifts.
-            self.fold_with(start, f, |word| {
-                let (paddr, length) = Entry::stored(word).bytes();
-                Chunk { paddr, length }
-            })
-        } else {
-            self.fold_with(start, f, move |word| Chunk::of_word(granule, word))
-        }
+    fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
+        let start = self.ahead.fold(start, |acc, &word| f(acc, self.form.decode(word)));
+        self.walk.fold(start, f)
     }
 }
 
 impl DoubleEndedIterator for Chunks<'_> {
     #[inline(always)]
     fn next_back(&mut self) -> Option<Chunk> {
-        if self.start == self.end {
-            return None;
+        if self.walk.is_done() {
+            return self.ahead.next_back().map(|&word| self.form.decode(word));
         }
-        self.locate_back();
-        let mut chunk = Chunk::of_run(self.granule, self.back.previous(self.chain));
-        chunk.length -= self.cut;
-        self.cut = 0;
-        // A chunk longer than the remaining bytes is the first chunk, and part of it lies before
-        // the list.
-        let more = chunk.length.saturating_sub(self.end - self.start);
-        chunk.paddr += more;
-        chunk.length -= more;
-        self.end -= chunk.length;
-        Some(chunk)
+        self.walk.next_back()
     }
 
     fn nth_back(&mut self, n: usize) -> Option<Chunk> {
-        let n = n as u64;
-        if n >= self.remaining() {
-            self.start = self.end;
-            return None;
+        // Passes `n` chunks, or all of the walk.
+        let behind = usize::try_from(self.walk.remaining()).unwrap_or(usize::MAX);
+        let chunk = self.walk.nth_back(n);
+        match n.checked_sub(behind) {
+            None => chunk,
+            Some(n) => self.ahead.nth_back(n).map(|&word| self.form.decode(word)),
         }
-        if n > 0 {
-            self.locate_back();
-            let place = self.chain.find_chunk(self.back.number - n);
-            self.back = Cursor::before(&place);
-            self.end = self.granule.to_bytes(place.page);
-            self.cut = 0;
-        }
-        self.next_back()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `chunks` | the iterator that trims the first and the last chunk; `chunks/bulk` walks whole nodes |
+//! | `walk` | visits chunks, and trims the first and the last one; `walk/bulk` walks whole nodes |
+//! | `chunks` | the iterator for loops |
 //! | `phyr` | [`Phyr`](crate::Phyr): a view of a chain; slicing, translating |
 //! | `builder` | [`Builder`](crate::Builder): appends chunks and page numbers |
 //! | `positions` | translates many positions at once |
@@ -28,3 +29,4 @@ pub(crate) mod serial;
 pub(crate) mod shift;
 pub(crate) mod stats;
 pub(crate) mod validate;
+pub(crate) mod walk;

@@ -3,8 +3,9 @@
 use core::iter::FusedIterator;
 
 use crate::error::Error;
-use crate::list::chunks::{Chunk, Chunks};
+use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::walk::Walk;
 
 impl Phyr {
     /// The aligned blocks of `page_size` bytes that cover the list, by address, in order.
@@ -37,10 +38,10 @@ impl Phyr {
         let low = page_size - 1;
         if self.is_aligned(low) {
             // No block has bytes of two chunks, so blocks follow each other as bytes do.
-            let head = self.chunks().next().map_or(0, |first| first.paddr & low);
+            let head = self.walk().next().map_or(0, |first| first.paddr & low);
             let blocks = (u128::from(head) + u128::from(self.length())).div_ceil(page_size.into());
             if let Ok(remaining) = u64::try_from(blocks) {
-                let chunks = self.chunks();
+                let chunks = self.walk();
                 return Ok(Pages { chunks, page_size, paddr: 0, in_chunk: 0, remaining });
             }
         }
@@ -61,7 +62,7 @@ impl Phyr {
             Ok((number + 1, total))
         };
         let (_, remaining) = self.chunks().fold(Ok((0, 0)), check)?;
-        Ok(Pages { chunks: self.chunks(), page_size, paddr: 0, in_chunk: 0, remaining })
+        Ok(Pages { chunks: self.walk(), page_size, paddr: 0, in_chunk: 0, remaining })
     }
 }
 
@@ -75,7 +76,7 @@ fn blocks(chunk: Chunk, page_size: u64) -> u64 {
 /// Addresses of blocks; from [`Phyr::pages`].
 #[derive(Clone, Debug)]
 pub struct Pages<'a> {
-    chunks: Chunks<'a>,
+    chunks: Walk<'a>,
     page_size: u64,
     /// The next block, if the current chunk has one left.
     paddr: u64,

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::chunks::{Chunk, Chunks};
+use crate::list::walk::Walk;
 use crate::storage::chain::{Chain, Located};
 use crate::storage::digest::Digest;
 
@@ -151,13 +152,19 @@ impl Phyr {
 
     /// The chunks, in order, trimmed to the list. A search, O(log n), to begin.
     #[must_use]
+    #[inline]
     pub fn chunks(&self) -> Chunks<'_> {
-        self.chunks_from(0)
+        Chunks::new(self.walk())
+    }
+
+    /// The chunks, for walks that take whole nodes or look ahead.
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        self.walk_from(0)
     }
 
     /// The chunks from byte `position` on. `position` is at most the length.
-    pub(crate) fn chunks_from(&self, position: u64) -> Chunks<'_> {
-        Chunks::new(&self.chain, self.granule, self.offset + position, self.offset + self.length)
+    pub(crate) fn walk_from(&self, position: u64) -> Walk<'_> {
+        Walk::new(&self.chain, self.granule, self.offset + position, self.offset + self.length)
     }
 
     /// Number of chunks. O(log n).
@@ -245,7 +252,7 @@ impl PartialEq for Phyr {
             return true;
         }
         // The chunks of both lists are maximal runs, so equal bytes mean equal chunks.
-        let (mut a, mut b) = (self.chunks(), other.chunks());
+        let (mut a, mut b) = (self.walk(), other.walk());
         a.next() == b.next()
             && a.next_back() == b.next_back()
             && a.remaining() == b.remaining()
@@ -259,7 +266,7 @@ impl Hash for Phyr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.length, self.granule, self.kind).hash(state);
         let mut digest = Digest::default();
-        let mut chunks = self.chunks();
+        let mut chunks = self.walk();
         for end in [chunks.next(), chunks.next_back()].into_iter().flatten() {
             digest.write(&[end.paddr, end.length]);
         }
@@ -273,7 +280,7 @@ impl fmt::Debug for Phyr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 4;
 
-        let mut chunks = self.chunks();
+        let mut chunks = self.walk();
         write!(f, "Phyr({:#x} bytes, granule {}, ", self.length, self.granule.bytes())?;
         if self.kind != Kind::Ram {
             write!(f, "{}, ", self.kind)?;

@@ -83,7 +83,7 @@ impl Phyr {
     /// The number of bytes that [`Self::to_bytes`] returns. O(n / 500).
     pub(crate) fn serialised_size(&self) -> usize {
         let granule = self.granule();
-        let mut chunks = self.chunks();
+        let mut chunks = self.walk();
         let ends = [chunks.next(), chunks.next_back()].into_iter().flatten();
         let words = |chunk| 1 + usize::from(Entry::pack(run_of(granule, chunk)).0.is_escape());
         let mut count: usize = ends.map(words).sum();
@@ -98,7 +98,7 @@ impl Phyr {
             Kind::Ram => (0, 0),
             Kind::Mmio { provider } => (1, provider),
         };
-        let head = self.chunks().next().map_or(0, |first| first.paddr & granule.mask());
+        let head = self.walk().next().map_or(0, |first| first.paddr & granule.mask());
         let (slots, _) = out.as_chunks_mut::<WORD_BYTES>();
         let nr_words = slots.len().saturating_sub(HEADER_WORDS) as u64;
         let [m0, m1, m2, m3] = MAGIC;
@@ -124,7 +124,7 @@ impl Phyr {
         };
         // Only the first and the last chunk are trimmed. The words of all others are copied as they
         // are.
-        let mut chunks = self.chunks();
+        let mut chunks = self.walk();
         let (first, last) = (chunks.next(), chunks.next_back());
         if let Some((words, len)) = first.map(pack) {
             write(&words[..len]);

@@ -72,7 +72,9 @@ pytestmark = [
         ("fold", "rand4k", 10),
         # What it takes, and a quarter more: whoever passes one of these made something slower.
         ("fold", "geo8", 7),
-        ("for", "rand4k", 50),
+        # Blocks of one size in a node; of all sizes.
+        ("for", "rand4k", 15),
+        ("for", "geo8", 35),
         ("build_pages", "rand4k", 16.5),
         ("build_pages", "geo8", 14),
         ("build_pages", "contig", 6),

@@ -83,7 +83,7 @@ impl PyTable {
         let part = part(&self.phyr, first, end)?;
         let offset = self.phyr.offset();
         let mut few = [0; FEW * 3 * WORD];
-        let mut chunks = part.chunks();
+        let mut chunks = part.walk();
         // It has fewer bytes than the array, which has an address for each.
         let mut at = usize::try_from(first).unwrap_or(usize::MAX) * width;
         loop {

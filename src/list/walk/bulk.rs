@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::{Chunk, Chunks};
+use super::{Chunk, Walk};
 use crate::granule::Granule;
 use crate::storage::entry::Entry;
 use crate::storage::words;
 use crate::wide::{self, Wide};
 
-impl<'a> Chunks<'a> {
+impl<'a> Walk<'a> {
     /// The words of the next node, up to the back cursor; `None` when all are visited.
     fn next_slice(&mut self) -> Option<&'a [u64]> {
         if self.start == self.end {
@@ -24,6 +24,38 @@ impl<'a> Chunks<'a> {
         let is_last = core::ptr::eq(words, back.node.words);
         let end = if is_last { back.word } else { words.len() };
         Some(&words[self.front.word..end])
+    }
+
+    /// Passes the next words that each are a whole chunk, none of them trimmed, as far as that is
+    /// cheap to know: the rest of a node, a part of it, or none.
+    pub(crate) fn pass_plain(&mut self) -> &'a [u64] {
+        /// Words that are looked at together.
+        const FEW: usize = 128;
+
+        let granule = self.granule;
+        if self.skip > 0 || self.is_done() {
+            return &[];
+        }
+        self.front.enter(self.chain);
+        let node = self.front.node;
+        let words = &node.words[self.front.word..];
+        let end = node.end_page().map(|page| granule.to_bytes(page));
+        if let Some(end) = end.filter(|&end| end < self.end && node.is_plain()) {
+            self.advance(words.len(), words.len() as u64);
+            self.start = end;
+            return words;
+        }
+        self.locate_back();
+        let is_last = core::ptr::eq(node.words, self.back.node.words);
+        // The last chunk may be trimmed.
+        let end =
+            if is_last { words::before(words, self.back.word - self.front.word) } else { FEW };
+        let few = &words[..words.len().min(end).min(FEW)];
+        let is_escape = |&word: &u64| Entry::stored(word).is_escape();
+        let few = &few[..few.iter().position(is_escape).unwrap_or(few.len())];
+        self.start += granule.to_bytes(words::plain_pages(few).unwrap_or_default());
+        self.advance(few.len(), few.len() as u64);
+        few
     }
 
     /// `fold`, where `unpack` decodes entries of one word.
@@ -160,7 +192,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// Appends `of(chunk)` to `items` for each chunk still to come, a whole node at a time.
-    pub fn extend(mut self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
+    pub(crate) fn extend(mut self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
         items.extend(self.next().map(of));
         let last = self.next_back().map(of);
         let granule = self.granule;
