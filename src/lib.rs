@@ -14,7 +14,7 @@
 //!
 //! | wing | holds |
 //! | --- | --- |
-//! | `error`, `kind`, `wide`, `granule`, `pgsize` | errors, numbers, and what the machine can do |
+//! | `error`, `kind`, `wide`, `slices`, `granule`, `pgsize` | errors, numbers, and what the machine can do |
 //! | `storage` | the packed word, and the chain of nodes that keeps the words |
 //! | `list` | [`Phyr`], and its operations: walk, build, join, slice, validate, serialise |
 //! | [`pagemap`] | lists from the records of `/proc/PID/pagemap` |
@@ -71,6 +71,7 @@ pub mod pagemap;
 mod pgsize;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod slices;
 mod storage;
 mod wide;
 

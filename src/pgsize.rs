@@ -107,10 +107,9 @@ impl PageSizes {
             // A larger page can be used only where both addresses have the same offset inside it.
             if (iova ^ paddr) & (next - 1) == 0 {
                 let ahead = next - (iova & (next - 1));
-                if let Some(needed) = ahead.checked_add(next)
-                    && needed <= length
-                {
-                    until = ahead;
+                match ahead.checked_add(next) {
+                    Some(needed) if needed <= length => until = ahead,
+                    _ => {}
                 }
             }
         }
@@ -155,9 +154,7 @@ mod tests {
         (0..64)
             .map(|lg2| 1_u64 << lg2)
             .filter(|&size| bitmap & size != 0)
-            .filter(|&size| {
-                iova.is_multiple_of(size) && paddr.is_multiple_of(size) && size <= length
-            })
+            .filter(|&size| iova % size == 0 && paddr % size == 0 && size <= length)
             .max()
     }
 

@@ -24,8 +24,9 @@ pub(crate) trait Wide {
 pub(crate) fn run<W: Wide>(wide: W) -> W::Output {
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     {
+        // A function that is safe to call where the features are enabled, as since Rust 1.86.
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2<W: Wide>(wide: W) -> W::Output {
+        unsafe fn avx2<W: Wide>(wide: W) -> W::Output {
             wide.run()
         }
 

@@ -30,7 +30,7 @@ fn memory() -> impl Strategy<Value = Machine> {
             let small = [ANON, 0, ANON | KSM, ZERO, NOPAGE, ANON, 0][sort];
             let large = [THP | ANON, THP, HUGETLB, HUGETLB | ANON][sort % 4];
             // Folios are aligned to their size in physical memory.
-            while order > 0 && !machine.flags.len().is_multiple_of(1 << order) {
+            while order > 0 && machine.flags.len() % (1 << order) != 0 {
                 machine.flags.push(small);
                 machine.folios.push(None);
             }

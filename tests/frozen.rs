@@ -47,8 +47,8 @@ struct Memory(Arc<[AtomicU64]>);
 
 impl Memory {
     fn new(bytes: &[u8]) -> Self {
-        let words = bytes.as_chunks().0.iter();
-        Self(words.map(|&word| AtomicU64::new(u64::from_ne_bytes(word))).collect())
+        let words = bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
+        Self(words.map(AtomicU64::new).collect())
     }
 }
 
@@ -246,7 +246,7 @@ proptest! {
     ) {
         let bytes = model.build().freeze().to_bytes().unwrap();
         prop_assume!(bytes.starts_with(b"PHYF"));
-        let mut words: Vec<u64> = bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
+        let mut words: Vec<u64> = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
         for (at, bit) in changes {
             let at = at.index(words.len());
             words[at] ^= 1 << bit;

@@ -136,6 +136,7 @@ struct Out<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Out<'a, N> {
+    #[expect(clippy::incompatible_msrv, reason = "benches are for stable Rust")]
     fn new(out: &'a mut [u8]) -> Self {
         Self { slots: out.as_chunks_mut().0, at: 0 }
     }

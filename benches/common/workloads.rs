@@ -137,11 +137,7 @@ impl Stream {
                 // Past the first page `next` is above the floor.
                 let first = self.next == FLOOR;
                 let draw = self.random.draw();
-                if first || draw.is_multiple_of(8) {
-                    FLOOR + ((draw >> 3) & MASK)
-                } else {
-                    self.next
-                }
+                if first || draw % 8 == 0 { FLOOR + ((draw >> 3) & MASK) } else { self.next }
             }
             Workload::Folio => self.run(|draw| {
                 let order = (draw | 512).trailing_zeros();

@@ -70,7 +70,7 @@ impl PageStructs {
     #[must_use]
     pub const fn paddr(self, page: u64) -> Option<u64> {
         let at = page.wrapping_sub(self.vmemmap);
-        if !at.is_multiple_of(Self::STRUCT_SIZE) {
+        if at % Self::STRUCT_SIZE != 0 {
             return None;
         }
         (at / Self::STRUCT_SIZE).checked_mul(self.page_size())
@@ -84,7 +84,7 @@ impl PageStructs {
     /// Checks that pointers have two low bits free. A scatterlist keeps its marks there.
     pub(crate) fn check_marks(self) -> Result<(), DescError> {
         const ALIGN: u64 = 4;
-        if self.vmemmap.is_multiple_of(ALIGN) {
+        if self.vmemmap % ALIGN == 0 {
             return Ok(());
         }
         Err(DescError::Unaligned { field: "vmemmap", value: self.vmemmap, align: ALIGN })

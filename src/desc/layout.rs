@@ -3,6 +3,7 @@
 use core::{array, fmt};
 
 use crate::list::chunks::Chunk;
+use crate::slices;
 
 /// How segments become records of one fixed size.
 pub trait Layout {
@@ -54,7 +55,7 @@ pub trait RecordBytes: Copy {
 
 impl<const N: usize> RecordBytes for [u8; N] {
     fn slots(out: &mut [u8]) -> &mut [Self] {
-        out.as_chunks_mut().0
+        slices::arrays_mut(out).0
     }
 }
 
@@ -72,7 +73,7 @@ pub(super) fn write_run<B>(
 ) {
     let Chunk { mut paddr, length } = first;
     // The sums wrap only after the end of the list, where they are not used.
-    let (rounds, rest) = out.as_chunks_mut::<ROUND>();
+    let (rounds, rest) = slices::arrays_mut::<_, ROUND>(out);
     for round in rounds {
         *round = array::from_fn(|number| {
             let past = length.wrapping_mul(number as u64);

@@ -27,7 +27,7 @@ pub(crate) fn half(record: &[u8], at: usize) -> u32 {
 
 /// Splits bytes into records of `size` bytes.
 fn records(bytes: &[u8], size: usize) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
-    if bytes.len().is_multiple_of(size) {
+    if bytes.len() % size == 0 {
         Ok(bytes.chunks_exact(size))
     } else {
         Err(DescError::Ragged { bytes: bytes.len() as u64, record_size: size as u64 })

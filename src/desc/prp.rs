@@ -121,10 +121,11 @@ pub(crate) fn check_blocks(lists: &Phyr, nr_blocks: u64, size: u64) -> Result<()
     if given < needed {
         return Err(DescError::NoRoom { needed, given });
     }
-    if let Ok(first) = lists.translate(0)
-        && first % size != 0
-    {
-        return Err(DescError::Unaligned { field: "list address", value: first, align: size });
+    match lists.translate(0) {
+        Ok(first) if first % size != 0 => {
+            return Err(DescError::Unaligned { field: "list address", value: first, align: size });
+        }
+        _ => {}
     }
     check_boundaries_of("lists", lists, size - 1)
 }

@@ -20,6 +20,7 @@ use super::shape::Shape;
 use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::slices;
 
 /// Linux's `struct scatterlist`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -89,7 +90,7 @@ impl Layout for SgLayout {
         let front = half(record.page_link, pair(record.offset, record.length));
         let back = half(record.dma_address, pair(record.dma_length, record.dma_flags));
         let mut bytes = [0; 32];
-        let (slots, _) = bytes.as_chunks_mut();
+        let (slots, _) = slices::arrays_mut(&mut bytes);
         (slots[0], slots[1]) = (front.to_le_bytes(), back.to_le_bytes());
         bytes
     }
@@ -137,7 +138,7 @@ impl Table<SgLayout> {
     ) -> Result<Self, DescError> {
         pages.check(phyr)?;
         pages.check_marks()?;
-        if !address.is_multiple_of(4096) {
+        if address % 4096 != 0 {
             return Err(DescError::Unaligned {
                 field: "block address",
                 value: address,

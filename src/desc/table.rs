@@ -171,10 +171,10 @@ impl<L: Layout> Fill for Table<L> {
         } else {
             self.write::<MANY>(chunks, place, out)
         };
-        if self.is_done(place)
-            && let Some(last) = out[..written].last_mut()
-        {
-            self.layout.close_bytes(last);
+        if self.is_done(place) {
+            if let Some(last) = out[..written].last_mut() {
+                self.layout.close_bytes(last);
+            }
         }
         written * size_of::<L::Bytes>()
     }
@@ -322,11 +322,10 @@ impl<L: Layout> Iterator for Records<'_, L> {
         let &segment = segments.peek()?;
         let (record, is_last) = (place.record, table.is_last(segment, place.position));
         place.record += 1;
-        if !is_last
-            && table.until_link(record) == 0
-            && let Some(link) = table.link(record)
-        {
-            return Some(link);
+        if !is_last && table.until_link(record) == 0 {
+            if let Some(link) = table.link(record) {
+                return Some(link);
+            }
         }
         let record = table.layout.data(segment, place.position);
         segments.next();

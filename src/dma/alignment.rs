@@ -122,10 +122,10 @@ impl Votes {
         for (_, count) in &mut self.slots {
             *count -= lost;
         }
-        if votes > lost
-            && let Some(slot) = self.slots.iter_mut().find(|(_, count)| *count == 0)
-        {
-            *slot = (residue, votes - lost);
+        if votes > lost {
+            if let Some(slot) = self.slots.iter_mut().find(|(_, count)| *count == 0) {
+                *slot = (residue, votes - lost);
+            }
         }
     }
 

@@ -172,10 +172,9 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
         let mut result = Ok(());
         plan.unmaps().for_each(|call| {
             let UnmapCall { iova, pgsize, pgcount } = call;
-            if let Err(error) = self.domain.unmap_pages(iova, pgsize, pgcount)
-                && result.is_ok()
-            {
-                result = Err((call, error));
+            let done = self.domain.unmap_pages(iova, pgsize, pgcount);
+            if result.is_ok() {
+                result = done.map_err(|error| (call, error));
             }
         });
         result

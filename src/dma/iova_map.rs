@@ -100,11 +100,11 @@ impl<T: Clone> IovaMap<T> {
         let Some(last) = iova.checked_add(more) else {
             return Err(Error::Wraps { paddr: iova, length });
         };
-        if let Some((&start, area)) = self.areas.range(..=last).next_back()
-            && area.last(start) >= iova
-        {
-            let first = self.range(iova, length).next().map_or(start, |mapped| mapped.iova);
-            return Err(Error::Mapped { iova, length, first });
+        if let Some((&start, area)) = self.areas.range(..=last).next_back() {
+            if area.last(start) >= iova {
+                let first = self.range(iova, length).next().map_or(start, |mapped| mapped.iova);
+                return Err(Error::Mapped { iova, length, first });
+            }
         }
         self.areas.insert(iova, Area { phyr, tag });
         Ok(())
@@ -125,17 +125,16 @@ impl<T: Clone> IovaMap<T> {
     pub fn unmap_with(&mut self, iova: u64, length: u64, mut take: impl FnMut(Mapped<T>)) {
         let Some(last) = last_of(iova, length) else { return };
         // An area that begins before the range and overlaps it keeps its start.
-        if let Some((&start, area)) = self.areas.range_mut(..iova).next_back()
-            && area.last(start) >= iova
-            && let Ok((before, rest)) = area.phyr.split_at(iova - start)
-        {
-            area.phyr = before;
-            let rest = Area { phyr: rest, tag: area.tag.clone() };
-            take(self.keep_end(iova, last, rest));
+        let before = self.areas.range_mut(..iova).next_back();
+        if let Some((&start, area)) = before.filter(|(start, area)| area.last(**start) >= iova) {
+            if let Ok((before, rest)) = area.phyr.split_at(iova - start) {
+                area.phyr = before;
+                let rest = Area { phyr: rest, tag: area.tag.clone() };
+                take(self.keep_end(iova, last, rest));
+            }
         }
-        while let Some((&start, _)) = self.areas.range(iova..=last).next()
-            && let Some(area) = self.areas.remove(&start)
-        {
+        while let Some((&start, _)) = self.areas.range(iova..=last).next() {
+            let Some(area) = self.areas.remove(&start) else { break };
             take(self.keep_end(start, last, area));
         }
     }
@@ -143,11 +142,11 @@ impl<T: Clone> IovaMap<T> {
     /// Puts back the part after `last` of a removed area that starts at `start`. Returns the rest.
     fn keep_end(&mut self, start: u64, last: u64, area: Area<T>) -> Mapped<T> {
         let Area { mut phyr, tag } = area;
-        if phyr.length() - 1 > last - start
-            && let Ok((before, after)) = phyr.split_at(last - start + 1)
-        {
-            self.areas.insert(last + 1, Area { phyr: after, tag: tag.clone() });
-            phyr = before;
+        if phyr.length() - 1 > last - start {
+            if let Ok((before, after)) = phyr.split_at(last - start + 1) {
+                self.areas.insert(last + 1, Area { phyr: after, tag: tag.clone() });
+                phyr = before;
+            }
         }
         Mapped { iova: start, phyr, tag }
     }

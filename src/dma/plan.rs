@@ -304,7 +304,7 @@ mod tests {
             for last in 0..64 {
                 let Some((entries, calls)) = best[at][last] else { continue };
                 for lg2 in (0..63).filter(|lg2| bitmap >> lg2 & 1 == 1) {
-                    let aligned = ((iova + place) | (paddr + place)).is_multiple_of(1 << lg2);
+                    let aligned = ((iova + place) | (paddr + place)) % (1 << lg2) == 0;
                     if aligned && at + (1 << lg2) <= length {
                         let found = (entries + 1, calls + u64::from(last != lg2));
                         let slot = &mut best[at + (1 << lg2)][lg2];

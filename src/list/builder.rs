@@ -352,10 +352,10 @@ impl Builder {
     pub(crate) fn push_pages(&mut self, items: &[u64], shift: u32) -> Result<(), NoMemory> {
         // An empty list begins with a run of no pages just before the first page, which extends
         // that run.
-        if self.run.nr_pages == 0
-            && let Some(first) = items.first()
-        {
-            self.run.pfn = first >> shift;
+        if self.run.nr_pages == 0 {
+            if let Some(first) = items.first() {
+                self.run.pfn = first >> shift;
+            }
         }
         self.run = self.writer.push_pages(self.run, items, shift)?;
         self.nr_pages += items.len() as u64;

@@ -177,10 +177,10 @@ impl Phyr {
     /// n).
     pub(crate) fn numbers(&self) -> (u64, u64) {
         // A list that is a whole chain needs no search.
-        if let Some((nr_pages, nr_chunks)) = self.chain.totals()
-            && self.granules() == (0, nr_pages)
-        {
-            return (0, nr_chunks);
+        if let Some((nr_pages, nr_chunks)) = self.chain.totals() {
+            if self.granules() == (0, nr_pages) {
+                return (0, nr_chunks);
+            }
         }
         self.ends().map_or((0, 0), |(first, last)| (first.number, last.number - first.number + 1))
     }

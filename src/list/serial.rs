@@ -25,6 +25,7 @@ use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::stats::run_of;
+use crate::slices;
 use crate::storage::chain::LEAF_WORDS;
 use crate::storage::digest::Digest;
 use crate::storage::entry::{Entry, Run};
@@ -99,7 +100,7 @@ impl Phyr {
             Kind::Mmio { provider } => (1, provider),
         };
         let head = self.walk().next().map_or(0, |first| first.paddr & granule.mask());
-        let (slots, _) = out.as_chunks_mut::<WORD_BYTES>();
+        let (slots, _) = slices::arrays_mut::<_, WORD_BYTES>(out);
         let nr_words = slots.len().saturating_sub(HEADER_WORDS) as u64;
         let [m0, m1, m2, m3] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
@@ -112,7 +113,7 @@ impl Phyr {
         let Some((head, mut rest)) = slots.split_first_chunk_mut::<HEADER_WORDS>() else { return };
         let mut write = |words: &[u64]| {
             digest.write(words);
-            if let Some(slots) = rest.split_off_mut(..words.len()) {
+            if let Some(slots) = slices::take_mut(&mut rest, words.len()) {
                 for (slot, word) in slots.iter_mut().zip(words) {
                     *slot = word.to_le_bytes();
                 }
@@ -174,7 +175,7 @@ impl Phyr {
         if version != VERSION {
             return Err(FormatError::Version { version });
         }
-        let (words, _) = header.as_chunks::<WORD_BYTES>();
+        let (words, _) = slices::arrays::<_, WORD_BYTES>(&header);
         let mut words = words.iter().map(|&word| u64::from_le_bytes(word));
         let header: [u64; HEADER_WORDS] = core::array::from_fn(|_| words.next().unwrap_or(0));
         let [_, provider, head, length, nr_words, stored] = header;

@@ -97,7 +97,7 @@ impl Tally {
     fn add(&mut self, word: u64) {
         self.gathered[self.count % 8] = word;
         self.count += 1;
-        if self.count.is_multiple_of(8) {
+        if self.count % 8 == 0 {
             self.sum();
         }
     }
@@ -122,7 +122,7 @@ impl Tally {
     }
 
     fn finish(mut self) -> [u64; 53] {
-        while !self.count.is_multiple_of(8) {
+        while self.count % 8 != 0 {
             self.add(0);
         }
         let [ones, twos, fours] = self.planes;

@@ -102,19 +102,20 @@ impl Wide for AllRam<'_> {
     type Output = bool;
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "55 bits fit")]
     fn run(self) -> bool {
         let (mut all, mut low, mut high) = (u64::MAX, i64::MAX, 0_i64);
         for (pfn, record) in self.pfns.iter_mut().zip(self.block) {
             *pfn = record & PFN;
             all &= record;
             // Signed, because wide registers compare signed numbers. 55 bits fit.
-            low = low.min(pfn.cast_signed());
-            high = high.max(pfn.cast_signed());
+            low = low.min(*pfn as i64);
+            high = high.max(*pfn as i64);
         }
         if all & PRESENT == 0 || low == 0 {
             return false;
         }
-        let (low, high) = (low.cast_unsigned(), high.cast_unsigned());
+        let (low, high) = (low as u64, high as u64);
         let within = |range: &RangeInclusive<u64>| {
             let (start, size) = (*range.start(), range.end() - range.start());
             if low > *range.end() || high < start {

@@ -30,10 +30,19 @@ pub(crate) fn wide(py: Python<'_>, number: i128) -> PyResult<Bound<'_, PyAny>> {
     if number < 0 { whole.neg() } else { Ok(whole) }
 }
 
+/// A number of items of a slice, or of bytes of an item, as the signed number that C takes.
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "no allocation has more bytes than an `isize` can say"
+)]
+pub(crate) const fn signed(number: usize) -> isize {
+    number as isize
+}
+
 /// Makes a string.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
-    let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
+    let (start, len) = (text.as_ptr().cast(), signed(text.len()));
     // SAFETY: `len` bytes of UTF-8 are readable from `start` on; the interpreter is attached.
     let string = unsafe { ffi::PyUnicode_FromStringAndSize(start, len) };
     // SAFETY: null with an exception set, or a new reference that is ours.
@@ -67,7 +76,7 @@ pub(crate) fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 /// Makes a `bytes` object.
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let (start, len) = (bytes.as_ptr().cast(), bytes.len().cast_signed());
+    let (start, len) = (bytes.as_ptr().cast(), signed(bytes.len()));
     // SAFETY: `len` bytes are readable from `start` on; the interpreter is attached.
     let made = unsafe { ffi::PyBytes_FromStringAndSize(start, len) };
     // SAFETY: null with an exception set, or a new reference that is ours.
@@ -104,7 +113,7 @@ pub(crate) fn objects<'py, const N: usize>(
 #[expect(unsafe_code, reason = "the safe function panics where memory is short")]
 fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     // SAFETY: the interpreter is attached.
-    let tuple = unsafe { ffi::PyTuple_New(N.cast_signed()) };
+    let tuple = unsafe { ffi::PyTuple_New(signed(N)) };
     // SAFETY: null with an exception set, or a new reference that is ours.
     let tuple = unsafe { Bound::from_owned_ptr_or_err(py, tuple)? };
     // SAFETY: the function makes tuples.

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::slices;
 
 /// The direction of a device's access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,7 +149,7 @@ pub fn dma_read(
     assert!(given >= length, "{given:#x} bytes of data for a list of {length:#x} bytes");
     let mut rest = data;
     dma_read_with(memory, bus, dma, |bytes| {
-        if let Some(part) = rest.split_off_mut(..bytes.len()) {
+        if let Some(part) = slices::take_mut(&mut rest, bytes.len()) {
             part.copy_from_slice(bytes);
         }
     })
@@ -173,7 +174,7 @@ pub fn dma_write(
     assert!(given >= length, "{given:#x} bytes of data for a list of {length:#x} bytes");
     let mut rest = data;
     dma_write_with(memory, bus, dma, |bytes| {
-        if let Some(part) = rest.split_off(..bytes.len()) {
+        if let Some(part) = slices::take(&mut rest, bytes.len()) {
             bytes.copy_from_slice(part);
         }
     })

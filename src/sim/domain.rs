@@ -232,11 +232,11 @@ impl SimDomain {
     pub fn clear_dirty(&mut self, memory: &mut Memory, iova: u64) -> Option<bool> {
         let (table, pte, level) = self.leaf(memory, iova)?;
         // The entry was read from this page, so the page is present.
-        if pte.dirty()
-            && let Some(page) = memory.present_mut(table)
-        {
-            page.words_mut()[index(iova, level)] = pte.cleaned().to_bytes();
-            self.iotlb.invalidate(iova, iova);
+        if pte.dirty() {
+            if let Some(page) = memory.present_mut(table) {
+                page.words_mut()[index(iova, level)] = pte.cleaned().to_bytes();
+                self.iotlb.invalidate(iova, iova);
+            }
         }
         Some(pte.dirty())
     }

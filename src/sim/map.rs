@@ -334,12 +334,12 @@ struct Open {
 impl Filler<'_> {
     #[inline(always)]
     fn push(&mut self, call: MapCall) {
-        if let Some(open) = &mut self.open
-            && open.window.fill(open.page.words_mut(), call)
-        {
-            open.calls += 1;
-            open.pages += call.pgcount;
-            return;
+        if let Some(open) = &mut self.open {
+            if open.window.fill(open.page.words_mut(), call) {
+                open.calls += 1;
+                open.pages += call.pgcount;
+                return;
+            }
         }
         let MapCall { iova, paddr, pgsize, pgcount } = call;
         self.search(iova, paddr, pgsize, pgcount);

@@ -12,6 +12,7 @@ use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::slices;
 
 /// Bytes in a page, as addresses count them.
 const PAGE_SIZE: u64 = PAGE as u64;
@@ -74,7 +75,7 @@ impl Memory {
     ///
     /// As [`Self::new`].
     pub fn with_limit(size: u64, most_resident: u64) -> Result<Self, MemoryError> {
-        if !(2 * PAGE_SIZE..=MOST).contains(&size) || !size.is_multiple_of(PAGE_SIZE) {
+        if !(2 * PAGE_SIZE..=MOST).contains(&size) || size % PAGE_SIZE != 0 {
             return Err(MemoryError::Size { size });
         }
         let nr_pages = size / PAGE_SIZE;
@@ -109,7 +110,7 @@ impl Memory {
         check_length(phyr, data.len())?;
         let mut rest = data;
         self.read_with(phyr, |bytes| {
-            if let Some(part) = rest.split_off_mut(..bytes.len()) {
+            if let Some(part) = slices::take_mut(&mut rest, bytes.len()) {
                 part.copy_from_slice(bytes);
             }
         })
@@ -124,7 +125,7 @@ impl Memory {
         check_length(phyr, data.len())?;
         let mut rest = data;
         self.write_with(phyr, |bytes| {
-            if let Some(part) = rest.split_off(..bytes.len()) {
+            if let Some(part) = slices::take(&mut rest, bytes.len()) {
                 bytes.copy_from_slice(part);
             }
         })
@@ -177,7 +178,7 @@ impl Memory {
         self.check_range(chunk)?;
         let mut rest = data;
         self.read_run(chunk, &mut |bytes| {
-            if let Some(part) = rest.split_off_mut(..bytes.len()) {
+            if let Some(part) = slices::take_mut(&mut rest, bytes.len()) {
                 part.copy_from_slice(bytes);
             }
         });
@@ -196,7 +197,7 @@ impl Memory {
         self.make_run(chunk).inspect_err(|_| self.remove_blank(chunk))?;
         let mut rest = data;
         self.write_run(chunk, &mut |bytes| {
-            if let Some(part) = rest.split_off(..bytes.len()) {
+            if let Some(part) = slices::take(&mut rest, bytes.len()) {
                 bytes.copy_from_slice(part);
             }
         });

@@ -72,13 +72,14 @@ pub(super) struct Runs(Vec<(usize, MapCall)>);
 impl Runs {
     /// Adds `count` calls, each as long as the first and right after the one before.
     pub(super) fn push(&mut self, (count, call): (usize, MapCall)) {
-        if let Some((known, first)) = self.0.last_mut()
-            && (first.pgsize, first.pgcount) == (call.pgsize, call.pgcount)
-            && nth(*first, *known).iova == call.iova
-        {
-            *known += count;
-        } else {
-            self.0.push((count, call));
+        match self.0.last_mut() {
+            Some((known, first))
+                if (first.pgsize, first.pgcount) == (call.pgsize, call.pgcount)
+                    && nth(*first, *known).iova == call.iova =>
+            {
+                *known += count;
+            }
+            _ => self.0.push((count, call)),
         }
     }
 

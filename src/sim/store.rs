@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::small::small;
+use crate::slices;
 
 /// Bytes in a page.
 pub(super) const PAGE: usize = 4096;
@@ -36,7 +37,7 @@ impl Page {
 
     /// The page as the 512 words of a table.
     pub(super) fn words(&self) -> &[[u8; 8]] {
-        self.0.as_chunks().0
+        slices::arrays(self.bytes()).0
     }
 
     /// Returns true if every byte is 0.
@@ -46,7 +47,7 @@ impl Page {
 
     #[inline]
     pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
-        self.0.as_chunks_mut().0
+        slices::arrays_mut(self.bytes_mut()).0
     }
 }
 

@@ -53,10 +53,10 @@ impl SimDomain {
                 for (&(table, at, pte), number) in path[..used].iter().zip(1..) {
                     let marked = pte.used(write && number == used);
                     // The entry was read from this page, so the page is present.
-                    if marked != pte
-                        && let Some(page) = memory.present_mut(table)
-                    {
-                        page.words_mut()[at] = marked.to_bytes();
+                    if marked != pte {
+                        if let Some(page) = memory.present_mut(table) {
+                            page.words_mut()[at] = marked.to_bytes();
+                        }
                     }
                 }
                 let (page, paddr) = (iova >> shift(level), pte.leaf_address(level));

@@ -9,6 +9,7 @@
 //! digest. Eight lanes let the processor work on eight multiplications at a time. The digest finds
 //! damage by accident; it does not protect against forgery.
 
+use crate::slices;
 use crate::wide::{self, Wide};
 
 /// Odd, with its bits well spread: 2^64 divided by the golden ratio.
@@ -39,7 +40,7 @@ impl Digest {
         }
         words = rest;
 
-        let (eights, rest) = words.as_chunks();
+        let (eights, rest) = slices::arrays(words);
         self.lanes = wide::run(Eights { lanes: self.lanes, eights });
         self.count += eights.len() * LANES;
         for &word in rest {

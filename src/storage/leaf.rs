@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::slices;
 use crate::storage::entry::{Entry, Run};
 use crate::wide::Wide;
 
@@ -65,7 +66,7 @@ impl<'a> Wide for PushPages<'a> {
     fn run(self) -> Self::Output {
         let Self { mut open, run: Run { mut pfn, nr_pages }, items, shift } = self;
         let mut next = pfn + nr_pages;
-        let blocks = items.as_chunks::<BLOCK_ITEMS>().0;
+        let blocks = slices::arrays::<_, BLOCK_ITEMS>(items).0;
         for (number, block) in blocks.iter().enumerate() {
             let mut breaks = breaks(next, block, shift);
             if breaks == u32::MAX && next - pfn == 1 && open.room() >= BLOCK_ITEMS {

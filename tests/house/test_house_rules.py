@@ -17,7 +17,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 # The wings and their files, from the ground up. A file may use those named before it; the face of a
 # wing (`mod`) comes last in it.
 WINGS = {
-    "": "kind wide error granule pgsize",
+    "": "kind wide slices error granule pgsize",
     "storage": "digest entry words shared chain leaf writer mod",
     "storage/frozen": "bits block header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions bounds pages join shift stats"
@@ -43,6 +43,7 @@ TOP = ["python/mod", "lib"]
 
 # The only files that may say `unsafe`, and why.
 UNSAFE = {
+    "slices.rs": "arrays of a slice, as the standard library makes them since Rust 1.88",
     "wide.rs": "calls code made for instructions that the machine was found to have",
     "storage/shared.rs": "shared ownership, of which the standard one aborts without memory",
     "python/convert/buffer.rs": "memory lent to and by Python",

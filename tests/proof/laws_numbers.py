@@ -336,7 +336,7 @@ def bytes_of_the_next_call(
 
 @law(
     breaks=[
-        Mutant("pgsize", "&& needed <= length", "&& needed < length"),
+        Mutant("pgsize", "if needed <= length", "if needed < length"),
         Mutant("pgsize", "(iova ^ paddr) & (next - 1) == 0", "(iova | paddr) & (next - 1) == 0"),
         Mutant(
             "pgsize", "let ahead = next - (iova & (next - 1));", "let ahead = next - (iova & next);"

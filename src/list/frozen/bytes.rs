@@ -7,6 +7,7 @@ use super::list::Frozen;
 use super::view::{Form, View};
 use crate::error::{Error, FormatError, NoMemory};
 use crate::list::phyr::Phyr;
+use crate::slices;
 #[cfg(target_has_atomic = "64")]
 use crate::storage::frozen::SharedWords;
 use crate::storage::frozen::{Archive, MAGIC, Store};
@@ -52,7 +53,7 @@ impl Frozen {
         if bytes.first_chunk() != Some(&MAGIC) {
             return Ok(Phyr::from_bytes(bytes)?.try_freeze().map_err(no_memory)?);
         }
-        let (words, rest) = bytes.as_chunks();
+        let (words, rest) = slices::arrays(bytes);
         if !rest.is_empty() {
             let (given, expected) = (bytes.len() as u64, size_of_val(words) as u64);
             return Err(FormatError::Size { given, expected });

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use crate::error::{Error, NoMemory};
 use crate::python::convert::arrow::{Items, Owned, Schema, Stream, Struct};
+use crate::python::made;
 use crate::storage::shared::Shared;
 
 /// One vector of numbers, which several may hold, Python or not.
@@ -78,7 +79,7 @@ fn schema(name: &'static CStr, fields: &[&'static CStr]) -> Result<Owned<Schema>
     Ok(Owned(Schema {
         format: if fields.is_empty() { c"L".as_ptr() } else { c"+s".as_ptr() },
         name: name.as_ptr(),
-        n_children: fields.len().cast_signed() as i64,
+        n_children: made::signed(fields.len()) as i64,
         children: children.as_mut_ptr().cast(),
         release: Some(release::<Schema, Private<Schema>>),
         private: private.cast(),
@@ -99,9 +100,9 @@ fn items(columns: Vec<Vector>, is_struct: bool) -> Result<Owned<Items>, NoMemory
     // SAFETY: `boxed` just made it, and nobody else has it.
     let Private { children, buffers, .. } = unsafe { &mut *private };
     Ok(Owned(Items {
-        length: length.cast_signed() as i64,
+        length: made::signed(length) as i64,
         n_buffers: if is_struct { 1 } else { 2 },
-        n_children: children.len().cast_signed() as i64,
+        n_children: made::signed(children.len()) as i64,
         buffers: buffers.as_mut_ptr(),
         children: children.as_mut_ptr().cast(),
         release: Some(release::<Items, Private<Items>>),

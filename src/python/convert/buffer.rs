@@ -114,7 +114,7 @@ impl Array {
                 [("bytes", bytes as u64)],
             ));
         }
-        Ok(Self::of_buffer(buffer, item.size().cast_signed(), item, bytes / item.size()))
+        Ok(Self::of_buffer(buffer, made::signed(item.size()), item, bytes / item.size()))
     }
 
     /// The column `object`, of a table that is an array: its items may be apart.
@@ -143,7 +143,7 @@ impl Array {
         item: Item,
         len: usize,
     ) -> Self {
-        let stride = item.size().cast_signed();
+        let stride = made::signed(item.size());
         Self { _lease: Lease::Other { _keeper: keeper }, start, stride, item, len, before: 0 }
     }
 
@@ -272,7 +272,7 @@ impl Array {
                 items.extend((start..start + count).map(|index| {
                     // SAFETY: `index` is below the number of items, as asserted above, so this stays
                     // within the allocation, whose size an isize can say.
-                    let from = unsafe { self.start.offset(index.cast_signed() * self.stride) };
+                    let from = unsafe { self.start.offset(made::signed(index) * self.stride) };
                     // SAFETY: the item is readable as long as the lease lasts, and no Rust writes it but
                     // by atomic operations.
                     unsafe { foreign::word(from) }
@@ -294,7 +294,7 @@ impl Array {
         for index in start..start + count {
             // SAFETY: `index` is below the number of items, so this stays within the allocation, whose
             // size an isize can say.
-            let from = unsafe { self.start.offset(index.cast_signed() * self.stride) };
+            let from = unsafe { self.start.offset(made::signed(index) * self.stride) };
             let mut item = MaybeUninit::<T>::uninit();
             // SAFETY: the item is readable as long as the lease lasts, and no Rust writes it but by
             // atomic operations; as many bytes are ours to write.
@@ -417,9 +417,9 @@ pub(crate) unsafe fn lend<T: Lender>(
     let asked = |flag| flags & flag == flag;
     let mut filled = ffi::Py_buffer::new();
     filled.buf = lent.start.cast::<c_void>();
-    filled.len = lent.length.cast_signed();
+    filled.len = made::signed(lent.length);
     filled.readonly = c_int::from(lent.readonly);
-    filled.itemsize = lent.item_size.cast_signed();
+    filled.itemsize = made::signed(lent.item_size);
     if asked(ffi::PyBUF_FORMAT) {
         filled.format = lent.format.as_ptr().cast_mut();
     }

@@ -203,7 +203,7 @@ fn make<T: Managed>(
         strides: ptr::null_mut(),
         byte_offset: 0,
     };
-    let shape = [numbers[0].len().cast_signed() as i64];
+    let shape = [made::signed(numbers[0].len()) as i64];
     let managed = T::new(tensor, flags, Some(delete::<T>));
     let at =
         boxed(Made { managed, shape, strides: [1], _numbers: numbers }).map_err(Error::from)?;

@@ -7,6 +7,8 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use crate::slices;
+
 const WORD: usize = size_of::<u64>();
 
 /// Copies `count` bytes from foreign memory to our own.
@@ -75,7 +77,7 @@ pub(crate) unsafe fn word(from: *const u8) -> u64 {
 pub(crate) unsafe fn write(from: &[u8], to: *mut u8) {
     let head = to.align_offset(WORD).min(from.len());
     let (first, rest) = from.split_at(head);
-    let (words, last) = rest.as_chunks::<WORD>();
+    let (words, last) = slices::arrays::<_, WORD>(rest);
     let byte = |(at, &byte): (usize, &u8)| {
         // SAFETY: `at` is below the length of `from`.
         let to = unsafe { to.add(at) };

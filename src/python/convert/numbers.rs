@@ -35,10 +35,10 @@ impl<'py> Numbers<'py> {
         }
         if !object.is_instance_of::<PyList>() && !object.is_instance_of::<PyTuple>() {
             // pandas mostly keeps NumPy arrays. Taking the array is shorter than the way by Arrow.
-            if exchange::optional(object, "iloc")?.is_some()
-                && let Ok(Some(array)) = exchange::array(object)
-            {
-                return Ok(Self::of_array(array));
+            if exchange::optional(object, "iloc")?.is_some() {
+                if let Ok(Some(array)) = exchange::array(object) {
+                    return Ok(Self::of_array(array));
+                }
             }
             if let Some(batches) = Batches::new(object)? {
                 let (py, [column]) = (object.py(), batches.find(None)?);

@@ -106,7 +106,7 @@ impl Lender for PyDescriptors {
 
 impl PyDescriptors {
     pub(crate) fn new(table: impl Fill + Send + Sync + 'static, format: &'static CStr) -> Self {
-        let stride = table.record_size().cast_signed();
+        let stride = made::signed(table.record_size());
         let (place, count, whole) = (Mutex::default(), OnceLock::new(), OnceLock::new());
         Self { table: Box::new(table), format, stride, place, count, whole }
     }
@@ -157,7 +157,7 @@ impl PyDescriptors {
     fn whole(&self, py: Python<'_>) -> PyResult<&Whole> {
         if self.whole.get().is_none() {
             let bytes = py.detach(|| self.make())?;
-            let shape = (bytes.len() / self.table.record_size()).cast_signed();
+            let shape = made::signed(bytes.len() / self.table.record_size());
             // If another thread was first, it stored the same bytes.
             let _ = self.whole.set(Whole { bytes, shape });
         }

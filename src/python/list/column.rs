@@ -39,9 +39,9 @@ pub(crate) struct PyColumn {
 
 impl PyColumn {
     pub(crate) fn new(items: Vec<u64>) -> Result<Self, Error> {
-        let shape = items.len().cast_signed();
+        let shape = made::signed(items.len());
         let items = Vector::try_new(1, [items])?;
-        Ok(Self { items, shape, stride: size_of::<u64>().cast_signed() })
+        Ok(Self { items, shape, stride: made::signed(size_of::<u64>()) })
     }
 
     /// A column of `count` items, which `read` writes and counts, a block at a time. Between
@@ -216,8 +216,7 @@ impl PyColumn {
         if stream.is_some() {
             return refused("memory of the CPU has no stream");
         }
-        if let Some((device, number)) = dl_device
-            && (device, number) != (dlpack::CPU.into(), 0)
+        if let Some((device, number)) = dl_device.filter(|&given| given != (dlpack::CPU.into(), 0))
         {
             return refused(&format!("device ({device}, {number}) is not the CPU"));
         }

@@ -21,6 +21,7 @@ use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
+use crate::slices;
 
 const RECORD: u64 = 8;
 /// Records that are read and not used, rather than asking the kernel once more: a question takes it
@@ -75,7 +76,7 @@ fn read(file: &File, wanted: &mut [Wanted], absent: u64, out: &mut [u64]) -> io:
             for w in &rest[..together] {
                 let (from, to) = (w.pfn.max(start), w.end().min(stop));
                 let place = |pfn: u64| w.at + usize::try_from(pfn - w.pfn).unwrap_or(usize::MAX);
-                let records = bytes.as_chunks().0.iter();
+                let records = slices::arrays(&bytes).0.iter();
                 let skip = usize::try_from(from - start).unwrap_or(usize::MAX);
                 let mut records = records.skip(skip).map(|record| u64::from_ne_bytes(*record));
                 for item in &mut out[place(from)..place(to)] {
