@@ -39,6 +39,36 @@ fn main() {
         }
         println!("{table}");
     }
+    many(settings);
+}
+
+/// Many positions in one call, as many as pages.
+fn many(settings: Settings) {
+    let nr_pages = settings.nr_pages;
+    let mut table = Table::new(format!("Translate {nr_pages} positions, ns each"));
+    for workload in Workload::ALL {
+        let phyr = stream(workload, nr_pages);
+        let random = workload.positions(nr_pages, nr_pages);
+        let mut ascending = random.clone();
+        ascending.sort_unstable();
+        let translate = |positions: &[u64]| {
+            let mut positions = positions.to_vec();
+            phyr.translate_all(&mut positions).expect("inside the list");
+            positions
+        };
+        assert!(translate(&random).iter().zip(&random).all(|(&a, &at)| a == seek(&phyr, at)));
+        let mut race = Race::default();
+        race.add("one by one", nr_pages, || -> Vec<u64> {
+            random.iter().map(|&position| seek(&phyr, position)).collect()
+        });
+        race.add("translate_all", nr_pages, || translate(&random));
+        race.add("one by one, ascending", nr_pages, || -> Vec<u64> {
+            ascending.iter().map(|&position| seek(&phyr, position)).collect()
+        });
+        race.add("translate_all, ascending", nr_pages, || translate(&ascending));
+        table.times(workload.name(), &race.run(settings));
+    }
+    println!("{table}");
 }
 
 /// The list of a workload, built without an array of all its pages.

@@ -1,21 +1,33 @@
 //! The addresses of many positions at once.
+//!
+//! Positions are dealt out to the nodes that hold them; each node is then decoded once. So nothing waits
+//! for a search of the tree, and the words of a node are read while they are close.
 
 use alloc::vec::Vec;
 
 use crate::error::Error;
+use crate::granule::Granule;
 use crate::list::phyr::Phyr;
-use crate::storage::chain::Located;
+use crate::storage::chain::{LEAF_WORDS, Located, Node};
+use crate::storage::entry::Entry;
+use crate::storage::words;
+use crate::wide::{self, Wide};
 
-/// Positions sorted together: their nodes are then read one after another.
+/// Positions dealt out together: 6 MiB of memory.
 const BLOCK: usize = 1 << 18;
-/// So few are not worth sorting.
+/// So few are looked up one by one.
 const FEW: usize = 64;
+/// Chunks that the list may have for each position: with more, most nodes would hold no position.
+const CHUNKS_EACH: u64 = 1 << 8;
+/// Positions in a node that are worth decoding all of it.
+const WORTH: usize = 24;
 
 impl Phyr {
     /// Replaces each of these positions by the physical address of the byte there.
     ///
-    /// The same as [`Self::translate`] of each: positions that ascend are one walk, others
-    /// are sorted first, in blocks of 4 MiB of memory, or looked up one by one where there is none.
+    /// The same as [`Self::translate`] of each. Positions that ascend are one walk. Many others are
+    /// sorted by node, in blocks of 6 MiB of memory; few others, or any where there is no memory, are
+    /// looked up one by one.
     ///
     /// # Errors
     ///
@@ -35,34 +47,291 @@ impl Phyr {
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
         let length = self.length();
-        if let Some(&position) = positions.iter().find(|&&position| position >= length) {
-            return Err(Error::Position { position, length });
+        let (highest, is_sorted) = wide::run(Look { positions });
+        if highest >= length && !positions.is_empty() {
+            let position = positions.iter().copied().find(|&position| position >= length);
+            return Err(Error::Position { position: position.unwrap_or(highest), length });
         }
-        if positions.is_sorted() {
+        let Some((_, nr_chunks)) = self.chain().totals() else {
+            // One node has them all.
+            let (granule, offset) = (self.granule(), self.offset());
+            let mut positions = Some(positions);
+            self.chain().for_each_node(|node| {
+                let positions = positions.take().unwrap_or_default();
+                translate_in(&node, granule, offset, positions.iter_mut());
+            });
+            return Ok(());
+        };
+        let is_many = positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64;
+        if is_sorted && is_many {
+            self.translate_ascending(positions);
+        } else if is_sorted {
             let mut walk = Walk::new(self);
             for position in positions {
                 *position = walk.translate(*position);
             }
-            return Ok(());
-        }
-        let mut order: Vec<(u64, usize)> = Vec::new();
-        let is_many = positions.len() >= FEW;
-        if !is_many || order.try_reserve_exact(positions.len().min(BLOCK)).is_err() {
-            for position in positions {
-                *position = self.translate(*position)?;
-            }
-            return Ok(());
-        }
-        for block in positions.chunks_mut(BLOCK) {
-            order.clear();
-            order.extend(block.iter().copied().zip(0..));
-            order.sort_unstable();
-            let mut walk = Walk::new(self);
-            for &(position, at) in &order {
-                block[at] = walk.translate(position);
-            }
+        } else {
+            let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
+            let Some(mut nodes) = nodes else {
+                for position in positions {
+                    *position = self.translate(*position)?;
+                }
+                return Ok(());
+            };
+            positions.chunks_mut(BLOCK).for_each(|block| nodes.translate(self, block));
         }
         Ok(())
+    }
+
+    /// Translates positions that ascend and are inside the list.
+    fn translate_ascending(&self, mut positions: &mut [u64]) {
+        let (granule, offset) = (self.granule(), self.offset());
+        let mut translate = |node: Node<'_>, end: u64| {
+            // The positions in this node.
+            let count = if end == u64::MAX {
+                positions.len()
+            } else {
+                let end = granule.to_bytes(end) - offset.min(granule.to_bytes(end));
+                ascending_below(positions, end)
+            };
+            let (here, rest) = core::mem::take(&mut positions).split_at_mut(count);
+            positions = rest;
+            translate_in(&node, granule, offset, here.iter_mut());
+        };
+        let mut last: Option<Node<'_>> = None;
+        self.chain().for_each_node(|node| {
+            if let Some(last) = last.replace(node) {
+                translate(last, node.first_page);
+            }
+        });
+        if let Some(last) = last {
+            translate(last, u64::MAX);
+        }
+    }
+}
+
+/// How many of these ascending positions are below `end`. O(log count).
+fn ascending_below(positions: &[u64], end: u64) -> usize {
+    let mut most = 1;
+    while positions.get(most).is_some_and(|&position| position < end) {
+        most *= 2;
+    }
+    let close = &positions[..positions.len().min(most + 1)];
+    close.partition_point(|&position| position < end)
+}
+
+/// The highest position, and true if all ascend.
+struct Look<'a> {
+    positions: &'a [u64],
+}
+
+impl Wide for Look<'_> {
+    type Output = (u64, bool);
+
+    #[inline(always)]
+    fn run(self) -> (u64, bool) {
+        let highest = self.positions.iter().fold(0, |highest, &position| position.max(highest));
+        (highest, self.positions.is_sorted())
+    }
+}
+
+/// The nodes of a list, and positions dealt out to them.
+struct Nodes {
+    /// The first page of each node.
+    starts: Vec<u64>,
+    /// The node of the first page of each stretch of `1 << lg2` pages, and of what follows the last.
+    stretches: Vec<u32>,
+    lg2: u32,
+    /// For each node, where its positions begin; while they are dealt out, where the next goes.
+    places: Vec<usize>,
+    /// The node of each position.
+    found: Vec<u32>,
+    /// The positions in the order of their nodes, and where each came from.
+    dealt: Vec<(u64, usize)>,
+}
+
+impl Nodes {
+    /// Room for blocks of `count` positions; `None` if there is no memory.
+    fn new(phyr: &Phyr, count: usize) -> Option<Self> {
+        /// Stretches of pages for each node, about.
+        const EACH: u64 = 4;
+
+        let chain = phyr.chain();
+        let nr_pages = chain.nr_pages();
+        let mut starts = Vec::new();
+        let mut is_short = false;
+        chain.for_each_node(|node| {
+            is_short |= starts.try_reserve(1).is_err();
+            if !is_short {
+                starts.push(node.first_page);
+            }
+        });
+        let nr_nodes = u32::try_from(starts.len()).ok().filter(|_| !is_short)?;
+        let lg2 = (nr_pages / (EACH * u64::from(nr_nodes))).max(1).ilog2();
+        let nr_stretches = (nr_pages >> lg2) + 2;
+        let mut stretches = room(usize::try_from(nr_stretches).ok()?)?;
+        let mut node = 0;
+        for stretch in 0..nr_stretches {
+            while starts.get(node as usize + 1).is_some_and(|&start| start <= stretch << lg2) {
+                node += 1;
+            }
+            stretches.push(node);
+        }
+        let places = room(starts.len() + 1)?;
+        let (found, mut dealt) = (room(count)?, room(count)?);
+        dealt.resize(count, (0, 0));
+        Some(Self { starts, stretches, lg2, places, found, dealt })
+    }
+
+    /// The node that holds a page.
+    #[inline(always)]
+    fn find(&self, page: u64) -> u32 {
+        let stretch = usize::try_from(page >> self.lg2).unwrap_or(usize::MAX);
+        let (first, last) = (self.stretches[stretch], self.stretches[stretch + 1]);
+        if first == last {
+            return first;
+        }
+        let between = &self.starts[first as usize + 1..=last as usize];
+        // As many as there are nodes at most, whose numbers fit.
+        first + u32::try_from(between.partition_point(|&start| start <= page)).unwrap_or(0)
+    }
+
+    /// Translates positions inside the list, no more than there is room for.
+    fn translate(&mut self, phyr: &Phyr, block: &mut [u64]) {
+        let (granule, offset) = (phyr.granule(), phyr.offset());
+        self.places.clear();
+        self.places.resize(self.starts.len() + 1, 0);
+        self.found.clear();
+        for &position in &*block {
+            let node = self.find(granule.floor(offset + position));
+            self.found.push(node);
+            self.places[node as usize + 1] += 1;
+        }
+        for node in 1..self.places.len() {
+            self.places[node] += self.places[node - 1];
+        }
+        for (at, (&position, &node)) in block.iter().zip(&self.found).enumerate() {
+            let place = &mut self.places[node as usize];
+            self.dealt[*place] = (position, at);
+            *place += 1;
+        }
+        // Now each place is where the positions of its node end.
+        let (mut begin, mut ends) = (0, self.places.iter());
+        phyr.chain().for_each_node(|node| {
+            let end = ends.next().copied().unwrap_or(begin);
+            let here = &mut self.dealt[begin..end];
+            begin = end;
+            if here.is_empty() {
+                return;
+            }
+            translate_in(&node, granule, offset, here.iter_mut().map(|(position, _)| position));
+            for &mut (paddr, at) in here {
+                block[at] = paddr;
+            }
+        });
+    }
+}
+
+/// An empty vector with room for `count` items, if there is memory.
+fn room<T>(count: usize) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(count).ok()?;
+    Some(items)
+}
+
+/// Translates positions that are in this node.
+fn translate_in<'p>(
+    node: &Node<'_>,
+    granule: Granule,
+    offset: u64,
+    positions: impl ExactSizeIterator<Item = &'p mut u64>,
+) {
+    if node.is_single() {
+        wide::run(InSingle {
+            words: node.words,
+            first: node.first_page,
+            granule,
+            offset,
+            positions,
+        });
+    } else if positions.len() >= WORTH {
+        wide::run(InNode { words: node.words, first: node.first_page, granule, offset, positions });
+    } else {
+        for position in positions {
+            let at = offset + *position;
+            let place = node.find_page(granule.floor(at));
+            *position = granule.to_bytes(place.run().pfn) + (at - granule.to_bytes(place.page));
+        }
+    }
+}
+
+/// Translates positions in a node of single pages.
+struct InSingle<'a, P> {
+    words: &'a [u64],
+    first: u64,
+    granule: Granule,
+    offset: u64,
+    positions: P,
+}
+
+impl<'p, P: Iterator<Item = &'p mut u64>> Wide for InSingle<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { words, first, granule, offset, positions } = self;
+        for position in positions {
+            let at = offset + *position;
+            let word = usize::try_from(granule.floor(at) - first).unwrap_or(usize::MAX);
+            let pfn = Entry::stored(words[word]).pfn();
+            *position = granule.to_bytes(pfn) | at & granule.mask();
+        }
+    }
+}
+
+/// Translates positions in a node, all of which is decoded.
+struct InNode<'a, P> {
+    words: &'a [u64],
+    first: u64,
+    granule: Granule,
+    offset: u64,
+    positions: P,
+}
+
+/// Room for the chunks of a node; a power of two.
+const CHUNKS: usize = LEAF_WORDS.next_power_of_two();
+
+impl<'p, P: Iterator<Item = &'p mut u64>> Wide for InNode<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { words, first, granule, offset, positions } = self;
+        // For each chunk, the page of the chain where it starts, and what to add to such a page to
+        // have its number.
+        let (mut starts, mut moves) = ([u64::MAX; CHUNKS], [0; CHUNKS]);
+        let (mut page, mut word) = (first, 0);
+        for (start, by) in starts.iter_mut().zip(&mut moves) {
+            if word == words.len() {
+                break;
+            }
+            let (run, len) = words::decode(words, word);
+            (*start, *by) = (page, run.pfn.wrapping_sub(page));
+            page += run.nr_pages;
+            word += len;
+        }
+        for position in positions {
+            let at = offset + *position;
+            let page = granule.floor(at);
+            // A search without branches: the processor cannot predict where it ends.
+            let (mut chunk, mut step) = (0, CHUNKS / 2);
+            while step > 0 {
+                chunk += step * usize::from(starts[(chunk + step) % CHUNKS] <= page);
+                step /= 2;
+            }
+            let pfn = page.wrapping_add(moves[chunk % CHUNKS]);
+            *position = granule.to_bytes(pfn) | at & granule.mask();
+        }
     }
 }
 

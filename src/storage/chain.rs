@@ -132,6 +132,21 @@ impl Slot<Branch> {
 }
 
 impl Branch {
+    /// Passes each leaf below to `f`. `first_chunk` chunks are before this branch.
+    fn for_each_node<'a>(&'a self, first_chunk: u64, f: &mut impl FnMut(Node<'a>)) {
+        match self {
+            Self::Twig(slots) => {
+                for (index, slot) in slots.iter().enumerate() {
+                    let (before, after) = (&slots[..index], &slots[index + 1..]);
+                    f(Node { before, after, ..Node::of_slot(slot, first_chunk) });
+                }
+            }
+            Self::Limb(slots) => {
+                slots.iter().for_each(|slot| slot.child.for_each_node(slot.first_chunk, f));
+            }
+        }
+    }
+
     /// Bytes and number of the allocations of this node and below it.
     fn storage(&self) -> (usize, usize) {
         match self {
@@ -213,6 +228,19 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The chunk that holds page `target` of the chain, which must be in this leaf.
+    #[inline]
+    pub(crate) fn find_page(self, target: u64) -> Located<'a> {
+        let target = target - self.first_page;
+        if target == 0 {
+            return Chain::place(self, Found::default());
+        }
+        let start = self.quarters.find(|pages, _| pages <= target);
+        let found = self.single(start, target - start.pages);
+        let find = || words::find(self.words, start, |pages, _| pages > target);
+        Chain::place(self, found.unwrap_or_else(find))
+    }
+
     /// Returns true if each word is known to be an entry of one word. True is certain; false means
     /// look. Reads no word.
     #[inline]
@@ -238,6 +266,13 @@ impl Node<'_> {
     /// Pages of the chain up to the end of this leaf, if the slot after it says so.
     pub(crate) fn end_page(&self) -> Option<u64> {
         self.after.first().map(|slot| slot.first_page)
+    }
+
+    /// Returns true if each word is known to be one page. True is certain; false means look. Reads no
+    /// word.
+    pub(crate) fn is_single(&self) -> bool {
+        // An entry of two words has more than two pages.
+        self.end_page().is_some_and(|end| end - self.first_page == self.words.len() as u64)
     }
 
     /// The chunk `more` chunks after `start`, if each word from there to the end of its quarter is
@@ -315,15 +350,19 @@ impl Chain {
     /// The chunk that holds page `target` of the chain, which must have that page.
     pub(crate) fn find_page(&self, target: u64) -> Located<'_> {
         let node = self.node(|first_page, _| first_page <= target);
-        let target = target - node.first_page;
         let is_inline = matches!(self, Self::Inline(_));
-        if target == 0 || is_inline && target < words::decode(node.words, 0).0.nr_pages {
+        if is_inline && target < words::decode(node.words, 0).0.nr_pages {
             return Self::place(node, Found::default());
         }
-        let start = node.quarters.find(|pages, _| pages <= target);
-        let found = node.single(start, target - start.pages);
-        let find = || words::find(node.words, start, |pages, _| pages > target);
-        Self::place(node, found.unwrap_or_else(find))
+        node.find_page(target)
+    }
+
+    /// Passes each node to `f`, in order.
+    pub(crate) fn for_each_node<'a>(&'a self, mut f: impl FnMut(Node<'a>)) {
+        match self {
+            Self::Tree(tree) => tree.root.for_each_node(0, &mut f),
+            _ => f(self.node(|_, _| true)),
+        }
     }
 
     /// Moves `place`, which is not behind page `target`, to the chunk that holds it, and returns that

@@ -95,8 +95,10 @@ pytestmark = [
         ("read_pages", "rand4k", 4.5),
         ("read_pages", "geo8", 21),
         # As many positions as pages.
-        ("translate_sorted", "rand4k", 148),
-        ("translate_sorted", "geo8", 112),
+        ("translate", "rand4k", 130),
+        ("translate", "geo8", 180),
+        ("translate_sorted", "rand4k", 42),
+        ("translate_sorted", "geo8", 74),
         ("plan", "rand4k", 10),
         ("window", "rand4k", 0.5),
         # Of these, 8 clear a new table, of which a byte counts as an instruction here.
