@@ -55,6 +55,7 @@ __all__ = [
     "Memory",
     "Owed",
     "PagemapDecoder",
+    "PagemapReads",
     "Phyr",
     "Plan",
     "Ring",
@@ -473,6 +474,28 @@ class FolioScan:
         tuple[int, int, int, int, int],
         list[tuple[int, int, int]],
     ]: ...
+
+@final
+class PagemapReads:
+    def __new__(cls) -> Self: ...
+    def read(
+        self,
+        fd: int,
+        decoder: PagemapDecoder,
+        uaddr: int,
+        nr_pages: int,
+        threads: int = 1,
+        scan: FolioScan | None = None,
+    ) -> tuple[int, int]: ...
+    def leap(
+        self,
+        fd: int,
+        decoder: PagemapDecoder,
+        uaddr: int,
+        end: int,
+        regions: Buffer,
+        scan: FolioScan | None = None,
+    ) -> tuple[int, int]: ...
 
 def page_records(path: str, phyr: Phyr, page_size: int, absent: int) -> Column: ...
 

@@ -231,6 +231,30 @@ impl PagemapDecoder {
         Ok(())
     }
 
+    /// Takes the next `nr_pages` as a hole, without their records: the kernel's `PAGEMAP_SCAN` says
+    /// where nothing is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::Granule;
+    /// use phyr::pagemap::{PagemapDecoder, State};
+    ///
+    /// let mut decoder = PagemapDecoder::new(0, Granule::default());
+    /// decoder.skip(1 << 31);
+    /// decoder.feed(&[1 << 63 | 0x200])?;
+    /// let extents = decoder.finish();
+    /// assert_eq!((extents[0].state, extents[0].length), (State::Hole, 8 << 40));
+    /// assert_eq!((extents[1].state, extents[1].uaddr), (State::Ram, 8 << 40));
+    /// # Ok::<(), phyr::pagemap::Hidden>(())
+    /// ```
+    pub fn skip(&mut self, nr_pages: u64) {
+        if nr_pages > 0 {
+            self.enter(State::Hole);
+            self.advance(State::Hole, nr_pages);
+        }
+    }
+
     /// Adds pages if all of them are RAM, else nothing.
     fn add_ram(&mut self, pfns: &[u64]) -> Result<(), Error> {
         self.enter(State::Ram);
@@ -320,7 +344,8 @@ impl PagemapDecoder {
     fn advance(&mut self, state: State, nr_pages: u64) {
         let open = &mut self.open[state as usize];
         open.nr_pages = open.nr_pages.saturating_add(nr_pages);
-        self.uaddr = self.uaddr.saturating_add(self.granule.to_bytes(nr_pages));
+        let bytes = nr_pages.saturating_mul(self.granule.bytes());
+        self.uaddr = self.uaddr.saturating_add(bytes);
     }
 
     fn close(&mut self, state: State) {
@@ -330,7 +355,8 @@ impl PagemapDecoder {
         if nr_pages > 0 {
             let listed = matches!(state, State::Ram | State::Device);
             let phyr = listed.then(|| builder.finish());
-            let length = self.granule.to_bytes(nr_pages);
+            // More pages of holes than there are addresses end with the addresses.
+            let length = self.granule.to_bytes(nr_pages.min(u64::MAX >> self.granule.lg2()));
             self.extents.push(Extent { uaddr, length, state, phyr });
         }
     }

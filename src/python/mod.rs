@@ -63,6 +63,9 @@ mod _phyr {
 
     #[cfg(unix)]
     #[pymodule_export]
+    use super::os::page_reads::PyPagemapReads;
+    #[cfg(unix)]
+    #[pymodule_export]
     use super::os::page_records::{PyFolioScan, page_records};
 
     #[pymodule_export]

@@ -11,7 +11,7 @@ from phyr import pagemap
 from phyr.pagemap import zero
 from support.live import PAGE, PRESENT, linux, python
 from support.pages import HUGE
-from support.processes import synthetic
+from support.processes import START, synthetic
 
 
 @linux
@@ -20,7 +20,7 @@ def test_a_hidden_page_number_is_an_error_that_says_what_it_takes(
 ) -> None:
     synthetic(monkeypatch, [PRESENT])
     with pytest.raises(phyr.HiddenPagesError, match="CAP_SYS_ADMIN") as caught:
-        pagemap.read("self", 0x10000, PAGE)
+        pagemap.read("self", START, PAGE)
     assert isinstance(caught.value, PermissionError)
     assert caught.value.errno == errno.EPERM
     assert caught.value.pid == "self"

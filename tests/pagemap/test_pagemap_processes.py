@@ -55,7 +55,7 @@ def test_a_process_that_ends_midway_is_gone(
 ) -> None:
     Scans(monkeypatch, known=known)
     with pytest.raises(phyr.ProcessGoneError):
-        pagemap.read(child.pid, 0x10000, 1 << 40, progress=lambda _done, _length: end(child))
+        pagemap.read(child.pid, 0x10000, 0x7FFF << 32, progress=lambda _done, _length: end(child))
 
 
 @linux

@@ -11,7 +11,7 @@ from phyr import pagemap
 from phyr._phyr import PagemapDecoder
 from phyr.pagemap import reader
 from support.live import PAGE, PFN, PRESENT, linux
-from support.processes import synthetic
+from support.processes import START, synthetic
 
 
 @linux
@@ -24,7 +24,7 @@ def test_swap_and_device_pages_are_told_apart(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch,
         [PRESENT | pfn, swapped, swapped, PRESENT | 1 << 30, PRESENT | (1 << 30) + 1, 0],
     )
-    start = 0x10000
+    start = START
     extents = pagemap.read("self", start, 6 * PAGE)
     assert extents == [
         (start, PAGE, "ram", phyr.Phyr.from_pfns([pfn], granule=PAGE)),

@@ -314,7 +314,7 @@ def test_what_one_read_does_not_hold_is_read_in_pieces(monkeypatch: pytest.Monke
     area[:] = b"x" * len(area)
     uaddr, length = where(area)
     own.forget()
-    monkeypatch.setattr("phyr.pagemap.reader.PIECE", 16)
+    monkeypatch.setattr("phyr.pagemap.reader.PIECE", 2)
     found = own.own_pages(uaddr, length)
     assert [found[at] for at in range(0, length, PAGE)] == addresses(uaddr, length)[:-1]
     own.forget()

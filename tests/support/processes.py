@@ -1,9 +1,7 @@
 """Processes to look into, and page maps that are made up."""
 
 import errno
-import os
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from support.live import end
+from support.page_map import FakeMap
 
 CHILD = """
 import mmap, sys
@@ -77,12 +76,10 @@ class Scans:
         return self.real(file, request, argument)
 
 
+START = 0x10000
+"""Where `synthetic` puts its pages."""
+
+
 def synthetic(monkeypatch: pytest.MonkeyPatch, records: list[int]) -> None:
-    """Let every read of a page map give these records, whatever page is asked for."""
-
-    def preadv(_file: int, buffers: list[memoryview], _offset: int) -> int:
-        data = struct.pack(f"={len(records)}Q", *records)
-        buffers[0][: len(data)] = data
-        return len(data)
-
-    monkeypatch.setattr(os, "preadv", preadv)
+    """Let page maps have these records, from address `START` on."""
+    FakeMap(monkeypatch, START, records, can_scan=False)

@@ -172,6 +172,11 @@ class Scan:
             )
         return order
 
+    @property
+    def counter(self) -> FolioScan:
+        """The counter that takes the records."""
+        return self._scan
+
     def feed(self, uaddr: int, records: memoryview) -> None:
         """Take page-map records of the pages from user virtual address `uaddr` on."""
         with _proc_errors("kpageflags"):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
-from phyr._phyr import Builder, Phyr
+from phyr._phyr import Builder, FolioScan, Phyr
 from phyr.errors import MismatchError, RangeError
 from phyr.pagemap.address import lent
 from phyr.pagemap.page_flags import Folios, Scan
@@ -142,7 +142,7 @@ class Pagemap:
         """Like `phyr.pagemap.read`."""
         extents: list[Extent] = []
         for extent in self._extents(start, length, progress, join=False):
-            # Only two holes can meet here: one that was read, and one that was skipped.
+            # Only two holes can meet here: one of the process, and one beyond its address space.
             if extents and extent.state == extents[-1].state == "hole":
                 uaddr, before, state, _ = extents[-1]
                 extents[-1] = Extent(uaddr, before + extent.length, state, None)
@@ -172,8 +172,8 @@ class Pagemap:
         """Like `phyr.pagemap.resident`; `scan` is fed with the same records, in whole pages."""
         sizes = dict.fromkeys(("ram", "device", "zero", "swap", "hole"), 0)
         lists = []
-        also = scan.feed if scan is not None else None
-        for extent in self._extents(start, length, progress, join=True, also=also):
+        counter = None if scan is None else scan.counter
+        for extent in self._extents(start, length, progress, join=True, scan=counter):
             sizes[extent.state] += extent.length
             if extent.state == "ram" and extent.phyr is not None:
                 lists.append(extent.phyr)
@@ -235,7 +235,7 @@ class Pagemap:
         progress: Progress | None,
         *,
         join: bool,
-        also: Callable[[int, memoryview], object] | None = None,
+        scan: FolioScan | None = None,
     ) -> Iterator[Extent]:
         """Read a range of bytes: whole pages, with the ends trimmed to the range."""
         if start < 0 or length < 0 or start + length > 1 << 64:
@@ -245,7 +245,7 @@ class Pagemap:
         end = start + length
         for first, after in _stretches(start, end, self.granule, join=join):
             reached = _bytes(start, end, progress)
-            runs = self._reader.runs(first, after, join=join, progress=reached, also=also)
+            runs = self._reader.runs(first, after, join=join, progress=reached, scan=scan)
             for run in runs:
                 for uaddr, size, state, phyr in run:
                     front = max(start - uaddr, 0)

@@ -2,14 +2,20 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `failure` | the kernel's errors |
 //! | `area` | memory that phyr allocates |
 //! | `loan` | a buffer lent to the kernel |
 //! | `pagemap` | the decoder of `/proc/PID/pagemap` |
 //! | `page_records` | files with a record for each physical page |
+//! | `page_reads` | reads of an open page map |
 //! | `uring` | rings of io_uring, which pin |
 
 pub(crate) mod area;
+#[cfg(unix)]
+pub(crate) mod failure;
 pub(crate) mod loan;
+#[cfg(unix)]
+pub(crate) mod page_reads;
 #[cfg(unix)]
 pub(crate) mod page_records;
 pub(crate) mod pagemap;

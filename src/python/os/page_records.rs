@@ -23,7 +23,7 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
 use crate::slices;
 
-const RECORD: u64 = 8;
+pub(crate) const RECORD: u64 = 8;
 /// Records that are read and not used, rather than asking the kernel once more: a question takes it
 /// as long as some four records.
 const GAP: u64 = 4;
@@ -90,19 +90,25 @@ fn read(file: &File, wanted: &mut [Wanted], absent: u64, out: &mut [u64]) -> io:
     Ok(())
 }
 
-/// Reads `count` records from number `first` on, or as many as there are.
-fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let size = usize::try_from(count * RECORD).unwrap_or(usize::MAX);
-    bytes.resize(size, 0);
+/// Fills `bytes` from a place in a file; returns how many there were up to its end.
+pub(crate) fn fill(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
-    while done < size {
-        match file.read_at(&mut bytes[done..], first * RECORD + done as u64) {
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset.saturating_add(done as u64)) {
             Ok(0) => break,
             Ok(got) => done += got,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(done)
+}
+
+/// Reads `count` records from number `first` on, or as many as there are.
+fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let size = usize::try_from(count * RECORD).unwrap_or(usize::MAX);
+    bytes.resize(size, 0);
+    let done = fill(file, first * RECORD, bytes)?;
     bytes.truncate(done);
     Ok(())
 }
@@ -252,6 +258,14 @@ const NOPAGE: u64 = 1 << 20;
 type LargeTuple = (&'static str, &'static str, &'static str, u8, u64);
 type Counted = (Vec<LargeTuple>, (u64, u64, u64, u64, u64), Vec<(u8, u64, u64)>);
 
+impl PyFolioScan {
+    /// Takes records of the pages from number `vfn` of virtual memory on.
+    pub(crate) fn take(&self, vfn: u64, records: &[u64]) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.feed(&self.file, vfn, records)
+    }
+}
+
 #[pymethods]
 impl PyFolioScan {
     #[new]
@@ -266,8 +280,7 @@ impl PyFolioScan {
     fn feed(&self, py: Python<'_>, uaddr: Amount, records: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut vfn = uaddr.0 >> self.page.lg2();
         Numbers::of_array(Array::new(records, true)?).for_each_block(py, |block| {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.feed(&self.file, vfn, block)?;
+            self.take(vfn, block)?;
             vfn += block.len() as u64;
             Ok::<_, io::Error>(())
         })

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -39,6 +39,16 @@ pub(crate) struct PyPagemapDecoder {
     inner: Mutex<PagemapDecoder>,
 }
 
+impl PyPagemapDecoder {
+    pub(crate) fn granule(&self) -> Granule {
+        self.granule
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PagemapDecoder> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[pymethods]
 impl PyPagemapDecoder {
     #[new]
@@ -70,16 +80,15 @@ impl PyPagemapDecoder {
     ///     HiddenPagesError: A page is present but the kernel hides its number.
     ///     RangeError: A page number is out of reach.
     fn feed(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
-        Numbers::of_array(Array::new(records, true)?).for_each_block(py, |block| {
-            self.inner.lock().unwrap_or_else(PoisonError::into_inner).feed(block)
-        })
+        Numbers::of_array(Array::new(records, true)?)
+            .for_each_block(py, |block| self.lock().feed(block))
     }
 
     /// Return (uaddr, length, state, phyr or None) for each extent. The decoder starts again at
     /// address 0.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let extents = py.detach(|| {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inner = self.lock();
             core::mem::replace(&mut *inner, PagemapDecoder::new(0, self.granule)).finish()
         });
         let list = made::list(py)?;

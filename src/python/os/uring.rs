@@ -16,11 +16,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use io_uring::IoUring;
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::python::convert::numbers::Amount;
 use crate::python::made::{self, Text};
+use crate::python::os::failure::os_error;
 
 /// A ring of io_uring, which holds buffers that are registered with it; for `phyr.pin`.
 ///
@@ -36,18 +37,6 @@ pub(crate) struct PyRing {
     /// the buffers.
     process: u32,
     is_closed: AtomicBool,
-}
-
-fn os_error(failure: &io::Error) -> PyErr {
-    let errno = failure.raw_os_error();
-    let made = Python::attach(|py| {
-        let errno = made::wide(py, errno.unwrap_or(0).into())?;
-        let text = made::attribute(&made::module(py, "os")?, "strerror")?;
-        let text = made::call(&text, &errno)?;
-        let class = py.get_type::<PyOSError>();
-        class.call1(made::objects(py, [&errno, &text])?).map(PyErr::from_value)
-    });
-    made.unwrap_or_else(|failure| failure)
 }
 
 impl PyRing {
