@@ -13,36 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import phyr
-from phyr import cli, pagemap
-from phyr.cli import compare, saved, scan
-from phyr.cli.report import Row
+from phyr import cli
+from phyr.cli import compare, saved
 from support.live import linux, shown
-
-ORIGIN = saved.Origin("a\thost", "boot", "Linux 6", "2026-01-01T00:00:00+00:00")
-PAGE = 4096
+from support.made import ORIGIN, PAGE, process
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli.phyr, [str(argument) for argument in arguments])
-
-
-def process(pages: dict[int, int], *starts: int, end: int = 64) -> scan.Scanned:
-    """Make a process of pages, virtual to physical; a VMA from each start to the next."""
-    rows = []
-    for start, stop in zip(starts, [*starts[1:], end], strict=True):
-        inside = [(vfn, pages[vfn]) for vfn in sorted(pages) if start <= vfn < stop]
-        stretches: list[tuple[int, list[int]]] = []
-        for number, (vfn, pfn) in enumerate(inside):
-            if number and inside[number - 1][0] == vfn - 1:
-                stretches[-1][1].append(pfn)
-            else:
-                stretches.append((vfn * PAGE, [pfn]))
-        vma = pagemap.Vma(start * PAGE, stop * PAGE, "rw-p", 0, "00:00", 0, f"/a/\x1b{start}\udcff")
-        whole = phyr.Phyr.from_pfns([pfn for _, pfn in inside])
-        resident = pagemap.Resident(whole, whole.length, 0, 0, 0, vma.length - whole.length)
-        made = [(uaddr, phyr.Phyr.from_pfns(pfns)) for uaddr, pfns in stretches]
-        rows.append(Row.of(vma, resident, stretches=made))
-    return scan.Scanned(7, "a command", PAGE, device_known=True, rows=rows, pmd_mapped={})
 
 
 PAGES = {1: 100, 2: 101, 3: 50, 7: 102, 20: 9, 21: 8, 22: 7}

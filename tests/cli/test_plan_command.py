@@ -1,6 +1,7 @@
 """``phyr plan``: its figures against counts by hand, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,8 @@ def test_the_plan_of_a_process() -> None:
     for device in plan._NAMES:  # noqa: SLF001 - all of them
         result = run("self", "--device", device, "--vma", "heap")
         assert result.exit_code == 0, result.output
-        assert result.stdout.startswith("1 buffers of ")
+        # Advice on parts of a heap makes several VMAs of it.
+        assert re.match(r"\d+ buffers of ", result.stdout)
         assert "on 2 MiB pages" in result.stdout
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from phyr.errors import PhyrError
 from phyr.pagemap.proc import PROC, Pid, Vma
 
-__all__ = ["Chosen", "Wanted", "choose", "command_of", "take_pids", "vma_filter"]
+__all__ = ["Chosen", "Wanted", "choose", "command_of", "range_of", "take_pids", "vma_filter"]
 
 Wanted = Callable[[Vma], bool]
 
@@ -116,7 +116,7 @@ def _one_filter(text: str) -> Wanted:
     }
     if text in kinds:
         return kinds[text]
-    if (span := _range_of(text)) is not None:
+    if (span := range_of(text)) is not None:
         start, end = span
         if end <= start:
             raise ValueError(f"range {text!r} ends before it starts.")
@@ -124,7 +124,7 @@ def _one_filter(text: str) -> Wanted:
     return lambda vma: fnmatchcase(vma.name, text)
 
 
-def _range_of(text: str) -> tuple[int, int] | None:
+def range_of(text: str) -> tuple[int, int] | None:
     """Read ``0x1000-0x2000``, end excluded, or one address."""
     first, dash, last = text.lower().partition("-")
     try:

@@ -29,6 +29,11 @@ COMMANDS = {
         "Show a saved process; needs no rights but to read the file.",
     ),
     "diff": ("phyr.cli.dump", "diff", "Compare two looks at a process."),
+    "picture": (
+        "phyr.cli.picture.command",
+        "picture",
+        "Draw physical memory as a map, and the sizes of its chunks beside it.",
+    ),
     "demo": (
         "phyr.cli.demonstrate",
         "demo",

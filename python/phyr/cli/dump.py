@@ -1,33 +1,15 @@
 """``phyr dump``, ``phyr show`` and ``phyr diff``: processes kept in files, and compared."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from phyr.cli.choose import take_pids
 from phyr.cli.common import escaped, refusing, warn
-from phyr.errors import PhyrError
-
-if TYPE_CHECKING:
-    from phyr.cli.saved import Saved
+from phyr.pagemap.proc import Pid
 
 __all__ = ["diff", "dump", "show"]
-
-
-def _read(source: str) -> "Saved":
-    """Read a file, or a process."""
-    from phyr.cli.saved import Origin, Saved, load  # noqa: PLC0415 - only where it is asked for
-    from phyr.cli.scan import Looks, scan  # noqa: PLC0415
-
-    if Path(source).is_file():
-        return load(Path(source))
-    try:
-        (pid,) = take_pids([source])
-    except ValueError:
-        text = f"{source!r} is neither a process number, 'self', nor a file"
-        raise PhyrError(text) from None
-    return Saved(Origin.here(), scan(pid, Looks(lambda _: True, stretches=True)))
 
 
 _DUMP = """\b
@@ -52,16 +34,17 @@ def dump(pid: str, output: Path) -> None:
     its owner can read it, since physical addresses are for root to see.
     """
     from phyr.cli.report import spell  # noqa: PLC0415
-    from phyr.cli.saved import save  # noqa: PLC0415
+    from phyr.cli.saved import Origin, Saved, save  # noqa: PLC0415
+    from phyr.cli.scan import Looks, scan  # noqa: PLC0415
 
     with refusing():
-        saved = _read(str(take_pid(pid)))
+        saved = Saved(Origin.here(), scan(take_pid(pid), Looks(lambda _: True, stretches=True)))
         size = save(output, saved)
     resident = sum(row.resident.ram for row in saved.process.rows)
     click.echo(f"{spell(resident)} resident in {len(saved.process.rows):,} VMAs: {spell(size)}")
 
 
-def take_pid(text: str) -> int | str:
+def take_pid(text: str) -> Pid:
     """Read one process number, or ``self``."""
     try:
         (pid,) = take_pids([text])
@@ -123,9 +106,10 @@ def diff(before: str, after: str, *, as_json: bool) -> None:
     and that vanished, and its chunks before and after.
     """
     from phyr.cli.compare import compare  # noqa: PLC0415
+    from phyr.cli.source import read_source  # noqa: PLC0415
 
     with refusing():
-        first, second = _read(before), _read(after)
+        first, second = read_source(before), read_source(after)
         changes = compare(first.process, second.process)
     if first.origin.boot_id != second.origin.boot_id:
         warn("the two are of different machines, or starts of the kernel: all addresses differ")

@@ -53,6 +53,21 @@ class Nodes:
             raise PhyrError(f"this system does not tell its NUMA nodes: nothing in {system}/node")
         return cls(ranges)
 
+    def joined(self) -> list[tuple[int, int, int]]:
+        """Give (start, end, node) of each stretch, neighbours of one node joined.
+
+        Examples:
+            >>> Nodes([(0, 4096, 0), (4096, 8192, 0), (8192, 9000, 1)]).joined()
+            [(0, 8192, 0), (8192, 9000, 1)]
+        """
+        found: list[tuple[int, int, int]] = []
+        for start, end, node in self._ranges:
+            if found and found[-1][1:] == (start, node):
+                found[-1] = (found[-1][0], end, node)
+            else:
+                found.append((start, end, node))
+        return found
+
     def of(self, paddr: int) -> int | None:
         """Give the node of an address; None where there is no memory."""
         number = bisect_right(self._starts, paddr) - 1

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phyr.cli.choose import take_pids, vma_filter
+from phyr.cli.choose import vma_filter
 from phyr.cli.common import refusing, size_of
-from phyr.errors import PhyrError
 
 if TYPE_CHECKING:
     from phyr._phyr import Phyr
@@ -92,8 +91,9 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
     from phyr._phyr import Phyr  # noqa: PLC0415
     from phyr.cli.saved import MAGIC, unpack  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
+    from phyr.cli.source import is_file, pid_of  # noqa: PLC0415
 
-    if Path(source).is_file():
+    if is_file(source):
         data = Path(source).read_bytes()
         if not data.startswith(MAGIC):
             lists = [(0, Phyr.from_bytes(data))]
@@ -101,12 +101,7 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
             rows = [row for row in unpack(data).process.rows if wanted(row.vma)]
             lists = [(row.vma.start, row.resident.phyr) for row in rows]
     else:
-        try:
-            (pid,) = take_pids([source])
-        except ValueError:
-            text = f"{source!r} is neither a process number, 'self', nor a file"
-            raise PhyrError(text) from None
-        rows = scan(pid, Looks(wanted)).rows
+        rows = scan(pid_of(source), Looks(wanted)).rows
         lists = [(row.vma.start, row.resident.phyr) for row in rows]
     return [(uaddr, phyr) for uaddr, phyr in lists if phyr.length]
 
