@@ -34,6 +34,16 @@ COMMANDS = {
         "picture",
         "Draw physical memory as a map, and the sizes of its chunks beside it.",
     ),
+    "pin": (
+        "phyr.cli.pin",
+        "pin",
+        "Show on this machine what mlock does not hold, and what a pin holds.",
+    ),
+    "bench": (
+        "phyr.cli.bench",
+        "bench",
+        "Time lists on this machine beside simpler ones.",
+    ),
     "demo": (
         "phyr.cli.demonstrate",
         "demo",
