@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     _Whole: TypeAlias = mmap.mmap | Fixed
 
-__all__ = ["Mapped", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
+__all__ = ["MadePages", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
 
 _SYS = Path("/sys")
 _PROC = Path("/proc")
@@ -43,11 +43,11 @@ class UnavailableError(PhyrError):
     """There are no pages of this kind; the message says why."""
 
 
-class Mapped(NamedTuple):
-    """Mapped memory."""
+class MadePages(NamedTuple):
+    """New memory of this process, and which of its bytes are the aligned ones."""
 
     whole: "_Whole"
-    """All of the mapping, including the bytes for alignment."""
+    """All of it, including the bytes for alignment."""
     offset: int
     """Bytes of `whole` before the aligned part."""
     page_size: int
@@ -64,7 +64,7 @@ def map_huge(  # noqa: PLR0913 - one for each wish
     uaddr: int | None = None,
     *,
     populate: bool,
-) -> Mapped:
+) -> MadePages:
     """Map pages of ``1 << page_lg2`` bytes from the reserve of huge pages.
 
     Raises:
@@ -88,12 +88,12 @@ def map_huge(  # noqa: PLR0913 - one for each wish
             _prepare(whole, offset, length, node, populate=populate)
     except NoMemoryError as error:
         raise UnavailableError(_reserve(page, length)) from error
-    return Mapped(whole, offset, page, size)
+    return MadePages(whole, offset, page, size)
 
 
 def map_transparent(
     size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
-) -> Mapped:
+) -> MadePages:
     """Map memory that is to be of transparent huge pages.
 
     Raises:
@@ -122,12 +122,12 @@ def map_transparent(
         whole.madvise(mmap.MADV_HUGEPAGE, offset, length)
         _prepare(whole, offset, length, node, populate=populate)
         huge_length = min(size, _transparent(whole, offset, thp)) if populate else 0
-    return Mapped(whole, offset, page, huge_length)
+    return MadePages(whole, offset, page, huge_length)
 
 
 def map_ordinary(
     size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
-) -> Mapped:
+) -> MadePages:
     """Map ordinary pages.
 
     Raises:
@@ -140,7 +140,7 @@ def map_ordinary(
     with _mapped(length + extra, 0, uaddr) as whole:
         offset = _offset(whole, max(align, page), 0)
         _prepare(whole, offset, length, node, populate=populate)
-    return Mapped(whole, offset, page, 0)
+    return MadePages(whole, offset, page, 0)
 
 
 @contextmanager

@@ -23,11 +23,11 @@ from phyr.iommu.limits import DeviceLimits
 from phyr.iommu.paging import Otherwise, Paging
 from phyr.iommu.protocols import (
     BatchDomain,
+    CpuMemory,
     Direction,
     DmaBackend,
     ExposingBackend,
     IommuDomain,
-    Memory,
     Owner,
     PagePool,
     Prot,
@@ -39,6 +39,7 @@ __all__ = [
     "Bounce",
     "BusOffset",
     "Copy",
+    "CpuMemory",
     "DeviceLimits",
     "Direct",
     "Direction",
@@ -48,7 +49,6 @@ __all__ = [
     "IovaAllocator",
     "IovaMap",
     "Mapping",
-    "Memory",
     "Otherwise",
     "Owner",
     "PagePool",

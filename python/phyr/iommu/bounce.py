@@ -7,7 +7,7 @@ from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu._failures import attempt, is_interrupt, noting
 from phyr.iommu.bus_offset import BusOffset
-from phyr.iommu.protocols import Direction, Memory, PagePool
+from phyr.iommu.protocols import CpuMemory, Direction, PagePool
 
 __all__ = ["Bounce", "Copy", "Staging"]
 
@@ -60,7 +60,7 @@ class Staging:
         pool: An object that allocates and frees pages of that memory.
     """
 
-    def __init__(self, memory: Memory, pool: PagePool) -> None:
+    def __init__(self, memory: CpuMemory, pool: PagePool) -> None:
         """Keep the two."""
         self.memory = memory
         self.pool = pool

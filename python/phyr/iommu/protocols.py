@@ -12,12 +12,12 @@ from phyr._phyr import Phyr, Plan
 
 __all__ = [
     "BatchDomain",
+    "CpuMemory",
     "Direction",
     "DmaBackend",
     "ExposingBackend",
     "IommuDomain",
     "Limits",
-    "Memory",
     "Owner",
     "PagePool",
     "Prot",
@@ -191,7 +191,7 @@ class BatchDomain(IommuDomain, Protocol):
         ...
 
 
-class Memory(Protocol):
+class CpuMemory(Protocol):
     """Physical memory that the CPU can read and write through a list."""
 
     def read(self, phyr: Phyr) -> bytes:

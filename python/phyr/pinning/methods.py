@@ -20,7 +20,7 @@ from phyr.pinning.rings import Rings, Slot
 if TYPE_CHECKING:
     from phyr._phyr import Ring
 
-__all__ = ["Locked", "Mapped", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
+__all__ = ["ByBackend", "Locked", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
 
 PIECE = 1 << 30
 """Bytes of a piece: the most that io_uring takes as one buffer. Signals are handled between
@@ -221,7 +221,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=Registered.shared.forked)
 
 
-class Mapped:
+class ByBackend:
     """Pinned by being mapped for a device."""
 
     _iova: int | None = None

@@ -30,7 +30,7 @@ from phyr.pagemap.address import uaddr_and_length
 from phyr.pagemap.own import own_pagemap, own_pages
 from phyr.pagemap.process import Progress
 from phyr.pinning.hold import Hold
-from phyr.pinning.methods import Locked, Mapped, Nothing, Pinner, Registered, UserMapper
+from phyr.pinning.methods import ByBackend, Locked, Nothing, Pinner, Registered, UserMapper
 from phyr.pinning.reasons import map_refused
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
         if name not in _BY_BACKEND or own not in (None, name):
             text = f"method {name!r} does not go with a backend of method {own!r}"
             raise MismatchError(text, method=name, backend=own)
-        return Mapped(backend, name)
+        return ByBackend(backend, name)
     if method in _BY_BACKEND:
         text = f"method {method!r} pins by mapping: it needs a backend"
         raise MismatchError(text, method=method, backend=None)

@@ -19,12 +19,12 @@ __all__ = ["DmaPool", "Piece"]
 class BufferMapper(Protocol):
     """A backend that maps a buffer by its user address. It pins, and needs no capability."""
 
-    def map_buffer(self, buffer: object) -> "Mapped":
+    def map_buffer(self, buffer: object) -> "BufferMapping":
         """Map it in both directions."""
         ...
 
 
-class Mapped(Protocol):
+class BufferMapping(Protocol):
     """The mapping that `map_buffer` returns."""
 
     dma: Phyr
