@@ -162,6 +162,55 @@ def test_a_comparison_is_that_page_by_page(seed: int) -> None:
         assert getattr(changes[-1], fate) == length
 
 
+def labels(pages: dict[int, int], starts: tuple[int, ...]) -> dict[int, int]:
+    """Give each page the number of its chunk."""
+    found: dict[int, int] = {}
+    for vfn in sorted(pages):
+        goes_on = pages.get(vfn - 1) == pages[vfn] - 1 and vfn not in starts
+        found[vfn] = found[vfn - 1] if goes_on else vfn
+    return found
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_merged_and_split_chunks_are_those_page_by_page(seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 - nothing secret
+    both = []
+    for starts in ((0, 20, 40), (0, 30, 40)):
+        pages, pfn = {}, 100
+        for vfn in range(64):
+            pfn += rng.choice([1, 1, 1, 5])
+            if rng.random() < 0.9:
+                pages[vfn] = pfn
+        both.append((pages, labels(pages, starts)))
+    (before, olds), (after, news) = both
+    changes = compare.compare(process(before, 0, 20, 40), process(after, 0, 30, 40))
+    kept = {*before} & {*after}
+    for name, mine, others in (("merged", news, olds), ("split", olds, news)):
+        expected = sum(
+            PAGE
+            for vfn in kept
+            if len({others[other] for other in kept if mine[other] == mine[vfn]}) > 1
+        )
+        assert sum(getattr(change, name) for change in changes) == expected
+
+
+def test_the_look_before_may_be_named_by_against(tmp_path: Path) -> None:
+    before, after = files(tmp_path)
+    assert run("diff", "--against", before, after).stdout == run("diff", before, after).stdout
+    for arguments in ((), (before,), (before, after, after), ("--against", before, after, after)):
+        result = run("diff", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+    assert "Name two looks" in result.stderr
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_file_is_named(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(forged(FORGERIES[name]))
+    with pytest.raises(phyr.PhyrError, match=f"^{file}: "):
+        saved.load(file)
+
+
 def files(tmp_path: Path, boot_id: str = "boot") -> tuple[Path, Path]:
     after = {**PAGES, 3: 51, 30: 1000}
     del after[20]
@@ -175,10 +224,12 @@ def test_changes_are_shown(tmp_path: Path) -> None:
     result = run("diff", *files(tmp_path))
     assert (result.exit_code, result.stderr) == (0, "")
     head, first, second, total = (line.split() for line in result.stdout.splitlines())
-    assert head == ["start", "same", "moved", "appeared", "vanished", "chunks", "name"]
-    assert " ".join(first) == r"0x1000 12 KiB 4 KiB 0 0 3 > 3 /a/\x1b1\udcff"
-    assert " ".join(second) == r"0x10000 8 KiB 0 4 KiB 4 KiB 3 > 3 /a/\x1b16\udcff"
-    assert " ".join(total) == "total 20 KiB 4 KiB 4 KiB 4 KiB 6 > 6 2 VMAs"
+    assert head == (
+        "start same moved appeared vanished merged split chunks name".split()  # noqa: SIM905
+    )
+    assert " ".join(first) == r"0x1000 12 KiB 4 KiB 0 0 0 0 3 > 3 /a/\x1b1\udcff"
+    assert " ".join(second) == r"0x10000 8 KiB 0 4 KiB 4 KiB 0 0 3 > 3 /a/\x1b16\udcff"
+    assert " ".join(total) == "total 20 KiB 4 KiB 4 KiB 4 KiB 0 0 6 > 6 2 VMAs"
     told = json.loads(run("diff", *files(tmp_path), "--json").stdout)
     assert [change["moved"] for change in told["vmas"]] == [PAGE, 0]
     assert (told["version"], told["before"]) == (1, ORIGIN._asdict())

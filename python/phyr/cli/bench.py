@@ -34,8 +34,8 @@ def bench(pages: int, rounds: int, seed: int, *, as_json: bool) -> None:
     """Time lists on this machine beside simpler ones.
 
     Builds a list of scattered pages (runs of 8 on average), visits its chunks, finds single bytes,
-    maps it for a device behind a bus offset, and reads this process's own page map; and does the
-    same with a list of tuples, and with NumPy where it is installed. Shows the fastest turn of each.
+    maps it for a device behind a bus offset, and reads this process's own page map. Does the same
+    with a list of tuples, and with NumPy where it is installed. Shows the fastest turn of each.
     """
     from phyr.cli.contenders import rows  # noqa: PLC0415 - only where it is timed
 

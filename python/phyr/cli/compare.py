@@ -1,6 +1,7 @@
 """The changes between two looks at a process: which bytes moved, appeared, vanished."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,32 +22,51 @@ class Change(NamedTuple):
     """On another physical page than before."""
     appeared: int = 0
     vanished: int = 0
+    merged: int = 0
+    """In a chunk that is made of the memory of several chunks of before."""
+    split: int = 0
+    """Of a chunk whose memory is in several chunks now."""
     chunks_before: int = 0
     chunks_after: int = 0
 
 
-def _pieces(before: Scanned, after: Scanned) -> Iterator[tuple[int, int, str]]:
-    """Return (uaddr, length, change) of all memory that is in RAM in one of the two."""
-    ends: list[tuple[int, int, int, int]] = []
+class _Piece(NamedTuple):
+    """Memory that is in RAM in one of the two looks, or in both."""
+
+    uaddr: int
+    length: int
+    shifts: tuple[int | None, int | None]
+    """Physical less virtual address, before and after; None where it is not in RAM."""
+    chunks: tuple[int, int]
+    """Numbers of the chunks it is in."""
+
+    @property
+    def fate(self) -> str:
+        before, after = self.shifts
+        if before is None:
+            return "appeared"
+        if after is None:
+            return "vanished"
+        return "same" if before == after else "moved"
+
+
+def _pieces(before: Scanned, after: Scanned) -> Iterator[_Piece]:
+    """Return the pieces in the order of their addresses."""
+    ends: list[tuple[int, int, int, int, int]] = []
     for side, process in enumerate((before, after)):
-        for uaddr, paddr, length in segments(process):
-            ends += [(uaddr, 1, side, paddr - uaddr), (uaddr + length, 0, side, 0)]
+        for number, (uaddr, paddr, length) in enumerate(segments(process)):
+            ends.append((uaddr, 1, side, paddr - uaddr, number))
+            ends.append((uaddr + length, 0, side, 0, number))
     ends.sort()
     at = 0
     shifts: list[int | None] = [None, None]
-    for uaddr, starts, side, shift in ends:
+    chunks = [0, 0]
+    for uaddr, starts, side, shift, number in ends:
         if uaddr > at and shifts != [None, None]:
-            yield at, uaddr - at, _fate(*shifts)
+            yield _Piece(at, uaddr - at, (shifts[0], shifts[1]), (chunks[0], chunks[1]))
         at = uaddr
         shifts[side] = shift if starts else None
-
-
-def _fate(before: int | None, after: int | None) -> str:
-    if before is None:
-        return "appeared"
-    if after is None:
-        return "vanished"
-    return "same" if before == after else "moved"
+        chunks[side] = number
 
 
 def compare(before: Scanned, after: Scanned) -> list[Change]:
@@ -54,9 +74,20 @@ def compare(before: Scanned, after: Scanned) -> list[Change]:
     areas = {row.vma.start: row.vma for row in (*before.rows, *after.rows)}
     starts = sorted(areas)
     counts: dict[int, dict[str, int]] = {start: {} for start in starts}
-    for uaddr, length, fate in _pieces(before, after):
-        found = counts[starts[bisect_right(starts, uaddr) - 1]]
-        found[fate] = found.get(fate, 0) + length
+    # Two chunks share one piece at most. So the pieces of a chunk tell with how many it shares.
+    kept: list[tuple[dict[str, int], _Piece]] = []
+    shared: tuple[Counter[int], Counter[int]] = Counter(), Counter()
+    for piece in _pieces(before, after):
+        found = counts[starts[bisect_right(starts, piece.uaddr) - 1]]
+        found[piece.fate] = found.get(piece.fate, 0) + piece.length
+        if None not in piece.shifts:
+            kept.append((found, piece))
+            for side in (0, 1):
+                shared[side][piece.chunks[side]] += 1
+    for found, piece in kept:
+        for side, name in ((0, "split"), (1, "merged")):
+            if shared[side][piece.chunks[side]] > 1:
+                found[name] = found.get(name, 0) + piece.length
     for process, name in ((before, "chunks_before"), (after, "chunks_after")):
         for row in process.rows:
             counts[row.vma.start][name] = row.chunks

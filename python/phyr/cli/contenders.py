@@ -39,7 +39,7 @@ class Row(NamedTuple):
             ('15x', '0.5x')
         """
         ratio = other / self.phyr
-        return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x"  # noqa: PLR2004 - two digits
+        return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.2g}x"  # noqa: PLR2004 - two digits
 
 
 def scattered(pages: int, seed: int) -> "array[int]":

@@ -92,24 +92,28 @@ def show(file: Path, **options: Any) -> None:  # noqa: ANN401 - as click has it
 _DIFF = """\b
 Examples:
   phyr diff before.phyr after.phyr
-  phyr diff before.phyr 1234            a file, and the process now"""
+  phyr diff --against before.phyr 1234    a file, and the process now"""
 
 
 @click.command("diff", epilog=_DIFF)
-@click.argument("before", metavar="FILE")
-@click.argument("after", metavar="FILE|PID")
+@click.argument("sources", metavar="[FILE] FILE|PID", nargs=-1, required=True)
+@click.option("--against", metavar="FILE", help="The look before, if only the later one is named.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
-def diff(before: str, after: str, *, as_json: bool) -> None:
+def diff(sources: tuple[str, ...], against: str | None, *, as_json: bool) -> None:
     """Compare two looks at a process.
 
     For each VMA: bytes that lie where they lay, that moved to other physical pages, that appeared
-    and that vanished, and its chunks before and after.
+    and that vanished; bytes in chunks that were merged, and of chunks that were split; and its
+    chunks before and after.
     """
+    looks = sources if against is None else (against, *sources)
+    if len(looks) != 2:  # noqa: PLR2004 - before and after
+        raise click.UsageError("Name two looks: FILE FILE, FILE PID, or --against FILE PID.")
     from phyr.cli.compare import compare  # noqa: PLC0415
     from phyr.cli.source import read_source  # noqa: PLC0415
 
     with refusing():
-        first, second = read_source(before), read_source(after)
+        first, second = map(read_source, looks)
         changes = compare(first.process, second.process)
     if first.origin.boot_id != second.origin.boot_id:
         warn("the two are of different machines, or starts of the kernel: all addresses differ")
@@ -130,19 +134,17 @@ def diff(before: str, after: str, *, as_json: bool) -> None:
 def _print_changes(changes: Any) -> None:  # noqa: ANN401
     from phyr.cli.report import spell  # noqa: PLC0415
 
-    click.echo(
-        f"{'start':>14}{'same':>11}{'moved':>11}{'appeared':>11}{'vanished':>11}"
-        f"{'chunks':>19}  name"
-    )
-    total = [0] * 6
+    heads = ("same", "moved", "appeared", "vanished", "merged", "split")
+    click.echo(f"{'start':>14}{''.join(f'{head:>11}' for head in heads)}{'chunks':>19}  name")
+    total = [0] * 8
     for change in changes:
         figures = change[2:]
         total = [before + more for before, more in zip(total, figures, strict=True)]
-        if any(figures[1:4]) or figures[4] != figures[5]:
+        if any(figures[1:6]) or figures[6] != figures[7]:
             click.echo(f"{change.start:#14x}{_cells(figures, spell)}  {change.name}")
     click.echo(f"{'total':>14}{_cells(total, spell)}  {len(changes):,} VMAs")
 
 
 def _cells(figures: Any, spell: Any) -> str:  # noqa: ANN401
-    sizes = "".join(f"{spell(size):>11}" for size in figures[:4])
-    return f"{sizes}{f'{figures[4]:,} > {figures[5]:,}':>19}"
+    sizes = "".join(f"{spell(size):>11}" for size in figures[:6])
+    return f"{sizes}{f'{figures[6]:,} > {figures[7]:,}':>19}"

@@ -1,6 +1,7 @@
 """Processes saved to files: described in docs/encoding.md."""
 
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -114,16 +115,19 @@ def load(path: Path) -> Saved:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD.size)
-        if not head.startswith(MAGIC):
+        if not file.read(_HEAD.size).startswith(MAGIC):
             raise FormatError(f"{path}: no saved process, which starts with {MAGIC.decode()}")
         try:
-            return unpack(head + file.read())
+            with (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+                memoryview(data) as view,
+            ):
+                return unpack(view)
         except PhyrError as error:
             raise FormatError(f"{path}: {error}") from error
 
 
-def unpack(data: bytes) -> Saved:
+def unpack(data: bytes | memoryview) -> Saved:
     """Read bytes, and check all of them.
 
     Raises:
@@ -142,7 +146,7 @@ def unpack(data: bytes) -> Saved:
         raise FormatError("the file is damaged: its check sum differs")
     start = _HEAD.size + length
     try:
-        told = json.loads(data[_HEAD.size : start])
+        told = json.loads(bytes(data[_HEAD.size : start]))
         return _saved(told, data, start)
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         if isinstance(error, FormatError):
@@ -150,7 +154,7 @@ def unpack(data: bytes) -> Saved:
         raise FormatError(f"the description is not of its form: {error!r:.80}") from error
 
 
-def _saved(told: Any, data: bytes, at: int) -> Saved:  # noqa: ANN401 - anything may be told
+def _saved(told: Any, data: bytes | memoryview, at: int) -> Saved:  # noqa: ANN401 - anything may be told
     """Take a description apart; the lists start at byte `at`."""
     rows = []
     end = 0
