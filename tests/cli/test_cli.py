@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import phyr
-from phyr import __main__, cli
+from phyr import __main__, cli, desc
 from phyr.cli import commands, demo, report
 from support.live import python
 
@@ -86,6 +86,15 @@ def test_forms_of_a_list_cost_what_the_kernel_takes() -> None:
         assert cost.bio_vec == 16 * count
         assert cost.scatterlist == 32 * (count + expected)
         assert cost.phyr >= 8 * count
+
+
+@pytest.mark.parametrize("granule", [1, 512, 4096, 65536])
+def test_forms_of_a_long_chunk_cost_what_is_written_for_it(granule: int) -> None:
+    list_ = phyr.Phyr.from_chunks([(1 << 40, 64 * GIB)], granule=granule)
+    cost = report.Cost.of(list_)
+    assert (cost.bio_vec, cost.scatterlist) == (17 * 16, 17 * 32)
+    for bytes_, table in [(cost.bio_vec, desc.bio_vecs), (cost.scatterlist, desc.scatterlist)]:
+        assert bytes_ == len(table(list_, vmemmap=1 << 63).tobytes())
 
 
 @pytest.mark.parametrize(

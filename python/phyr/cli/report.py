@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 from phyr._phyr import Phyr
+from phyr.desc import bio_vecs, scatterlist
 from phyr.pagemap.page_flags import Folios
 from phyr.pagemap.proc import Vma
 from phyr.pagemap.process import Resident
@@ -27,10 +28,6 @@ STATES = ("ram", "device", "zero", "swap", "hole")
 BUCKETS = (("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("2 MiB", 2 << 20), ("1 GiB", 1 << 30))
 """Classes of aligned blocks, and the smallest size of each in bytes."""
 
-_BIO_VEC = 16
-_SCATTERLIST = 32
-_SG_BLOCK = 128  # entries in a 4 KiB block, the last one the link to the next block
-
 
 class Cost(NamedTuple):
     """Bytes of one list in three forms."""
@@ -44,19 +41,20 @@ class Cost(NamedTuple):
 
     @classmethod
     def of(cls, phyr: Phyr) -> Self:
-        """Count the bytes of a list.
+        """Count the bytes of a list of RAM.
 
-        Source:
-            ``__sg_alloc_table()``, lib/scatterlist.c, Linux: blocks of 128, each but the last one
-            giving an entry to the link.
+        Examples:
+            One chunk of 64 GiB is one word, and 17 entries of at most 4 GiB less a page:
+
+            >>> Cost.of(Phyr.from_chunks([(1 << 40, 64 << 30)]))
+            Cost(phyr=8, bio_vec=272, scatterlist=544)
         """
         stats = phyr.stats()
-        chunks = stats.nr_chunks
-        links = max(0, -(-(chunks - _SG_BLOCK) // (_SG_BLOCK - 1)))
         return cls(
             max(stats.storage, 8 * stats.nr_entries),
-            _BIO_VEC * chunks,
-            _SCATTERLIST * (chunks + links),
+            # Where the kernel's page structures lie does not matter.
+            bio_vecs(phyr, vmemmap=0).nbytes,
+            scatterlist(phyr, vmemmap=0).nbytes,
         )
 
     def spelt(self, chunks: int) -> list[str]:
