@@ -72,7 +72,7 @@ pub enum Error {
         /// Last byte of the list.
         last: u64,
         /// Smallest page of the table in bytes.
-        page_size: u64,
+        align: u64,
         /// Bytes of the first page before the list.
         before: u64,
         /// Bytes of the last page behind the list.
@@ -101,7 +101,7 @@ pub enum Error {
         /// Position of the boundary in the list, in bytes.
         position: u64,
         /// The list's granule in bytes.
-        granule: u64,
+        align: u64,
     },
     /// A chunk boundary inside a list is not a multiple of the block size asked for.
     Block {
@@ -110,7 +110,7 @@ pub enum Error {
         /// Length of that chunk.
         length: u64,
         /// Size of the blocks in bytes.
-        page_size: u64,
+        align: u64,
     },
     /// The whole granules of a list would have more than 2^64 - 1 bytes.
     TooLong {
@@ -154,7 +154,7 @@ pub enum Error {
         /// Physical address of the first byte.
         paddr: u64,
         /// Size of the smallest page in bytes.
-        page_size: u64,
+        align: u64,
     },
     /// Addresses to be mapped of which one is mapped.
     Mapped {
@@ -213,9 +213,9 @@ impl fmt::Display for Error {
             Self::Window { iova, length } => {
                 write!(f, "window {iova:#x}+{length:#x} passes the end of the I/O virtual space")
             }
-            Self::Exposes { paddr, last, page_size, before, behind } => write!(
+            Self::Exposes { paddr, last, align, before, behind } => write!(
                 f,
-                "whole pages of {page_size:#x} show the device {:#x} bytes beyond the list: \
+                "whole pages of {align:#x} show the device {:#x} bytes beyond the list: \
                  {before:#x} before {paddr:#x}, {behind:#x} behind {last:#x}",
                 // Each is less than a page, which is at most 2^63.
                 before + behind
@@ -228,15 +228,15 @@ impl fmt::Display for Error {
             Self::Pfn { pfn, granule } => {
                 write!(f, "page number {pfn:#x} is beyond the reach of granule {granule}")
             }
-            Self::Unaligned { paddr, position, granule } => write!(
+            Self::Unaligned { paddr, position, align } => write!(
                 f,
                 "address {paddr:#x} cannot follow at position {position:#x}: it, or the end of what \
-                 comes before, is not a multiple of granule {granule}"
+                 comes before, is not a multiple of granule {align}"
             ),
-            Self::Block { paddr, length, page_size } => write!(
+            Self::Block { paddr, length, align } => write!(
                 f,
                 "chunk {paddr:#x}+{length:#x} has a boundary inside the list that is not a \
-                 multiple of page size {page_size:#x}"
+                 multiple of page size {align:#x}"
             ),
             Self::TooLong { length, nr_pages, granule } => write!(
                 f,
@@ -253,10 +253,10 @@ impl fmt::Display for Error {
                 write!(f, "chunk {number} is outside a list of {nr_chunks} chunks")
             }
             Self::NoPageSize => f.write_str("page-size bitmap 0x0 names no page size"),
-            Self::Skew { iova, paddr, page_size } => write!(
+            Self::Skew { iova, paddr, align } => write!(
                 f,
                 "address {iova:#x} cannot stand for {paddr:#x}: they are at different places \
-                 inside a page of {page_size:#x} bytes"
+                 inside a page of {align:#x} bytes"
             ),
             Self::Mapped { iova, length, first } => {
                 write!(f, "range {iova:#x}+{length:#x} cannot be mapped: {first:#x} is")

@@ -54,14 +54,16 @@ class PhyrError(Exception):
 class AlignmentError(PhyrError, ValueError):
     """An address, a length or a boundary is not a multiple of a size that it must be a multiple of.
 
-    If a function takes several lists or addresses, `argument` names the wrong one.
+    `align` is that size in bytes. If a function takes several lists or addresses, `argument` names
+    the wrong one.
     """
 
 
 class GapError(AlignmentError):
     """A boundary inside a list is not a multiple of the size that descriptors require.
 
-    `argument` names the list: ``"phyr"`` is the data, ``"lists"`` the memory for descriptors.
+    `align` is that size in bytes. `argument` names the list: ``"phyr"`` is the data, ``"lists"``
+    the memory for descriptors.
     """
 
 

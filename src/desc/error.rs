@@ -46,8 +46,8 @@ pub enum DescError {
         paddr: u64,
         /// Position of the boundary in the list.
         position: u64,
-        /// The boundary is not a multiple of this plus one.
-        mask: u64,
+        /// The boundary is not a multiple of this, which is 2^64 at most.
+        align: u128,
     },
     /// An address or length is not a multiple of a number that it must be a multiple of.
     Unaligned {
@@ -185,11 +185,10 @@ impl fmt::Display for DescError {
             Self::Size { field, size, least, most } => {
                 write!(f, "{field} {size:#x} is not a power of two from {least:#x} to {most:#x}")
             }
-            Self::Gap { argument, paddr, position, mask } => write!(
+            Self::Gap { argument, paddr, position, align } => write!(
                 f,
                 "the boundary at position {position:#x}, at address {paddr:#x}, is inside \
-                 `{argument}` and not a multiple of {:#x}, which the format cannot express",
-                u128::from(mask) + 1,
+                 `{argument}` and not a multiple of {align:#x}, which the format cannot express"
             ),
             Self::Unaligned { field, value, align } => {
                 write!(f, "{field} {value:#x} is not a multiple of {align:#x}")

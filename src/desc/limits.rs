@@ -257,16 +257,17 @@ pub(crate) fn check_boundaries_of(
     if phyr.is_aligned(mask) {
         return Ok(());
     }
+    let align = u128::from(mask) + 1;
     let ends = phyr.nr_chunks().saturating_sub(1);
     let check = |state: Result<(u64, u64), DescError>, chunk: Chunk| {
         let (number, position) = state?;
         if number > 0 && chunk.paddr & mask != 0 {
-            return Err(DescError::Gap { argument, paddr: chunk.paddr, position, mask });
+            return Err(DescError::Gap { argument, paddr: chunk.paddr, position, align });
         }
         let position = position + chunk.length;
         if number < ends && !chunk.last() & mask != 0 {
             let paddr = chunk.last().wrapping_add(1);
-            return Err(DescError::Gap { argument, paddr, position, mask });
+            return Err(DescError::Gap { argument, paddr, position, align });
         }
         Ok((number + 1, position))
     };

@@ -228,7 +228,7 @@ impl Phyr {
         let mut builder = Builder::with(granule, self.kind());
         if let Ok(paddr) = self.translate(0) {
             if (iova ^ paddr) & granule.mask() != 0 {
-                return Err(Error::Skew { iova, paddr, page_size: granule.bytes() });
+                return Err(Error::Skew { iova, paddr, align: granule.bytes() });
             }
             builder.append(iova, self.length()).map_err(|error| match error {
                 Error::Wraps { paddr: iova, length } => Error::Window { iova, length },
@@ -245,7 +245,7 @@ impl Phyr {
     ///
     /// [`Error::Exposes`] if a device could reach more than the list.
     pub fn exposes_nothing(&self, sizes: PageSizes) -> Result<(), Error> {
-        let (page_size, low) = (sizes.granule(), sizes.granule() - 1);
+        let (align, low) = (sizes.granule(), sizes.granule() - 1);
         let ends =
             self.length().checked_sub(1).map(|last| (self.translate(0), self.translate(last)));
         let Some((Ok(paddr), Ok(last))) = ends else { return Ok(()) };
@@ -253,7 +253,7 @@ impl Phyr {
         if before | behind == 0 {
             return Ok(());
         }
-        Err(Error::Exposes { paddr, last, page_size, before, behind })
+        Err(Error::Exposes { paddr, last, align, before, behind })
     }
 }
 
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!((dma.kind(), dma.granule()), (phyr.kind(), phyr.granule()));
         assert_eq!(
             phyr.window_at(0x7_3345),
-            Err(Error::Skew { iova: 0x7_3345, paddr: 0x1_2345, page_size: 1 << 16 })
+            Err(Error::Skew { iova: 0x7_3345, paddr: 0x1_2345, align: 1 << 16 })
         );
         assert!(phyr.window_at(!0xffff | 0x2345).is_ok());
         assert_eq!(Phyr::default().window_at(77), Ok(Phyr::default()));

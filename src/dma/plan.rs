@@ -105,7 +105,7 @@ impl<'a> Plan<'a> {
         if let Some(more) = phyr.length().checked_sub(1) {
             let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
             if (iova ^ paddr) & low != 0 {
-                return Err(Error::Skew { iova, paddr, page_size: sizes.granule() });
+                return Err(Error::Skew { iova, paddr, align: sizes.granule() });
             }
             let wraps = Error::Window { iova, length: phyr.length() };
             let last = iova.checked_add(more).ok_or(wraps)?;
@@ -361,7 +361,7 @@ mod tests {
         let phyr = list(4096, &[(0x7010, 0x10)]);
         assert_eq!(
             Plan::new(&phyr, 0x1000, sizes(1 << 12)).err(),
-            Some(Error::Skew { iova: 0x1000, paddr: 0x7010, page_size: 4096 })
+            Some(Error::Skew { iova: 0x1000, paddr: 0x7010, align: 4096 })
         );
         assert!(Plan::new(&phyr, 0x1000, sizes(1 << 4)).is_ok());
     }
@@ -371,7 +371,7 @@ mod tests {
         let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000), (0x5_0000, 0x1000)]);
         assert_eq!(
             Plan::new(&phyr, 0xf000, sizes(1 << 16)).err(),
-            Some(Error::Block { paddr: 0x3_0000, length: 0x1000, page_size: 0x1_0000 })
+            Some(Error::Block { paddr: 0x3_0000, length: 0x1000, align: 0x1_0000 })
         );
         let phyr = list(4096, &[(0x1_f000, 0x1000), (0x3_0000, 0x1000)]);
         assert_eq!(Plan::new(&phyr, 0xf000, sizes(1 << 16)).unwrap().count(), 2);

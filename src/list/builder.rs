@@ -170,7 +170,7 @@ impl Builder {
             return Err(if paddr & granule.mask() == 0 {
                 Error::Reach { paddr, length, granule: length }
             } else {
-                Error::Unaligned { paddr, position, granule: length }
+                Error::Unaligned { paddr, position, align: length }
             });
         }
         self.check_pages(first, paddrs.len() as u64)?;
@@ -300,7 +300,7 @@ impl Builder {
 
     /// The error for a chunk at `paddr` that cannot be appended.
     fn unaligned(&self, paddr: u64) -> Error {
-        Error::Unaligned { paddr, position: self.length(), granule: self.granule.bytes() }
+        Error::Unaligned { paddr, position: self.length(), align: self.granule.bytes() }
     }
 
     fn check_room(&self, nr_pages: u64) -> Result<(), Error> {

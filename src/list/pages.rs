@@ -51,7 +51,11 @@ impl Phyr {
             let starts_inside = number > 0 && chunk.paddr & low != 0;
             let ends_inside = number < last_number && chunk.last() & low != low;
             if starts_inside || ends_inside {
-                return Err(Error::Block { paddr: chunk.paddr, length: chunk.length, page_size });
+                return Err(Error::Block {
+                    paddr: chunk.paddr,
+                    length: chunk.length,
+                    align: page_size,
+                });
             }
             let blocks = blocks(chunk, page_size);
             let total = total.checked_add(blocks).ok_or(Error::TooLong {

@@ -126,13 +126,13 @@ impl From<Error> for PyErr {
             Error::Window { iova, length } => {
                 new("RangeError", message, [("iova", iova), ("length", length)])
             }
-            Error::Exposes { paddr, last, page_size, before, behind } => new(
+            Error::Exposes { paddr, last, align, before, behind } => new(
                 "AlignmentError",
                 message,
                 [
                     ("paddr", paddr),
                     ("last", last),
-                    ("page_size", page_size),
+                    ("align", align),
                     ("before", before),
                     ("behind", behind),
                     ("exposed", before + behind),
@@ -146,15 +146,15 @@ impl From<Error> for PyErr {
             Error::Pfn { pfn, granule } => {
                 new("RangeError", message, [("pfn", pfn), ("granule", granule)])
             }
-            Error::Unaligned { paddr, position, granule } => new(
+            Error::Unaligned { paddr, position, align } => new(
                 "AlignmentError",
                 message,
-                [("paddr", paddr), ("position", position), ("granule", granule)],
+                [("paddr", paddr), ("position", position), ("align", align)],
             ),
-            Error::Block { paddr, length, page_size } => new(
+            Error::Block { paddr, length, align } => new(
                 "AlignmentError",
                 message,
-                [("paddr", paddr), ("length", length), ("page_size", page_size)],
+                [("paddr", paddr), ("length", length), ("align", align)],
             ),
             Error::TooLong { length, nr_pages, granule } => new(
                 "RangeError",
@@ -184,11 +184,9 @@ impl From<Error> for PyErr {
                     ("granule", granule.into()),
                 ],
             ),
-            Error::Skew { iova, paddr, page_size } => new(
-                "AlignmentError",
-                message,
-                [("iova", iova), ("paddr", paddr), ("page_size", page_size)],
-            ),
+            Error::Skew { iova, paddr, align } => {
+                new("AlignmentError", message, [("iova", iova), ("paddr", paddr), ("align", align)])
+            }
             Error::NoMemory { .. } => made::failure::<PyMemoryError>(message),
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
@@ -266,8 +264,11 @@ impl From<DescError> for PyErr {
             DescError::Size { size, least, most, .. } => {
                 ("RangeError", &[("size", size), ("least", least), ("most", most)])
             }
-            DescError::Gap { paddr, position, mask, .. } => {
-                ("GapError", &[("paddr", paddr), ("position", position), ("mask", mask)])
+            DescError::Gap { argument, paddr, position, align } => {
+                let align = i128::try_from(align).unwrap_or(i128::MAX);
+                let numbers = [("paddr", paddr.into()), ("position", position.into())];
+                let numbers = numbers.into_iter().chain([("align", align)]);
+                return blaming(argument, "GapError", &message, numbers);
             }
             DescError::Unaligned { value, align, .. } => {
                 ("AlignmentError", &[("value", value), ("align", align)])
@@ -303,17 +304,27 @@ impl From<DescError> for PyErr {
         let Some(argument) = error.argument() else {
             return new(class, message, numbers.iter().copied());
         };
-        Python::attach(|py| {
-            let message = made::text(py, &message)?;
-            let argument = made::text(py, argument)?;
-            let numbers = numbers.iter().map(|&(name, number)| Ok((name, made::int(py, number)?)));
-            let facts = numbers.collect::<PyResult<Vec<_>>>()?;
-            let facts = facts.iter().map(|(name, number)| (*name, number));
-            let facts = facts.chain([("argument", argument.as_any())]);
-            make(py, class, &made::objects(py, [&message])?, facts)
-        })
-        .unwrap_or_else(|failure| failure)
+        blaming(argument, class, &message, numbers.iter().copied())
     }
+}
+
+/// Makes an exception that also names the argument at fault.
+fn blaming<N: Detail>(
+    argument: &str,
+    class: &str,
+    message: &str,
+    numbers: impl IntoIterator<Item = (&'static str, N)>,
+) -> PyErr {
+    Python::attach(|py| {
+        let message = made::text(py, message)?;
+        let argument = made::text(py, argument)?;
+        let numbers = numbers.into_iter().map(|(name, number)| Ok((name, number.object(py)?)));
+        let facts = numbers.collect::<PyResult<Vec<_>>>()?;
+        let facts = facts.iter().map(|(name, number)| (*name, number));
+        let facts = facts.chain([("argument", argument.as_any())]);
+        make(py, class, &made::objects(py, [&message])?, facts)
+    })
+    .unwrap_or_else(|failure| failure)
 }
 
 impl From<Hidden> for PyErr {
@@ -391,11 +402,9 @@ impl From<DomainError> for PyErr {
             DomainError::PageSize { pgsize, pgsize_bitmap } => {
                 new("RangeError", message, [("pgsize", pgsize), ("pgsize_bitmap", pgsize_bitmap)])
             }
-            DomainError::Unaligned { iova, paddr, pgsize } => new(
-                "AlignmentError",
-                message,
-                [("iova", iova), ("paddr", paddr), ("pgsize", pgsize)],
-            ),
+            DomainError::Unaligned { iova, paddr, align } => {
+                new("AlignmentError", message, [("iova", iova), ("paddr", paddr), ("align", align)])
+            }
             DomainError::Count { iova, pgsize, pgcount } => new(
                 "RangeError",
                 message,
@@ -411,8 +420,8 @@ impl From<DomainError> for PyErr {
                 new("RangeError", message, [("paddr", paddr), ("length", length)])
             }
             DomainError::Prot { prot } => new("RangeError", message, [("prot", prot)]),
-            DomainError::Misplaced { iova, pgsize } => {
-                new("AlignmentError", message, [("iova", iova), ("pgsize", pgsize)])
+            DomainError::Misplaced { iova, align } => {
+                new("AlignmentError", message, [("iova", iova), ("align", align)])
             }
             DomainError::Mapped { iova } => new("MappedError", message, [("iova", iova)]),
             DomainError::NotMapped { iova } => new("NotMappedError", message, [("iova", iova)]),

@@ -194,14 +194,14 @@ pub enum DomainError {
         /// Physical address.
         paddr: u64,
         /// Page size in bytes.
-        pgsize: u64,
+        align: u64,
     },
     /// An address to be unmapped is not a multiple of the page size.
     Misplaced {
         /// I/O virtual address.
         iova: u64,
         /// Page size in bytes.
-        pgsize: u64,
+        align: u64,
     },
     /// No pages, or more pages than there are addresses.
     Count {
@@ -294,12 +294,12 @@ impl fmt::Display for DomainError {
             Self::PageSize { pgsize, pgsize_bitmap } => {
                 write!(f, "page size {pgsize:#x} is not among {pgsize_bitmap:#x}")
             }
-            Self::Unaligned { iova, paddr, pgsize } => write!(
+            Self::Unaligned { iova, paddr, align } => write!(
                 f,
-                "iova {iova:#x} and address {paddr:#x} are not multiples of page size {pgsize:#x}"
+                "iova {iova:#x} and address {paddr:#x} are not multiples of page size {align:#x}"
             ),
-            Self::Misplaced { iova, pgsize } => {
-                write!(f, "iova {iova:#x} is not a multiple of page size {pgsize:#x}")
+            Self::Misplaced { iova, align } => {
+                write!(f, "iova {iova:#x} is not a multiple of page size {align:#x}")
             }
             Self::Count { iova, pgsize, pgcount } => {
                 write!(f, "{pgcount} pages of {pgsize:#x} at iova {iova:#x} are no range")

@@ -250,7 +250,7 @@ impl SimDomain {
         let MapCall { iova, paddr, pgsize, pgcount } = call;
         self.check_pgsize(pgsize)?;
         if (iova | paddr) & (pgsize - 1) != 0 {
-            return Err(DomainError::Unaligned { iova, paddr, pgsize });
+            return Err(DomainError::Unaligned { iova, paddr, align: pgsize });
         }
         let length = length(iova, pgsize, pgcount)?;
         // The length is not 0, and at most 2^63, so the subtraction cannot wrap.
@@ -290,7 +290,7 @@ impl SimDomain {
         self.counters.unmap_calls += 1;
         self.check_pgsize(pgsize)?;
         if iova & (pgsize - 1) != 0 {
-            return Err(DomainError::Misplaced { iova, pgsize });
+            return Err(DomainError::Misplaced { iova, align: pgsize });
         }
         let last = iova + (length(iova, pgsize, pgcount)? - 1);
         if last >> self.width() != 0 {

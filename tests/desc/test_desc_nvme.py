@@ -109,7 +109,7 @@ def test_what_a_prp_cannot_express_is_refused_by_name() -> None:
     late = Phyr.from_chunks([(0x1000, 0x1000), (0x5200, 0x200)], granule=512)
     with pytest.raises(AlignmentError, match="position 0x1000, at address 0x5200") as caught:
         desc.prp(late)
-    assert (caught.value.paddr, caught.value.position, caught.value.mask) == (0x5200, 4096, 0xFFF)
+    assert (caught.value.paddr, caught.value.position, caught.value.align) == (0x5200, 4096, 0x1000)
     small = Phyr.from_pfns([1, 3])
     with pytest.raises(AlignmentError, match="0x2000"):
         desc.prp(small, page_size=8192)

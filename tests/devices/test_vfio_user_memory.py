@@ -32,7 +32,7 @@ def test_user_memory_is_mapped_by_whole_granules(
         with pytest.raises(AlignmentError, match="whole granules of 0x1000") as caught:
             backend.map_user(uaddr, length, Prot.READ)
         assert (caught.value.uaddr, caught.value.length) == (uaddr, length)
-        assert caught.value.page_size == 0x1000
+        assert caught.value.align == 0x1000
         assert mapped(kernel) == []
 
 

@@ -159,7 +159,7 @@ def test_arguments_that_are_none_are_refused_and_change_nothing() -> None:
 def test_an_address_out_of_step_is_the_only_one_blamed() -> None:
     with pytest.raises(AlignmentError, match=r"^iova 0x1001 is not a multiple of") as info:
         SimDomain(Memory(1 << 20)).unmap_pages(0x1001, K4, 1)
-    assert vars(info.value) == {"iova": 0x1001, "pgsize": K4}
+    assert vars(info.value) == {"iova": 0x1001, "align": K4}
 
 
 def test_part_of_a_larger_page_cannot_be_unmapped() -> None:

@@ -300,7 +300,7 @@ class AddressSpace(Closing):
                     f"{start:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
                     uaddr=start,
                     length=length,
-                    page_size=granule,
+                    align=granule,
                 )
             # Large pages need the same offset in both addresses, modulo the page size.
             fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)

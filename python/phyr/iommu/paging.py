@@ -205,7 +205,7 @@ class Paging:
                 f"whole pages of {self._granule():#x} show the device {exposed:#x} bytes beyond "
                 f"{phyr!r}",
                 exposed=exposed,
-                page_size=self._granule(),
+                align=self._granule(),
                 paddr=phyr[0],
                 last=phyr[-1],
             )

@@ -138,7 +138,7 @@ pub(crate) fn page_records(
                 phyr.granule().bytes(),
                 page.bytes(),
             ),
-            [("granule", phyr.granule().bytes()), ("page_size", page.bytes())],
+            [("granule", phyr.granule().bytes()), ("align", page.bytes())],
         ));
     }
     let mut chunks = phyr.chunks();
