@@ -99,6 +99,11 @@ class Device:
         self.offset = offset
         self.mask = mask
 
+    def __repr__(self) -> str:
+        """Show how far it reaches, and through what."""
+        way = f"offset {self.offset:#x}" if self.domain is None else repr(self.domain)
+        return f"Device({self.memory!r}, {way}, mask {self.mask:#x})"
+
     def read(self, dma: Phyr | int, length: int | None = None) -> bytes:
         """Let the device read, and return the bytes.
 
@@ -205,6 +210,10 @@ class Region:
         self.size = size
         self.others = others
         self.faults: deque[FaultError] = deque(maxlen=64)
+
+    def __repr__(self) -> str:
+        """Show its size, the device and the faults."""
+        return f"Region({self.size:#x} bytes, {self.device!r}, {len(self.faults)} faults)"
 
     async def read(self, address: int, length: int, **_: object) -> bytes:
         """Return what the device reads; further arguments are a bus's and mean nothing here.

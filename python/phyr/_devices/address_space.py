@@ -77,6 +77,12 @@ class AddressSpace(Closing):
         self._lock = RLock()
         self._process = os.getpid()
 
+    def __repr__(self) -> str:
+        """Show its devices, windows and reach."""
+        numbers = f"{sum(map(is_open, self._devices))} devices, {len(self._windows)} windows"
+        closed = ", closed" if self.closed else ""
+        return f"{type(self).__name__}({numbers}, dma_mask {self.dma_mask:#x}{closed})"
+
     @property
     def pgsize_bitmap(self) -> int:
         """Page sizes of the IOMMU; bit *n* set means ``1 << n`` bytes, the lowest is the granule.

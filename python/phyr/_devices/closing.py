@@ -2,16 +2,16 @@
 
 import os
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+
+from phyr._scope import Scope
 
 __all__ = ["Closing"]
 
 
-class Closing(ABC):
+class Closing(Scope):
     """A context manager that closes itself, with a warning, if nobody closed it.
 
     A subclass sets `_process` as soon as there is something to close. It sets `closed` to False
@@ -38,17 +38,7 @@ class Closing(ABC):
                 closed.
         """
 
-    def __enter__(self) -> Self:
-        """Return the object itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
+    def _end(self) -> None:
         self.close()
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:

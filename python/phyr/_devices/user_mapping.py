@@ -4,10 +4,10 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from phyr._phyr import Builder, Loan
+from phyr._scope import Scope
 from phyr.errors import NotMappedError
 from phyr.pinning.methods import UserMapper
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["UserMapping"]
 
 
-class UserMapping:
+class UserMapping(Scope):
     """A buffer that devices reach until it is unmapped; what `map_buffer` returns.
 
     A context manager, which unmaps at its end. The buffer can be neither resized nor freed
@@ -68,17 +68,7 @@ class UserMapping:
             if self._loan is not None:
                 self._loan.__exit__()
 
-    def __enter__(self) -> Self:
-        """Give the mapping itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Unmap it."""
+    def _end(self) -> None:
         self.unmap()
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:

@@ -27,6 +27,11 @@ class Copy:
         self.copy = copy
         self._pages: Phyr | None = pages
 
+    def __repr__(self) -> str:
+        """Show the part and its copy."""
+        freed = "" if self._pages else ", freed"
+        return f"Copy({self.original!r} at {self.copy!r}{freed})"
+
     def to_device(self) -> None:
         """Copy the original to the pages."""
         self._move(self.original, self.copy)
@@ -64,6 +69,10 @@ class Staging:
         """Keep the two."""
         self.memory = memory
         self.pool = pool
+
+    def __repr__(self) -> str:
+        """Show the memory and the pool."""
+        return f"Staging({self.memory!r}, {self.pool!r})"
 
     def stage(self, phyr: Phyr, *, below: int | None = None, align: int = 4096) -> Copy:
         """Return pages with a copy of `phyr`, at the same offset inside `align` bytes.

@@ -163,6 +163,12 @@ class Scan:
         with _proc_errors("kpageflags"):
             path = str(PROC / "kpageflags")
             self._scan = FolioScan(path, self._page_size, orders)
+        self._orders = sorted({*orders})
+
+    def __repr__(self) -> str:
+        """Show the sizes of the blocks that it counts."""
+        sizes = ", ".join(f"{self._page_size << order:#x}" for order in self._orders)
+        return f"Scan(blocks of {sizes} bytes)" if sizes else "Scan(no blocks)"
 
     def _order(self, size: int) -> int:
         order = (size // self._page_size).bit_length() - 1

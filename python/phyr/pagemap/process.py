@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
-from types import TracebackType
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from phyr._phyr import Builder, FolioScan, Phyr
+from phyr._scope import Scope
 from phyr.errors import MismatchError, RangeError
 from phyr.pagemap.address import lent
 from phyr.pagemap.page_flags import Folios, Scan
@@ -61,7 +61,7 @@ class Resident(NamedTuple):
     """Bytes of holes."""
 
 
-class Pagemap:
+class Pagemap(Scope):
     """The page map of one process, held open.
 
     Use it to read more than once: opening asks the kernel for the machine's RAM and its zero pages,
@@ -92,17 +92,11 @@ class Pagemap:
         # Descriptors survive fork(), and still show the parent's memory in the child.
         self._owner = os.getpid() if pid == "self" else pid
 
-    def __enter__(self) -> Self:
-        """Return the page map itself."""
-        return self
+    def __repr__(self) -> str:
+        """Show whose it is."""
+        return f"Pagemap(pid {self._owner}{', closed' if self._reader.pagemap < 0 else ''})"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the page map."""
+    def _end(self) -> None:
         self.close()
 
     def close(self) -> None:

@@ -45,6 +45,10 @@ class Registers:
         self._window = window
         self.length = window.length
 
+    def __repr__(self) -> str:
+        """Show its length."""
+        return f"{type(self).__name__}({self.length:#x} bytes)"
+
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes at `offset`.
 

@@ -15,10 +15,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import RLock
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from phyr._phyr import Loan, Phyr
+from phyr._scope import Scope
 from phyr.errors import PinError, RangeError
 from phyr.pagemap.own import own_pages
 from phyr.pinning.methods import UserMapper
@@ -58,7 +58,7 @@ class _Entry:
             return False
 
 
-class Lease:
+class Lease(Scope):
     """Memory of a buffer, pinned by a cache until the lease is released.
 
     A context manager, which releases the lease at its end. Until then the buffer can be neither
@@ -85,6 +85,11 @@ class Lease:
         """User virtual address of the first byte."""
         self.length = length
         """Bytes."""
+
+    def __repr__(self) -> str:
+        """Show which memory it is, and if it was released."""
+        released = ", released" if self._cache is None else ""
+        return f"Lease({self.uaddr:#x}+{self.length:#x}{released})"
 
     @property
     def phyr(self) -> Phyr:
@@ -118,21 +123,11 @@ class Lease:
 
     __del__ = _let_go
 
-    def __enter__(self) -> Self:
-        """Return the lease itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release it."""
+    def _end(self) -> None:
         self.release()
 
 
-class PinCache:
+class PinCache(Scope):
     """Pins that outlive their use, for buffers that are used again. A context manager.
 
     Buffers are looked up by address and length. A lookup is a hit if the buffer lies in memory that
@@ -320,17 +315,7 @@ class PinCache:
                     self._retire(entry)
                 self._settle()
 
-    def __enter__(self) -> Self:
-        """Return the cache itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
+    def _end(self) -> None:
         self.close()
 
     def __del__(self) -> None:

@@ -129,8 +129,12 @@ class Hold:
 
     def __repr__(self) -> str:
         """Show how and where it is pinned, and the number of mappings."""
+        return f"Hold({self.described()})"
+
+    def described(self) -> str:
+        """Say how and where it is pinned, and by how many mappings it is held."""
         what = f"{self._mappings} mappings" if self._is_pinned else "not pinned"
-        return f"Hold({self._spelt()}, {what})"
+        return f"{self._spelt()}, {what}"
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         """Unpin if nobody did, with a warning."""

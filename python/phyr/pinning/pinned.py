@@ -21,10 +21,10 @@ Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.page
 
 import os
 from contextlib import ExitStack
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr, held
+from phyr._scope import Scope
 from phyr.errors import ArrayError, ArrayTypeError, MismatchError, PhyrError, RangeError
 from phyr.pagemap.address import uaddr_and_length
 from phyr.pagemap.own import own_pagemap, own_pages
@@ -41,7 +41,7 @@ __all__ = ["Pinned", "UserMapper", "memory_of", "pin"]
 _BY_BACKEND = ("vfio", "iommufd")
 
 
-class Pinned:
+class Pinned(Scope):
     """Memory that is pinned until it is unpinned; the result of `pin`.
 
     A pin is a context manager, which unpins at its end. Its lists, their slices and their mappings
@@ -123,19 +123,13 @@ class Pinned:
         self._hold.check()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Unpin."""
+    def _end(self) -> None:
         self.unpin()
 
     def __repr__(self) -> str:
         """Show how and where it is pinned. The text stays short, however long the list."""
         doubt = ", which may move" if self.method == "mlock" else ""
-        return f"Pinned({self._hold!r}{doubt})"
+        return f"Pinned({self._hold.described()}{doubt})"
 
 
 def pin(

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from phyr._phyr import Phyr
+from phyr._scope import Scope
 from phyr.allocating import alloc
 from phyr.errors import RangeError
 from phyr.iommu import Direction, DmaBackend, dma_map
@@ -44,7 +45,7 @@ class BufferMapping(Protocol):
         ...
 
 
-class Piece:
+class Piece(Scope):
     """A piece of a pool. A context manager, which frees the piece at its end."""
 
     def __init__(self, pool: "DmaPool", start: int, view: memoryview, dma: Phyr) -> None:
@@ -55,6 +56,10 @@ class Piece:
         """Its bytes, for the program."""
         self.dma = dma
         """Its bytes, for the device: a list of bus addresses."""
+
+    def __repr__(self) -> str:
+        """Show where the device finds it."""
+        return f"Piece({self.dma!r})"
 
     @property
     def dma_addr(self) -> int:
@@ -69,21 +74,11 @@ class Piece:
         """
         self._pool._free(self, self._start)  # noqa: SLF001 - it is the pool's
 
-    def __enter__(self) -> Self:
-        """Return the piece itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free it."""
+    def _end(self) -> None:
         self.free()
 
 
-class DmaPool:
+class DmaPool(Scope):
     """Memory that is allocated, pinned and mapped once, and used in aligned pieces.
 
     For rings, queues and descriptors: a driver has many small ones, and a mapping for each would
@@ -130,6 +125,11 @@ class DmaPool:
             self._live: dict[int, Piece] = {}
             stack.callback(self._free_all)
             self._stack = stack.pop_all()
+
+    def __repr__(self) -> str:
+        """Show where devices find it, and what is in use."""
+        live = f"{len(self._live)} pieces, {self.free:#x} bytes free"
+        return f"DmaPool({self._dma!r}, {live})"
 
     @property
     def free(self) -> int:
@@ -180,15 +180,5 @@ class DmaPool:
         """
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        """Return the pool itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
+    def _end(self) -> None:
         self.close()

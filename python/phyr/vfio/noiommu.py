@@ -50,6 +50,12 @@ class NoIommu(Closing):
         self._container = None if sysfs else Container(Model.NOIOMMU, self._stack)
         self.closed = False
 
+    def __repr__(self) -> str:
+        """Show its devices and their reach."""
+        closed = ", closed" if self.closed else ""
+        devices = f"{sum(map(is_open, self._devices))} devices"
+        return f"NoIommu({devices}, dma_mask {self.dma_mask:#x}{closed})"
+
     def open(self, function: Function | str) -> Device:
         """Open a device.
 

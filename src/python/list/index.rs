@@ -11,7 +11,7 @@ use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
 use crate::python::list::frozen::PyFrozen;
 use crate::python::list::object::PyPhyr;
-use crate::python::made;
+use crate::python::made::{self, Text};
 
 /// The way back: from a physical address to the lists that hold it, and where.
 ///
@@ -107,6 +107,12 @@ impl PyIndex {
 
     fn __len__(&self) -> usize {
         self.index.lists().len()
+    }
+
+    fn __repr__(&self) -> Text {
+        let lists = self.index.lists();
+        let nr_chunks = lists.iter().map(Frozen::nr_chunks).fold(0, u64::saturating_add);
+        Text(alloc::format!("Index({} lists, {nr_chunks} chunks)", lists.len()))
     }
 
     fn __sizeof__(&self) -> usize {

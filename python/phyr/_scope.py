@@ -1,0 +1,30 @@
+"""Objects that end with their block."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Scope"]
+
+
+class Scope(ABC):
+    """A context manager that returns itself and ends itself."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _end(self) -> None:
+        """End it, at the end of the block."""
+
+    def __enter__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it."""
+        self._end()
