@@ -9,7 +9,7 @@ from pathlib import Path
 from phyr._libc import call
 from phyr.errors import MappedError, NoMemoryError, RangeError
 
-__all__ = ["Fixed", "map_fixed"]
+__all__ = ["Fixed", "make_fixed"]
 
 _PROC = Path("/proc")
 _MAP_FIXED_NOREPLACE = 0x10_0000
@@ -17,7 +17,7 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class Fixed(ctypes.Array[ctypes.c_char]):
-    """Memory that is unmapped with this object, which lends it as a buffer. Made by `map_fixed`."""
+    """Memory that is unmapped with this object, which lends it as a buffer. By `make_fixed`."""
 
     _type_ = ctypes.c_char
     _length_ = 0
@@ -38,8 +38,8 @@ class Fixed(ctypes.Array[ctypes.c_char]):
         self.close()
 
 
-def map_fixed(uaddr: int, length: int, flags: int) -> Fixed:
-    """Map private, anonymous memory at `uaddr`, which is a multiple of the page size.
+def make_fixed(uaddr: int, length: int, flags: int) -> Fixed:
+    """Make private, anonymous memory at `uaddr`, which is a multiple of the page size.
 
     Raises:
         MappedError: Something is there; the text says what.

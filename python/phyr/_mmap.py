@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     _Whole: TypeAlias = mmap.mmap | Fixed
 
-__all__ = ["MadePages", "UnavailableError", "map_huge", "map_ordinary", "map_transparent"]
+__all__ = ["MadePages", "UnavailableError", "make_huge", "make_ordinary", "make_transparent"]
 
 _SYS = Path("/sys")
 _PROC = Path("/proc")
@@ -56,7 +56,7 @@ class MadePages(NamedTuple):
     """Bytes on huge pages."""
 
 
-def map_huge(  # noqa: PLR0913 - one for each wish
+def make_huge(  # noqa: PLR0913 - one for each wish
     size: int,
     page_lg2: int,
     align: int,
@@ -65,7 +65,7 @@ def map_huge(  # noqa: PLR0913 - one for each wish
     *,
     populate: bool,
 ) -> MadePages:
-    """Map pages of ``1 << page_lg2`` bytes from the reserve of huge pages.
+    """Make memory of pages of ``1 << page_lg2`` bytes from the reserve of huge pages.
 
     Raises:
         UnavailableError: There are not as many.
@@ -91,10 +91,10 @@ def map_huge(  # noqa: PLR0913 - one for each wish
     return MadePages(whole, offset, page, size)
 
 
-def map_transparent(
+def make_transparent(
     size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
 ) -> MadePages:
-    """Map memory that is to be of transparent huge pages.
+    """Make memory that is to be of transparent huge pages.
 
     Raises:
         UnavailableError: It got none, or the kernel has none.
@@ -125,10 +125,10 @@ def map_transparent(
     return MadePages(whole, offset, page, huge_length)
 
 
-def map_ordinary(
+def make_ordinary(
     size: int, align: int, node: int | None, uaddr: int | None = None, *, populate: bool
 ) -> MadePages:
-    """Map ordinary pages.
+    """Make memory of ordinary pages.
 
     Raises:
         NoMemoryError: There is no memory.
@@ -151,9 +151,9 @@ def _mapped(length: int, flags: int, uaddr: int | None) -> "Iterator[_Whole]":
         if uaddr is None:
             whole = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
         else:
-            from phyr._fixed import map_fixed  # noqa: PLC0415 - ctypes takes its time to import
+            from phyr._fixed import make_fixed  # noqa: PLC0415 - ctypes takes its time to import
 
-            whole = map_fixed(uaddr, length, flags)
+            whole = make_fixed(uaddr, length, flags)
     except (OSError, OverflowError) as error:
         raise NoMemoryError(f"no memory for {length:#x} bytes: {error}", length=length) from error
     try:

@@ -19,7 +19,7 @@ import sys
 import warnings
 from typing import Literal, TypeAlias
 
-from phyr._mmap import UnavailableError, map_huge, map_ordinary, map_transparent
+from phyr._mmap import UnavailableError, make_huge, make_ordinary, make_transparent
 from phyr._phyr import Area
 from phyr.errors import NoMemoryError, PhyrError, RangeError
 
@@ -147,11 +147,11 @@ def _allocate(  # noqa: PLR0913 - one for each wish
 ) -> Allocation:
     """Allocate on pages of one kind."""
     if kind == "thp":
-        mapped = map_transparent(size, align, node, uaddr, populate=populate)
+        mapped = make_transparent(size, align, node, uaddr, populate=populate)
     elif kind is None:
-        mapped = map_ordinary(size, align, node, uaddr, populate=populate)
+        mapped = make_ordinary(size, align, node, uaddr, populate=populate)
     else:
-        mapped = map_huge(size, {"2M": 21, "1G": 30}[kind], align, node, uaddr, populate=populate)
+        mapped = make_huge(size, {"2M": 21, "1G": 30}[kind], align, node, uaddr, populate=populate)
     buffer = Allocation(mapped.whole, mapped.offset, size)
     buffer.huge, buffer.page_size, buffer.huge_length = kind, mapped.page_size, mapped.huge_length
     return buffer

@@ -109,7 +109,7 @@ def test_there_is_an_end_to_addresses() -> None:
         phyr.alloc(PAGE, uaddr=1 << 62)
     names(caught.value, 1 << 62)
     with pytest.raises(RangeError):
-        _fixed.map_fixed(BASE, 0, 0)
+        _fixed.make_fixed(BASE, 0, 0)
 
 
 def test_an_alignment_that_the_address_has_is_fine() -> None:
@@ -151,7 +151,7 @@ def test_where_there_is_no_reserve_it_falls_back_at_the_same_address() -> None:
 
 
 def test_closing_again_does_nothing() -> None:
-    whole = _fixed.map_fixed(BASE, PAGE, 0)
+    whole = _fixed.make_fixed(BASE, PAGE, 0)
     whole.madvise(mmap.MADV_NORMAL, 0, PAGE)
     whole.close()
     whole.close()

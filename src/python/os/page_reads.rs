@@ -21,6 +21,7 @@ use crate::python::made;
 use crate::python::os::failure::os_error;
 use crate::python::os::page_records::{self, PyFolioScan, RECORD};
 use crate::python::os::pagemap::PyPagemapDecoder;
+use crate::slices;
 
 /// Records that are read at a time, at most, by one thread and by several: 1 MiB and 8 MiB. The more,
 /// the less it matters when a thread begins late.
@@ -294,7 +295,7 @@ impl PyPagemapReads {
         let lg2 = decoder.granule().lg2();
         let (at, end) = (uaddr.0 >> lg2, (end.0 >> lg2).max(uaddr.0 >> lg2));
         self.with(py, fd, decoder, scan.map(Bound::get), |reading| {
-            let (regions, _) = regions.as_chunks::<REGION>();
+            let (regions, _) = slices::arrays::<_, REGION>(&regions);
             let spans = regions.iter().map(|[start, end, _]| (start >> lg2, end >> lg2));
             let (reached, nr_read) = reading.read_spans(at, end, spans)?;
             Ok((reached << lg2, nr_read))
