@@ -99,6 +99,7 @@ DEBUG: bool
 
 @final
 class Column(Collection[int], Reversible[int], Buffer):
+    def __new__(cls, never: Never, /) -> Self: ...
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> int: ...
@@ -126,6 +127,7 @@ class Column(Collection[int], Reversible[int], Buffer):
 
 @final
 class Table:
+    def __new__(cls, never: Never, /) -> Self: ...
     def __len__(self) -> int: ...
     def __array__(self, dtype: _Foreign = None, copy: bool | None = None) -> _Foreign: ...
     def __arrow_c_schema__(self) -> object: ...
@@ -136,6 +138,7 @@ class Table:
 
 @final
 class Chunks(Sequence[Chunk]):
+    def __new__(cls, never: Never, /) -> Self: ...
     @property
     def paddrs(self) -> Column: ...
     @property
@@ -166,6 +169,7 @@ class Chunks(Sequence[Chunk]):
 
 @final
 class Phyr:
+    def __new__(cls, never: Never, /) -> Self: ...
     @overload
     @classmethod
     def from_chunks(
@@ -256,6 +260,7 @@ class Phyr:
 
 @final
 class FrozenChunks(Sequence[Chunk]):
+    def __new__(cls, never: Never, /) -> Self: ...
     @property
     def paddrs(self) -> Column: ...
     @property
@@ -279,6 +284,7 @@ class FrozenChunks(Sequence[Chunk]):
 
 @final
 class FrozenPhyr:
+    def __new__(cls, never: Never, /) -> Self: ...
     @classmethod
     def open(cls, source: str | PathLike[str] | Buffer, *, validate: bool = True) -> Self: ...
     @classmethod
@@ -364,6 +370,7 @@ def held(phyr: Phyr, owner: Owner | None, uaddr: int | None) -> Phyr: ...
 
 @final
 class Plan:
+    def __new__(cls, never: Never, /) -> Self: ...
     @property
     def phyr(self) -> Phyr: ...
     @property
@@ -395,6 +402,7 @@ class IovaMap:
 
 @final
 class Mapping:
+    def __new__(cls, never: Never, /) -> Self: ...
     @property
     def dma(self) -> Phyr: ...
     @property
@@ -501,6 +509,7 @@ def page_records(path: str, phyr: Phyr, page_size: int, absent: int) -> Column: 
 
 @final
 class Descriptors(Buffer):
+    def __new__(cls, never: Never, /) -> Self: ...
     @property
     def itemsize(self) -> int: ...
     @property

@@ -1,9 +1,12 @@
 //! Python objects made by calls that report a lack of memory. The usual calls of `PyO3` panic.
 
+use alloc::format;
 use alloc::string::String;
+use core::convert::Infallible;
 use core::ffi::c_int;
 
 use pyo3::PyTypeInfo;
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -137,6 +140,28 @@ fn put<'py>(
 /// As [`exception`], for callers that do not have the interpreter at hand.
 pub(crate) fn failure<E: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
     Python::attach(|py| exception::<E>(py, message.as_ref()))
+}
+
+/// An argument of a call that is refused whatever it is called with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ignored;
+
+impl FromPyObject<'_, '_> for Ignored {
+    type Error = Infallible;
+
+    fn extract(_argument: Borrowed<'_, '_, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
+}
+
+/// The error of a call of a class without a constructor: it names what makes the objects instead.
+pub(crate) fn no_constructor<T: PyTypeInfo>(makers: &str) -> PyErr {
+    Python::attach(|py| match T::type_object(py).fully_qualified_name() {
+        Ok(name) => {
+            exception::<PyTypeError>(py, &format!("{name} has no constructor: use {makers}"))
+        }
+        Err(error) => error,
+    })
 }
 
 /// Makes a built-in exception at once. `PyO3` makes one only when it is raised, and panics there if

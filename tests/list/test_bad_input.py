@@ -307,10 +307,3 @@ def test_a_number_outside_64_bits_is_named(attempt: Callable[[int], object], num
     with pytest.raises(RangeError) as caught:
         attempt(number)
     names(caught.value, number)
-
-
-def test_a_phyr_is_made_by_its_constructors_only() -> None:
-    with pytest.raises(TypeError):
-        Phyr()
-    with pytest.raises(TypeError):
-        type(Phyr.from_pfns([]).chunks)()

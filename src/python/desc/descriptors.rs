@@ -17,7 +17,7 @@ use crate::desc::{Count, DescError, Fill, Place};
 use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
 use crate::python::convert::numbers;
 use crate::python::error;
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 /// Bytes that are written at a time to a caller's buffer. After each piece the interpreter may
 /// handle signals.
@@ -175,6 +175,12 @@ impl PyDescriptors {
 
 #[pymethods]
 impl PyDescriptors {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("a function of phyr.desc, such as desc.scatterlist"))
+    }
+
     /// Bytes of a record.
     #[getter]
     fn itemsize(&self) -> Int {

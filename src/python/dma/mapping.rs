@@ -14,7 +14,7 @@ use pyo3::types::PyType;
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
-use crate::python::made::{self, Text};
+use crate::python::made::{self, Ignored, Text};
 
 /// A list mapped for a device, until it is unmapped.
 ///
@@ -150,6 +150,12 @@ impl PyMapping {
 
 #[pymethods]
 impl PyMapping {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("phyr.iommu.dma_map"))
+    }
+
     /// The bus addresses: a list of the same length.
     ///
     /// Raises:

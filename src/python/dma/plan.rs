@@ -17,7 +17,7 @@ use crate::pgsize::PageSizes;
 use crate::python::convert::numbers::Amount;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::PyPhyr;
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 /// The calls to a domain that map a list linearly, in order.
 ///
@@ -122,6 +122,12 @@ pub(crate) fn plan_map(
 
 #[pymethods]
 impl PyPlan {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("phyr.iommu.plan_map"))
+    }
+
     /// The list to map.
     #[getter]
     fn phyr(&self) -> PyPhyr {

@@ -18,7 +18,7 @@ use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
 use crate::python::list::table::{self, PyTable, part};
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///
@@ -92,6 +92,12 @@ impl AsRef<Phyr> for PyChunks {
 
 #[pymethods]
 impl PyChunks {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("the attribute `chunks` of a Phyr"))
+    }
+
     /// Addresses of all chunks, in bytes, as a column. Each access makes a new column.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {

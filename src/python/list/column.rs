@@ -15,7 +15,7 @@ use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::convert::dlpack::{self, Form};
 use crate::python::convert::numbers::{self, Key};
-use crate::python::made::{self, Text};
+use crate::python::made::{self, Ignored, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
 ///
@@ -100,6 +100,12 @@ impl Lender for PyColumn {
 
 #[pymethods]
 impl PyColumn {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("an attribute of chunks, such as `chunks.paddrs`"))
+    }
+
     fn __len__(&self) -> usize {
         self.items().len()
     }

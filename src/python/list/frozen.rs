@@ -21,7 +21,7 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
 use crate::python::list::object::{PyPhyr, hash};
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 /// A list to keep: about half the bytes of a `Phyr`, the same answers, and a file of its own.
 ///
@@ -92,6 +92,14 @@ impl AsRef<[AtomicU64]> for Words {
 
 #[pymethods]
 impl PyFrozen {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>(
+            "freeze() of a Phyr, FrozenPhyr.from_bytes or FrozenPhyr.open",
+        ))
+    }
+
     /// Open a file, or memory, that holds the bytes of a list. Nothing is copied, or read yet.
     ///
     /// A file is mapped, so any number of processes share one copy of it. Opening without `validate`

@@ -16,7 +16,7 @@ use crate::python::convert::tuple::Pairs;
 use crate::python::list::chunks::{PyChunks, chunk, chunk_class, to_python};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 /// The chunks of a frozen list: a sequence of `Chunk(paddr, length)`, as `Chunks` is.
 ///
@@ -63,6 +63,12 @@ impl PyFrozenChunks {
 
 #[pymethods]
 impl PyFrozenChunks {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("the attribute `chunks` of a FrozenPhyr"))
+    }
+
     /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {

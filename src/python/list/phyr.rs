@@ -19,10 +19,19 @@ use crate::python::list::frozen::PyFrozen;
 use crate::python::list::held::Held;
 use crate::python::list::join;
 use crate::python::list::object::{PyPhyr, hash};
-use crate::python::made::{self, Int, Text};
+use crate::python::made::{self, Ignored, Int, Text};
 
 #[pymethods]
 impl PyPhyr {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>(
+            "Phyr.from_chunks, Phyr.from_pfns, Phyr.from_pages, Phyr.from_bytes, Phyr.join, or a \
+             Builder; phyr.pin and phyr.pagemap.of make the list of a buffer",
+        ))
+    }
+
     /// Make a list of byte ranges.
     ///
     /// Ranges that touch are merged. The first may start inside a granule and the last may end

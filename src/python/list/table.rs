@@ -14,7 +14,7 @@ use crate::list::phyr::Phyr;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::Bytes;
 use crate::python::error;
-use crate::python::made::{self, Text};
+use crate::python::made::{self, Ignored, Text};
 
 const WORD: usize = size_of::<u64>();
 
@@ -169,6 +169,12 @@ impl Columns {
 
 #[pymethods]
 impl PyTable {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
+    fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
+        Err(made::no_constructor::<Self>("the method `table` of a Phyr's chunks"))
+    }
+
     fn __len__(&self) -> usize {
         self.phyr.chunks().len()
     }
