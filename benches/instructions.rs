@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `orders`, `read_pages`, `translate` and
+//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `orders`, `stats`, `read_pages`, `translate` and
 //! `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
 //! new domain, `tables`, which makes a
 //! table of each format under limits that cut and writes none, and `fill_F` and `plain_F`, which write
@@ -42,7 +42,7 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 22] = [
+const OPERATIONS: [&str; 23] = [
     "build_pages",
     "build_pfns",
     "fold",
@@ -62,6 +62,7 @@ const OPERATIONS: [&str; 22] = [
     "from_bytes",
     "from_chunks",
     "orders",
+    "stats",
     "read_pages",
     "translate",
     "translate_sorted",
@@ -186,6 +187,7 @@ fn whole(name: &str, workload: Workload, nr_pages: usize, phyr: Phyr) -> Operati
             let turn = move || Phyr::from_chunks(chunks.iter().copied()).expect("a list");
             (Box::new(move || timed(&turn)), nr_chunks)
         }
+        "stats" => (Box::new(move || timed(|| phyr.stats())), nr_chunks),
         "orders" => (Box::new(move || timed(|| phyr.orders())), nr_chunks),
         "read_pages" => {
             let mut out = vec![0; nr_pages];

@@ -5,11 +5,12 @@
 use super::bvec::PageStructs;
 use super::error::DescError;
 use super::sg::SgEntry;
+use crate::error::Error;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
-use crate::list::ranges::Ranges;
+use crate::list::ranges::{BLOCK_CHUNKS, Ranges};
 
 /// Reads the little-endian `u64` at byte `at`, which must exist.
 pub(crate) fn word(record: &[u8], at: usize) -> u64 {
@@ -55,8 +56,51 @@ fn list(
     finish(builder)
 }
 
+/// Ranges of records on their way to a list, each with the number of its record.
+pub(crate) struct Gathered<'b> {
+    ranges: Ranges<'b>,
+    count: usize,
+    /// The numbers of the last records: those that are not handed over are among them.
+    indices: [u64; BLOCK_CHUNKS],
+}
+
+impl Gathered<'_> {
+    /// Makes a list of the ranges that `gather` pushes.
+    pub(crate) fn list<E: From<DescError>>(
+        granule: Granule,
+        gather: impl FnOnce(&mut Gathered<'_>) -> Result<(), E>,
+    ) -> Result<Phyr, E> {
+        let mut builder = Builder::with(granule, Kind::Ram);
+        let (ranges, indices) = (Ranges::new(&mut builder), [0; BLOCK_CHUNKS]);
+        let mut gathered = Gathered { ranges, count: 0, indices };
+        let outcome = gather(&mut gathered);
+        // Of several records that are wrong the first is named.
+        let flushed = gathered.ranges.flush();
+        flushed.map_err(|why| gathered.misfit(why))?;
+        outcome?;
+        Ok(finish(builder)?)
+    }
+
+    /// Takes the range of record `index`. An error is of this record or of one before.
+    #[inline]
+    pub(crate) fn push(&mut self, index: u64, paddr: u64, length: u64) -> Result<(), DescError> {
+        if let Err(why) = self.ranges.push(paddr, length) {
+            return Err(self.misfit(why));
+        }
+        self.indices[self.count % BLOCK_CHUNKS] = index;
+        self.count += 1;
+        Ok(())
+    }
+
+    #[cold]
+    fn misfit(&self, (number, why): (u64, Error)) -> DescError {
+        let at = usize::try_from(number % BLOCK_CHUNKS as u64).unwrap_or_default();
+        DescError::list(self.indices[at], why)
+    }
+}
+
 /// Finishes the list.
-pub(crate) fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
+fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
     builder.try_finish().map_err(|why| DescError::list(0, why))
 }
 
@@ -132,44 +176,44 @@ pub fn from_scatterlist(
     const SIZE: usize = size_of::<SgEntry>();
 
     let nr_records = records(bytes, SIZE)?.len();
-    let mut builder = Builder::with(granule, Kind::Ram);
     let mut at = 0;
-    for _ in 0..nr_records {
-        let index = at as u64;
-        let Some(record) = bytes[at * SIZE..].first_chunk::<SIZE>() else {
-            return Err(DescError::NoEnd { records: index });
-        };
-        let link = word(record, 0);
-        let target = link & !(SgEntry::CHAIN | SgEntry::END);
-        if link & SgEntry::CHAIN != 0 {
-            let wrong = DescError::Link { index, address: target };
-            let into = target.checked_sub(address).ok_or(wrong)?;
-            let entry = usize::try_from(into / SIZE as u64).unwrap_or(usize::MAX);
-            if into % SIZE as u64 != 0 || entry >= nr_records {
-                return Err(wrong);
+    Gathered::list(granule, |gathered| {
+        for _ in 0..nr_records {
+            let index = at as u64;
+            let Some(record) = bytes[at * SIZE..].first_chunk::<SIZE>() else {
+                return Err(DescError::NoEnd { records: index });
+            };
+            let link = word(record, 0);
+            let target = link & !(SgEntry::CHAIN | SgEntry::END);
+            if link & SgEntry::CHAIN != 0 {
+                let wrong = DescError::Link { index, address: target };
+                let into = target.checked_sub(address).ok_or(wrong)?;
+                let entry = usize::try_from(into / SIZE as u64).unwrap_or(usize::MAX);
+                if into % SIZE as u64 != 0 || entry >= nr_records {
+                    return Err(wrong);
+                }
+                at = entry;
+                continue;
             }
-            at = entry;
-            continue;
+            let (start, length) = if dma {
+                (word(record, 16), half(record, 24))
+            } else {
+                (paddr(pages, index, target, half(record, 8))?, half(record, 12))
+            };
+            if dma && length == 0 {
+                return Ok(());
+            }
+            gathered.push(index, start, length.into())?;
+            if link & SgEntry::END != 0 {
+                return Ok(());
+            }
+            at += 1;
         }
-        let (start, length) = if dma {
-            (word(record, 16), half(record, 24))
+        // As many steps as entries, and no end: the links form a circle, or the entries run out.
+        Err(if at < nr_records {
+            DescError::Endless { records: nr_records as u64 }
         } else {
-            (paddr(pages, index, target, half(record, 8))?, half(record, 12))
-        };
-        if dma && length == 0 {
-            return finish(builder);
-        }
-        let appended = builder.append(start, length.into());
-        appended.map_err(|why| DescError::list(index, why))?;
-        if link & SgEntry::END != 0 {
-            return finish(builder);
-        }
-        at += 1;
-    }
-    // As many steps as entries, and no end: the links form a circle, or the entries run out.
-    Err(if at < nr_records {
-        DescError::Endless { records: nr_records as u64 }
-    } else {
-        DescError::NoEnd { records: nr_records as u64 }
+            DescError::NoEnd { records: nr_records as u64 }
+        })
     })
 }

@@ -4,11 +4,9 @@ use core::fmt;
 
 use super::bvec::check_size;
 use super::error::DescError;
-use super::parse::{finish, half, word};
+use super::parse::{Gathered, half, word};
 use super::sgl::SglDescriptor;
 use crate::granule::Granule;
-use crate::kind::Kind;
-use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 
 /// Why a chain could not be followed.
@@ -108,57 +106,60 @@ pub fn from_prp<E>(
 ) -> Result<Phyr, ReadError<E>> {
     check_size("page size", page_size, 4096, 64 << 10)?;
     let low = page_size - 1;
-    let mut builder = Builder::with(granule, Kind::Ram);
-    let mut left = length;
-    let mut index = 0;
-    // Takes the next page of the transfer. The first page may start at any multiple of 4.
-    let mut page = |index: u64, entry: u64, left: &mut u64| {
-        let wrong = if index == 0 { entry & 3 } else { entry & low };
-        if wrong != 0 {
-            return Err(DescError::Record { index, field: "offset", value: entry });
-        }
-        let length = (*left).min(page_size - (entry & low));
-        *left -= length;
-        builder.append(entry, length).map_err(|why| DescError::list(index, why))
-    };
-    if left > 0 {
-        page(index, prp1, &mut left)?;
-    }
-    if left > 0 && left <= page_size {
-        page(1, prp2, &mut left)?;
-    }
-    let (mut list, mut links, mut piece) = (prp2, Links::default(), [0; PIECE]);
-    while left > 0 {
-        if list % 8 != 0 {
-            return Err(DescError::Record { index: 1 + index, field: "list", value: list }.into());
-        }
-        links.follow(list, index)?;
-        // The entries up to the end of the page, or as many as are needed.
-        let needed = left.div_ceil(page_size);
-        let slots = (page_size - (list & low)) / 8;
-        let is_last = needed <= slots;
-        let mut slots = slots.min(needed);
-        let mut at = list;
-        while slots > 0 {
-            let room = (PIECE as u64 - at % PIECE as u64) / 8;
-            let count = slots.min(room);
-            let bytes = usize::try_from(count * 8).unwrap_or(PIECE).min(PIECE);
-            read(at, &mut piece[..bytes]).map_err(ReadError::Read)?;
-            for (number, entry) in (1..).zip(piece[..bytes].chunks_exact(8)) {
-                let entry = word(entry, 0);
-                if !is_last && number == slots {
-                    list = entry;
-                } else {
-                    index += 1;
-                    page(1 + index, entry, &mut left)?;
-                    links.data();
-                }
+    Gathered::list(granule, |gathered| {
+        let mut left = length;
+        let mut index = 0;
+        // Takes the next page of the transfer. The first page may start at any multiple of 4.
+        let mut page = |index: u64, entry: u64, left: &mut u64| {
+            let wrong = if index == 0 { entry & 3 } else { entry & low };
+            if wrong != 0 {
+                return Err(DescError::Record { index, field: "offset", value: entry });
             }
-            slots -= count;
-            at = at.wrapping_add(count * 8);
+            let length = (*left).min(page_size - (entry & low));
+            *left -= length;
+            gathered.push(index, entry, length)
+        };
+        if left > 0 {
+            page(index, prp1, &mut left)?;
         }
-    }
-    Ok(finish(builder)?)
+        if left > 0 && left <= page_size {
+            page(1, prp2, &mut left)?;
+        }
+        let (mut list, mut links, mut piece) = (prp2, Links::default(), [0; PIECE]);
+        while left > 0 {
+            if list % 8 != 0 {
+                return Err(
+                    DescError::Record { index: 1 + index, field: "list", value: list }.into()
+                );
+            }
+            links.follow(list, index)?;
+            // The entries up to the end of the page, or as many as are needed.
+            let needed = left.div_ceil(page_size);
+            let slots = (page_size - (list & low)) / 8;
+            let is_last = needed <= slots;
+            let mut slots = slots.min(needed);
+            let mut at = list;
+            while slots > 0 {
+                let room = (PIECE as u64 - at % PIECE as u64) / 8;
+                let count = slots.min(room);
+                let bytes = usize::try_from(count * 8).unwrap_or(PIECE).min(PIECE);
+                read(at, &mut piece[..bytes]).map_err(ReadError::Read)?;
+                for (number, entry) in (1..).zip(piece[..bytes].chunks_exact(8)) {
+                    let entry = word(entry, 0);
+                    if !is_last && number == slots {
+                        list = entry;
+                    } else {
+                        index += 1;
+                        page(1 + index, entry, &mut left)?;
+                        links.data();
+                    }
+                }
+                slots -= count;
+                at = at.wrapping_add(count * 8);
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Reads the list of the memory that an SGL describes; `sgl1` is the descriptor in the command.
@@ -184,63 +185,63 @@ pub fn from_sgl<E>(
     granule: Granule,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<Phyr, ReadError<E>> {
-    let mut builder = Builder::with(granule, Kind::Ram);
-    let mut links = Links::default();
-    let mut piece = [0; PIECE];
-    let (mut index, mut left) = (0, max_length);
-    // The bytes of the current segment that are still to be read, and their address.
-    let (mut at, mut bytes) = (0, 0);
-    let mut in_last = false;
-    piece[..16].copy_from_slice(sgl1);
-    let mut count = 16;
-    loop {
-        for (record, number) in piece[..count].chunks_exact(16).zip(1..) {
-            let (address, length, identifier) = (word(record, 0), half(record, 8), record[15]);
-            let wrong = |field, value| DescError::Record { index, field, value };
-            match identifier {
-                SglDescriptor::DATA_BLOCK => {
-                    if length > 0 {
-                        left = left.checked_sub(length.into()).ok_or_else(|| {
-                            let length = (max_length - left).saturating_add(length.into());
-                            DescError::TooLong { index, length, max_length }
-                        })?;
-                        let appended = builder.append(address, length.into());
-                        appended.map_err(|why| DescError::list(index, why))?;
-                        links.data();
-                    } else {
-                        links.idle(index)?;
+    Gathered::list(granule, |gathered| {
+        let mut links = Links::default();
+        let mut piece = [0; PIECE];
+        let (mut index, mut left) = (0, max_length);
+        // The bytes of the current segment that are still to be read, and their address.
+        let (mut at, mut bytes) = (0, 0);
+        let mut in_last = false;
+        piece[..16].copy_from_slice(sgl1);
+        let mut count = 16;
+        loop {
+            for (record, number) in piece[..count].chunks_exact(16).zip(1..) {
+                let (address, length, identifier) = (word(record, 0), half(record, 8), record[15]);
+                let wrong = |field, value| DescError::Record { index, field, value };
+                match identifier {
+                    SglDescriptor::DATA_BLOCK => {
+                        if length > 0 {
+                            left = left.checked_sub(length.into()).ok_or_else(|| {
+                                let length = (max_length - left).saturating_add(length.into());
+                                DescError::TooLong { index, length, max_length }
+                            })?;
+                            gathered.push(index, address, length.into())?;
+                            links.data();
+                        } else {
+                            links.idle(index)?;
+                        }
                     }
+                    SglDescriptor::SEGMENT | SglDescriptor::LAST_SEGMENT => {
+                        // Only the last descriptor of a segment may lead on, and a last segment may
+                        // not.
+                        if in_last || bytes > 0 || number * 16 < count {
+                            return Err(wrong("identifier", identifier.into()).into());
+                        }
+                        if length == 0 {
+                            return Err(wrong("length", 0).into());
+                        }
+                        if length % 16 != 0 {
+                            let bytes = length.into();
+                            return Err(DescError::Ragged { bytes, record_size: 16 }.into());
+                        }
+                        if address.checked_add(u64::from(length) - 1).is_none() {
+                            return Err(wrong("address", address).into());
+                        }
+                        links.follow(address, index)?;
+                        (at, bytes) = (address, length.into());
+                        in_last = identifier == SglDescriptor::LAST_SEGMENT;
+                    }
+                    _ => return Err(wrong("identifier", identifier.into()).into()),
                 }
-                SglDescriptor::SEGMENT | SglDescriptor::LAST_SEGMENT => {
-                    // Only the last descriptor of a segment may lead on, and a last segment may
-                    // not.
-                    if in_last || bytes > 0 || number * 16 < count {
-                        return Err(wrong("identifier", identifier.into()).into());
-                    }
-                    if length == 0 {
-                        return Err(wrong("length", 0).into());
-                    }
-                    if length % 16 != 0 {
-                        let bytes = length.into();
-                        return Err(DescError::Ragged { bytes, record_size: 16 }.into());
-                    }
-                    if address.checked_add(u64::from(length) - 1).is_none() {
-                        return Err(wrong("address", address).into());
-                    }
-                    links.follow(address, index)?;
-                    (at, bytes) = (address, length.into());
-                    in_last = identifier == SglDescriptor::LAST_SEGMENT;
-                }
-                _ => return Err(wrong("identifier", identifier.into()).into()),
+                index += 1;
             }
-            index += 1;
+            if bytes == 0 {
+                return Ok(());
+            }
+            count = usize::try_from(bytes).unwrap_or(PIECE).min(PIECE);
+            read(at, &mut piece[..count]).map_err(ReadError::Read)?;
+            at = at.wrapping_add(count as u64);
+            bytes -= count as u64;
         }
-        if bytes == 0 {
-            return Ok(finish(builder)?);
-        }
-        count = usize::try_from(bytes).unwrap_or(PIECE).min(PIECE);
-        read(at, &mut piece[..count]).map_err(ReadError::Read)?;
-        at = at.wrapping_add(count as u64);
-        bytes -= count as u64;
-    }
+    })
 }

@@ -8,7 +8,7 @@ use crate::list::phyr::Phyr;
 use crate::wide::{self, Wide};
 
 /// Ranges checked at a time: few enough to stay close.
-const BLOCK_CHUNKS: usize = 256;
+pub(crate) const BLOCK_CHUNKS: usize = 256;
 
 impl Phyr {
     /// A list of RAM in granules of 4096 bytes, of these chunks one after another. O(n).
@@ -120,13 +120,13 @@ impl<'b> Ranges<'b> {
         Ok(())
     }
 
-    /// Hands over what is gathered.
+    /// Hands over what is gathered. After an error nothing is left to hand over.
     pub(crate) fn flush(&mut self) -> Result<(), (u64, Error)> {
-        let (paddrs, lengths) = (&self.paddrs[..self.count], &self.lengths[..self.count]);
+        let count = core::mem::take(&mut self.count);
+        let (paddrs, lengths) = (&self.paddrs[..count], &self.lengths[..count]);
         let appended = self.builder.append_ranges(paddrs, lengths);
         appended.map_err(|(index, why)| (self.done + index as u64, why))?;
-        self.done += self.count as u64;
-        self.count = 0;
+        self.done += count as u64;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use crate::granule::Granule;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::storage::entry::{Entry, Run};
+use crate::storage::words;
 
 /// Counts of what a list holds and of the memory that it uses; from [`Phyr::stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,13 +40,22 @@ impl Phyr {
             nr_nodes: nr_nodes as u64,
             ..Stats::default()
         };
-        self.chunks().fold(stats, |mut stats, chunk| {
-            let (entry, _) = Entry::pack(run_of(self.granule(), chunk));
+        let (granule, mut stats) = (self.granule(), stats);
+        let mut walk = self.walk();
+        // Only the first and the last chunk are trimmed.
+        for chunk in [walk.next(), walk.next_back()].into_iter().flatten() {
+            let (entry, _) = Entry::pack(run_of(granule, chunk));
             stats.nr_chunks += 1;
             stats.nr_entries += if entry.is_escape() { 2 } else { 1 };
             stats.largest = stats.largest.max(chunk.length);
-            stats
-        })
+        }
+        walk.for_each_slice(|words| {
+            let (nr_chunks, nr_pages) = words::longest(words);
+            stats.nr_chunks += nr_chunks;
+            stats.nr_entries += words.len() as u64;
+            stats.largest = stats.largest.max(granule.to_bytes(nr_pages));
+        });
+        stats
     }
 
     /// Bytes of heap that the list keeps alive. O(nodes).
@@ -64,16 +74,35 @@ impl Phyr {
     pub fn orders(&self) -> [u64; 53] {
         let granule = self.granule();
         let mut tally = Tally { gathered: [0; 8], count: 0, planes: [0; 3], eights: [0; 53] };
-        self.chunks().for_each(|chunk| {
-            let Run { pfn, nr_pages } = run_of(granule, chunk);
+        let mut cut = |Run { pfn, nr_pages }| {
             // Page numbers are below 2^52. Up to the last multiple of the largest power of two, blocks
             // grow; behind it they shrink. So either part has a block for each bit of its length.
             let end = pfn + nr_pages;
             let middle = end & (u64::MAX << (pfn ^ end).ilog2());
             tally.add(middle - pfn);
             tally.add(end - middle);
+        };
+        let mut walk = self.walk();
+        let ends = [walk.next(), walk.next_back()];
+        ends.into_iter().flatten().for_each(|chunk| cut(run_of(granule, chunk)));
+        let mut whole = [0; 53];
+        walk.for_each_slice(|words| {
+            // Often a node has blocks of one size only.
+            let first = words.first().map_or(0, |&word| Entry::stored(word).nr_pages());
+            let order = first.checked_ilog2().unwrap_or_default();
+            if words.iter().all(|&word| Entry::stored(word).as_block(order).1 == 0) {
+                whole[order as usize] += words.len() as u64;
+                return;
+            }
+            let mut at = 0;
+            while at < words.len() {
+                let (run, len) = words::decode(words, at);
+                cut(run);
+                at += len;
+            }
         });
-        tally.finish()
+        let cut = tally.finish();
+        core::array::from_fn(|order| whole[order] + cut[order])
     }
 }
 

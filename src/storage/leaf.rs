@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::slices;
 use crate::storage::entry::{Entry, Run};
+use crate::storage::pack::{BLOCK_RANGES, pack};
 use crate::wide::Wide;
 
 /// The leaf that is being written.
@@ -122,20 +123,38 @@ impl Wide for PushRanges<'_> {
 
     #[inline(always)]
     fn run(self) -> Self::Output {
+        /// Ranges written one by one where some are joined.
+        const FEW: usize = 2 * BLOCK_RANGES;
+
         let Self { mut open, mut run, paddrs, lengths, lg2 } = self;
         let (mut taken, mut pages) = (0, 0);
-        for (&paddr, &length) in paddrs.iter().zip(lengths) {
-            let (pfn, nr_pages) = (paddr >> lg2, length >> lg2);
-            if run.nr_pages > 0 && run.pfn + run.nr_pages == pfn {
-                run.nr_pages += nr_pages;
-            } else {
-                if run.nr_pages > 0 && !open.push(run) {
-                    break;
-                }
-                run = Run { pfn, nr_pages };
+        while taken < paddrs.len() {
+            let fits = run.nr_pages > 0 && open.room() >= BLOCK_RANGES;
+            let block = paddrs[taken..].first_chunk().zip(lengths[taken..].first_chunk());
+            let packed = block
+                .filter(|_| fits)
+                .and_then(|(paddrs, lengths)| pack(run, paddrs, lengths, lg2));
+            if let Some((words, last, more)) = packed {
+                // The last range is not written yet, but the run before the first is.
+                open.words.extend_from_slice(&words);
+                open.nr_pages += run.nr_pages + more - last.nr_pages;
+                (run, pages, taken) = (last, pages + more, taken + BLOCK_RANGES);
+                continue;
             }
-            pages += nr_pages;
-            taken += 1;
+            let end = paddrs.len().min(taken + FEW);
+            for (&paddr, &length) in paddrs[taken..end].iter().zip(&lengths[taken..end]) {
+                let (pfn, nr_pages) = (paddr >> lg2, length >> lg2);
+                if run.nr_pages > 0 && run.pfn + run.nr_pages == pfn {
+                    run.nr_pages += nr_pages;
+                } else {
+                    if run.nr_pages > 0 && !open.push(run) {
+                        return (open, run, taken, pages);
+                    }
+                    run = Run { pfn, nr_pages };
+                }
+                pages += nr_pages;
+                taken += 1;
+            }
         }
         (open, run, taken, pages)
     }

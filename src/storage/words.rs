@@ -191,6 +191,36 @@ pub(crate) fn is_plain(words: &[u64]) -> bool {
     words.iter().fold(0, |any, &word| any | u64::from(Entry::stored(word).is_escape())) == 0
 }
 
+/// How many chunks a slice holds, and the pages of the longest.
+pub(crate) fn longest(words: &[u64]) -> (u64, u64) {
+    wide::run(Longest { words })
+}
+
+struct Longest<'w> {
+    words: &'w [u64],
+}
+
+impl Wide for Longest<'_> {
+    type Output = (u64, u64);
+
+    #[inline(always)]
+    fn run(self) -> (u64, u64) {
+        let Self { words } = self;
+        if is_plain(words) {
+            let most = words.iter().fold(0, |most, &word| Entry::stored(word).nr_pages().max(most));
+            return (words.len() as u64, most);
+        }
+        let (mut word, mut chunks, mut most) = (0, 0, 0);
+        while word < words.len() {
+            let (run, len) = decode(words, word);
+            most = run.nr_pages.max(most);
+            word += len;
+            chunks += 1;
+        }
+        (chunks, most)
+    }
+}
+
 /// How many chunks a slice holds.
 pub(crate) fn count(words: &[u64]) -> u64 {
     wide::run(Count { words })
@@ -308,6 +338,7 @@ mod tests {
             prop_assert_eq!(count(&words), runs.len() as u64);
             let longest = runs.iter().map(|run| run.nr_pages).max().unwrap_or(0);
             prop_assert!(!are_shorter(&words, longest.max(1)) || runs.is_empty());
+            prop_assert_eq!(super::longest(&words), (runs.len() as u64, longest));
             let plain = runs.iter().all(|run| run.nr_pages == 1);
             prop_assert!(are_shorter(&words, 2) == plain);
         }

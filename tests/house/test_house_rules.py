@@ -18,7 +18,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 # wing (`mod`) comes last in it.
 WINGS = {
     "": "kind wide slices error granule pgsize",
-    "storage": "digest entry words shared chain leaf writer mod",
+    "storage": "digest entry words shared chain pack leaf writer mod",
     "storage/frozen": "bits block header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions bounds pages join shift stats"
     " validate serial mod",
