@@ -8,6 +8,7 @@
 //! | `builder` | [`Builder`](crate::Builder): appends chunks and page numbers |
 //! | `positions` | translates many positions at once |
 //! | `ranges` | appends byte ranges by the block |
+//! | `collect` | lists by the traits of the standard library |
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `pages` | the list as pages of one size |
 //! | `bounds` | lowest and highest address, and alignments, without a walk |
@@ -19,6 +20,7 @@
 pub(crate) mod bounds;
 pub(crate) mod builder;
 pub(crate) mod chunks;
+mod collect;
 pub(crate) mod frozen;
 pub(crate) mod join;
 pub(crate) mod pages;

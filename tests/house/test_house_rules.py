@@ -20,7 +20,7 @@ WINGS = {
     "": "kind wide slices error granule pgsize",
     "storage": "digest entry words shared chain pack leaf writer mod",
     "storage/frozen": "bits block header archive write check mod",
-    "list": "walk walk/bulk chunks phyr builder ranges positions bounds pages join shift stats"
+    "list": "walk walk/bulk chunks phyr builder ranges positions bounds pages join collect shift stats"
     " validate serial mod",
     "list/frozen": "view chunks list bytes index mod",
     "pagemap": "records decoder folios mod",
