@@ -27,6 +27,8 @@ class State(StrEnum):
     HOLE = "hole"
 
 
+_STATES = {state.value: state for state in State}
+
 Progress: TypeAlias = Callable[[int, int], object]
 """A function that is called with bytes done and bytes in all."""
 
@@ -137,7 +139,7 @@ class Pagemap(Scope):
         extents: list[Extent] = []
         for extent in self._extents(start, length, progress, join=False):
             # Only two holes can meet here: one of the process, and one beyond its address space.
-            if extents and extent.state == extents[-1].state == "hole":
+            if extents and extent.state is extents[-1].state is State.HOLE:
                 uaddr, before, state, _ = extents[-1]
                 extents[-1] = Extent(uaddr, before + extent.length, state, None)
             else:
@@ -241,15 +243,15 @@ class Pagemap(Scope):
             reached = _bytes(start, end, progress)
             runs = self._reader.runs(first, after, join=join, progress=reached, scan=scan)
             for run in runs:
-                for uaddr, size, state, phyr in run:
+                for uaddr, size, name, phyr in run:
+                    state = _STATES[name]
+                    if start <= uaddr and uaddr + size <= end:
+                        yield Extent(uaddr, size, state, phyr)
+                        continue
                     front = max(start - uaddr, 0)
                     back = min(size, end - uaddr)
-                    yield Extent(
-                        uaddr + front,
-                        back - front,
-                        State(state),
-                        phyr if phyr is None or back - front == size else phyr[front:back],
-                    )
+                    part = None if phyr is None else phyr[front:back]
+                    yield Extent(uaddr + front, back - front, state, part)
 
 
 def _spelt(extent: Extent) -> str:
