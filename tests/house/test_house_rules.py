@@ -36,7 +36,7 @@ WINGS = {
     "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
-    "python/os": "failure loan area pagemap page_records page_reads uring mod",
+    "python/os": "blocks failure loan area pagemap page_records page_reads uring mod",
 }
 ORDER = [f"{wing}/{name}".lstrip("/") for wing, names in WINGS.items() for name in names.split()]
 TOP = ["python/mod", "lib"]
@@ -51,6 +51,7 @@ UNSAFE = {
     "python/list/frozen.rs": "memory lent by Python, read as words",
     "python/list/column.rs": "the signature of the slot that lends a column",
     "python/desc/descriptors.rs": "the signature of the slot that lends descriptors",
+    "python/os/blocks.rs": "an allocator",
     "python/os/page_reads.rs": "a file by its number, and its bytes as words",
     "python/os/uring.rs": "memory registered with a ring",
     "python/convert/arrow.rs": "columns that others hand over in structs of C",

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `blocks` | memory of nodes |
 //! | `failure` | the kernel's errors |
 //! | `area` | memory that phyr allocates |
 //! | `loan` | a buffer lent to the kernel |
@@ -11,6 +12,8 @@
 //! | `uring` | rings of io_uring, which pin |
 
 pub(crate) mod area;
+#[cfg(all(feature = "blocks", target_os = "linux"))]
+mod blocks;
 #[cfg(unix)]
 pub(crate) mod failure;
 pub(crate) mod loan;
