@@ -2,44 +2,50 @@
 //! has them.
 //!
 //! The compiler vectorises simple loops by itself, but only with instructions that it may use. A
-//! [`Wide`] loop is compiled once more with wide instructions allowed; it needs no assembly and no
-//! intrinsics.
+//! function in [`wide!`](wide) is compiled once more with wide instructions allowed; it needs no
+//! assembly and no intrinsics.
 
-/// A loop worth compiling for wide registers.
-pub(crate) trait Wide {
-    /// The result of the loop.
-    type Output;
+/// Defines a function that runs with the best instructions which this machine has. Type parameters
+/// are in brackets: `fn find[T: Eq](items: &[T], item: T) -> bool { ... }`.
+macro_rules! wide {
+    (
+        $(#[$attribute:meta])*
+        $visible:vis fn $name:ident $([$($parameters:tt)*])?
+        ($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        #[inline]
+        #[cfg_attr(
+            all(feature = "std", target_arch = "x86_64"),
+            expect(unsafe_code, reason = "calling a function of a feature just detected")
+        )]
+        $visible fn $name $(<$($parameters)*>)? ($($argument: $type),*) $(-> $output)? {
+            // Always inlined, so that it is compiled with the features of its caller.
+            #[inline(always)]
+            fn body $(<$($parameters)*>)? ($($argument: $type),*) $(-> $output)? $body
 
-    /// Runs the loop. Implementations are `#[inline(always)]`, so that the body is compiled with
-    /// the features of the caller.
-    fn run(self) -> Self::Output;
-}
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            {
+                // Unsafe to call, and safe where the features are enabled only since Rust 1.86.
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+                unsafe fn avx2 $(<$($parameters)*>)? ($($argument: $type),*) $(-> $output)? {
+                    body($($argument),*)
+                }
 
-/// Runs `wide` with the best instructions that this machine has.
-#[inline]
-#[cfg_attr(
-    all(feature = "std", target_arch = "x86_64"),
-    expect(unsafe_code, reason = "calling a function of a feature just detected")
-)]
-pub(crate) fn run<W: Wide>(wide: W) -> W::Output {
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    {
-        // A function that is safe to call where the features are enabled, as since Rust 1.86.
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        unsafe fn avx2<W: Wide>(wide: W) -> W::Output {
-            wide.run()
+                if $crate::wide::available() {
+                    // SAFETY: `available` found every feature that `avx2` enables.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            body($($argument),*)
         }
-
-        if available() {
-            // SAFETY: `available` found every feature that `avx2` enables.
-            return unsafe { avx2(wide) };
-        }
-    }
-    wide.run()
+    };
 }
+pub(crate) use wide;
 
+/// Returns true if the machine has every feature that [`wide!`](wide) enables.
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
-fn available() -> bool {
+pub(crate) fn available() -> bool {
     std::is_x86_feature_detected!("avx2")
         && std::is_x86_feature_detected!("bmi1")
         && std::is_x86_feature_detected!("bmi2")

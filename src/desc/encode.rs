@@ -4,27 +4,22 @@ use super::layout::{Layout, ROUND};
 use super::limits::Cut;
 use super::segments::take;
 use crate::list::chunks::Chunk;
-use crate::wide::Wide;
+use crate::wide::wide;
 
-/// Writes records until there are no more chunks or no more slots.
-pub(super) struct Encode<'a, L: Layout> {
-    pub(super) layout: &'a L,
-    pub(super) cut: Cut,
-    /// The chunks to write. A chunk that is written in part keeps its rest; a chunk that is written
-    /// as a whole may be overwritten.
-    pub(super) chunks: &'a mut [Chunk],
-    pub(super) out: &'a mut [L::Bytes],
-    pub(super) position: u64,
-}
-
-impl<L: Layout> Wide for Encode<'_, L> {
-    /// The number of chunks used up, the number of records written, and the position after those
-    /// records.
-    type Output = (usize, usize, u64);
-
-    #[inline(always)]
-    fn run(self) -> (usize, usize, u64) {
-        let Self { layout, cut, chunks, out, mut position } = self;
+wide! {
+    /// Writes records until there are no more chunks or no more slots.
+    ///
+    /// A chunk that is written in part keeps its rest; a chunk that is written as a whole may be
+    /// overwritten. Returns the number of chunks used up, the number of records written, and the
+    /// position after those records.
+    pub(super) fn encode[L: Layout](
+        layout: &L,
+        cut: Cut,
+        chunks: &mut [Chunk],
+        out: &mut [L::Bytes],
+        position: u64,
+    ) -> (usize, usize, u64) {
+        let mut position = position;
         let both = out.len().min(chunks.len());
         if cut.leaves(&chunks[..both]) {
             for (slot, &chunk) in out.iter_mut().zip(&*chunks) {

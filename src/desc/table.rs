@@ -2,7 +2,7 @@
 
 use core::iter::Peekable;
 
-use super::encode::Encode;
+use super::encode::encode;
 use super::layout::{Layout, RecordBytes};
 use super::limits::Cut;
 use super::segments::{NOTHING, Segments, cut_one};
@@ -10,7 +10,6 @@ use super::shape::Shape;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::walk::Walk;
-use crate::wide;
 
 /// How far a table has been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -296,8 +295,7 @@ impl<L: Layout> Table<L> {
             let (layout, cut, chunks) = (&self.layout, self.cut, &mut ahead[from..to]);
             let position = place.position;
             let (taken, records);
-            (taken, records, place.position) =
-                wide::run(Encode { layout, cut, chunks, out, position });
+            (taken, records, place.position) = encode(layout, cut, chunks, out, position);
             from += taken;
             place.record += records as u64;
             at += records;

@@ -11,7 +11,7 @@ use crate::list::phyr::Phyr;
 use crate::storage::chain::{LEAF_WORDS, Located, Node};
 use crate::storage::entry::Entry;
 use crate::storage::words;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Positions dealt out together: 6 MiB of memory.
 const BLOCK: usize = 1 << 18;
@@ -47,7 +47,7 @@ impl Phyr {
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
         let length = self.length();
-        let (highest, is_sorted) = wide::run(Look { positions });
+        let (highest, is_sorted) = look(positions);
         if highest >= length && !positions.is_empty() {
             let position = positions.iter().copied().find(|&position| position >= length);
             return Err(Error::Position { position: position.unwrap_or(highest), length });
@@ -120,18 +120,11 @@ fn ascending_below(positions: &[u64], end: u64) -> usize {
     close.partition_point(|&position| position < end)
 }
 
-/// The highest position, and true if all ascend.
-struct Look<'a> {
-    positions: &'a [u64],
-}
-
-impl Wide for Look<'_> {
-    type Output = (u64, bool);
-
-    #[inline(always)]
-    fn run(self) -> (u64, bool) {
-        let highest = self.positions.iter().fold(0, |highest, &position| position.max(highest));
-        (highest, self.positions.is_sorted())
+wide! {
+    /// The highest position, and true if all ascend.
+    fn look(positions: &[u64]) -> (u64, bool) {
+        let highest = positions.iter().fold(0, |highest, &position| position.max(highest));
+        (highest, positions.is_sorted())
     }
 }
 
@@ -247,15 +240,9 @@ fn translate_in<'p>(
     positions: impl ExactSizeIterator<Item = &'p mut u64>,
 ) {
     if node.is_single() {
-        wide::run(InSingle {
-            words: node.words,
-            first: node.first_page,
-            granule,
-            offset,
-            positions,
-        });
+        translate_in_single(node.words, node.first_page, granule, offset, positions);
     } else if positions.len() >= WORTH {
-        wide::run(InNode { words: node.words, first: node.first_page, granule, offset, positions });
+        translate_in_node(node.words, node.first_page, granule, offset, positions);
     } else {
         for position in positions {
             let at = offset + *position;
@@ -265,21 +252,15 @@ fn translate_in<'p>(
     }
 }
 
-/// Translates positions in a node of single pages.
-struct InSingle<'a, P> {
-    words: &'a [u64],
-    first: u64,
-    granule: Granule,
-    offset: u64,
-    positions: P,
-}
-
-impl<'p, P: Iterator<Item = &'p mut u64>> Wide for InSingle<'_, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { words, first, granule, offset, positions } = self;
+wide! {
+    /// Translates positions in a node of single pages.
+    fn translate_in_single['p](
+        words: &[u64],
+        first: u64,
+        granule: Granule,
+        offset: u64,
+        positions: impl Iterator<Item = &'p mut u64>,
+    ) {
         for position in positions {
             let at = offset + *position;
             let word = usize::try_from(granule.floor(at) - first).unwrap_or(usize::MAX);
@@ -289,24 +270,18 @@ impl<'p, P: Iterator<Item = &'p mut u64>> Wide for InSingle<'_, P> {
     }
 }
 
-/// Translates positions in a node, all of which is decoded.
-struct InNode<'a, P> {
-    words: &'a [u64],
-    first: u64,
-    granule: Granule,
-    offset: u64,
-    positions: P,
-}
-
 /// Room for the chunks of a node; a power of two.
 const CHUNKS: usize = LEAF_WORDS.next_power_of_two();
 
-impl<'p, P: Iterator<Item = &'p mut u64>> Wide for InNode<'_, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { words, first, granule, offset, positions } = self;
+wide! {
+    /// Translates positions in a node, all of which is decoded.
+    fn translate_in_node['p](
+        words: &[u64],
+        first: u64,
+        granule: Granule,
+        offset: u64,
+        positions: impl Iterator<Item = &'p mut u64>,
+    ) {
         // For each chunk, the page of the chain where it starts, and what to add to such a page to
         // have its number.
         let (mut starts, mut moves) = ([u64::MAX; CHUNKS], [0; CHUNKS]);

@@ -5,7 +5,7 @@ use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Ranges checked at a time: few enough to stay close.
 pub(crate) const BLOCK_CHUNKS: usize = 256;
@@ -75,7 +75,7 @@ impl Builder {
         let mut at = 0;
         for (paddrs, lengths) in paddrs.chunks(BLOCK_CHUNKS).zip(lengths.chunks(BLOCK_CHUNKS)) {
             let granule = self.granule();
-            let whole = wide::run(WholePages { granule, paddrs, lengths });
+            let whole = whole_pages(granule, paddrs, lengths);
             if whole.is_none_or(|nr_pages| !self.may_follow(nr_pages)) {
                 // Some range is not whole pages, or is an error.
                 for (index, (&paddr, &length)) in (at..).zip(paddrs.iter().zip(lengths)) {
@@ -131,19 +131,9 @@ impl<'b> Ranges<'b> {
     }
 }
 
-/// Looks at ranges: the pages of all, if each is whole pages in reach.
-struct WholePages<'a> {
-    granule: Granule,
-    paddrs: &'a [u64],
-    lengths: &'a [u64],
-}
-
-impl Wide for WholePages<'_> {
-    type Output = Option<u64>;
-
-    #[inline(always)]
-    fn run(self) -> Option<u64> {
-        let Self { granule, paddrs, lengths } = self;
+wide! {
+    /// The pages of all ranges, if each is whole pages in reach.
+    fn whole_pages(granule: Granule, paddrs: &[u64], lengths: &[u64]) -> Option<u64> {
         let highest = granule.to_bytes(granule.reach() - 1) | granule.mask();
         let (mut bits, mut bad, mut nr_pages) = (0, 0, 0_u64);
         for (&paddr, &length) in paddrs.iter().zip(lengths) {

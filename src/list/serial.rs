@@ -30,7 +30,7 @@ use crate::storage::chain::LEAF_WORDS;
 use crate::storage::digest::Digest;
 use crate::storage::entry::{Entry, Run};
 use crate::storage::writer::Writer;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 const MAGIC: [u8; 4] = *b"PHYR";
 const VERSION: u16 = 1;
@@ -274,9 +274,8 @@ impl Entries {
         const FEW: usize = 32;
 
         let (end, reach) = (self.end.unwrap_or(u64::MAX), self.granule.reach());
-        let known = wide::run(CheckSingle { words, end, reach });
-        let known = known
-            .or_else(|| wide::run(CheckPlain { words, end, reach }))
+        let known = check_single(words, end, reach)
+            .or_else(|| check_plain(words, end, reach))
             .filter(|known| self.first.is_none() && known.0 <= self.granule.most() - self.nr_pages);
         if let Some((nr_pages, end)) = known {
             self.writer.push_plain(words, nr_pages)?;
@@ -337,23 +336,13 @@ impl Entries {
     }
 }
 
-/// As [`CheckPlain`], for words that each are one page: fewer steps, and `None` also for words that may
-/// be right.
-struct CheckSingle<'w> {
-    words: &'w [u64],
-    end: u64,
-    reach: u64,
-}
-
-impl Wide for CheckSingle<'_> {
-    type Output = Option<(u64, u64)>;
-
-    #[inline(always)]
-    fn run(self) -> Option<(u64, u64)> {
+wide! {
+    /// As [`check_plain`], for words that each are one page: fewer steps, and `None` also for words
+    /// that may be right.
+    fn check_single(words: &[u64], end: u64, reach: u64) -> Option<(u64, u64)> {
         /// Words looked at together.
         const FEW: usize = 64;
 
-        let Self { words, end, reach } = self;
         let (low, step) = (Entry::one_page(0), Entry::one_page(1) - Entry::one_page(0));
         // Behind the last page this wraps to page 0, which would be right: a closer look will tell.
         let mut next = end.wrapping_mul(step) | low;
@@ -374,22 +363,14 @@ impl Wide for CheckSingle<'_> {
     }
 }
 
-/// Checks words that follow a chunk which ends before page `end`; no chunk ends there where `end` is
-/// out of reach.
-struct CheckPlain<'w> {
-    words: &'w [u64],
-    end: u64,
-    reach: u64,
-}
-
-impl Wide for CheckPlain<'_> {
+wide! {
+    /// Checks words that follow a chunk which ends before page `end`; no chunk ends there where `end` is
+    /// out of reach.
+    ///
     /// If each word is a chunk in its one encoding, in reach, that does not touch the one before: the
     /// pages of all, and the page after the last.
-    type Output = Option<(u64, u64)>;
-
-    #[inline(always)]
-    fn run(self) -> Option<(u64, u64)> {
-        let Self { words, mut end, reach } = self;
+    fn check_plain(words: &[u64], end: u64, reach: u64) -> Option<(u64, u64)> {
+        let mut end = end;
         let (mut pages, mut bad) = (0_u64, 0);
         for &word in words {
             let entry = Entry::stored(word);

@@ -11,7 +11,7 @@
 
 use core::ops::RangeInclusive;
 
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 pub(crate) const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
@@ -28,62 +28,31 @@ pub(crate) fn is_swapped(record: u64) -> bool {
 
 /// Returns true if no page of a block is present, all for the same reason.
 pub(crate) fn is_one_state(block: &[u64]) -> bool {
-    block
-        .first()
-        .is_some_and(|&record| record & PRESENT == 0 && wide::run(OneState { block, record }))
+    block.first().is_some_and(|&record| record & PRESENT == 0 && is_like(block, record))
 }
 
-/// Returns true if a block is one run of present pages.
-pub(crate) fn is_one_run(block: &[u64]) -> bool {
-    wide::run(OneRun { block })
-}
-
-/// Returns true if all pages of a block are present, in `ram` (sorted ranges; anywhere if not
-/// given) and not in `zero`. Then `pfns`, which is as long as the block, holds their numbers.
-pub(crate) fn is_all_ram(
-    block: &[u64],
-    pfns: &mut [u64],
-    ram: Option<&[RangeInclusive<u64>]>,
-    zero: &[RangeInclusive<u64>],
-) -> bool {
-    wide::run(AllRam { block, pfns, ram, zero })
-}
-
-struct OneState<'a> {
-    block: &'a [u64],
-    record: u64,
-}
-
-impl Wide for OneState<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let differ = self.block.iter().fold(0, |differ, record| differ | (record ^ self.record));
+wide! {
+    /// Returns true if all pages of a block are as that of `record`, which is not present.
+    fn is_like(block: &[u64], record: u64) -> bool {
+        let differ = block.iter().fold(0, |differ, other| differ | (other ^ record));
         differ & (PRESENT | SWAPPED | GUARD) == 0
     }
 }
 
-struct OneRun<'a> {
-    block: &'a [u64],
-}
-
-impl Wide for OneRun<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let Some(&first) = self.block.first() else { return false };
-        let last = self.block[self.block.len() - 1];
+wide! {
+    /// Returns true if a block is one run of present pages.
+    pub(crate) fn is_one_run(block: &[u64]) -> bool {
+        let Some(&first) = block.first() else { return false };
+        let last = block[block.len() - 1];
         let first = first & (PRESENT | PFN);
-        let more = self.block.len() as u64 - 1;
+        let more = block.len() as u64 - 1;
         // The first and the last record rule out most blocks that are not a run.
         if first & PRESENT == 0 || last & (PRESENT | PFN) != first.wrapping_add(more) {
             return false;
         }
         let mut expected = first;
         let mut differ = 0;
-        for record in self.block {
+        for record in block {
             differ |= (record & (PRESENT | PFN)) ^ expected;
             expected = expected.wrapping_add(1);
         }
@@ -91,21 +60,18 @@ impl Wide for OneRun<'_> {
     }
 }
 
-struct AllRam<'a> {
-    block: &'a [u64],
-    pfns: &'a mut [u64],
-    ram: Option<&'a [RangeInclusive<u64>]>,
-    zero: &'a [RangeInclusive<u64>],
-}
-
-impl Wide for AllRam<'_> {
-    type Output = bool;
-
-    #[inline(always)]
+wide! {
+    /// Returns true if all pages of a block are present, in `ram` (sorted ranges; anywhere if not
+    /// given) and not in `zero`. Then `pfns`, which is as long as the block, holds their numbers.
     #[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "55 bits fit")]
-    fn run(self) -> bool {
+    pub(crate) fn is_all_ram(
+        block: &[u64],
+        pfns: &mut [u64],
+        ram: Option<&[RangeInclusive<u64>]>,
+        zero: &[RangeInclusive<u64>],
+    ) -> bool {
         let (mut all, mut low, mut high) = (u64::MAX, i64::MAX, 0_i64);
-        for (pfn, record) in self.pfns.iter_mut().zip(self.block) {
+        for (pfn, record) in pfns.iter_mut().zip(block) {
             *pfn = record & PFN;
             all &= record;
             // Signed, because wide registers compare signed numbers. 55 bits fit.
@@ -121,14 +87,14 @@ impl Wide for AllRam<'_> {
             if low > *range.end() || high < start {
                 return 0;
             }
-            self.pfns.iter().map(|pfn| u64::from(pfn.wrapping_sub(start) <= size)).sum()
+            pfns.iter().map(|pfn| u64::from(pfn.wrapping_sub(start) <= size)).sum()
         };
-        if self.zero.iter().map(within).sum::<u64>() != 0 {
+        if zero.iter().map(within).sum::<u64>() != 0 {
             return false;
         }
-        self.ram.is_none_or(|ram| {
+        ram.is_none_or(|ram| {
             ram.iter().any(|range| *range.start() <= low && high <= *range.end())
-                || ram.iter().map(within).sum::<u64>() == self.pfns.len() as u64
+                || ram.iter().map(within).sum::<u64>() == pfns.len() as u64
         })
     }
 }

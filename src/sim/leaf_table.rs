@@ -2,7 +2,7 @@
 
 use super::vtd::{ENTRIES, Pte};
 use crate::dma::plan::MapCall;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// A table that is being filled. All addresses that it covers may be mapped.
 #[derive(Clone, Copy, Debug)]
@@ -67,24 +67,14 @@ impl LeafTable {
     ) -> usize {
         let slots = self.slots(words, iova, pgsize);
         let count = slots.len().min(pages.len());
-        wide::run(FillPages { table: self, slots: &mut slots[..count], pages: &pages[..count] })
+        fill_pages(self, &mut slots[..count], &pages[..count])
     }
 }
 
-/// Fills as many entries as there are pages, if no entry is in use and all addresses fit. Returns
-/// their number, or 0.
-struct FillPages<'a> {
-    table: LeafTable,
-    slots: &'a mut [[u8; 8]],
-    pages: &'a [u64],
-}
-
-impl Wide for FillPages<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run(self) -> usize {
-        let Self { table, slots, pages } = self;
+wide! {
+    /// Fills as many entries as there are pages, if no entry is in use and all addresses fit. Returns
+    /// their number, or 0.
+    fn fill_pages(table: LeafTable, slots: &mut [[u8; 8]], pages: &[u64]) -> usize {
         let any = pages.iter().fold(0, |any, page| any | page);
         if any & table.unfit != 0 || is_any_present(slots) {
             return 0;

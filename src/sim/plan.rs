@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::error::DomainError;
 use crate::dma::plan::MapCall;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Number of calls handled together: as many as a table has entries.
 const PART: usize = 512;
@@ -61,7 +61,7 @@ impl<'a> Columns<'a> {
     /// before: the first I/O virtual address, the size, and the physical addresses.
     pub(super) fn pages(self) -> Option<(u64, u64, &'a [u64])> {
         let (&iova, &pgsize) = (self.iovas.first()?, self.pgsizes.first()?);
-        wide::run(ArePages(self, iova, pgsize)).then_some((iova, pgsize, self.paddrs))
+        are_pages(self, iova, pgsize).then_some((iova, pgsize, self.paddrs))
     }
 }
 
@@ -95,15 +95,11 @@ fn nth(first: MapCall, at: usize) -> MapCall {
     MapCall { iova: first.iova.wrapping_add(length.wrapping_mul(at as u64)), ..first }
 }
 
-/// True if the columns are single pages of one size, one after the other from an address on.
-struct ArePages<'a>(Columns<'a>, u64, u64);
-
-impl Wide for ArePages<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let Self(Columns { iovas, pgsizes, pgcounts, .. }, mut wanted, pgsize) = self;
+wide! {
+    /// Returns true if the columns are single pages of one size, one after the other from an address on.
+    fn are_pages(columns: Columns<'_>, iova: u64, pgsize: u64) -> bool {
+        let Columns { iovas, pgsizes, pgcounts, .. } = columns;
+        let mut wanted = iova;
         let mut odd = 0;
         for (&iova, (&size, &count)) in iovas.iter().zip(pgsizes.iter().zip(pgcounts)) {
             odd |= (iova ^ wanted) | (size ^ pgsize) | (count ^ 1);

@@ -10,7 +10,7 @@
 //! damage by accident; it does not protect against forgery.
 
 use crate::slices;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Odd, with its bits well spread: 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -41,7 +41,7 @@ impl Digest {
         words = rest;
 
         let (eights, rest) = slices::arrays(words);
-        self.lanes = wide::run(Eights { lanes: self.lanes, eights });
+        self.lanes = eights_after(self.lanes, eights);
         self.count += eights.len() * LANES;
         for &word in rest {
             self.write_one(word);
@@ -61,17 +61,10 @@ impl Digest {
     }
 }
 
-struct Eights<'w> {
-    lanes: [u64; LANES],
-    eights: &'w [[u64; LANES]],
-}
-
-impl Wide for Eights<'_> {
-    type Output = [u64; LANES];
-
-    #[inline(always)]
-    fn run(self) -> [u64; LANES] {
-        let Self { mut lanes, eights } = self;
+wide! {
+    /// The lanes after blocks of eight words.
+    fn eights_after(lanes: [u64; LANES], eights: &[[u64; LANES]]) -> [u64; LANES] {
+        let mut lanes = lanes;
         for eight in eights {
             for (lane, word) in lanes.iter_mut().zip(eight) {
                 *lane = step(*lane ^ word);

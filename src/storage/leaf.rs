@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::slices;
 use crate::storage::entry::{Entry, Run};
 use crate::storage::pack::{BLOCK_RANGES, pack};
-use crate::wide::Wide;
+use crate::wide::wide;
 
 /// The leaf that is being written.
 #[derive(Debug, Default)]
@@ -49,23 +49,19 @@ impl OpenLeaf {
     }
 }
 
-/// Appends to a run one page for each item, page number `item >> shift`, until the leaf is full. It
-/// owns the leaf, so that the compiler can keep its fields in registers.
-pub(crate) struct PushPages<'a> {
-    pub(crate) open: OpenLeaf,
-    pub(crate) run: Run,
-    pub(crate) items: &'a [u64],
-    pub(crate) shift: u32,
-}
-
-impl<'a> Wide for PushPages<'a> {
-    /// The leaf; the last run, which may continue or does not fit in the leaf; the items that
+wide! {
+    /// Appends to a run one page for each item, page number `item >> shift`, until the leaf is full. It
+    /// owns the leaf, so that the compiler can keep its fields in registers.
+    ///
+    /// Returns the leaf; the last run, which may continue or does not fit in the leaf; the items that
     /// remain.
-    type Output = (OpenLeaf, Run, &'a [u64]);
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        let Self { mut open, run: Run { mut pfn, nr_pages }, items, shift } = self;
+    pub(crate) fn push_pages(
+        open: OpenLeaf,
+        run: Run,
+        items: &[u64],
+        shift: u32,
+    ) -> (OpenLeaf, Run, &[u64]) {
+        let (mut open, Run { mut pfn, nr_pages }) = (open, run);
         let mut next = pfn + nr_pages;
         let blocks = slices::arrays::<_, BLOCK_ITEMS>(items).0;
         for (number, block) in blocks.iter().enumerate() {
@@ -107,26 +103,22 @@ impl<'a> Wide for PushPages<'a> {
     }
 }
 
-/// Appends to a run ranges of whole pages, in units of `1 << lg2`, until the leaf is full.
-pub(crate) struct PushRanges<'a> {
-    pub(crate) open: OpenLeaf,
-    /// No pages before the first range of all.
-    pub(crate) run: Run,
-    pub(crate) paddrs: &'a [u64],
-    pub(crate) lengths: &'a [u64],
-    pub(crate) lg2: u32,
-}
-
-impl Wide for PushRanges<'_> {
-    /// The leaf, the run that did not end or has no room in it, the ranges taken, and their pages.
-    type Output = (OpenLeaf, Run, usize, u64);
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
+wide! {
+    /// Appends to a run ranges of whole pages, in units of `1 << lg2`, until the leaf is full. `run` has
+    /// no pages before the first range of all.
+    ///
+    /// Returns the leaf, the run that did not end or has no room in it, the ranges taken, and their pages.
+    pub(crate) fn push_ranges(
+        open: OpenLeaf,
+        run: Run,
+        paddrs: &[u64],
+        lengths: &[u64],
+        lg2: u32,
+    ) -> (OpenLeaf, Run, usize, u64) {
         /// Ranges written one by one where some are joined.
         const FEW: usize = 2 * BLOCK_RANGES;
 
-        let Self { mut open, mut run, paddrs, lengths, lg2 } = self;
+        let (mut open, mut run) = (open, run);
         let (mut taken, mut pages) = (0, 0);
         while taken < paddrs.len() {
             let fits = run.nr_pages > 0 && open.room() >= BLOCK_RANGES;

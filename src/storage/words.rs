@@ -5,7 +5,7 @@
 //! finds out.
 
 use crate::storage::entry::{Entry, Run};
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Decodes the entry that starts at index `word`. Also returns the number of its words.
 #[inline]
@@ -38,21 +38,10 @@ pub(crate) fn whole(words: &[u64], room: usize) -> usize {
     end - zeros.count() % 2
 }
 
-/// All bits that are set in any of the items.
-pub(crate) fn any_bit(items: &[u64]) -> u64 {
-    wide::run(AnyBit { items })
-}
-
-struct AnyBit<'a> {
-    items: &'a [u64],
-}
-
-impl Wide for AnyBit<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run(self) -> u64 {
-        self.items.iter().fold(0, |any, item| any | item)
+wide! {
+    /// All bits that are set in any of the items.
+    pub(crate) fn any_bit(items: &[u64]) -> u64 {
+        items.iter().fold(0, |any, item| any | item)
     }
 }
 
@@ -67,30 +56,17 @@ pub(crate) struct Found {
     pub(crate) pages: u64,
 }
 
-/// Finds the first chunk for which `reached(pages, chunks)` holds. Both arguments count up to that
-/// chunk, itself included. Returns the end of the slice if there is no such chunk. The search
-/// begins at `start`, which must not be after the chunk to find.
-pub(crate) fn find(words: &[u64], start: Found, reached: impl Fn(u64, u64) -> bool) -> Found {
-    wide::run(Find { words, start, reached })
-}
-
-struct Find<'w, R> {
-    words: &'w [u64],
-    start: Found,
-    reached: R,
-}
-
-impl<R: Fn(u64, u64) -> bool> Wide for Find<'_, R> {
-    type Output = Found;
-
-    #[inline(always)]
-    fn run(self) -> Found {
+wide! {
+    /// Finds the first chunk for which `reached(pages, chunks)` holds. Both arguments count up to that
+    /// chunk, itself included. Returns the end of the slice if there is no such chunk. The search
+    /// begins at `start`, which must not be after the chunk to find.
+    pub(crate) fn find(words: &[u64], start: Found, reached: impl Fn(u64, u64) -> bool) -> Found {
         /// Words summed at a time. After large blocks, small ones: they leave fewer words to
         /// decode.
         const BLOCK_WORDS: usize = 32;
         const SMALL: usize = 8;
 
-        let Self { words, start: mut at, reached } = self;
+        let mut at = start;
         while at.word < words.len() {
             skip::<BLOCK_WORDS>(words, &mut at, &reached);
             skip::<SMALL>(words, &mut at, &reached);
@@ -118,7 +94,7 @@ fn skip<const BLOCK_WORDS: usize>(
     reached: &impl Fn(u64, u64) -> bool,
 ) {
     while let Some(block) = words[at.word..].first_chunk::<BLOCK_WORDS>() {
-        let Some(pages) = (PlainPages { block }).run() else { break };
+        let Some(pages) = pages_of_plain(block) else { break };
         if reached(at.pages + pages, at.chunks + BLOCK_WORDS as u64) {
             break;
         }
@@ -128,58 +104,40 @@ fn skip<const BLOCK_WORDS: usize>(
     }
 }
 
-/// The pages of a block if all its entries have one word; `None` if any has two.
-pub(crate) fn plain_pages(block: &[u64]) -> Option<u64> {
-    wide::run(PlainPages { block })
-}
-
-struct PlainPages<'w> {
-    block: &'w [u64],
-}
-
-impl Wide for PlainPages<'_> {
-    type Output = Option<u64>;
-
-    #[inline(always)]
-    fn run(self) -> Option<u64> {
-        // Multiplies the count by each half of the unit, because wide registers multiply 32 bits by
-        // 32. A second word, read as an entry, gives a wrong sum. That sum is never used: the
-        // escape before it is in this block, and then the result is `None`, or no block starts at
-        // that word.
-        let (mut low, mut high, mut escapes) = (0_u64, 0_u64, 0_u64);
-        for &word in self.block {
-            let entry = Entry::stored(word);
-            let marker = entry.marker();
-            low = low.wrapping_add(entry.count() * (marker & u64::from(u32::MAX)));
-            high = high.wrapping_add(entry.count() * (marker >> 32));
-            escapes |= u64::from(entry.is_escape());
-        }
-        (escapes == 0).then_some(Entry::pages_of_halves(low, high))
+wide! {
+    /// The pages of a block if all its entries have one word; `None` if any has two.
+    pub(crate) fn plain_pages(block: &[u64]) -> Option<u64> {
+        pages_of_plain(block)
     }
 }
 
-/// Returns true if every entry is known to have fewer pages than `limit`. True is certain; false
-/// means look. It sums a few entries at a time: each entry has a page at least, so none of n
-/// entries has more than the sum less n - 1.
-pub(crate) fn are_shorter(words: &[u64], limit: u64) -> bool {
-    wide::run(AreShorter { words, limit })
+/// [`plain_pages`] as a part of other loops.
+#[inline(always)]
+fn pages_of_plain(block: &[u64]) -> Option<u64> {
+    // Multiplies the count by each half of the unit, because wide registers multiply 32 bits by
+    // 32. A second word, read as an entry, gives a wrong sum. That sum is never used: the
+    // escape before it is in this block, and then the result is `None`, or no block starts at
+    // that word.
+    let (mut low, mut high, mut escapes) = (0_u64, 0_u64, 0_u64);
+    for &word in block {
+        let entry = Entry::stored(word);
+        let marker = entry.marker();
+        low = low.wrapping_add(entry.count() * (marker & u64::from(u32::MAX)));
+        high = high.wrapping_add(entry.count() * (marker >> 32));
+        escapes |= u64::from(entry.is_escape());
+    }
+    (escapes == 0).then_some(Entry::pages_of_halves(low, high))
 }
 
-struct AreShorter<'w> {
-    words: &'w [u64],
-    limit: u64,
-}
-
-impl Wide for AreShorter<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
+wide! {
+    /// Returns true if every entry is known to have fewer pages than `limit`. True is certain; false
+    /// means look. It sums a few entries at a time: each entry has a page at least, so none of n
+    /// entries has more than the sum less n - 1.
+    pub(crate) fn are_shorter(words: &[u64], limit: u64) -> bool {
         const FEW: usize = 32;
 
-        let Self { words, limit } = self;
         words.chunks(FEW).all(|block| {
-            let pages = (PlainPages { block }).run();
+            let pages = pages_of_plain(block);
             pages.is_some_and(|pages| pages - (block.len() as u64 - 1) < limit)
         })
     }
@@ -191,21 +149,9 @@ pub(crate) fn is_plain(words: &[u64]) -> bool {
     words.iter().fold(0, |any, &word| any | u64::from(Entry::stored(word).is_escape())) == 0
 }
 
-/// How many chunks a slice holds, and the pages of the longest.
-pub(crate) fn longest(words: &[u64]) -> (u64, u64) {
-    wide::run(Longest { words })
-}
-
-struct Longest<'w> {
-    words: &'w [u64],
-}
-
-impl Wide for Longest<'_> {
-    type Output = (u64, u64);
-
-    #[inline(always)]
-    fn run(self) -> (u64, u64) {
-        let Self { words } = self;
+wide! {
+    /// How many chunks a slice holds, and the pages of the longest.
+    pub(crate) fn longest(words: &[u64]) -> (u64, u64) {
         if is_plain(words) {
             let most = words.iter().fold(0, |most, &word| Entry::stored(word).nr_pages().max(most));
             return (words.len() as u64, most);
@@ -221,21 +167,9 @@ impl Wide for Longest<'_> {
     }
 }
 
-/// How many chunks a slice holds.
-pub(crate) fn count(words: &[u64]) -> u64 {
-    wide::run(Count { words })
-}
-
-struct Count<'w> {
-    words: &'w [u64],
-}
-
-impl Wide for Count<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run(self) -> u64 {
-        let Self { words } = self;
+wide! {
+    /// How many chunks a slice holds.
+    pub(crate) fn count(words: &[u64]) -> u64 {
         if is_plain(words) {
             return words.len() as u64;
         }

@@ -11,10 +11,9 @@ use crate::storage::chain::{
     Branch, Chain, LEAF_WORDS, LIMB_SLOTS, LeafSlot, Quarters, Root, Slot, TWIG_SLOTS, Tree, sum,
 };
 use crate::storage::entry::{Entry, Run};
-use crate::storage::leaf::{OpenLeaf, PushPages, PushRanges};
+use crate::storage::leaf::{OpenLeaf, push_pages, push_ranges};
 use crate::storage::shared::Shared;
 use crate::storage::words::{self, Found};
-use crate::wide;
 
 /// A chain under construction: the open node of each level. A full node stays open until another
 /// entry follows it.
@@ -105,7 +104,7 @@ impl Writer {
     ) -> Result<Run, NoMemory> {
         loop {
             let open = core::mem::take(&mut self.open);
-            let (open, last, rest) = wide::run(PushPages { open, run, items, shift });
+            let (open, last, rest) = push_pages(open, run, items, shift);
             self.open = open;
             (run, items) = (last, rest);
             if items.is_empty() {
@@ -127,8 +126,7 @@ impl Writer {
         let mut nr_pages = 0;
         loop {
             let open = core::mem::take(&mut self.open);
-            let (open, last, taken, pages) =
-                wide::run(PushRanges { open, run, paddrs, lengths, lg2 });
+            let (open, last, taken, pages) = push_ranges(open, run, paddrs, lengths, lg2);
             self.open = open;
             run = last;
             nr_pages += pages;

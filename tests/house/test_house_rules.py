@@ -131,7 +131,7 @@ def test_a_file_uses_those_below_it_only() -> None:
         f"{name} uses {used}"
         for at, name in enumerate(ORDER)
         for used in used_by(ROOT / "src" / f"{name}.rs")
-        if used not in ORDER[:at]
+        if used not in ORDER[: at + 1]
     ]
     assert found == []
 

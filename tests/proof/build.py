@@ -35,10 +35,11 @@ SOURCES = {
     "shape": "desc/shape.rs",
 }
 
-# As the release is compiled: see the profile in Cargo.toml.
+# As the release is compiled: see the profile in Cargo.toml. Without the feature `std`, so that a
+# loop of `wide!` does not ask the machine which instructions it has.
 RUSTC = [
     *("rustc", "--edition", "2024", "--crate-name", "phyr", "--crate-type", "cdylib"),
-    *("--cfg", 'feature="std"', "--cap-lints", "allow"),
+    *("--cap-lints", "allow"),
     *("-C", "opt-level=3", "-C", "codegen-units=1"),
 ]
 
@@ -75,6 +76,9 @@ def copy(to: Path, mutant: Mutant | None) -> None:
         if mutant is not None and mutant.source == source:
             text = mutant.apply(text)
         (to / place).write_text(f'{text}\n#[path = "{exposed(source)}"]\nmod exposed;\n')
+    # A shared library needs a panic handler.
+    with (to / "lib.rs").open("a") as root:
+        root.write("extern crate std;\n")
 
 
 def digest(mutant: Mutant | None) -> str:

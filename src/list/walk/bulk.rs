@@ -6,7 +6,7 @@ use super::{Chunk, Walk};
 use crate::granule::Granule;
 use crate::storage::entry::Entry;
 use crate::storage::words;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 impl<'a> Walk<'a> {
     /// The words of the next node, up to the back cursor; `None` when all are visited.
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
         while let Some(words) = self.next_slice() {
             let (granule, is_plain) = (self.granule, self.front.node.is_plain());
             let chunks;
-            (acc, f, chunks) = wide::run(FoldNode { words, is_plain, granule, acc, f, unpack });
+            (acc, f, chunks) = fold_node(words, is_plain, granule, acc, f, unpack);
             self.advance(words.len(), chunks);
         }
         match last {
@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
             let end = node.end_page().map(|page| granule.to_bytes(page));
             let end = end.filter(|&end| end < self.end && words.len() <= slots.len());
             if let Some(end) = end.filter(|_| node.is_plain()) {
-                wide::run(WritePlain { words, granule, start, slots, write });
+                write_plain(words, granule, start, slots, write);
                 self.advance(words.len(), words.len() as u64);
                 self.start = end;
                 return words.len();
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
             let few = &words[..words.len().min(slots.len())];
             let bytes = words::plain_pages(few).map(|pages| granule.to_bytes(pages));
             if let Some(bytes) = bytes.filter(|&bytes| bytes <= self.end - start) {
-                wide::run(WritePlain { words: few, granule, start, slots, write });
+                write_plain(few, granule, start, slots, write);
                 self.advance(few.len(), few.len() as u64);
                 self.start += bytes;
                 return few.len();
@@ -141,8 +141,7 @@ impl<'a> Walk<'a> {
             }
             if !words.is_empty() {
                 let (taken, chunks);
-                (taken, chunks, self.start) =
-                    wide::run(WriteWords { words, granule, start, slots, write });
+                (taken, chunks, self.start) = write_words(words, granule, start, slots, write);
                 self.advance(taken, chunks as u64);
                 return chunks;
             }
@@ -185,7 +184,7 @@ impl<'a> Walk<'a> {
         if !words.first().is_some_and(is_block) {
             return 0;
         }
-        let count = wide::run(WriteBlocks { words, order, granule, out });
+        let count = write_blocks(words, order, granule, out);
         self.advance(count, count as u64);
         self.start += size * count as u64;
         count
@@ -196,7 +195,7 @@ impl<'a> Walk<'a> {
         items.extend(self.next().map(of));
         let last = self.next_back().map(of);
         let granule = self.granule;
-        self.for_each_slice(|words| wide::run(ExtendNode { words, granule, items, of }));
+        self.for_each_slice(|words| extend_node(words, granule, items, of));
         items.extend(last);
     }
 
@@ -253,24 +252,20 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The inner loop of `fold`: entries of one node, none of them trimmed.
-struct FoldNode<'w, A, F, U> {
-    words: &'w [u64],
-    /// True if all entries are known to have one word.
-    is_plain: bool,
-    granule: Granule,
-    acc: A,
-    f: F,
-    unpack: U,
-}
-
-impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F, U> {
+wide! {
+    /// The inner loop of `fold`: entries of one node, none of them trimmed. `is_plain` is true if all are
+    /// known to have one word.
+    ///
     /// The closure is passed by value, so that the compiler can keep its captures in registers.
-    type Output = (A, F, u64);
-
-    #[inline(always)]
-    fn run(self) -> (A, F, u64) {
-        let Self { words, is_plain, granule, mut acc, mut f, unpack } = self;
+    fn fold_node[A, F: FnMut(A, Chunk) -> A](
+        words: &[u64],
+        is_plain: bool,
+        granule: Granule,
+        acc: A,
+        f: F,
+        unpack: impl Fn(u64) -> Chunk,
+    ) -> (A, F, u64) {
+        let (mut acc, mut f) = (acc, f);
         if is_plain || words::is_plain(words) {
             for &word in words {
                 acc = f(acc, unpack(word));
@@ -288,20 +283,9 @@ impl<A, F: FnMut(A, Chunk) -> A, U: Fn(u64) -> Chunk> Wide for FoldNode<'_, A, F
     }
 }
 
-/// The inner loop of `extend`.
-struct ExtendNode<'a, F> {
-    words: &'a [u64],
-    granule: Granule,
-    items: &'a mut Vec<u64>,
-    of: F,
-}
-
-impl<F: Fn(Chunk) -> u64> Wide for ExtendNode<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { words, granule, items, of } = self;
+wide! {
+    /// The inner loop of `extend`.
+    fn extend_node(words: &[u64], granule: Granule, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64) {
         if words::is_plain(words) {
             items.extend(words.iter().map(|&word| of(Chunk::of_word(granule, word))));
             return;
@@ -315,21 +299,16 @@ impl<F: Fn(Chunk) -> u64> Wide for ExtendNode<'_, F> {
     }
 }
 
-/// The inner loop of `write` for entries of one word. None is trimmed, and each has a slot.
-struct WritePlain<'w, S, F> {
-    words: &'w [u64],
-    granule: Granule,
-    start: u64,
-    slots: S,
-    write: F,
-}
-
-impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WritePlain<'_, S, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { words, granule, mut start, slots, mut write } = self;
+wide! {
+    /// The inner loop of `write` for entries of one word. None is trimmed, and each has a slot.
+    fn write_plain[T](
+        words: &[u64],
+        granule: Granule,
+        start: u64,
+        slots: impl Iterator<Item = T>,
+        write: impl FnMut(T, Chunk, u64),
+    ) {
+        let (mut start, mut write) = (start, write);
         for (slot, &word) in slots.zip(words) {
             let chunk = Chunk::of_word(granule, word);
             write(slot, chunk, start);
@@ -338,23 +317,17 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WritePlain<'_, 
     }
 }
 
-/// The inner loop of `write` for entries of one node, none of them trimmed, as many as there are
-/// slots.
-struct WriteWords<'w, S, F> {
-    words: &'w [u64],
-    granule: Granule,
-    start: u64,
-    slots: S,
-    write: F,
-}
-
-impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, S, F> {
-    /// The words and the chunks used, and where the next chunk starts.
-    type Output = (usize, usize, u64);
-
-    #[inline(always)]
-    fn run(self) -> (usize, usize, u64) {
-        let Self { words, granule, mut start, slots, mut write } = self;
+wide! {
+    /// The inner loop of `write` for entries of one node, none of them trimmed, as many as there are
+    /// slots. Returns the words and the chunks used, and where the next chunk starts.
+    fn write_words[T](
+        words: &[u64],
+        granule: Granule,
+        start: u64,
+        slots: impl Iterator<Item = T>,
+        write: impl FnMut(T, Chunk, u64),
+    ) -> (usize, usize, u64) {
+        let (mut start, mut write) = (start, write);
         let (mut word, mut chunks) = (0, 0);
         for slot in slots {
             if word == words.len() {
@@ -371,24 +344,13 @@ impl<T, S: Iterator<Item = T>, F: FnMut(T, Chunk, u64)> Wide for WriteWords<'_, 
     }
 }
 
-/// The addresses of entries, as far as each is one block of 2^order granules.
-struct WriteBlocks<'a> {
-    words: &'a [u64],
-    order: u32,
-    granule: Granule,
-    out: &'a mut [u64],
-}
-
-impl Wide for WriteBlocks<'_> {
-    /// How many are known to be such blocks, from the first on.
-    type Output = usize;
-
-    #[inline(always)]
-    fn run(self) -> usize {
+wide! {
+    /// Writes the addresses of entries, as far as each is one block of 2^order granules. Returns how many
+    /// are known to be such blocks, from the first on.
+    fn write_blocks(words: &[u64], order: u32, granule: Granule, out: &mut [u64]) -> usize {
         /// Entries looked at together.
         const FEW: usize = 64;
 
-        let Self { words, order, granule, out } = self;
         let mut count = 0;
         for (out, words) in out.chunks_mut(FEW).zip(words.chunks(FEW)) {
             let mut odd = 0;

@@ -11,7 +11,7 @@ use super::header::HEADER;
 use crate::granule::Granule;
 use crate::storage::entry::Run;
 use crate::storage::shared::Shared;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Words of an index entry.
 pub(crate) const ENTRY: usize = 3;
@@ -182,17 +182,17 @@ impl Archive {
 
     /// The run that holds page `page`, which the archive has.
     pub(crate) fn find_page(&self, page: u64) -> Located {
-        with_words!(&self.store, words => wide::run(FindPage { archive: self, words, page }))
+        with_words!(&self.store, words => find_page(self, words, page))
     }
 
     /// Run `number`, which the archive has.
     pub(crate) fn find_chunk(&self, number: u64) -> Located {
-        with_words!(&self.store, words => wide::run(FindChunk { archive: self, words, number }))
+        with_words!(&self.store, words => find_chunk(self, words, number))
     }
 
     /// Unpacks the block that has run `number`, which the archive has.
     pub(crate) fn unpack(&self, number: u64, window: &mut Window) {
-        with_words!(&self.store, words => wide::run(Unpack { archive: self, words, number, window }));
+        with_words!(&self.store, words => unpack(self, words, number, window));
     }
 
     /// Block `index`.
@@ -221,33 +221,21 @@ impl Archive {
     }
 }
 
-struct FindPage<'a, W: ?Sized> {
-    archive: &'a Archive,
-    words: &'a W,
-    page: u64,
+/// The block that a directory entry names.
+#[inline(always)]
+fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
+    let word = words.word(HEADER + bucket / 2) >> (32 * (bucket % 2));
+    usize::try_from(word & 0xffff_ffff).unwrap_or(usize::MAX)
 }
 
-impl<W: Words + ?Sized> FindPage<'_, W> {
-    /// The block that a directory entry names.
-    #[inline(always)]
-    fn entry(&self, bucket: usize) -> usize {
-        let word = self.words.word(HEADER + bucket / 2) >> (32 * (bucket % 2));
-        usize::try_from(word & 0xffff_ffff).unwrap_or(usize::MAX)
-    }
-}
-
-impl<W: Words + ?Sized> Wide for FindPage<'_, W> {
-    type Output = Located;
-
-    #[inline(always)]
-    fn run(self) -> Located {
-        let Self { archive, words, page } = self;
+wide! {
+    fn find_page(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> Located {
         let Parts { nr_blocks, bucket_lg2, index, .. } = archive.parts;
         let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
         // The block that holds the page: between those that hold the first pages of its bucket and
         // of the next. In the archive, whatever the directory says.
-        let mut first = self.entry(bucket).min(nr_blocks - 1);
-        let mut last = self.entry(bucket + 1).clamp(first, nr_blocks - 1);
+        let mut first = named(words, bucket).min(nr_blocks - 1);
+        let mut last = named(words, bucket + 1).clamp(first, nr_blocks - 1);
         while first < last {
             let middle = last - (last - first) / 2;
             if words.word(index + ENTRY * middle) <= page {
@@ -262,18 +250,8 @@ impl<W: Words + ?Sized> Wide for FindPage<'_, W> {
     }
 }
 
-struct FindChunk<'a, W: ?Sized> {
-    archive: &'a Archive,
-    words: &'a W,
-    number: u64,
-}
-
-impl<W: Words + ?Sized> Wide for FindChunk<'_, W> {
-    type Output = Located;
-
-    #[inline(always)]
-    fn run(self) -> Located {
-        let Self { archive, words, number } = self;
+wide! {
+    fn find_chunk(archive: &Archive, words: &(impl Words + ?Sized), number: u64) -> Located {
         let (number, index) = split(number);
         let block = archive.block(words, number);
         archive.place(words, (&block, number), (index, block.pages(words, index)))
@@ -287,19 +265,13 @@ fn split(number: u64) -> (usize, usize) {
     (block, usize::try_from(number % BLOCK as u64).unwrap_or_default())
 }
 
-struct Unpack<'a, W: ?Sized> {
-    archive: &'a Archive,
-    words: &'a W,
-    number: u64,
-    window: &'a mut Window,
-}
-
-impl<W: Words + ?Sized> Wide for Unpack<'_, W> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { archive, words, number, window } = self;
+wide! {
+    fn unpack(
+        archive: &Archive,
+        words: &(impl Words + ?Sized),
+        number: u64,
+        window: &mut Window,
+    ) {
         let (number, _) = split(number);
         let block = archive.block(words, number);
         window.unpacked.read(&block, words, archive.granule);

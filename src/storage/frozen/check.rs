@@ -6,10 +6,9 @@ use super::archive::{Archive, ENTRY, Parts, Store, Window, with_words};
 use super::bits::Words;
 use super::block::{BLOCK, DATA_WORDS};
 use super::header::{DIGEST, HEADER, Header, digest};
-use super::write::{Pack, Write};
+use super::write::{pack, write};
 use crate::error::{FormatError, NoMemory};
 use crate::storage::entry::Run;
-use crate::wide;
 
 impl Archive {
     /// Opens an archive whose words may come from anywhere. O(1): checks only the header, and that
@@ -97,12 +96,12 @@ impl Archive {
                 end = run.pfn + run.nr_pages;
                 page = page.wrapping_add(run.nr_pages);
             }
-            let block = wide::run(Pack(runs));
+            let block = pack(runs);
             let packing = block.packing.word((data - parts.data) as u64);
             if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
                 return Err(bad(at + 1));
             }
-            let count = wide::run(Write { words: &mut again, at: 0, runs, block });
+            let count = write(&mut again, 0, runs, &block);
             for (index, again) in again[..count].iter().enumerate() {
                 if words.word(data + index) != u64::from_le(*again) {
                     return Err(bad(data + index));

@@ -7,7 +7,7 @@ use super::block::{self, BLOCK, Block, MOST_DATA, Packing};
 use super::header::{HEADER, Header};
 use crate::error::NoMemory;
 use crate::storage::entry::Run;
-use crate::wide::{self, Wide};
+use crate::wide::wide;
 
 /// Hands out runs by the block.
 #[inline]
@@ -41,7 +41,7 @@ impl Sizes {
     pub(crate) fn of(runs: impl Iterator<Item = Run>) -> Option<Self> {
         let (mut nr_pages, mut nr_chunks, mut data) = (0, 0, 0_usize);
         by_block(runs, |runs| {
-            let block = wide::run(Pack(runs));
+            let block = pack(runs);
             nr_pages += block.nr_pages;
             nr_chunks += runs.len() as u64;
             data += block.words();
@@ -91,7 +91,7 @@ struct Open<'a> {
 
 impl Open<'_> {
     fn push(&mut self, runs: &[Run]) {
-        let block = wide::run(Pack(runs));
+        let block = pack(runs);
         // Buckets that start before this block start in the one before.
         while self.bucket < self.parts.nr_buckets
             && (self.bucket as u64) << self.parts.bucket_lg2 < self.page
@@ -100,7 +100,7 @@ impl Open<'_> {
         }
         self.entry(block.packing);
         let (words, at) = (&mut *self.words, self.data);
-        self.data = wide::run(Write { words, at, runs, block });
+        self.data = write(words, at, runs, &block);
         self.page += block.nr_pages;
         self.number += 1;
     }
@@ -128,32 +128,17 @@ impl Open<'_> {
     }
 }
 
-/// Finds how to pack a block.
-pub(super) struct Pack<'a>(pub(super) &'a [Run]);
-
-impl Wide for Pack<'_> {
-    type Output = Block;
-
-    #[inline(always)]
-    fn run(self) -> Block {
-        let (packing, nr_pages) = Packing::of(self.0);
-        Block::new([0, packing.word(0), packing.lowest], nr_pages, self.0.len(), 0)
+wide! {
+    /// Finds how to pack a block.
+    pub(super) fn pack(runs: &[Run]) -> Block {
+        let (packing, nr_pages) = Packing::of(runs);
+        Block::new([0, packing.word(0), packing.lowest], nr_pages, runs.len(), 0)
     }
 }
 
-/// Writes the data of a block from word `at` on; yields the word after.
-pub(super) struct Write<'a> {
-    pub(super) words: &'a mut [u64],
-    pub(super) at: usize,
-    pub(super) runs: &'a [Run],
-    pub(super) block: Block,
-}
-
-impl Wide for Write<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run(self) -> usize {
-        block::write(self.words, self.at, self.runs, &self.block)
+wide! {
+    /// Writes the data of a block from word `at` on; returns the word after.
+    pub(super) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -> usize {
+        block::write(words, at, runs, block)
     }
 }

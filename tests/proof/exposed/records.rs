@@ -1,4 +1,4 @@
-use super::{OneRun, OneState, Wide, is_swapped};
+use super::{is_like, is_one_run, is_swapped};
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn record_is_swapped(record: u64) -> bool {
@@ -7,10 +7,10 @@ extern "C-unwind" fn record_is_swapped(record: u64) -> bool {
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn records_are_one_run(block: &[u64; 4]) -> bool {
-    OneRun { block }.run()
+    is_one_run(block)
 }
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn records_are_one_state(block: &[u64; 4], record: u64) -> bool {
-    OneState { block, record }.run()
+    is_like(block, record)
 }

@@ -1,4 +1,4 @@
-use super::{PlainPages, Wide, decode, is_plain};
+use super::{decode, is_plain};
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn decode_words(words: &[u64; 2], out: &mut [u64; 3]) {
@@ -7,7 +7,7 @@ extern "C-unwind" fn decode_words(words: &[u64; 2], out: &mut [u64; 3]) {
 }
 
 fn plain_pages<const N: usize>(words: &[u64; N], out: &mut [u64; 1]) -> bool {
-    let Some(pages) = (PlainPages { block: words }).run() else { return false };
+    let Some(pages) = super::plain_pages(words) else { return false };
     *out = [pages];
     true
 }
