@@ -25,7 +25,7 @@ SOURCES = {
     "digest": "storage/digest.rs",
     "granule": "granule.rs",
     "pgsize": "pgsize.rs",
-    "chunks": "list/chunks.rs",
+    "walk": "list/walk.rs",
     "phyr": "list/phyr.rs",
     "builder": "list/builder.rs",
     "pages": "list/pages.rs",

@@ -102,7 +102,7 @@ def a_span_is_refused_exactly_if_empty_or_out_of_the_space_or_of_reach(code: Cod
 
 
 @law(
-    breaks=[Mutant("chunks", "self.paddr.checked_add(more)", "self.paddr.checked_add(self.length)")]
+    breaks=[Mutant("walk", "self.paddr.checked_add(more)", "self.paddr.checked_add(self.length)")]
 )
 def the_last_byte_of_a_chunk_is_found_up_to_the_end_of_the_space(code: Code) -> Law:
     paddr, length = numbers("paddr length")
@@ -112,7 +112,7 @@ def the_last_byte_of_a_chunk_is_found_up_to_the_end_of_the_space(code: Code) -> 
 
 @law(
     breaks=[
-        Mutant("chunks", "Chunk { paddr: paddr + self.skip, length }", "Chunk { paddr, length }")
+        Mutant("walk", "Chunk { paddr: paddr + self.skip, length }", "Chunk { paddr, length }")
     ]
 )
 def the_first_chunk_is_trimmed_at_its_start_and_the_last_at_its_end(code: Code) -> Law:

@@ -1,4 +1,4 @@
-use super::{Chain, Chunk, Chunks, Cursor, Granule, Run};
+use super::{Chain, Chunk, Cursor, Granule, Run, Walk};
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn chunk_last(paddr: u64, length: u64) -> u64 {
@@ -25,7 +25,7 @@ extern "C-unwind" fn chunk_trimmed(
     static EMPTY: Chain = Chain::Inline([0; 2]);
     let Ok(granule) = Granule::new(1 << lg2) else { return };
     let cursor = Cursor::default();
-    let chunks = Chunks {
+    let walk = Walk {
         chain: &EMPTY,
         granule,
         front: cursor,
@@ -36,6 +36,6 @@ extern "C-unwind" fn chunk_trimmed(
         skip,
         cut: 0,
     };
-    let Chunk { paddr, length } = chunks.trim(Run { pfn, nr_pages });
+    let Chunk { paddr, length } = walk.trim(Run { pfn, nr_pages });
     *out = [paddr, length];
 }
