@@ -1,17 +1,17 @@
 //! Descriptors from a device's or kernel's memory: a list of what they name, or refused.
 
 use phyr::desc::{
-    Fill, PageStructs, Place, Table, from_bio_vecs, from_iovecs, from_phys_vecs, from_prp,
-    from_scatterlist, from_sgl,
+    Fill, PageStructs, Place, Table, from_bio_vecs, from_dma_buf_vecs, from_iovecs, from_kho_radix,
+    from_kho_vmalloc, from_memfd_folios, from_phys_vecs, from_prp, from_scatterlist, from_sgl,
 };
-use phyr::{Granule, Phyr};
+use phyr::{Granule, Kind, Phyr};
 
 use crate::source::Source;
 
 /// Reads the bytes as each format.
 pub fn parse(bytes: &[u8]) {
     let mut source = Source(bytes);
-    let (which, granule) = (source.byte() % 7, source.granule());
+    let (which, granule) = (source.byte() % 11, source.granule());
     match which {
         0 => {
             let Ok(phyr) = from_phys_vecs(source.0, granule) else { return };
@@ -38,7 +38,34 @@ pub fn parse(bytes: &[u8]) {
                 .for_each(validate);
         }
         5 => prp(&mut source, granule),
-        _ => sgl(&mut source, granule),
+        6 => sgl(&mut source, granule),
+        7 => {
+            let size = source.number();
+            if let Ok(phyr) = from_memfd_folios(source.0, size, 4096, granule) {
+                validate(&phyr);
+                assert_eq!(phyr.length(), size);
+            }
+        }
+        8 => {
+            let length = source.number();
+            if let Ok(phyr) = from_dma_buf_vecs(source.0, length, granule, Kind::Ram) {
+                validate(&phyr);
+                assert_eq!(phyr.length(), length);
+                assert!(Table::dma_buf_vecs(&phyr).is_ok(), "no byte comes twice");
+            }
+        }
+        9 => {
+            let mut head = [0; 16];
+            head.iter_mut().for_each(|byte| *byte = source.byte());
+            from_kho_vmalloc(&head, 4096, granule, memory(source.0)).iter().for_each(validate);
+        }
+        _ => {
+            let (root, most) = (source.number(), source.up_to(1 << 32));
+            if let Ok(phyr) = from_kho_radix(root, most, 4096, granule, memory(source.0)) {
+                validate(&phyr);
+                assert!(phyr.length() <= most);
+            }
+        }
     }
 }
 

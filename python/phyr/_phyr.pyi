@@ -15,7 +15,18 @@ from typing import (
 
 from typing_extensions import Buffer, disjoint_base
 
-from phyr._records import Chunk, Columns, Counters, Holder, Leaf, Prp, Sgl, Stats
+from phyr._records import (
+    Chunk,
+    Columns,
+    Counters,
+    Holder,
+    KhoRadix,
+    KhoVmalloc,
+    Leaf,
+    Prp,
+    Sgl,
+    Stats,
+)
 from phyr.iommu.protocols import Direction, DmaBackend, Limits, Owner
 
 # An array or a type of NumPy's, a capsule: of no type here, since the package needs no NumPy.
@@ -66,13 +77,18 @@ __all__ = [
     "alignment",
     "best_pgsize",
     "bio_vecs",
+    "dma_buf_vecs",
     "dma_map",
     "dma_read",
     "dma_unmap",
     "dma_write",
     "first_beyond",
     "from_bio_vecs",
+    "from_dma_buf_vecs",
     "from_iovecs",
+    "from_kho_radix",
+    "from_kho_vmalloc",
+    "from_memfd_folios",
     "from_phys_vecs",
     "from_prp",
     "from_scatterlist",
@@ -80,7 +96,10 @@ __all__ = [
     "held",
     "ioas_maps",
     "iovecs",
+    "kho_radix",
+    "kho_vmalloc",
     "map_requests",
+    "memfd_folios",
     "page_list",
     "page_records",
     "phys_vecs",
@@ -610,6 +629,37 @@ def from_sgl(
     *,
     max_length: int | None = None,
     granule: int = 4096,
+) -> Phyr: ...
+def memfd_folios(
+    phyr: Phyr, *, flags: int = 3, folio_size: int = 4096, page_size: int = 4096
+) -> Descriptors: ...
+def from_memfd_folios(
+    data: Buffer, size: int, *, page_size: int = 4096, granule: int = 4096
+) -> Phyr: ...
+def kho_vmalloc(
+    phyr: Phyr, lists: Phyr, *, order: int = 0, page_size: int = 4096
+) -> KhoVmalloc: ...
+def from_kho_vmalloc(
+    head: Buffer,
+    read: Callable[[int, int], Buffer],
+    *,
+    page_size: int = 4096,
+    granule: int = 4096,
+) -> Phyr: ...
+def kho_radix(
+    phyr: Phyr, lists: Phyr, *, max_order: int = 10, page_size: int = 4096
+) -> KhoRadix: ...
+def from_kho_radix(
+    root: int,
+    read: Callable[[int, int], Buffer],
+    *,
+    max_length: int | None = None,
+    page_size: int = 4096,
+    granule: int = 4096,
+) -> Phyr: ...
+def dma_buf_vecs(phyr: Phyr) -> Descriptors: ...
+def from_dma_buf_vecs(
+    data: Buffer, length: int, *, granule: int = 4096, kind: str = "ram"
 ) -> Phyr: ...
 
 @final

@@ -10,7 +10,18 @@ if TYPE_CHECKING:
 
     from phyr._phyr import Descriptors
 
-__all__ = ["Chunk", "Columns", "Counters", "FaultReason", "Leaf", "Prp", "Sgl", "Stats"]
+__all__ = [
+    "Chunk",
+    "Columns",
+    "Counters",
+    "FaultReason",
+    "KhoRadix",
+    "KhoVmalloc",
+    "Leaf",
+    "Prp",
+    "Sgl",
+    "Stats",
+]
 
 
 class Chunk(NamedTuple):
@@ -76,6 +87,24 @@ class Sgl(NamedTuple):
     """The 16 bytes of the command's descriptor."""
     segments: "Descriptors"
     """The bytes to write to the blocks of memory for segments, one after the other."""
+
+
+class KhoVmalloc(NamedTuple):
+    """A vmalloc area that a kernel hands over; see `phyr.desc.kho_vmalloc`."""
+
+    head: bytes
+    """The 16 bytes of ``struct kho_vmalloc``."""
+    chunks: "Descriptors"
+    """The bytes to write to the pages for chunks, one after the other."""
+
+
+class KhoRadix(NamedTuple):
+    """A set of memory that a kernel hands over; see `phyr.desc.kho_radix`."""
+
+    root: int
+    """The address of the tree's root."""
+    nodes: bytes
+    """The bytes to write to the pages for nodes, one after the other."""
 
 
 class Columns(Protocol):

@@ -128,6 +128,20 @@ pub enum DescError {
         /// Records read.
         records: u64,
     },
+    /// Bytes of memory that come twice where each may come once.
+    Overlap {
+        /// The first of those bytes.
+        paddr: u64,
+        /// Their number.
+        length: u64,
+    },
+    /// The records have more or fewer bytes than what they describe.
+    Coverage {
+        /// Bytes of all records.
+        length: u64,
+        /// Bytes of what they describe.
+        expected: u64,
+    },
     /// The list cannot hold a record.
     List {
         /// Number of the record.
@@ -225,6 +239,12 @@ impl fmt::Display for DescError {
             }
             Self::NoEnd { records } => {
                 write!(f, "the table does not end within its {records} records")
+            }
+            Self::Overlap { paddr, length } => {
+                write!(f, "{length:#x} bytes of memory at {paddr:#x} come twice")
+            }
+            Self::Coverage { length, expected } => {
+                write!(f, "the records cover {length:#x} bytes, not {expected:#x}")
             }
             Self::List { index, why } => write!(f, "record {index}: {why}"),
             Self::NoMemory { bytes } => Error::NoMemory { bytes }.fmt(f),

@@ -22,13 +22,19 @@
 //! | `prp`, `sgl` | what NVMe commands point to |
 //! | `rdma` | page lists of one size, and the best size |
 //! | `requests` | VFIO and iommufd map requests |
+//! | `memfd`, `kho_vmalloc`, `kho_radix` | what a kernel hands to the next, and back |
+//! | `distinct` | the array of a dma-buf, and back |
 //! | `parse`, `parse_nvme` | lists from all of these |
 
 mod bvec;
+mod distinct;
 mod encode;
 mod error;
+mod kho_radix;
+mod kho_vmalloc;
 mod layout;
 mod limits;
+mod memfd;
 mod parse;
 mod parse_nvme;
 mod prp;
@@ -42,9 +48,13 @@ mod split;
 mod table;
 
 pub use bvec::{BioVec, BioVecLayout, IoVec, IoVecLayout, PageStructs, PhysVec, PhysVecLayout};
+pub use distinct::from_dma_buf_vecs;
 pub use error::DescError;
+pub use kho_radix::{KhoRadix, from_kho_radix};
+pub use kho_vmalloc::{KhoVmalloc, VmallocChunks, from_kho_vmalloc};
 pub use layout::{Layout, RecordBytes};
 pub use limits::Limits;
+pub use memfd::{MemfdFolio, MemfdLayout, from_memfd_folios};
 pub use parse::{from_bio_vecs, from_iovecs, from_phys_vecs, from_scatterlist};
 pub use parse_nvme::{ReadError, from_prp, from_sgl};
 pub use prp::{Prp, PrpLayout};

@@ -27,7 +27,10 @@ pub(crate) fn half(record: &[u8], at: usize) -> u32 {
 }
 
 /// Splits bytes into records of `size` bytes.
-fn records(bytes: &[u8], size: usize) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
+pub(super) fn records(
+    bytes: &[u8],
+    size: usize,
+) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
     if bytes.len() % size == 0 {
         Ok(bytes.chunks_exact(size))
     } else {
@@ -100,7 +103,7 @@ impl Gathered<'_> {
 }
 
 /// Finishes the list.
-fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
+pub(super) fn finish(mut builder: Builder) -> Result<Phyr, DescError> {
     builder.try_finish().map_err(|why| DescError::list(0, why))
 }
 

@@ -36,7 +36,7 @@ impl<E: fmt::Display> fmt::Display for ReadError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
 
 /// Bytes read at a time. Records and links are aligned, so no record crosses a multiple of this.
-const PIECE: usize = 4096;
+pub(super) const PIECE: usize = 4096;
 
 /// The number of records without data, links included, that may come beyond one for each record
 /// with data.
@@ -46,7 +46,7 @@ const MOST_IDLE: u64 = 1 << 20;
 ///
 /// Source: R. P. Brent, "An improved Monte Carlo factorization algorithm", BIT 20, 1980, section 2.
 #[derive(Default)]
-struct Links {
+pub(super) struct Links {
     followed: u64,
     /// The last link whose number was a power of two.
     mark: u64,
@@ -57,7 +57,7 @@ struct Links {
 
 impl Links {
     /// Counts record `records`, which has no data.
-    fn idle(&mut self, records: u64) -> Result<(), DescError> {
+    pub(super) fn idle(&mut self, records: u64) -> Result<(), DescError> {
         self.idle += 1;
         if self.idle.saturating_sub(MOST_IDLE) > self.data {
             Err(DescError::Endless { records })
@@ -67,11 +67,11 @@ impl Links {
     }
 
     /// Counts a record that has data.
-    fn data(&mut self) {
+    pub(super) fn data(&mut self) {
         self.data += 1;
     }
 
-    fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
+    pub(super) fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
         self.idle(records)?;
         if self.followed > 0 && self.mark == address {
             return Err(DescError::Endless { records });

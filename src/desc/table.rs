@@ -21,6 +21,10 @@ pub struct Place {
 }
 
 impl Place {
+    pub(super) fn at(record: u64, position: u64) -> Self {
+        Self { record, position }
+    }
+
     /// Records written, links included.
     #[must_use]
     pub fn record(self) -> u64 {

@@ -299,6 +299,12 @@ impl From<DescError> for PyErr {
             DescError::Endless { records } | DescError::NoEnd { records } => {
                 ("FormatError", &[("records", records)])
             }
+            DescError::Overlap { paddr, length } => {
+                ("FormatError", &[("paddr", paddr), ("length", length)])
+            }
+            DescError::Coverage { length, expected } => {
+                ("FormatError", &[("length", length), ("expected", expected)])
+            }
             DescError::List { index, .. } => ("FormatError", &[("index", index)]),
         };
         let Some(argument) = error.argument() else {

@@ -25,6 +25,11 @@ mod _phyr {
     #[pymodule_export]
     use super::desc::descriptors::PyDescriptors;
     #[pymodule_export]
+    use super::desc::handover::{
+        dma_buf_vecs, from_dma_buf_vecs, from_kho_radix, from_kho_vmalloc, from_memfd_folios,
+        kho_radix, kho_vmalloc, memfd_folios,
+    };
+    #[pymodule_export]
     use super::desc::nvme::{prp, sgl};
     #[pymodule_export]
     use super::desc::parse::{

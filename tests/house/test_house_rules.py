@@ -26,14 +26,14 @@ WINGS = {
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
-    " parse parse_nvme mod",
+    " parse parse_nvme memfd distinct kho_vmalloc kho_radix mod",
     "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb"
     " domain map bus walk attached mod",
     "python": "made error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers tuple mod",
     "python/list": "held object column table chunks frozen_chunks frozen index fill join phyr"
     " builder mod",
-    "python/desc": "limits descriptors arrays nvme rdma requests split parse mod",
+    "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
     "python/os": "blocks failure loan area pagemap page_records page_reads uring mod",

@@ -53,6 +53,10 @@ DOMAIN.map_pages(1 << 32, 0x7000, 0x1000, 4, 3)
 PLAN = plan_map(PHYR, 1 << 40, 1 << 12)
 TABLE = desc.phys_vecs(PHYR)
 BUFFER = bytearray(4096)
+FOLIOS = bytes(desc.memfd_folios(PHYR))
+NODES = Phyr.from_chunks([(4096, 1 << 20)])
+HEAD, CHUNK = (bytes(part) for part in desc.kho_vmalloc(PHYR, NODES))
+TREE = desc.kho_radix(PHYR, NODES).nodes
 TO = Direction.TO_DEVICE
 
 
@@ -219,6 +223,16 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "desc.map_requests": lambda: bytes(desc.map_requests(PHYR, BIG)),
     "desc.vfio_maps": lambda: bytes(desc.vfio_maps(PHYR, BIG)),
     "desc.ioas_maps": lambda: bytes(desc.ioas_maps(PHYR, BIG, ioas_id=1)),
+    "desc.memfd_folios": lambda: bytes(desc.memfd_folios(PHYR)),
+    "desc.from_memfd_folios": lambda: desc.from_memfd_folios(FOLIOS, len(PHYR)),
+    "desc.kho_vmalloc": lambda: desc.kho_vmalloc(PHYR, NODES),
+    "desc.from_kho_vmalloc": lambda: desc.from_kho_vmalloc(HEAD, lambda _, count: CHUNK[:count]),
+    "desc.kho_radix": lambda: desc.kho_radix(PHYR, NODES),
+    "desc.from_kho_radix": lambda: desc.from_kho_radix(
+        4096, lambda at, count: TREE[at - 4096 :][:count]
+    ),
+    "desc.dma_buf_vecs": lambda: bytes(desc.dma_buf_vecs(PHYR)),
+    "desc.from_dma_buf_vecs": lambda: desc.from_dma_buf_vecs(TABLE, len(PHYR)),
     "Memory.size": lambda: MEMORY.size,
     "Memory.resident": lambda: MEMORY.resident,
     "Memory.free_bytes": lambda: MEMORY.free_bytes,

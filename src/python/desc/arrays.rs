@@ -16,7 +16,7 @@ const SCATTERLIST: &CStr =
     c"T{<Q:page_link:<I:offset:<I:length:<Q:dma_address:<I:dma_length:<I:dma_flags:}";
 const BIO_VEC: &CStr = c"T{<Q:bv_page:<I:bv_len:<I:bv_offset:}";
 const IOVEC: &CStr = c"T{<Q:iov_base:<Q:iov_len:}";
-const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
+pub(crate) const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
 
 /// Make a Linux scatterlist: 32-byte ``struct scatterlist`` of x86-64, in chained blocks.
 ///

@@ -9,9 +9,11 @@
 //! | `requests` | VFIO and iommufd map requests |
 //! | `split` | a list in parts |
 //! | `parse` | lists from tables |
+//! | `handover` | live update and dma-buf, both ways |
 
 pub(crate) mod arrays;
 pub(crate) mod descriptors;
+pub(crate) mod handover;
 pub(crate) mod limits;
 pub(crate) mod nvme;
 pub(crate) mod parse;

@@ -14,7 +14,8 @@ use crate::python::made;
 
 /// As the `struct` module and NumPy spell it.
 const SGL: &CStr = c"T{<Q:address:<I:length:3B:reserved:B:identifier:}";
-const POINTER: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
+/// A little-endian word of 64 bits.
+pub(crate) const POINTER: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 
 /// A `lists` argument; an empty list if it is left out.
 fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr {

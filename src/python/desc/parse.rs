@@ -10,6 +10,7 @@ use crate::python::convert::buffer::Array;
 use crate::python::convert::numbers::Amount;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
+use crate::python::made;
 
 /// Read a list from an array of ``struct bio_vec``.
 ///
@@ -215,8 +216,10 @@ pub(crate) fn from_sgl(
 }
 
 /// Fills `out` with the bytes that a Python function reads at an address.
-fn read_at(read: &Bound<'_, PyAny>, address: u64, out: &mut [u8]) -> PyResult<()> {
-    let bytes = Array::bytes(&read.call1((address, out.len()))?)?;
+pub(crate) fn read_at(read: &Bound<'_, PyAny>, address: u64, out: &mut [u8]) -> PyResult<()> {
+    let py = read.py();
+    let (at, count) = (made::int(py, address)?, made::int(py, out.len() as u64)?);
+    let bytes = Array::bytes(&read.call1(made::objects(py, [&at, &count])?)?)?;
     if bytes.len() != out.len() {
         let (given, asked) = (bytes.len(), out.len());
         return Err(error::new(
