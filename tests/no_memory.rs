@@ -1,89 +1,13 @@
 //! Every allocation may fail: each operation then says so, changes nothing, and leaks nothing.
 #![expect(clippy::unwrap_used, reason = "a test may")]
-#![expect(unsafe_code, reason = "the contract of an allocator")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::ptr;
 
 use phyr::desc::{DescError, from_phys_vecs};
 use phyr::{Builder, Error, FormatError, Phyr};
 
-/// The system's allocator, which fails when told to.
-struct Failing;
+#[path = "support/failing.rs"]
+mod failing;
 
-thread_local! {
-    /// Allocations to come before those that fail.
-    static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// Allocations less deallocations.
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-/// Returns true if the next allocation is to succeed.
-fn allows() -> bool {
-    let left = LEFT.get();
-    if left != usize::MAX {
-        LEFT.set(left.saturating_sub(1));
-    }
-    left > 0
-}
-
-// SAFETY: does what the system's allocator does, or returns null, as an allocator may.
-unsafe impl GlobalAlloc for Failing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !allows() {
-            return ptr::null_mut();
-        }
-        LIVE.set(LIVE.get() + 1);
-        // SAFETY: the caller keeps the same contract with us.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.set(LIVE.get() - 1);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !allows() {
-            return ptr::null_mut();
-        }
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Failing = Failing;
-
-/// Does `work` while all allocations but the first `k` fail.
-fn with<T>(k: usize, work: impl FnOnce() -> T) -> T {
-    LEFT.set(k);
-    let result = work();
-    LEFT.set(usize::MAX);
-    result
-}
-
-/// Does `work` with ever more allocations until it succeeds, and gives the result and how often it
-/// failed. Whatever failed has kept nothing.
-fn each<T, E>(
-    mut work: impl FnMut() -> Result<T, E>,
-    is_memory: impl Fn(&E) -> bool,
-) -> (T, usize) {
-    for k in 0.. {
-        let before = LIVE.get();
-        match with(k, &mut work) {
-            Ok(result) => return (result, k),
-            Err(why) => {
-                assert!(is_memory(&why), "allocation {k}");
-                drop(why);
-                assert_eq!(LIVE.get(), before, "allocation {k}");
-            }
-        }
-    }
-    unreachable!("there is a number of allocations")
-}
+use failing::{each, live, with};
 
 fn is_memory(why: &Error) -> bool {
     matches!(why, Error::NoMemory { .. })
@@ -200,14 +124,14 @@ fn a_builder_is_as_it_was_after_each_failure() {
             let plain = plain.finish();
             let mut builder = started(start);
             for k in 0.. {
-                let (length, before) = (builder.length(), LIVE.get());
+                let (length, before) = (builder.length(), live());
                 match with(k, || way(&mut builder)) {
                     Ok(()) => break,
                     Err(why) => assert!(is_memory(&why)),
                 }
                 assert_eq!(builder.length(), length, "allocation {k}");
                 // An open node may stay, empty, for the next attempt.
-                assert!(LIVE.get() <= before + 4, "allocation {k}");
+                assert!(live() <= before + 4, "allocation {k}");
             }
             let phyr = finished(&mut builder);
             phyr.validate().unwrap();
@@ -244,11 +168,11 @@ fn a_failed_finish_leaves_a_builder_that_goes_on() {
 
 #[test]
 fn nothing_is_left_when_all_is_dropped() {
-    let before = LIVE.get();
+    let before = live();
     drop(lists());
     let mut builder = Builder::new();
     builder.extend_pfns(&pfns(70_000)).unwrap();
     let _ = with(3, || builder.try_finish());
     drop(builder);
-    assert_eq!(LIVE.get(), before);
+    assert_eq!(live(), before);
 }

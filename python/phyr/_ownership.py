@@ -1,14 +1,13 @@
 """Owners of memory: several owners as one, and the calls that a mapping still owes."""
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, cast
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from phyr._phyr import Owed as _Owed
+from phyr._phyr import Sides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from phyr.iommu.protocols import Owner
+    from collections.abc import Callable, Iterable
 
 __all__ = ["HOLDING", "Owed", "Owners"]
 
@@ -42,26 +41,23 @@ class Owners:
             return None
         return next((method for method in methods if method not in HOLDING), methods[0])
 
-    def hold(self) -> None:
-        """Hold all of them, or none."""
-        with ExitStack() as undo:
-            for part in self._owners():
-                part.hold()
-                undo.callback(part.release)
-            undo.pop_all()
+    @cached_property
+    def _several(self) -> Sides:
+        return Sides(tuple(part for part in self.parts if part is not None))
 
-    def release(self) -> None:
+    @property
+    def hold(self) -> "Callable[[], None]":
+        """Hold all of them, or none."""
+        return self._several.hold
+
+    @property
+    def release(self) -> "Callable[[], None]":
         """Release all of them, even if one fails, although owners promise not to."""
-        with ExitStack() as each:
-            for part in self._owners():
-                each.callback(part.release)
+        return self._several.release
 
     def __repr__(self) -> str:
         """Show each owner."""
         return f"Owners({', '.join(map(repr, self.parts))})"
-
-    def _owners(self) -> "list[Owner]":
-        return [cast("Owner", part) for part in self.parts if part is not None]
 
 
 class Owed(_Owed):

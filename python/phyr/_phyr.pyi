@@ -55,6 +55,7 @@ __all__ = [
     "Builder",
     "Chunks",
     "Column",
+    "Count",
     "Descriptors",
     "FolioScan",
     "FrozenChunks",
@@ -70,6 +71,7 @@ __all__ = [
     "Phyr",
     "Plan",
     "Ring",
+    "Sides",
     "SimDomain",
     "Table",
     "Unmapping",
@@ -450,6 +452,20 @@ class Unmapping:
         anew: bool = False,
         end: int | None = None,
     ) -> None: ...
+
+@final
+class Count:
+    def __new__(cls) -> Self: ...
+    def add(self) -> None: ...
+    def drop(self) -> None: ...
+    @property
+    def value(self) -> int: ...
+
+@final
+class Sides:
+    def __new__(cls, owners: tuple[object, ...]) -> Self: ...
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
 
 @disjoint_base
 class Owed:

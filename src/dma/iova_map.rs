@@ -10,10 +10,9 @@
 //! Mapped areas are kept by their first address. An area is cut by slicing its list, so a partial
 //! unmap copies nothing, however long the list.
 
-use alloc::collections::BTreeMap;
-
-use crate::error::Error;
+use crate::error::{Error, expect_memory};
 use crate::list::phyr::Phyr;
+use crate::storage::sorted::Sorted;
 
 /// The memory behind I/O virtual addresses. Each area also has a `tag`, such as a
 /// [`Prot`](crate::Prot).
@@ -21,8 +20,8 @@ use crate::list::phyr::Phyr;
 /// An area is all that one call of [`Self::map`] mapped, or a part of it that is left. Areas do not
 /// overlap. Neighbours are not joined, so lists and tags stay as they were given.
 ///
-/// With *n* areas of lists of *m* chunks: mapping takes O(log n), finding an address
-/// O(log n + log m), unmapping O(log n) for each area it meets.
+/// With *n* areas of lists of *m* chunks: finding an address takes O(log n + log m). Mapping an area
+/// and unmapping one take O(log n), and move the entries of a block of 4096 bytes.
 ///
 /// # Examples
 ///
@@ -41,7 +40,7 @@ use crate::list::phyr::Phyr;
 /// ```
 #[derive(Clone, Debug)]
 pub struct IovaMap<T = ()> {
-    areas: BTreeMap<u64, Area<T>>,
+    areas: Sorted<Area<T>>,
 }
 
 /// The memory behind a stretch of addresses. Its key is its first address. It has bytes, and ends
@@ -72,7 +71,7 @@ pub struct Mapped<T> {
 
 impl<T> Default for IovaMap<T> {
     fn default() -> Self {
-        Self { areas: BTreeMap::new() }
+        Self { areas: Sorted::default() }
     }
 }
 
@@ -93,62 +92,94 @@ impl<T: Clone> IovaMap<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Wraps`] if the addresses pass 2^64; [`Error::Mapped`] if one of them is mapped.
+    /// [`Error::Wraps`] if the addresses pass 2^64; [`Error::Mapped`] if one of them is mapped;
+    /// [`Error::NoMemory`]. Nothing has changed then.
     pub fn map(&mut self, iova: u64, phyr: Phyr, tag: T) -> Result<(), Error> {
         let length = phyr.length();
         let Some(more) = length.checked_sub(1) else { return Ok(()) };
         let Some(last) = iova.checked_add(more) else {
             return Err(Error::Wraps { paddr: iova, length });
         };
-        if let Some((&start, area)) = self.areas.range(..=last).next_back() {
+        if let Some((start, area)) = self.areas.at_or_before(last) {
             if area.last(start) >= iova {
                 let first = self.range(iova, length).next().map_or(start, |mapped| mapped.iova);
                 return Err(Error::Mapped { iova, length, first });
             }
         }
-        self.areas.insert(iova, Area { phyr, tag });
-        Ok(())
+        Ok(self.areas.insert(iova, Area { phyr, tag })?)
     }
 
     /// Unmaps `length` addresses from `iova` on, areas and parts of areas. Returns how many bytes
     /// were mapped there.
     ///
-    /// If both ends of an area stay, there is one area more, which may need an allocation;
-    /// otherwise nothing is allocated. The parts that stay share the storage of the list.
+    /// The parts that stay share the storage of the list.
+    ///
+    /// # Panics
+    ///
+    /// Panics if both ends of an area stay, so that there is one area more, and there is no memory for
+    /// it; [`Self::try_unmap`] returns an error instead.
     pub fn unmap(&mut self, iova: u64, length: u64) -> u64 {
+        expect_memory(self.try_unmap(iova, length))
+    }
+
+    /// As [`Self::unmap`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; nothing has changed then. Only an unmap that leaves both ends of an area
+    /// allocates.
+    pub fn try_unmap(&mut self, iova: u64, length: u64) -> Result<u64, Error> {
         let mut bytes = 0;
-        self.unmap_with(iova, length, |mapped| bytes += mapped.phyr.length());
-        bytes
+        self.try_unmap_with(iova, length, |mapped| bytes += mapped.phyr.length())?;
+        Ok(bytes)
     }
 
     /// As [`Self::unmap`], and passes the removed parts to `take`, in order of addresses.
-    pub fn unmap_with(&mut self, iova: u64, length: u64, mut take: impl FnMut(Mapped<T>)) {
-        let Some(last) = last_of(iova, length) else { return };
-        // An area that begins before the range and overlaps it keeps its start.
-        let before = self.areas.range_mut(..iova).next_back();
-        if let Some((&start, area)) = before.filter(|(start, area)| area.last(**start) >= iova) {
-            if let Ok((before, rest)) = area.phyr.split_at(iova - start) {
-                area.phyr = before;
-                let rest = Area { phyr: rest, tag: area.tag.clone() };
-                take(self.keep_end(iova, last, rest));
-            }
-        }
-        while let Some((&start, _)) = self.areas.range(iova..=last).next() {
-            let Some(area) = self.areas.remove(&start) else { break };
-            take(self.keep_end(start, last, area));
-        }
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::unmap`].
+    pub fn unmap_with(&mut self, iova: u64, length: u64, take: impl FnMut(Mapped<T>)) {
+        expect_memory(self.try_unmap_with(iova, length, take));
     }
 
-    /// Puts back the part after `last` of a removed area that starts at `start`. Returns the rest.
-    fn keep_end(&mut self, start: u64, last: u64, area: Area<T>) -> Mapped<T> {
-        let Area { mut phyr, tag } = area;
-        if phyr.length() - 1 > last - start {
-            if let Ok((before, after)) = phyr.split_at(last - start + 1) {
-                self.areas.insert(last + 1, Area { phyr: after, tag: tag.clone() });
-                phyr = before;
+    /// As [`Self::try_unmap`], and passes the removed parts to `take`, in order of addresses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::try_unmap`].
+    pub fn try_unmap_with(
+        &mut self,
+        iova: u64,
+        length: u64,
+        mut take: impl FnMut(Mapped<T>),
+    ) -> Result<(), Error> {
+        let Some(last) = last_of(iova, length) else { return Ok(()) };
+        // An area that begins before the range and overlaps it keeps its start.
+        let before = iova.checked_sub(1).and_then(|before| self.areas.at_or_before(before));
+        if let Some((start, area)) = before.filter(|(start, area)| area.last(*start) >= iova) {
+            let tag = area.tag.clone();
+            let (kept, rest) = area.phyr.split_at(iova - start)?;
+            let (phyr, end) = cut_after(rest, iova, last)?;
+            // If it keeps its end too, the end is one area more. That is all that may fail.
+            if let Some(end) = end {
+                self.areas.insert(last + 1, Area { phyr: end, tag: tag.clone() })?;
             }
+            self.areas.replace(start, start, Area { phyr: kept, tag: tag.clone() });
+            take(Mapped { iova, phyr, tag });
         }
-        Mapped { iova: start, phyr, tag }
+        while let Some((start, area)) = self.areas.at_or_after(iova).filter(|at| at.0 <= last) {
+            let tag = area.tag.clone();
+            let (phyr, end) = cut_after(area.phyr.clone(), start, last)?;
+            match end {
+                Some(end) => {
+                    self.areas.replace(start, last + 1, Area { phyr: end, tag: tag.clone() });
+                }
+                None => drop(self.areas.remove(start)),
+            }
+            take(Mapped { iova: start, phyr, tag });
+        }
+        Ok(())
     }
 
     /// Returns true if each area is completely inside or completely outside of `length` addresses
@@ -158,24 +189,24 @@ impl<T: Clone> IovaMap<T> {
     #[must_use]
     pub fn is_whole(&self, iova: u64, length: u64) -> bool {
         let Some(last) = last_of(iova, length) else { return true };
-        let reaches_over = |(&start, area): (&u64, &Area<T>), edge| area.last(start) > edge;
-        let before = self.areas.range(..iova).next_back();
-        let end = self.areas.range(iova..=last).next_back();
-        !before.is_some_and(|area| reaches_over(area, iova - 1))
-            && !end.is_some_and(|area| reaches_over(area, last))
+        let reaches_over = |edge| {
+            let area = self.areas.at_or_before(edge);
+            area.is_some_and(|(start, area)| area.last(start) > edge)
+        };
+        !iova.checked_sub(1).is_some_and(reaches_over) && !reaches_over(last)
     }
 
     /// The physical address behind `iova`; `None` if nothing is mapped there.
     #[must_use]
     pub fn translate(&self, iova: u64) -> Option<u64> {
-        let (start, area) = self.areas.range(..=iova).next_back()?;
+        let (start, area) = self.areas.at_or_before(iova)?;
         area.phyr.translate(iova - start).ok()
     }
 
     /// The area that holds `iova`, as a whole.
     #[must_use]
     pub fn area(&self, iova: u64) -> Option<Mapped<&T>> {
-        let (&start, area) = self.areas.range(..=iova).next_back()?;
+        let (start, area) = self.areas.at_or_before(iova)?;
         let mapped = || Mapped { iova: start, phyr: area.phyr.clone(), tag: &area.tag };
         (area.last(start) >= iova).then(mapped)
     }
@@ -184,14 +215,13 @@ impl<T: Clone> IovaMap<T> {
     ///
     /// O(log n) to begin; each step is a slice.
     pub fn range(&self, iova: u64, length: u64) -> impl Iterator<Item = Mapped<&T>> {
-        let ends = last_of(iova, length);
-        // BTreeMap refuses a range that holds nothing.
-        let (first, last) = ends.map_or((0, 0), |last| (iova, last));
-        let before = self.areas.range(..first).next_back();
-        let inside = self.areas.range(first..=last);
-        let areas = before.into_iter().chain(inside).take_while(move |_| ends.is_some());
-        areas.filter_map(move |(&start, area)| {
-            let cut = first.saturating_sub(start);
+        let last = last_of(iova, length);
+        let before = iova.checked_sub(1).and_then(|before| self.areas.at_or_before(before));
+        let areas = before.into_iter().chain(self.areas.from(iova));
+        let areas = areas.take_while(move |&(start, _)| last.is_some_and(|last| start <= last));
+        areas.filter_map(move |(start, area)| {
+            let last = last?;
+            let cut = iova.saturating_sub(start);
             let end = area.last(start).min(last).checked_sub(start)?;
             // An area that ends before the range is left out.
             let phyr = area.phyr.slice(cut, end + 1).ok().filter(|phyr| !phyr.is_empty())?;
@@ -202,12 +232,22 @@ impl<T: Clone> IovaMap<T> {
     /// All areas, in order.
     #[must_use]
     pub fn areas(&self) -> impl DoubleEndedIterator<Item = Mapped<&T>> {
-        let mapped = |(&iova, area)| {
+        let mapped = |(iova, area)| {
             let Area { phyr, tag }: &Area<T> = area;
             Mapped { iova, phyr: phyr.clone(), tag }
         };
         self.areas.iter().map(mapped)
     }
+}
+
+/// The part of an area's list up to address `last`, and the part after it, if there is any. The area
+/// starts at `start`.
+fn cut_after(phyr: Phyr, start: u64, last: u64) -> Result<(Phyr, Option<Phyr>), Error> {
+    if phyr.length() - 1 <= last - start {
+        return Ok((phyr, None));
+    }
+    let (before, after) = phyr.split_at(last - start + 1)?;
+    Ok((before, Some(after)))
 }
 
 /// The last of `length` addresses from `iova` on, at most 2^64 - 1; `None` if there are none.

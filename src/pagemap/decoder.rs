@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use crate::error::Error;
+use crate::error::{Error, NoMemory, expect_memory};
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
@@ -54,7 +54,7 @@ pub enum Hidden {
         /// Virtual address of the page.
         uaddr: u64,
     },
-    /// A page that no list can hold, or not next to the pages before it.
+    /// A page that no list can hold, or not next to the pages before it; or there is no memory.
     Page {
         /// Virtual address of the page.
         uaddr: u64,
@@ -139,18 +139,44 @@ impl PagemapDecoder {
 
     /// Only addresses in `ranges` (first and last byte) count as RAM; other present pages are a
     /// device's.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory; [`Self::try_ram`] returns an error instead.
     #[must_use]
-    pub fn ram(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        self.ram = Some(self.pfn_ranges(ranges));
+    pub fn ram(self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        expect_memory(self.try_ram(ranges))
+    }
+
+    /// As [`Self::ram`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn try_ram(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Result<Self, Error> {
+        self.ram = Some(self.pfn_ranges(ranges)?);
         self.hint = RangeInclusive::new(1, 0);
-        self
+        Ok(self)
     }
 
     /// Addresses in `ranges` (first and last byte) count as the shared page of zeros.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory; [`Self::try_zero`] returns an error instead.
     #[must_use]
-    pub fn zero(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        self.zero = self.pfn_ranges(ranges);
-        self
+    pub fn zero(self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        expect_memory(self.try_zero(ranges))
+    }
+
+    /// As [`Self::zero`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn try_zero(mut self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Result<Self, Error> {
+        self.zero = self.pfn_ranges(ranges)?;
+        Ok(self)
     }
 
     /// Joins all pages of one state into one extent, even if they are not neighbours.
@@ -160,22 +186,30 @@ impl PagemapDecoder {
         self
     }
 
-    fn pfn_ranges(&self, ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<RangeInclusive<u64>> {
-        let pfn = |paddr| self.granule.floor(paddr);
-        let mut sorted: Vec<_> =
-            ranges.into_iter().map(|(first, last)| pfn(first)..=pfn(last)).collect();
-        sorted.retain(|range| !range.is_empty());
-        sorted.sort_by_key(|range| *range.start());
-        // Merge the ranges, so that each page is in one range at most and pages in ranges can be
-        // counted.
-        let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
-        for range in sorted {
-            match merged.last_mut().filter(|last| range.start() <= last.end()) {
-                Some(last) => *last = *last.start()..=*last.end().max(range.end()),
-                None => merged.push(range),
+    /// The page numbers of ranges of addresses, sorted and merged, so that each page is in one range at
+    /// most and pages in ranges can be counted.
+    fn pfn_ranges(
+        &self,
+        ranges: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Result<Vec<RangeInclusive<u64>>, NoMemory> {
+        let mut sorted: Vec<RangeInclusive<u64>> = Vec::new();
+        for (first, last) in ranges {
+            let range = self.granule.floor(first)..=self.granule.floor(last);
+            if !range.is_empty() {
+                let room = sorted.try_reserve(1);
+                room.map_err(|_| NoMemory::of::<RangeInclusive<u64>>(sorted.len() + 1))?;
+                sorted.push(range);
             }
         }
-        merged
+        sorted.sort_unstable_by_key(|range| *range.start());
+        sorted.dedup_by(|next, last| {
+            let joins = next.start() <= last.end();
+            if joins {
+                *last = *last.start()..=*last.end().max(next.end());
+            }
+            joins
+        });
+        Ok(sorted)
     }
 
     /// Decodes more records.
@@ -234,6 +268,10 @@ impl PagemapDecoder {
     /// Takes the next `nr_pages` as a hole, without their records: the kernel's `PAGEMAP_SCAN` says
     /// where nothing is.
     ///
+    /// # Errors
+    ///
+    /// [`Hidden::Page`]: there is no memory. Nothing was taken then.
+    ///
     /// # Examples
     ///
     /// ```
@@ -241,23 +279,25 @@ impl PagemapDecoder {
     /// use phyr::pagemap::{PagemapDecoder, State};
     ///
     /// let mut decoder = PagemapDecoder::new(0, Granule::default());
-    /// decoder.skip(1 << 31);
+    /// decoder.skip(1 << 31)?;
     /// decoder.feed(&[1 << 63 | 0x200])?;
     /// let extents = decoder.finish();
     /// assert_eq!((extents[0].state, extents[0].length), (State::Hole, 8 << 40));
     /// assert_eq!((extents[1].state, extents[1].uaddr), (State::Ram, 8 << 40));
     /// # Ok::<(), phyr::pagemap::Hidden>(())
     /// ```
-    pub fn skip(&mut self, nr_pages: u64) {
+    pub fn skip(&mut self, nr_pages: u64) -> Result<(), Hidden> {
         if nr_pages > 0 {
-            self.enter(State::Hole);
+            let uaddr = self.uaddr;
+            self.enter(State::Hole).map_err(|why| Hidden::Page { uaddr, why })?;
             self.advance(State::Hole, nr_pages);
         }
+        Ok(())
     }
 
     /// Adds pages if all of them are RAM, else nothing.
     fn add_ram(&mut self, pfns: &[u64]) -> Result<(), Error> {
-        self.enter(State::Ram);
+        self.enter(State::Ram)?;
         self.open[State::Ram as usize].builder.extend_pfns(pfns)?;
         self.advance(State::Ram, pfns.len() as u64);
         Ok(())
@@ -265,13 +305,43 @@ impl PagemapDecoder {
 
     /// All extents in the order of their addresses. If extents are joined: one for each state that
     /// occurs.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory; [`Self::try_finish`] returns an error instead.
     #[must_use]
     pub fn finish(mut self) -> Vec<Extent> {
+        expect_memory(self.try_finish())
+    }
+
+    /// As [`Self::finish`]. The decoder then has no extents, and goes on at the next address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the decoder keeps all that it decoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::Granule;
+    /// use phyr::pagemap::PagemapDecoder;
+    ///
+    /// let mut decoder = PagemapDecoder::new(0x1000, Granule::default());
+    /// decoder.feed(&[1 << 63 | 7])?;
+    /// assert_eq!(decoder.try_finish()?.len(), 1);
+    /// decoder.feed(&[1 << 63 | 9])?;
+    /// assert_eq!(decoder.try_finish()?[0].uaddr, 0x2000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_finish(&mut self) -> Result<Vec<Extent>, Error> {
         for state in STATES {
-            self.close(state);
+            self.close(state)?;
         }
-        self.extents.sort_by_key(|extent| extent.uaddr);
-        self.extents
+        self.current = None;
+        let mut extents = core::mem::take(&mut self.extents);
+        // A stable sort would allocate. No two extents have one address.
+        extents.sort_unstable_by_key(|extent| extent.uaddr);
+        Ok(extents)
     }
 
     /// Adds present pages, split by state.
@@ -317,7 +387,8 @@ impl PagemapDecoder {
 
     /// Adds pages of one state, and their numbers if the state has pages.
     fn add(&mut self, state: State, nr_pages: u64, pfn: Option<u64>) -> Result<(), Hidden> {
-        let uaddr = self.enter(state);
+        let uaddr = self.uaddr;
+        self.enter(state).map_err(|why| Hidden::Page { uaddr, why })?;
         if let Some(pfn) = pfn.filter(|_| matches!(state, State::Ram | State::Device)) {
             let pages = self.open[state as usize].builder.append_pfns(pfn, nr_pages);
             pages.map_err(|why| Hidden::Page { uaddr, why })?;
@@ -326,11 +397,11 @@ impl PagemapDecoder {
         Ok(())
     }
 
-    /// Makes `state` the current one. Returns the virtual address of the next page.
-    fn enter(&mut self, state: State) -> u64 {
+    /// Makes `state` the current one. If it fails, nothing has changed.
+    fn enter(&mut self, state: State) -> Result<(), Error> {
         if self.current != Some(state) {
             if let Some(current) = self.current.filter(|_| !self.join) {
-                self.close(current);
+                self.close(current)?;
             }
             self.current = Some(state);
         }
@@ -338,7 +409,7 @@ impl PagemapDecoder {
         if open.nr_pages == 0 {
             open.uaddr = self.uaddr;
         }
-        self.uaddr
+        Ok(())
     }
 
     fn advance(&mut self, state: State, nr_pages: u64) {
@@ -348,17 +419,20 @@ impl PagemapDecoder {
         self.uaddr = self.uaddr.saturating_add(bytes);
     }
 
-    fn close(&mut self, state: State) {
-        let fresh = Open::new(self.granule, state);
-        let Open { uaddr, nr_pages, builder } =
-            core::mem::replace(&mut self.open[state as usize], fresh);
+    /// Ends the open extent of a state. If it fails, nothing has changed.
+    fn close(&mut self, state: State) -> Result<(), Error> {
+        let Open { uaddr, nr_pages, ref mut builder } = self.open[state as usize];
         if nr_pages > 0 {
+            let room = self.extents.try_reserve(1);
+            room.map_err(|_| NoMemory::of::<Extent>(self.extents.len() + 1))?;
             let listed = matches!(state, State::Ram | State::Device);
-            let phyr = listed.then(|| builder.finish());
+            let phyr = if listed { Some(builder.try_finish()?) } else { None };
             // More pages of holes than there are addresses end with the addresses.
             let length = self.granule.to_bytes(nr_pages.min(u64::MAX >> self.granule.lg2()));
             self.extents.push(Extent { uaddr, length, state, phyr });
+            self.open[state as usize].nr_pages = 0;
         }
+        Ok(())
     }
 }
 

@@ -343,6 +343,9 @@ impl From<Hidden> for PyErr {
                 make(py, "HiddenPagesError", &args, [("uaddr", uaddr)])
             })
             .unwrap_or_else(|failure| failure),
+            Hidden::Page { why: Error::NoMemory { .. }, .. } => {
+                made::failure::<PyMemoryError>(message)
+            }
             Hidden::Page { uaddr, .. } => new("RangeError", message, [("uaddr", uaddr)]),
         }
     }

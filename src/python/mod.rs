@@ -1,5 +1,6 @@
 //! The extension module `phyr._phyr`: registration only.
 
+mod calls;
 mod convert;
 mod desc;
 mod dma;
@@ -84,6 +85,8 @@ mod _phyr {
     #[pymodule_export]
     use super::os::uring::PyRing;
 
+    #[pymodule_export]
+    use super::dma::holds::{PyCount, PySides};
     #[pymodule_export]
     use super::dma::iova_map::PyIovaMap;
     #[pymodule_export]

@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use super::counters::Counters;
-use super::error::DomainError;
+use super::error::{DomainError, MemoryError};
 use super::iotlb::Iotlb;
 use super::memory::Memory;
 use super::table::{Table, entry};
 use super::vtd::{INDEX_BITS, Pte, index, shift};
+use crate::error::NoMemory;
 use crate::pgsize::PageSizes;
 
 /// Page sizes of the format: 4 KiB, 2 MiB, 1 GiB.
@@ -118,12 +119,16 @@ impl SimDomain {
             return Err(DomainError::Range { first: aperture.0, last: aperture.1, width });
         }
         let iotlb = Iotlb::new(options.iotlb.0, options.iotlb.1)?;
+        let (mut reserved, count) = (Vec::new(), options.reserved.len());
+        let room = reserved.try_reserve_exact(count);
+        room.map_err(|_| MemoryError::from(NoMemory::of::<(u64, u64)>(count)))?;
+        reserved.extend_from_slice(&options.reserved);
         Ok(Self {
             levels,
             root: memory.take_table()?,
             sizes,
             aperture,
-            reserved: options.reserved.clone(),
+            reserved,
             iotlb,
             counters: Counters { table_pages: 1, ..Counters::default() },
         })

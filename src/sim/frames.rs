@@ -3,14 +3,16 @@
 //! A frame that a table had can be given back without an allocation. It waits in a list that has
 //! room for all frames that tables took, until the runs are changed for another reason.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+
+use crate::error::NoMemory;
+use crate::storage::sorted::Sorted;
 
 /// The free page frames of a memory.
 #[derive(Clone, Debug)]
 pub(super) struct Frames {
     /// First page and number of pages of each run. Runs neither touch nor overlap.
-    runs: BTreeMap<u64, u64>,
+    runs: Sorted<u64>,
     /// Number of free frames, those that wait included.
     nr_free: u64,
     /// Frames that tables gave back and that are not in a run yet, the highest first.
@@ -21,10 +23,13 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Frames `first..end`, all free.
-    pub(super) fn new(first: u64, end: u64) -> Self {
+    pub(super) fn new(first: u64, end: u64) -> Result<Self, NoMemory> {
         let nr_free = end - first;
-        let runs = BTreeMap::from([(first, nr_free)]);
-        Self { runs, nr_free, waiting: Vec::new(), nr_tables: 0 }
+        let mut runs = Sorted::default();
+        if nr_free > 0 {
+            runs.insert(first, nr_free)?;
+        }
+        Ok(Self { runs, nr_free, waiting: Vec::new(), nr_tables: 0 })
     }
 
     /// Number of free frames, contiguous or not.
@@ -32,93 +37,136 @@ impl Frames {
         self.nr_free
     }
 
-    /// Moves the waiting frames into the runs, so that the runs hold all free frames.
-    fn settle(&mut self) {
-        if self.waiting.is_empty() {
-            return;
+    /// Number of runs, without the frames that wait.
+    pub(super) fn nr_runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Moves the waiting frames into the runs, so that the runs hold all free frames. If it fails,
+    /// those that are left wait on.
+    fn settle(&mut self) -> Result<(), NoMemory> {
+        while let Some(&first) = self.waiting.last() {
+            let run = self.waiting.chunk_by(|high, low| low + 1 == *high).next_back();
+            let count = run.map_or(1, <[u64]>::len);
+            self.add(first, count as u64)?;
+            // The list keeps its capacity, which is needed again.
+            self.waiting.truncate(self.waiting.len() - count);
         }
-        // The list is kept, because its capacity is needed again.
-        let mut waiting = core::mem::take(&mut self.waiting);
-        self.nr_free -= waiting.len() as u64;
-        for run in waiting.chunk_by(|high, low| low + 1 == *high) {
-            if let [.., first] = *run {
-                self.put(first, run.len() as u64);
-            }
-        }
-        waiting.clear();
-        self.waiting = waiting;
+        Ok(())
+    }
+
+    /// Makes room, so that the next `count` calls of [`Self::take`] or [`Self::put`] cannot fail.
+    pub(super) fn reserve(&mut self, count: usize) -> Result<(), NoMemory> {
+        self.settle()?;
+        self.runs.reserve(count)
+    }
+
+    /// Frees the room that was reserved and not used.
+    pub(super) fn trim(&mut self) {
+        self.runs.trim();
     }
 
     /// The run that holds frame `pfn`: its first frame, and the frame after its last.
     fn run_of(&self, pfn: u64) -> Option<(u64, u64)> {
-        let (&start, &count) = self.runs.range(..=pfn).next_back()?;
+        let (start, &count) = self.runs.at_or_before(pfn)?;
         (pfn < start + count).then_some((start, start + count))
     }
 
+    /// Returns true if all these frames are free. Those that wait do not count: see
+    /// [`Self::reserve`].
+    pub(super) fn are_free(&self, pfn: u64, count: u64) -> bool {
+        self.run_of(pfn).is_some_and(|(_, end)| count <= end - pfn)
+    }
+
+    /// Returns true if none of these frames is free. Those that wait do not count.
+    pub(super) fn are_taken(&self, pfn: u64, count: u64) -> bool {
+        let before = self.runs.at_or_before(pfn + count - 1);
+        before.is_none_or(|(start, &nr_pages)| start + nr_pages <= pfn)
+    }
+
     /// Takes these frames if all of them are free. Returns true if it did.
-    pub(super) fn take(&mut self, pfn: u64, count: u64) -> bool {
-        self.settle();
-        let Some((start, end)) = self.run_of(pfn) else { return false };
+    pub(super) fn take(&mut self, pfn: u64, count: u64) -> Result<bool, NoMemory> {
+        self.settle()?;
+        let Some((start, end)) = self.run_of(pfn) else { return Ok(false) };
         if count > end - pfn {
-            return false;
+            return Ok(false);
         }
-        if start == pfn {
-            self.runs.remove(&start);
-        } else {
-            self.runs.insert(start, pfn - start);
-        }
-        if pfn + count < end {
-            self.runs.insert(pfn + count, end - (pfn + count));
+        let (before, next) = (pfn - start, pfn + count);
+        match (before, end - next) {
+            (0, 0) => {
+                self.runs.remove(start);
+            }
+            (0, after) => self.runs.replace(start, next, after),
+            (_, 0) => self.runs.replace(start, start, before),
+            (_, after) => {
+                self.runs.insert(next, after)?;
+                self.runs.replace(start, start, before);
+            }
         }
         self.nr_free -= count;
-        true
+        Ok(true)
     }
 
     /// Gives these frames back if none of them is free. Returns true if it did.
-    pub(super) fn put(&mut self, pfn: u64, count: u64) -> bool {
-        self.settle();
-        let end = pfn + count;
-        let before = self.runs.range(..end).next_back().map(|(&start, &count)| (start, count));
-        let mut start = pfn;
-        if let Some((run, nr_pages)) = before {
-            if run + nr_pages > pfn {
-                return false;
-            }
-            if run + nr_pages == pfn {
-                start = run;
-            }
+    pub(super) fn put(&mut self, pfn: u64, count: u64) -> Result<bool, NoMemory> {
+        self.settle()?;
+        if !self.are_taken(pfn, count) {
+            return Ok(false);
         }
-        let after = self.runs.remove(&end).unwrap_or(0);
-        self.runs.insert(start, end - start + after);
+        self.add(pfn, count)?;
         self.nr_free += count;
-        true
+        Ok(true)
+    }
+
+    /// Adds frames, none of which is in a run, to the runs.
+    fn add(&mut self, pfn: u64, count: u64) -> Result<(), NoMemory> {
+        let end = pfn + count;
+        let before = self.runs.at_or_before(pfn).filter(|&(run, &nr)| run + nr == pfn);
+        let before = before.map(|(run, &nr)| (run, nr));
+        let after = self.runs.at_or_before(end).filter(|&(run, _)| run == end).map(|(_, &nr)| nr);
+        match (before, after) {
+            (Some((run, nr)), after) => {
+                if after.is_some() {
+                    self.runs.remove(end);
+                }
+                self.runs.replace(run, run, nr + count + after.unwrap_or(0));
+            }
+            (None, Some(after)) => self.runs.replace(end, pfn, count + after),
+            (None, None) => self.runs.insert(pfn, count)?,
+        }
+        Ok(())
     }
 
     /// Takes the lowest run of `count` frames that starts at a multiple of `align` and ends at or
     /// before `end`. The time grows with the number of free runs.
-    pub(super) fn first_fit(&mut self, count: u64, align: u64, end: u64) -> Option<u64> {
-        self.settle();
-        let fit = |(&start, &nr_pages): (&u64, &u64)| {
+    pub(super) fn first_fit(
+        &mut self,
+        count: u64,
+        align: u64,
+        end: u64,
+    ) -> Result<Option<u64>, NoMemory> {
+        self.settle()?;
+        let fit = |(start, &nr_pages): (u64, &u64)| {
             let pfn = start.checked_next_multiple_of(align)?;
             let need = pfn.checked_add(count)?;
             (need <= end && need <= start + nr_pages).then_some(pfn)
         };
-        let pfn = self.runs.iter().find_map(fit)?;
-        self.take(pfn, count);
-        Some(pfn)
+        let Some(pfn) = self.runs.iter().find_map(fit) else { return Ok(None) };
+        self.take(pfn, count)?;
+        Ok(Some(pfn))
     }
 
     /// Takes the highest free frame for a table, and makes room to give it back. Returns `None` if
     /// there is no free frame, or no memory for that room.
     pub(super) fn take_table(&mut self) -> Option<u64> {
-        self.settle();
+        self.settle().ok()?;
         self.waiting.try_reserve(self.nr_tables + 1).ok()?;
-        let mut run = self.runs.last_entry()?;
-        let pfn = *run.key() + *run.get() - 1;
-        if *run.get() == 1 {
-            run.remove();
+        let (run, &nr_pages) = self.runs.at_or_before(u64::MAX)?;
+        let pfn = run + nr_pages - 1;
+        if nr_pages == 1 {
+            self.runs.remove(run);
         } else {
-            *run.get_mut() -= 1;
+            self.runs.replace(run, run, nr_pages - 1);
         }
         self.nr_free -= 1;
         self.nr_tables += 1;
@@ -142,9 +190,10 @@ impl Frames {
 
     /// Finds a free block of `count` frames that starts at a multiple of `count`, ends at or before
     /// `end` and does not start at `not`. Searches from frame `from` on, then from the start.
-    pub(super) fn block_from(&mut self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
-        self.settle();
-        let fit = |(&start, &nr_pages): (&u64, &u64)| {
+    ///
+    /// Those that wait do not count.
+    pub(super) fn block_from(&self, from: u64, count: u64, end: u64, not: u64) -> Option<u64> {
+        let fit = |(start, &nr_pages): (u64, &u64)| {
             let limit = end.min(start + nr_pages);
             let mut pfn = start.checked_next_multiple_of(count)?;
             if pfn == not {
@@ -153,7 +202,8 @@ impl Frames {
             (pfn.checked_add(count)? <= limit).then_some(pfn)
         };
         // The run that holds `from` in its middle comes last: the second search finds it.
-        self.runs.range(from..).find_map(fit).or_else(|| self.runs.range(..from).find_map(fit))
+        let before = || self.runs.iter().take_while(|&(start, _)| start < from).find_map(fit);
+        self.runs.from(from).find_map(fit).or_else(before)
     }
 }
 
@@ -178,7 +228,7 @@ mod tests {
 
     #[test]
     fn taking_and_putting_agree_with_a_flag_a_frame() {
-        let mut frames = Frames::new(1, 100);
+        let mut frames = Frames::new(1, 100).unwrap();
         let mut flags = [true; 100];
         flags[0] = false;
         let mut state = 9_u64;
@@ -202,13 +252,13 @@ mod tests {
                 *free |= done;
                 assert_eq!(room, frames.waiting.capacity());
             } else if state & 0x1_0000 == 0 {
-                let done = frames.take(pfn, count);
+                let done = frames.take(pfn, count).unwrap();
                 assert_eq!(done, all(true));
                 if done {
                     flags[range].fill(false);
                 }
             } else if range.end <= 100 {
-                let done = frames.put(pfn, count);
+                let done = frames.put(pfn, count).unwrap();
                 assert_eq!(done, all(false));
                 if done {
                     flags[range].fill(true);
@@ -217,21 +267,21 @@ mod tests {
             assert_eq!(frames.nr_free(), flags.iter().filter(|free| **free).count() as u64);
             assert!(frames.waiting.len() + frames.nr_tables <= frames.waiting.capacity());
             let mut frames = frames.clone();
-            frames.settle();
-            assert!(frames.runs.iter().map(|(&a, &b)| (a, b)).eq(free(&flags)));
+            frames.settle().unwrap();
+            assert!(frames.runs.iter().map(|(a, &b)| (a, b)).eq(free(&flags)));
         }
     }
 
     #[test]
     fn first_fit_is_the_lowest_that_fits() {
-        let mut frames = Frames::new(1, 64);
-        assert_eq!(frames.first_fit(2, 4, 64), Some(4));
-        assert_eq!(frames.first_fit(3, 1, 64), Some(1));
-        assert_eq!(frames.first_fit(3, 1, 8), None);
-        assert_eq!(frames.first_fit(2, 1, 8), Some(6));
+        let mut frames = Frames::new(1, 64).unwrap();
+        assert_eq!(frames.first_fit(2, 4, 64).unwrap(), Some(4));
+        assert_eq!(frames.first_fit(3, 1, 64).unwrap(), Some(1));
+        assert_eq!(frames.first_fit(3, 1, 8).unwrap(), None);
+        assert_eq!(frames.first_fit(2, 1, 8).unwrap(), Some(6));
         assert_eq!(frames.take_table(), Some(63));
-        assert_eq!(frames.first_fit(56, 1, 64), None);
-        assert_eq!(frames.first_fit(55, 1, 64), Some(8));
+        assert_eq!(frames.first_fit(56, 1, 64).unwrap(), None);
+        assert_eq!(frames.first_fit(55, 1, 64).unwrap(), Some(8));
         assert_eq!((frames.take_table(), frames.nr_free()), (None, 0));
     }
 }

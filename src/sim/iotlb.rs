@@ -1,11 +1,11 @@
 //! A small model of the IOTLB. It is set-associative and replaces the least recently used entry.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use super::error::DomainError;
+use super::error::{DomainError, MemoryError};
 use super::small::small;
 use super::vtd::shift;
+use crate::error::NoMemory;
 
 /// Most entries for each page size.
 const MOST: u64 = 65536;
@@ -44,7 +44,12 @@ impl Iotlb {
             return Err(DomainError::Iotlb { sets, ways });
         }
         // At most three times 65536.
-        Ok(Self { sets, ways, slots: vec![None; small(entries * u64::from(LEVELS))], now: 0 })
+        let count = small(entries * u64::from(LEVELS));
+        let mut slots = Vec::new();
+        let room = slots.try_reserve_exact(count);
+        room.map_err(|_| MemoryError::from(NoMemory::of::<Option<(u64, Cached)>>(count)))?;
+        slots.resize(count, None);
+        Ok(Self { sets, ways, slots, now: 0 })
     }
 
     /// The ways that may hold a page of a level.

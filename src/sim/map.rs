@@ -3,7 +3,7 @@
 use core::cell::RefCell;
 
 use super::domain::SimDomain;
-use super::error::DomainError;
+use super::error::{DomainError, MemoryError};
 use super::leaf_table::LeafTable;
 use super::memory::Memory;
 use super::plan::{Columns, Runs};
@@ -12,6 +12,7 @@ use super::store::Page;
 use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
 use crate::dma::backend::Prot;
 use crate::dma::plan::{MapCall, Part, Plan};
+use crate::error::NoMemory;
 
 impl SimDomain {
     /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
@@ -103,7 +104,7 @@ impl SimDomain {
     ) -> Result<(), DomainError> {
         self.counters.batch_calls += 1;
         let fill = |filler: &mut Filler<'_>| {
-            columns.parts().for_each(|part| filler.push_rows(part, |_| ()));
+            columns.parts().for_each(|part| filler.push_rows(part, |_| Ok(())));
         };
         self.map_with(memory, prot, fill, || columns.calls())
     }
@@ -345,17 +346,35 @@ impl Filler<'_> {
         self.search(iova, paddr, pgsize, pgcount);
     }
 
-    /// Maps the calls of a few rows. Passes their number and the first call to `note`.
-    fn push_rows(&mut self, rows: Columns<'_>, mut note: impl FnMut((usize, MapCall))) {
+    /// Maps the calls of a few rows. Before that, passes their number and the first call to `note`.
+    fn push_rows(
+        &mut self,
+        rows: Columns<'_>,
+        mut note: impl FnMut((usize, MapCall)) -> Result<(), NoMemory>,
+    ) {
         if let Some((iova, pgsize, paddrs)) = rows.pages() {
-            note((paddrs.len(), MapCall { iova, paddr: 0, pgsize, pgcount: 1 }));
-            self.push_pages(iova, pgsize, paddrs);
+            let first = MapCall { iova, paddr: 0, pgsize, pgcount: 1 };
+            if self.goes_on(|| note((paddrs.len(), first))) {
+                self.push_pages(iova, pgsize, paddrs);
+            }
         } else {
             rows.calls().for_each(|call| {
-                note((1, call));
-                self.push(call);
+                if self.goes_on(|| note((1, call))) {
+                    self.push(call);
+                }
             });
         }
+    }
+
+    /// Returns true if no call failed before and `note` has memory.
+    fn goes_on(&mut self, note: impl FnOnce() -> Result<(), NoMemory>) -> bool {
+        if self.outcome.is_ok() {
+            if let Err(why) = note() {
+                self.close();
+                self.outcome = Err(MemoryError::from(why).into());
+            }
+        }
+        self.outcome.is_ok()
     }
 
     /// Maps single pages that follow each other.

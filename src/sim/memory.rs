@@ -4,18 +4,16 @@ use core::fmt;
 
 use super::error::MemoryError;
 use super::frames::Frames;
-use super::scatter::{ScatterOptions, scatter_in};
 use super::small::small;
 use super::store::{PAGE, Page, Store};
 use crate::error::NoMemory;
 use crate::kind::Kind;
-use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::slices;
 
 /// Bytes in a page, as addresses count them.
-const PAGE_SIZE: u64 = PAGE as u64;
+pub(super) const PAGE_SIZE: u64 = PAGE as u64;
 
 /// Most bytes of memory: all that the 52-bit addresses of table entries can name.
 const MOST: u64 = 1 << 52;
@@ -45,11 +43,11 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 pub struct Memory {
-    size: u64,
+    pub(super) size: u64,
     /// Most pages that may be resident.
     limit: u64,
-    store: Store,
-    frames: Frames,
+    pub(super) store: Store,
+    pub(super) frames: Frames,
 }
 
 impl Memory {
@@ -80,7 +78,8 @@ impl Memory {
         }
         let nr_pages = size / PAGE_SIZE;
         let limit = most_resident / PAGE_SIZE;
-        Ok(Self { size, limit, store: Store::new(nr_pages), frames: Frames::new(1, nr_pages) })
+        let frames = Frames::new(1, nr_pages)?;
+        Ok(Self { size, limit, store: Store::new(nr_pages), frames })
     }
 
     /// Bytes of memory, written or not.
@@ -222,102 +221,6 @@ impl Memory {
     /// [`MemoryError::Outside`].
     pub fn write_u64(&mut self, paddr: u64, value: u64) -> Result<(), MemoryError> {
         self.write_at(paddr, &value.to_le_bytes())
-    }
-
-    /// Allocates `length` contiguous bytes at the lowest pages that fit.
-    ///
-    /// The pages end at or before address `below`, if it is given, and start at a multiple of
-    /// `align`. An empty list takes no page.
-    ///
-    /// # Errors
-    ///
-    /// [`MemoryError::Align`] unless `align` is a power of two; [`MemoryError::Full`].
-    pub fn alloc(
-        &mut self,
-        length: u64,
-        below: Option<u64>,
-        align: u64,
-    ) -> Result<Phyr, MemoryError> {
-        if !align.is_power_of_two() {
-            return Err(MemoryError::Align { align });
-        }
-        let mut builder = Builder::new();
-        if length > 0 {
-            let end = below.unwrap_or(self.size) / PAGE_SIZE;
-            let align = (align / PAGE_SIZE).max(1);
-            let pfn = self.frames.first_fit(length.div_ceil(PAGE_SIZE), align, end);
-            let pfn = pfn.ok_or(MemoryError::Full { length, free: self.free_bytes() })?;
-            builder.append(pfn * PAGE_SIZE, length)?;
-        }
-        Ok(builder.try_finish()?)
-    }
-
-    /// Allocates `length` bytes in scattered pages; see [`ScatterOptions`].
-    ///
-    /// # Errors
-    ///
-    /// As [`scatter`](super::scatter()). The memory is then as before.
-    pub fn scatter(
-        &mut self,
-        length: u64,
-        options: &ScatterOptions<'_>,
-    ) -> Result<Phyr, MemoryError> {
-        scatter_in(&mut self.frames, self.size / PAGE_SIZE, length, options)
-    }
-
-    /// Allocates every page that a list touches. The list may come from anywhere.
-    ///
-    /// # Errors
-    ///
-    /// [`MemoryError::NotFree`] unless all pages are free, and none is in the list twice;
-    /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is reserved then.
-    pub fn reserve(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
-        self.each_run(phyr, Frames::take, Frames::put, |Chunk { paddr, length }| {
-            MemoryError::NotFree { paddr, length }
-        })
-    }
-
-    /// Frees every page that a list touches, and drops the bytes written to it.
-    ///
-    /// # Errors
-    ///
-    /// [`MemoryError::NotAllocated`] unless all pages are allocated, and none is in the list twice;
-    /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is freed then.
-    pub fn free(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
-        self.each_run(phyr, Frames::put, Frames::take, |Chunk { paddr, length }| {
-            MemoryError::NotAllocated { paddr, length }
-        })?;
-        for chunk in phyr.chunks() {
-            self.store.remove(chunk.paddr / PAGE_SIZE, chunk.last() / PAGE_SIZE);
-        }
-        Ok(())
-    }
-
-    /// Runs `act` on the pages of each chunk. If one fails, undoes those before it.
-    fn each_run(
-        &mut self,
-        phyr: &Phyr,
-        act: fn(&mut Frames, u64, u64) -> bool,
-        undo: fn(&mut Frames, u64, u64) -> bool,
-        refusal: fn(Chunk) -> MemoryError,
-    ) -> Result<(), MemoryError> {
-        self.check(phyr)?;
-        let pages = |chunk: Chunk| {
-            let pfn = chunk.paddr / PAGE_SIZE;
-            (pfn, chunk.last() / PAGE_SIZE - pfn + 1)
-        };
-        for (chunk, done) in phyr.chunks().zip(0..) {
-            let (pfn, count) = pages(chunk);
-            // Page 0 is never allocated.
-            if pfn == 0 || !act(&mut self.frames, pfn, count) {
-                for chunk in phyr.chunks().take(done) {
-                    let (pfn, count) = pages(chunk);
-                    undo(&mut self.frames, pfn, count);
-                }
-                return Err(refusal(chunk));
-            }
-        }
-        Ok(())
     }
 
     /// Takes the highest free page for a table. Buffers take the lowest, so the two do not mix.

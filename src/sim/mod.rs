@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+mod alloc;
 mod attached;
 mod bus;
 mod counters;
@@ -45,7 +46,7 @@ mod leaf_table;
 mod map;
 mod memory;
 mod plan;
-mod scatter;
+pub(crate) mod scatter;
 mod small;
 mod store;
 mod table;

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::error::DomainError;
 use crate::dma::plan::MapCall;
+use crate::error::NoMemory;
 use crate::wide::wide;
 
 /// Number of calls handled together: as many as a table has entries.
@@ -71,7 +72,11 @@ pub(super) struct Runs(Vec<(usize, MapCall)>);
 
 impl Runs {
     /// Adds `count` calls, each as long as the first and right after the one before.
-    pub(super) fn push(&mut self, (count, call): (usize, MapCall)) {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory; nothing was added.
+    pub(super) fn push(&mut self, (count, call): (usize, MapCall)) -> Result<(), NoMemory> {
         match self.0.last_mut() {
             Some((known, first))
                 if (first.pgsize, first.pgcount) == (call.pgsize, call.pgcount)
@@ -79,8 +84,13 @@ impl Runs {
             {
                 *known += count;
             }
-            _ => self.0.push((count, call)),
+            _ => {
+                let room = self.0.try_reserve(1);
+                room.map_err(|_| NoMemory::of::<(usize, MapCall)>(self.0.len() + 1))?;
+                self.0.push((count, call));
+            }
         }
+        Ok(())
     }
 
     /// The calls in order. Their physical addresses are arbitrary.

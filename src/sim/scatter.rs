@@ -15,9 +15,8 @@ const MOST_ORDER: u32 = 39;
 /// Most blocks of a scattered list: 64 GiB in single pages.
 const MOST_BLOCKS: u64 = 1 << 24;
 
-/// Approximate bytes of memory for one block while a list is made: in the list, in the blocks to
-/// give back on failure, and in the free runs.
-const BLOCK_BYTES: u64 = 72;
+/// Blocks that are taken at a time.
+const STEP: usize = 4096;
 
 /// Number of random places tried for a block before the free runs are searched.
 const DRAWS: u32 = 32;
@@ -70,98 +69,156 @@ impl Default for ScatterOptions<'_> {
 /// there is no room; [`MemoryError::Blocks`] for more than 2^24 blocks;
 /// [`Error::NoMemory`](crate::Error) as [`MemoryError::List`].
 pub fn scatter(length: u64, options: &ScatterOptions<'_>) -> Result<Phyr, MemoryError> {
-    let room = || length.saturating_mul(4).clamp(1 << 36, 1 << 52);
-    let nr_pages = options.below.unwrap_or_else(room).min(1 << 52) / 4096;
-    scatter_in(&mut Frames::new(1, nr_pages.max(1)), nr_pages, length, options)
+    let mut scatter = FreeScatter::new(length, options)?;
+    while scatter.step()? {}
+    scatter.finish()
 }
 
-/// Takes scattered blocks below frame `nr_pages` from the free frames. If it fails, it takes none.
-pub(super) fn scatter_in(
-    frames: &mut Frames,
-    nr_pages: u64,
+/// [`scatter`], for a caller that wants to stop in between.
+pub(crate) struct FreeScatter<'a> {
+    frames: Frames,
+    scattering: Scattering<'a>,
+}
+
+impl<'a> FreeScatter<'a> {
+    pub(crate) fn new(length: u64, options: &ScatterOptions<'a>) -> Result<Self, MemoryError> {
+        let room = || length.saturating_mul(4).clamp(1 << 36, 1 << 52);
+        let nr_pages = options.below.unwrap_or_else(room).min(1 << 52) / 4096;
+        let frames = Frames::new(1, nr_pages.max(1))?;
+        let scattering = Scattering::new(&frames, nr_pages, length, options)?;
+        Ok(Self { frames, scattering })
+    }
+
+    /// As [`Scattering::step`].
+    pub(crate) fn step(&mut self) -> Result<bool, MemoryError> {
+        self.scattering.step(&mut self.frames)
+    }
+
+    /// As [`Scattering::finish`].
+    pub(crate) fn finish(mut self) -> Result<Phyr, MemoryError> {
+        self.scattering.finish()
+    }
+}
+
+/// A scattered list in the making: its blocks are taken from the free frames step by step.
+pub(crate) struct Scattering<'a> {
     length: u64,
-    options: &ScatterOptions<'_>,
-) -> Result<Phyr, MemoryError> {
-    if let Some(&order) = options.orders.iter().find(|&&order| order > MOST_ORDER) {
-        return Err(MemoryError::Order { order });
-    }
-    if options.orders.is_empty() {
-        return Err(MemoryError::NoOrders);
-    }
-    let offset = options.offset;
-    if offset >= 4096 {
-        return Err(MemoryError::Offset { offset });
-    }
-    if length == 0 {
-        return Ok(Phyr::default());
-    }
-    let full = |frames: &Frames| MemoryError::Full { length, free: frames.nr_free() * 4096 };
-    let bytes = length.checked_add(offset).ok_or_else(|| full(frames))?;
-    let mut left = bytes.div_ceil(4096);
-    // Checked before anything is taken, so that an impossible request takes no time.
-    if left > frames.nr_free() {
-        return Err(full(frames));
-    }
-    let largest = options.orders.iter().map(|&order| 1 << order).max().unwrap_or(1);
-    check_blocks(left.div_ceil(largest))?;
-    let end = nr_pages.min(options.below.map_or(u64::MAX, |below| below / 4096));
-    let mut random = SplitMix(options.seed);
-    let mut taken: Vec<(u64, u64)> = Vec::new();
-    let mut builder = Builder::new();
-    let mut previous_end = 0;
-    while left > 0 {
-        let count = draw_count(&mut random, options.orders, left);
-        let took = room_for_one(&mut taken).and_then(|()| {
-            place(frames, &mut random, count, end, previous_end).ok_or_else(|| full(frames))
-        });
-        let done = took.and_then(|pfn| {
-            taken.push((pfn, count));
-            previous_end = pfn + count;
-            Ok(builder.append_pfns(pfn, count)?)
-        });
-        if let Err(why) = done {
-            give_back(frames, taken);
-            return Err(why);
-        }
-        left -= count;
-    }
-    match builder.try_finish().and_then(|phyr| phyr.slice(offset, bytes)) {
-        Ok(phyr) => Ok(phyr),
-        Err(why) => {
-            give_back(frames, taken);
-            Err(why.into())
-        }
-    }
+    orders: &'a [u32],
+    offset: u64,
+    /// Frame at or before which all blocks end.
+    end: u64,
+    /// Pages still to be taken.
+    left: u64,
+    random: SplitMix,
+    builder: Builder,
+    /// The blocks taken so far, and the frame after the last of them.
+    taken: Vec<(u64, u64)>,
+    previous_end: u64,
+    /// Number of blocks that were a whole run of free frames.
+    nr_whole: usize,
 }
 
-/// Checks that a list may have so many blocks, and that there is memory for them.
-fn check_blocks(blocks: u64) -> Result<(), MemoryError> {
-    if blocks > MOST_BLOCKS {
-        return Err(MemoryError::Blocks { blocks, most: MOST_BLOCKS });
+impl<'a> Scattering<'a> {
+    /// Begins a list of blocks below frame `nr_pages`. Takes none yet.
+    pub(super) fn new(
+        frames: &Frames,
+        nr_pages: u64,
+        length: u64,
+        options: &ScatterOptions<'a>,
+    ) -> Result<Self, MemoryError> {
+        let ScatterOptions { seed, orders, offset, below } = *options;
+        if let Some(&order) = orders.iter().find(|&&order| order > MOST_ORDER) {
+            return Err(MemoryError::Order { order });
+        }
+        if orders.is_empty() {
+            return Err(MemoryError::NoOrders);
+        }
+        if offset >= 4096 {
+            return Err(MemoryError::Offset { offset });
+        }
+        let mut left = 0;
+        if length > 0 {
+            let full = MemoryError::Full { length, free: frames.nr_free() * 4096 };
+            left = length.checked_add(offset).ok_or(full)?.div_ceil(4096);
+            // Checked before anything is taken, so that an impossible request takes no time.
+            if left > frames.nr_free() {
+                return Err(full);
+            }
+        }
+        let largest = orders.iter().map(|&order| 1 << order).max().unwrap_or(1);
+        let blocks = left.div_ceil(largest);
+        if blocks > MOST_BLOCKS {
+            return Err(MemoryError::Blocks { blocks, most: MOST_BLOCKS });
+        }
+        let mut taken = Vec::new();
+        // At most 2^24. If there is no memory for the least that is needed, it takes no time.
+        let room = taken.try_reserve_exact(small(blocks));
+        room.map_err(|_| NoMemory::of::<(u64, u64)>(small(blocks)))?;
+        Ok(Self {
+            length,
+            orders,
+            offset,
+            end: nr_pages.min(below.map_or(u64::MAX, |below| below / 4096)),
+            left,
+            random: SplitMix(seed),
+            builder: Builder::new(),
+            taken,
+            previous_end: 0,
+            nr_whole: 0,
+        })
     }
-    // The map of free runs cannot report a lack of memory, so ask for the memory here, once.
-    let bytes = blocks * BLOCK_BYTES;
-    let mut probe: Vec<u8> = Vec::new();
-    let probed = usize::try_from(bytes).ok().map(|bytes| probe.try_reserve_exact(bytes));
-    if probed.is_some_and(|probed| probed.is_ok()) {
+
+    /// Takes a few blocks. Returns true if others are to follow. If it fails, the caller gives them
+    /// back.
+    pub(super) fn step(&mut self, frames: &mut Frames) -> Result<bool, MemoryError> {
+        // Giving a block back needs room if it was a whole run of free frames.
+        let room = 2 * STEP + self.nr_whole;
+        frames.reserve(room)?;
+        for _ in 0..STEP {
+            if self.left == 0 {
+                break;
+            }
+            self.take_block(frames)?;
+        }
+        Ok(self.left > 0)
+    }
+
+    fn take_block(&mut self, frames: &mut Frames) -> Result<(), MemoryError> {
+        let blocks = self.taken.len() + 1;
+        if blocks as u64 > MOST_BLOCKS {
+            return Err(MemoryError::Blocks { blocks: blocks as u64, most: MOST_BLOCKS });
+        }
+        self.taken.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(blocks))?;
+        let count = draw_count(&mut self.random, self.orders, self.left);
+        let (end, not, nr_runs) = (self.end, self.previous_end, frames.nr_runs());
+        let Some(pfn) = place(frames, &mut self.random, count, end, not)? else {
+            return Err(MemoryError::Full { length: self.length, free: frames.nr_free() * 4096 });
+        };
+        self.taken.push((pfn, count));
+        self.nr_whole += usize::from(frames.nr_runs() < nr_runs);
+        self.previous_end = pfn + count;
+        self.builder.append_pfns(pfn, count)?;
+        self.left -= count;
         Ok(())
-    } else {
-        Err(NoMemory { bytes }.into())
     }
-}
 
-/// Makes room for one more block.
-fn room_for_one(taken: &mut Vec<(u64, u64)>) -> Result<(), MemoryError> {
-    let blocks = taken.len() + 1;
-    if blocks as u64 > MOST_BLOCKS {
-        return Err(MemoryError::Blocks { blocks: blocks as u64, most: MOST_BLOCKS });
+    /// Returns the list, once all blocks are taken. If it fails, the caller gives them back.
+    pub(super) fn finish(&mut self) -> Result<Phyr, MemoryError> {
+        if self.length == 0 {
+            return Ok(Phyr::default());
+        }
+        let end = self.offset + self.length;
+        Ok(self.builder.try_finish()?.slice(self.offset, end)?)
     }
-    Ok(taken.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(blocks))?)
-}
 
-fn give_back(frames: &mut Frames, taken: Vec<(u64, u64)>) {
-    for (pfn, count) in taken.into_iter().rev() {
-        frames.put(pfn, count);
+    /// Gives back all blocks that were taken.
+    pub(super) fn give_back(&mut self, frames: &mut Frames) {
+        for (pfn, count) in self.taken.drain(..).rev() {
+            // The last step made room. If another thread used it, and there is no memory, a block that
+            // cannot be given back stays allocated.
+            let _ = frames.put(pfn, count);
+        }
+        frames.trim();
     }
 }
 
@@ -183,19 +240,21 @@ fn place(
     count: u64,
     end: u64,
     not: u64,
-) -> Option<u64> {
+) -> Result<Option<u64>, NoMemory> {
     let blocks = end / count;
     if blocks == 0 {
-        return None;
+        return Ok(None);
     }
     for _ in 0..DRAWS {
         let pfn = random.below(blocks) * count;
-        if pfn != not && frames.take(pfn, count) {
-            return Some(pfn);
+        if pfn != not && frames.take(pfn, count)? {
+            return Ok(Some(pfn));
         }
     }
-    let pfn = frames.block_from(random.below(end), count, end, not)?;
-    frames.take(pfn, count).then_some(pfn)
+    let Some(pfn) = frames.block_from(random.below(end), count, end, not) else {
+        return Ok(None);
+    };
+    Ok(frames.take(pfn, count)?.then_some(pfn))
 }
 
 /// Sebastiano Vigna's splitmix64, as in the workloads of the benches.

@@ -5,6 +5,7 @@
 //! | `entry` | the packed word: one chunk in eight bytes |
 //! | `words` | searches, sums and walks of a slice of words |
 //! | `shared` | items of one allocation with several owners; making one may fail |
+//! | `sorted` | values by number, in order; growing may fail |
 //! | `chain` | nodes of at most a page under an index; the search for a position |
 //! | `pack` | ranges packed in a row |
 //! | `leaf` | the leaf that a writer fills, and the loops that fill it |
@@ -19,5 +20,6 @@ pub(crate) mod frozen;
 pub(crate) mod leaf;
 pub(crate) mod pack;
 pub(crate) mod shared;
+pub(crate) mod sorted;
 pub(crate) mod words;
 pub(crate) mod writer;

@@ -1,5 +1,6 @@
 """The rules of the house that no linter knows: levels, packages, names, Python, unsafe."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 # wing (`mod`) comes last in it.
 WINGS = {
     "": "kind wide slices error granule pgsize",
-    "storage": "digest entry words shared chain pack leaf writer mod",
+    "storage": "digest entry words shared sorted chain pack leaf writer mod",
     "storage/frozen": "bits block header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions bounds pages join collect shift stats"
     " validate serial mod",
@@ -27,14 +28,15 @@ WINGS = {
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme memfd distinct kho_vmalloc kho_radix mod",
-    "sim": "small counters error store frames vtd leaf_table plan scatter memory table iotlb"
+    "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"
     " domain map bus walk attached mod",
-    "python": "made error",
-    "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers tuple mod",
+    "python": "calls made error",
+    "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers items tuple"
+    " mod",
     "python/list": "held object column table chunks frozen_chunks frozen index fill join phyr"
     " builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
-    "python/dma": "iova_map shift failures owed mapping plan unmapping mod",
+    "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
     "python/os": "blocks failure loan area pagemap page_records page_reads uring mod",
 }
@@ -58,6 +60,7 @@ UNSAFE = {
     "python/convert/arrow_made.rs": "columns handed over in structs of C",
     "python/convert/dlpack.rs": "arrays handed over in structs of C",
     "python/convert/foreign.rs": "memory of others, which they may write meanwhile",
+    "python/calls.rs": "functions of Python's slots, called once more",
     "python/made.rs": "objects made by calls that say when memory is short",
     "python/mod.rs": "asks which interpreter this is",
     "python/convert/tuple.rs": "tuples made item by item, without a panic",
@@ -158,6 +161,23 @@ def test_nothing_below_the_devices_uses_them() -> None:
         and use.search(path.read_text())
     ]
     assert found == []
+
+
+def test_every_call_from_python_is_guarded() -> None:
+    """Functions and methods name the module that catches a lack of memory: `python/calls`."""
+    for source in (ROOT / "src" / "python").rglob("*.rs"):
+        lines = source.read_text().splitlines()
+        for line, following in itertools.pairwise(lines):
+            if line.strip() in ("#[pymethods]", "#[pyfunction]"):
+                assert following.strip() == '#[pyo3(crate = "crate::python::calls")]', source
+
+
+def test_memory_of_others_is_read_and_written_in_one_file() -> None:
+    """A copy that Rust takes for its own would race with them: see `python/convert/foreign.rs`."""
+    for source in (ROOT / "src" / "python").rglob("*.rs"):
+        code = code_of(source)
+        for word in ("copy_nonoverlapping", "read_unaligned", "ptr::copy", "view.as_mut()"):
+            assert word not in code, (source, word)
 
 
 def test_unsafe_stays_where_it_is_expected() -> None:

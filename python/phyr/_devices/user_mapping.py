@@ -20,7 +20,7 @@ __all__ = ["UserMapping"]
 class UserMapping(Scope):
     """A buffer that devices reach until it is unmapped; what `map_buffer` returns.
 
-    A context manager, which unmaps at its end. The buffer can be neither resized nor freed
+    A context manager, which unmaps at its end. The buffer must be neither resized nor freed
     meanwhile. One that is dropped instead is unmapped with a `ResourceWarning`.
     """
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from phyr._phyr import Count
 from phyr.errors import PinError
 from phyr.pinning.methods import Nothing, Pinner
 
@@ -46,9 +47,10 @@ class Hold:
         self.method = pinner.method
         self.uaddr = uaddr
         self.length = length
-        self._mappings = 0
-        # The garbage collector may drop a mapping, and so call `release`, while this thread is in
-        # the middle of a method here. It never comes between reading and writing a count.
+        self._mappings = Count()
+        # Takes back one `hold`. It needs no memory, and no lock: the garbage collector may drop a
+        # mapping, and so call it, while this thread is in the middle of a method here.
+        self.release = self._mappings.drop
         self._lock = RLock()
         # A lock of its own: unpinning waits for the lock of the backend. Code that holds that lock
         # may drop a mapping, which calls `release` here.
@@ -62,7 +64,7 @@ class Hold:
     @property
     def mappings(self) -> int:
         """Number of mappings that hold it."""
-        return self._mappings
+        return self._mappings.value
 
     def check(self) -> None:
         """Raise PinError unless the memory is pinned by this process."""
@@ -81,12 +83,7 @@ class Hold:
         """
         with self._lock:
             self.check()
-            self._mappings += 1
-
-    def release(self) -> None:
-        """Take back one `hold`."""
-        with self._lock:
-            self._mappings -= 1
+            self._mappings.add()
 
     def end(self) -> None:
         """Unpin. If it is unpinned already, do nothing.
@@ -95,7 +92,7 @@ class Hold:
             PinError: Mappings hold the memory; `mappings` is their number. It stays pinned.
         """
         with self._lock:
-            count = self._mappings
+            count = self._mappings.value
             if count and self._is_pinned and self._process == os.getpid():
                 text = f"{self._spelt()} stays pinned: {count} mapping{'s'[: count > 1]} of it live"
                 raise PinError(errno.EBUSY, text, mappings=count)
@@ -133,7 +130,7 @@ class Hold:
 
     def described(self) -> str:
         """Say how and where it is pinned, and by how many mappings it is held."""
-        what = f"{self._mappings} mappings" if self._is_pinned else "not pinned"
+        what = f"{self.mappings} mappings" if self._is_pinned else "not pinned"
         return f"{self._spelt()}, {what}"
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:

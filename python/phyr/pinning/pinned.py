@@ -142,7 +142,7 @@ def pin(
     """Pin a buffer: its pages become present and do not move until it is unpinned.
 
     The kernel pins whole pages; the list holds only the bytes of the buffer. Other bytes on the
-    first and last page are pinned too. A pinned buffer can be neither resized nor freed. For an
+    first and last page are pinned too. A pinned buffer must be neither resized nor freed. For an
     empty buffer nothing is done.
 
     Memory is pinned in pieces of 1 GiB, and signals are handled between pieces; a `backend` maps

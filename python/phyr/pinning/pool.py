@@ -118,8 +118,10 @@ class DmaPool(Scope):
                 pinned = stack.enter_context(pin(buffer))
                 both = Direction.BIDIRECTIONAL
                 self._dma = stack.enter_context(dma_map(pinned.phyr, backend, both)).dma
+            self._view = memoryview(b"")
+            # First the callback, so that a view never stays behind: with one, the buffer cannot go.
+            stack.callback(self._let_view_go)
             self._view = memoryview(buffer)
-            stack.callback(self._view.release)
             self._uaddr = buffer.uaddr
             self._places = IovaAllocator((self._uaddr, self._uaddr + self.size - 1))
             self._live: dict[int, Piece] = {}
@@ -167,6 +169,9 @@ class DmaPool(Scope):
             piece.view.release()
             del self._live[start]
             self._places.free(start)
+
+    def _let_view_go(self) -> None:
+        self._view.release()
 
     def _free_all(self) -> None:
         for piece in list(self._live.values()):

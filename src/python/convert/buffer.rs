@@ -28,7 +28,9 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     PyUntypedBuffer::get(object).or_else(|failure| {
         // An object may leave out the strides of contiguous memory, as ctypes does. A memoryview
         // adds them.
-        let view = PyMemoryView::from(object).map_err(|_| failure)?;
+        let view = PyMemoryView::from(object).map_err(|second| {
+            if second.is_instance_of::<PyMemoryError>(object.py()) { second } else { failure }
+        })?;
         PyUntypedBuffer::get(&view)
     })
 }
@@ -92,6 +94,9 @@ impl Array {
     /// With `raw`, any memory is taken as packed `u64`.
     pub(crate) fn new(object: &Bound<'_, PyAny>, raw: bool) -> PyResult<Self> {
         let buffer = borrow(object).map_err(|failure| {
+            if failure.is_instance_of::<PyMemoryError>(object.py()) {
+                return failure;
+            }
             let what = format!("{} lends no array: {failure}", object.get_type());
             error::new("ArrayError", what, error::NO_NUMBERS)
         })?;

@@ -2,7 +2,8 @@
 //!
 //! The owner of a buffer, another thread or a device may change it at any moment. So every access
 //! is atomic and relaxed: the bytes can be anything, but the access is not a data race. Whole words
-//! are copied where both sides are aligned; that is as fast as an ordinary copy.
+//! are copied where both sides are aligned. An ordinary copy moves several words at a time and takes
+//! about half as long.
 #![expect(unsafe_code, reason = "memory of others has only an address")]
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};

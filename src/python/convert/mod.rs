@@ -8,6 +8,7 @@
 //! | `dlpack` | the structs of DLPack, both ways |
 //! | `exchange` | the protocols by which objects hand over columns and tables |
 //! | `foreign` | memory of others, which they may write meanwhile |
+//! | `items` | sequences, read item by item |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
 //! | `numbers` | integers, arrays and iterables of them |
 //! | `tuple` | named tuples, made in bulk |
@@ -18,6 +19,7 @@ pub(crate) mod buffer;
 pub(crate) mod dlpack;
 pub(crate) mod exchange;
 pub(crate) mod foreign;
+pub(crate) mod items;
 pub(crate) mod kind;
 pub(crate) mod numbers;
 pub(crate) mod tuple;

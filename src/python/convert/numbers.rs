@@ -169,7 +169,7 @@ impl<'py> Numbers<'py> {
 pub(crate) fn reserve<T>(items: &mut Vec<T>, count: usize) -> PyResult<()> {
     items.try_reserve(count).map_err(|_| {
         let items = items.len() + count;
-        PyMemoryError::new_err(format!("no memory for {items} items"))
+        made::failure::<PyMemoryError>(format!("no memory for {items} items"))
     })
 }
 

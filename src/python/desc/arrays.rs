@@ -53,6 +53,7 @@ pub(crate) const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
 /// Source:
 ///     ``include/linux/scatterlist.h``, ``lib/scatterlist.c``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, *, vmemmap, address=Amount(0), bus_offset=None, page_size=Amount(4096), limits=None
@@ -102,6 +103,7 @@ pub(crate) fn scatterlist(
 /// Source:
 ///     ``include/linux/bvec.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, *, vmemmap, page_size=Amount(4096), limits=None
@@ -136,6 +138,7 @@ pub(crate) fn bio_vecs(
 ///     >>> bytes(iovecs(Phyr.from_pfns([3]), 0x7f00_0000_0000)).hex(" ", 8)
 ///     '00300000007f0000 0010000000000000'
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, uaddr, *, limits=None
@@ -178,6 +181,7 @@ pub(crate) fn iovecs(
 /// Source:
 ///     ``include/linux/types.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, *, limits=None

@@ -149,7 +149,13 @@ impl PyDescriptors {
                 Python::attach(check)?;
             }
         }
-        bytes.shrink_to_fit();
+        // `shrink_to_fit` aborts the process if there is no memory. The unused end of long memory was
+        // never touched, and so is no memory of the machine.
+        let mut fit = Vec::new();
+        if bytes.len() < bytes.capacity().min(PIECE) && fit.try_reserve_exact(bytes.len()).is_ok() {
+            fit.extend_from_slice(&bytes);
+            bytes = fit;
+        }
         Ok(bytes)
     }
 
@@ -174,6 +180,7 @@ impl PyDescriptors {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyDescriptors {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
@@ -189,8 +196,10 @@ impl PyDescriptors {
 
     /// Bytes of all records.
     #[getter]
-    fn nbytes(&self, py: Python<'_>) -> u128 {
-        u128::from(self.count(py).records) * self.table.record_size() as u128
+    fn nbytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // A size of a record is far below 2^63.
+        let size = i128::try_from(self.table.record_size()).unwrap_or(i128::MAX);
+        made::wide(py, i128::from(self.count(py).records) * size)
     }
 
     /// Number of records that stand for bytes of the list. ``len`` counts the links between blocks

@@ -49,6 +49,7 @@ const _: () = assert!(MemfdFolio::DIRTY | MemfdFolio::UPTODATE == 3 && KhoRadix:
 /// Source:
 ///     ``include/linux/kho/abi/memfd.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, *, flags=Amount(DIRTY_UPTODATE), folio_size=Amount(4096), page_size=Amount(4096)
@@ -87,6 +88,7 @@ pub(crate) fn memfd_folios(
 ///     >>> from_memfd_folios(data, 0x20_0800)
 ///     Phyr(0x200800 bytes, granule 4096, 2 chunks: 0x200000+0x200000 0x7000+0x800)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (data, size, *, page_size=Amount(4096), granule=Amount(4096)),
     text_signature = "(data, size, *, page_size=4096, granule=4096)"
@@ -132,6 +134,7 @@ pub(crate) fn from_memfd_folios(
 /// Source:
 ///     ``include/linux/kho/abi/kexec_handover.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (phyr, lists, *, order=Amount(0), page_size=Amount(4096)),
     text_signature = "(phyr, lists, *, order=0, page_size=4096)"
@@ -179,6 +182,7 @@ fn narrow(order: Amount) -> u32 {
 ///     >>> from_kho_vmalloc(head, lambda address, length: memory[address:][:length])
 ///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x7000+0x1000)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (head, read, *, page_size=Amount(4096), granule=Amount(4096)),
     text_signature = "(head, read, *, page_size=4096, granule=4096)"
@@ -230,6 +234,7 @@ pub(crate) fn from_kho_vmalloc(
 /// Source:
 ///     ``include/linux/kho/abi/kexec_handover.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, lists, *, max_order=Amount(MAX_ORDER), page_size=Amount(4096)
@@ -274,6 +279,7 @@ pub(crate) fn kho_radix<'py>(
 ///     >>> from_kho_radix(root, lambda address, length: nodes[address - root :][:length])
 ///     Phyr(0x2000 bytes, granule 4096, 2 chunks: 0x3000+0x1000 0x7000+0x1000)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (root, read, *, max_length=None, page_size=Amount(4096), granule=Amount(4096)),
     text_signature = "(root, read, *, max_length=None, page_size=4096, granule=4096)"
@@ -308,6 +314,7 @@ pub(crate) fn from_kho_radix(
 /// Source:
 ///     ``dma_buf_phys_vec_to_sgt()``, ``include/linux/dma-buf-mapping.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn dma_buf_vecs(phyr: &Bound<'_, PyPhyr>) -> PyResult<PyDescriptors> {
     let list: &Phyr = phyr.get().as_ref();
     table(phyr.py(), PHYS_VEC, || Table::dma_buf_vecs(list))
@@ -335,6 +342,7 @@ pub(crate) fn dma_buf_vecs(phyr: &Bound<'_, PyPhyr>) -> PyResult<PyDescriptors> 
 ///     Traceback (most recent call last):
 ///     phyr.errors.FormatError: the records cover 0x1000 bytes, not 0x2000
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (data, length, *, granule=Amount(4096), kind="ram"),
     text_signature = "(data, length, *, granule=4096, kind='ram')"

@@ -48,6 +48,7 @@ fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr
 /// Source:
 ///     NVM Express Base Specification 2.0, section 4.1.1.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (phyr, lists=None, *, page_size=Amount(4096)),
     text_signature = "(phyr, lists=None, *, page_size=4096)"
@@ -102,6 +103,7 @@ pub(crate) fn prp<'py>(
 /// Source:
 ///     NVM Express Base Specification 2.0, section 4.1.2.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         phyr, lists=None, *, segment_size=Amount(4096), limits=None

@@ -27,6 +27,7 @@ use crate::python::made;
 ///     >>> from_bio_vecs(bytes.fromhex("c000000000000000f00f000010000000"), vmemmap=0)
 ///     Phyr(0xff0 bytes, granule 4096, 1 chunk: 0x3010+0xff0)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (data, *, vmemmap, page_size=Amount(4096), granule=Amount(4096)),
     text_signature = "(data, *, vmemmap, page_size=4096, granule=4096)"
@@ -56,6 +57,7 @@ pub(crate) fn from_bio_vecs(
 ///     >>> from_iovecs(bytes.fromhex("00300000 00000000 00100000 00000000"), 0x1000)
 ///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x2000+0x1000)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (data, uaddr, *, granule=Amount(4096)),
     text_signature = "(data, uaddr, *, granule=4096)"
@@ -84,6 +86,7 @@ pub(crate) fn from_iovecs(
 ///     >>> from_phys_vecs(phys_vecs(phyr)) == phyr
 ///     True
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (data, *, granule=Amount(4096)), text_signature = "(data, *, granule=4096)")]
 pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(data)?, Granule::new(granule.0)?);
@@ -110,6 +113,7 @@ pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResu
 ///     >>> from_scatterlist(entry, vmemmap=0)
 ///     Phyr(0x1000 bytes, granule 4096, 1 chunk: 0x3000+0x1000)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         data, *, vmemmap, address=Amount(0), dma=false, page_size=Amount(4096),
@@ -154,6 +158,7 @@ pub(crate) fn from_scatterlist(
 /// Source:
 ///     NVM Express Base Specification 2.0, section 4.1.1.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         prp1, prp2, length, read, *, page_size=Amount(4096), granule=Amount(4096)
@@ -196,6 +201,7 @@ pub(crate) fn from_prp(
 /// Source:
 ///     NVM Express Base Specification 2.0, section 4.1.2.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (sgl1, read, *, max_length=None, granule=Amount(4096)),
     text_signature = "(sgl1, read, *, max_length=None, granule=4096)"

@@ -37,6 +37,7 @@ const BIG: &CStr = if cfg!(target_endian = "big") { c"Q" } else { c">Q" };
 /// Source:
 ///     ``ib_umem_find_best_pgsz()``, ``drivers/infiniband/core/umem.c``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn best_pgsize(
     phyr: &Bound<'_, PyPhyr>,
     pgsize_bitmap: Amount,
@@ -69,6 +70,7 @@ pub(crate) fn best_pgsize(
 /// Source:
 ///     ``rdma_umem_for_each_dma_block()``, ``include/rdma/ib_umem.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (phyr, page_size, *, flags=Amount(0), byteorder="little"),
     text_signature = "(phyr, page_size, *, flags=0, byteorder='little')"

@@ -59,6 +59,7 @@ fn plan(
 ///     ``include/uapi/linux/iommufd.h``; the limit is ``dma_entry_limit`` of
 ///     ``drivers/vfio/vfio_iommu_type1.c``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (dma, uaddr, *, page_size=Amount(4096), max_requests=Amount(desc::MAX_REQUESTS)),
     text_signature = "(dma, uaddr, *, page_size=4096, max_requests=65535)"
@@ -97,6 +98,7 @@ pub(crate) fn map_requests(
 /// Source:
 ///     ``struct vfio_iommu_type1_dma_map``, ``include/uapi/linux/vfio.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         dma, uaddr, *, flags=Amount(READ_WRITE.into()), page_size=Amount(4096),
@@ -141,6 +143,7 @@ pub(crate) fn vfio_maps(
 /// Source:
 ///     ``struct iommu_ioas_map``, ``include/uapi/linux/iommufd.h``, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
         dma, uaddr, *, ioas_id, flags=Amount(FIXED_READ_WRITE.into()), page_size=Amount(4096)

@@ -32,6 +32,7 @@ use crate::python::made;
 /// Source:
 ///     As ``sg_split()``, ``lib/sg_split.c``, Linux, but without entries of length 0.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (phyr, lengths, *, start=Amount(0)),
     text_signature = "(phyr, lengths, *, start=0)"

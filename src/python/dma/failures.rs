@@ -1,11 +1,7 @@
 //! Failing calls, in Rust: the twin of `phyr.iommu._failures`, which states the policy.
 
-use alloc::borrow::ToOwned;
-use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 
-use core::any::Any;
 use core::panic::AssertUnwindSafe;
 
 use std::panic::catch_unwind;
@@ -14,6 +10,7 @@ use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
+use crate::python::calls;
 use crate::python::error;
 use crate::python::made;
 
@@ -23,13 +20,7 @@ use crate::python::made;
 /// still to be done.
 pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|panic| Err(PanicException::new_err(message(&panic))))
-}
-
-fn message(panic: &Box<dyn Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().map(|&text| text.to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "panic from Rust code".to_owned())
+        .unwrap_or_else(|panic| Err(PanicException::new_err(calls::message(&panic))))
 }
 
 /// Returns one exception for a failure and for the cleanup after it: the cleanup's failure becomes

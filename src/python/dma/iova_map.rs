@@ -1,7 +1,6 @@
 //! `phyr.iommu.IovaMap`.
 
 use alloc::format;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,9 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::dma::iova_map::{IovaMap, Mapped};
+use crate::error::{Error, NoMemory};
 use crate::python::convert::numbers::Amount;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
+use crate::storage::shared::Shared;
 
 /// The arguments that an area was mapped with. Its parts share them; no interpreter is needed for
 /// that.
@@ -23,6 +24,9 @@ struct Given {
     iova: u64,
     tag: Py<PyAny>,
 }
+
+/// One `Given`.
+type Tag = Shared<Given>;
 
 /// A map of I/O virtual addresses to lists, changed as a guest, or a driver, maps and unmaps.
 ///
@@ -47,20 +51,27 @@ struct Given {
 #[pyclass(name = "IovaMap", module = "phyr.iommu", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyIovaMap {
-    /// No Python code runs while the lock is held: removed objects are dropped afterwards.
-    inner: Mutex<IovaMap<Arc<Given>>>,
+    /// No Python code runs while the lock is held: removed objects are dropped, and exceptions made,
+    /// afterwards.
+    inner: Mutex<IovaMap<Tag>>,
 }
 
 impl PyIovaMap {
-    fn lock(&self) -> MutexGuard<'_, IovaMap<Arc<Given>>> {
+    fn lock(&self) -> MutexGuard<'_, IovaMap<Tag>> {
         // No call leaves the map in a half-done state, so a panic in another thread does no harm.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Makes room for so many items more.
+fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), Error> {
+    Ok(items.try_reserve(more).map_err(|_| NoMemory::of::<T>(items.len() + more))?)
+}
+
 /// A part of an area as a tuple: its address, its memory and its tag.
-fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Bound<'_, PyTuple>> {
+fn triple(py: Python<'_>, mapped: Mapped<Tag>) -> PyResult<Bound<'_, PyTuple>> {
     let Mapped { iova, phyr, tag } = mapped;
+    let tag = &tag[0];
     let whole = tag.whole.get();
     let object = if phyr.length() == whole.as_ref().length() {
         tag.whole.clone_ref(py)
@@ -72,6 +83,7 @@ fn triple(py: Python<'_>, mapped: Mapped<Arc<Given>>) -> PyResult<Bound<'_, PyTu
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyIovaMap {
     #[new]
     fn new() -> Self {
@@ -101,19 +113,31 @@ impl PyIovaMap {
         let list = phyr.get().as_ref().clone();
         let tag = tag.unwrap_or_else(|| py.None());
         // The caller refers to both objects, so dropping the tag on failure runs no code.
-        let tag = Arc::new(Given { whole: phyr, iova: iova.0, tag });
-        Ok(self.lock().map(iova.0, list, tag)?)
+        let given = Given { whole: phyr, iova: iova.0, tag };
+        let tag = Shared::try_new(1, [given]).map_err(Error::from)?;
+        let outcome = self.lock().map(iova.0, list, tag);
+        Ok(outcome?)
     }
 
     /// Unmap `length` addresses from `iova` on, areas and parts of areas.
     ///
     /// Returns:
     ///     How many bytes were mapped there.
-    fn unmap(&self, iova: Amount, length: Amount) -> Int {
+    ///
+    /// Raises:
+    ///     MemoryError: There is no memory; nothing changed.
+    fn unmap(&self, iova: Amount, length: Amount) -> PyResult<Int> {
         let mut removed = Vec::new();
-        self.lock().unmap_with(iova.0, length.0, |mapped| removed.push(mapped));
+        let outcome = {
+            let mut inner = self.lock();
+            let count = inner.range(iova.0, length.0).count();
+            reserve(&mut removed, count).and_then(|()| {
+                inner.try_unmap_with(iova.0, length.0, |mapped| removed.push(mapped))
+            })
+        };
+        outcome?;
         // An owner that is dropped now may run any code, even this method.
-        Int(removed.iter().map(|mapped| mapped.phyr.length()).sum())
+        Ok(Int(removed.iter().map(|mapped| mapped.phyr.length()).sum()))
     }
 
     /// Return the physical address behind `iova`; None if nothing is mapped there.
@@ -137,20 +161,24 @@ impl PyIovaMap {
         iova: Amount,
         length: Option<Amount>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let owned = |Mapped { iova, phyr, tag }: Mapped<&Arc<Given>>| Mapped {
-            iova,
-            phyr,
-            tag: Arc::clone(tag),
+        let owned =
+            |Mapped { iova, phyr, tag }: Mapped<&Tag>| Mapped { iova, phyr, tag: tag.clone() };
+        let mut found = Vec::new();
+        let mut take = |mapped| {
+            reserve(&mut found, 1)?;
+            found.push(owned(mapped));
+            Ok::<_, Error>(())
         };
-        let found: Vec<_> = {
+        let outcome = {
             let inner = self.lock();
             match length {
-                Some(length) => inner.range(iova.0, length.0).map(owned).collect(),
+                Some(length) => inner.range(iova.0, length.0).try_for_each(&mut take),
                 // A range has at most 2^64 - 1 bytes, one less than the whole space.
-                None if iova.0 == 0 => inner.areas().map(owned).collect(),
-                None => inner.range(iova.0, u64::MAX).map(owned).collect(),
+                None if iova.0 == 0 => inner.areas().try_for_each(&mut take),
+                None => inner.range(iova.0, u64::MAX).try_for_each(&mut take),
             }
         };
+        outcome?;
         let list = made::list(py)?;
         for mapped in found {
             list.append(triple(py, mapped)?)?;

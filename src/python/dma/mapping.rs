@@ -87,6 +87,7 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///     ...     hex(mapping.dma[0])
 ///     '0x10000007000'
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (phyr, backend, direction, *, owner=None))]
 pub(crate) fn dma_map<'py>(
     phyr: &Bound<'py, PyPhyr>,
@@ -129,6 +130,7 @@ pub(crate) fn dma_map<'py>(
 
 /// Unmap `mapping`; as the method `unmap`.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
     mapping.unmap(py)
 }
@@ -149,6 +151,7 @@ impl PyMapping {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyMapping {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `failures` | failing calls: the twin of `phyr.iommu._failures` |
+//! | `holds` | counting who holds memory, and several owners as one |
 //! | `iova_map` | what is mapped where, changed part by part |
 //! | `mapping` | `dma_map` and its mapping |
 //! | `owed` | what a mapping owes its backend and its owner |
@@ -11,6 +12,7 @@
 //! | `unmapping` | taking a plan back |
 
 pub(crate) mod failures;
+pub(crate) mod holds;
 pub(crate) mod iova_map;
 pub(crate) mod mapping;
 pub(crate) mod owed;

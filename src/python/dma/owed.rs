@@ -12,7 +12,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
@@ -65,11 +65,6 @@ fn unmap_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
     name(py, &NAME, "unmap")
 }
 
-fn release_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
-    static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
-    name(py, &NAME, "release")
-}
-
 /// The repr of a mapping.
 pub(crate) fn describe(
     direction: &Bound<'_, PyAny>,
@@ -101,6 +96,8 @@ pub(crate) struct PyOwed {
     backend: Py<PyAny>,
     direction: Py<PyAny>,
     owner: Option<Py<PyAny>>,
+    /// The owner's method `release`, bound when it was held: releasing needs no memory for that.
+    release: OnceLock<Py<PyAny>>,
     dma: Slot,
 }
 
@@ -117,9 +114,9 @@ impl PyOwed {
     pub(crate) fn map(&self, py: Python<'_>) -> PyResult<()> {
         // Made now, so that undoing needs no memory for them.
         unmap_name(py)?;
-        release_name(py)?;
         if let Some(owner) = &self.owner {
             let owner = owner.bind(py);
+            let _ = self.release.set(made::attribute(owner, "release")?.unbind());
             made::attribute(owner, "hold")?.call0()?;
         }
         match self.ask(py) {
@@ -206,8 +203,8 @@ impl PyOwed {
             let _ = owner.clone_ref(py).into_ptr();
             return outcome;
         }
-        let release = || release_name(py).and_then(|name| owner.bind(py).getattr(name)?.call0());
-        let released = failures::caught(|| release().map(drop));
+        let Some(release) = self.release.get() else { return outcome };
+        let released = failures::caught(|| release.bind(py).call0().map(drop));
         match outcome {
             Err(failure) => Err(failures::also(py, failure, released, "letting the owner go")),
             Ok(()) => released,
@@ -237,6 +234,7 @@ impl PyOwed {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyOwed {
     #[new]
     fn new(
@@ -245,7 +243,8 @@ impl PyOwed {
         direction: Py<PyAny>,
         owner: Option<Py<PyAny>>,
     ) -> Self {
-        Self { phyr, backend, direction, owner, dma: Slot::default() }
+        let release = OnceLock::new();
+        Self { phyr, backend, direction, owner, release, dma: Slot::default() }
     }
 
     /// Warn, and make the owed calls, if there are any.
@@ -261,7 +260,8 @@ impl PyOwed {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.backend)?;
         visit.call(&self.direction)?;
-        visit.call(&self.owner)
+        visit.call(&self.owner)?;
+        visit.call(self.release.get())
     }
 }
 

@@ -103,6 +103,7 @@ impl PyPlan {
 /// Source:
 ///     Each step as ``iommu_pgsize()``, drivers/iommu/iommu.c, Linux.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (phyr, iova, pgsize_bitmap, *, strict=false))]
 pub(crate) fn plan_map(
     py: Python<'_>,
@@ -121,6 +122,7 @@ pub(crate) fn plan_map(
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyPlan {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
@@ -277,6 +279,7 @@ impl Batches {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl Batches {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf

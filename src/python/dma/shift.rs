@@ -27,6 +27,7 @@ use crate::python::made::{self, Int};
 ///     >>> shift(Phyr.from_pfns([1, 5]), -0x1000).chunks[1]
 ///     Chunk(paddr=16384, length=4096)
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn shift<'py>(
     phyr: &Bound<'py, PyPhyr>,
     offset: &Bound<'py, PyAny>,
@@ -68,6 +69,7 @@ pub(crate) fn shift<'py>(
 ///     >>> [hex(number) for number in alignment(phyr, 1 << 12 | 1 << 21)]
 ///     ['0x200000', '0x1ff000']
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn alignment<'py>(
     py: Python<'py>,
     phyr: &PyPhyr,
@@ -85,6 +87,7 @@ pub(crate) fn alignment<'py>(
 ///     >>> first_beyond(Phyr.from_pages([0x1000, 0x1_0000_0000]), 2**32 - 1)
 ///     1
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn first_beyond(py: Python<'_>, phyr: &PyPhyr, last: Amount) -> Option<Int> {
     py.detach(|| phyr.as_ref().first_beyond(last.0)).map(|(number, _)| Int(number))
 }

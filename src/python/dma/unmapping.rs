@@ -62,6 +62,7 @@ impl PyUnmapping {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyUnmapping {
     #[new]
     fn new(plan: &PyPlan) -> Self {

@@ -67,6 +67,7 @@ impl PyBuilder {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyBuilder {
     #[new]
     #[pyo3(

@@ -91,6 +91,7 @@ impl AsRef<Phyr> for PyChunks {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyChunks {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
@@ -205,8 +206,14 @@ impl PyChunks {
         Ok(self.count(value)? > 0)
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
-        py.detach(|| self.0 == other.0)
+    fn __eq__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        let other = &other.get().0;
+        let is_equal = py.detach(|| self.0 == *other);
+        Ok(is_equal.into_pyobject(py)?.to_owned().into_any())
     }
 
     fn __hash__(&self, py: Python<'_>) -> u64 {
@@ -314,6 +321,7 @@ impl Walk {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl Walk {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf

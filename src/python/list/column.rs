@@ -99,6 +99,7 @@ impl Lender for PyColumn {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyColumn {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]

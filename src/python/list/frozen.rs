@@ -91,6 +91,7 @@ impl AsRef<[AtomicU64]> for Words {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyFrozen {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]

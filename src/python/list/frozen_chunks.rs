@@ -62,6 +62,7 @@ impl PyFrozenChunks {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyFrozenChunks {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
@@ -242,6 +243,7 @@ impl FrozenWalk {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl FrozenWalk {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf

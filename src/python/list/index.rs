@@ -40,6 +40,7 @@ pub(crate) struct PyIndex {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyIndex {
     #[new]
     #[pyo3(text_signature = "(lists)")]

@@ -89,6 +89,7 @@ pub(crate) fn view(phyr: &Phyr, offset: Amount, length: Option<Amount>) -> PyRes
 ///     >>> hex(held(Phyr.from_pfns([7, 3]), None, 0x7f00_0000_0000)[0x1234:].uaddr)
 ///     '0x7f0000001234'
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (phyr, owner, uaddr))]
 pub(crate) fn held(
     phyr: &PyPhyr,

@@ -22,6 +22,7 @@ use crate::python::list::object::{PyPhyr, hash};
 use crate::python::made::{self, Ignored, Int, Text};
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyPhyr {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
@@ -393,14 +394,25 @@ impl PyPhyr {
         }
     }
 
-    fn __add__(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
+    fn __add__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        let other = other.get();
         let phyr = py.detach(|| self.phyr.concat(&other.phyr))?;
         let parts = [self, other].map(|part| (&part.held, part.phyr.length()));
-        Ok(Self::with(phyr, Held::joined(py, parts)?))
+        Ok(Bound::new(py, Self::with(phyr, Held::joined(py, parts)?))?.into_any())
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
-        py.detach(|| self.phyr == other.phyr)
+    fn __eq__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        let other = &other.get().phyr;
+        let is_equal = py.detach(|| self.phyr == *other);
+        Ok(is_equal.into_pyobject(py)?.to_owned().into_any())
     }
 
     fn __hash__(&self, py: Python<'_>) -> u64 {

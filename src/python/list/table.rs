@@ -168,6 +168,7 @@ impl Columns {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyTable {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]

@@ -71,6 +71,7 @@ impl PyArea {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyArea {
     #[new]
     fn new(buffer: &Bound<'_, PyAny>, offset: usize, length: usize) -> PyResult<Self> {

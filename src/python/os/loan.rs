@@ -41,6 +41,7 @@ pub(crate) struct PyLoan {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyLoan {
     #[new]
     fn new(buffer: &Bound<'_, PyAny>) -> PyResult<Self> {

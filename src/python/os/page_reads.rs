@@ -199,7 +199,7 @@ impl Reading<'_> {
                 next = spans.next();
             }
             let (first, last) = (first.clamp(at, end), last.clamp(at, end));
-            self.decoder.skip(first - at);
+            self.decoder.skip(first - at).map_err(Failure::Hidden)?;
             at = first;
             while at < last {
                 let wanted = (last - at).min(MOST as u64);
@@ -211,7 +211,7 @@ impl Reading<'_> {
                 }
             }
         }
-        self.decoder.skip(end - at);
+        self.decoder.skip(end - at).map_err(Failure::Hidden)?;
         Ok((end, nr_read))
     }
 }
@@ -240,6 +240,7 @@ impl PyPagemapReads {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyPagemapReads {
     #[new]
     fn new() -> Self {

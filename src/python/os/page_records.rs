@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use crate::granule::Granule;
 use crate::pagemap::folios::{FolioTally, Folios, Large, Origin, Shape, Sort};
 use crate::python::convert::buffer::Array;
+use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
@@ -121,6 +122,7 @@ fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::R
 ///     page_size: The kernel's, in bytes.
 ///     absent: What stands for pages beyond the file's end.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn page_records(
     py: Python<'_>,
     path: PathBuf,
@@ -267,9 +269,11 @@ impl PyFolioScan {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyFolioScan {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, page_size: Amount, orders: Vec<u8>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: PathBuf, page_size: Amount, orders: Items<u8>) -> PyResult<Self> {
+        let orders = orders.0;
         let page = Granule::new(page_size.0)?;
         let file = py.detach(|| File::open(path))?;
         let inner = Mutex::new(Scan::new(&orders));

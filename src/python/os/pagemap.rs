@@ -1,16 +1,17 @@
 //! The decoder of page-map records, for `phyr.pagemap`.
 
 use alloc::format;
-use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::error::Error;
 use crate::granule::Granule;
 use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
 use crate::python::convert::buffer::Array;
+use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Text};
@@ -50,23 +51,27 @@ impl PyPagemapDecoder {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyPagemapDecoder {
     #[new]
     #[pyo3(
-        signature = (uaddr, granule, *, ram=None, zero=Vec::new(), join=false),
+        signature = (uaddr, granule, *, ram=None, zero=None, join=false),
         text_signature = "(uaddr, granule, *, ram=None, zero=(), join=False)"
     )]
     fn new(
         uaddr: Amount,
         granule: Amount,
-        ram: Option<Vec<(u64, u64)>>,
-        zero: Vec<(u64, u64)>,
+        ram: Option<Items<(u64, u64)>>,
+        zero: Option<Items<(u64, u64)>>,
         join: bool,
     ) -> PyResult<Self> {
         let granule = Granule::new(granule.0)?;
-        let mut decoder = PagemapDecoder::new(uaddr.0, granule).zero(zero);
+        let mut decoder = PagemapDecoder::new(uaddr.0, granule);
+        if let Some(zero) = zero {
+            decoder = decoder.try_zero(zero.0)?;
+        }
         if let Some(ram) = ram {
-            decoder = decoder.ram(ram);
+            decoder = decoder.try_ram(ram.0)?;
         }
         if join {
             decoder = decoder.join();
@@ -89,8 +94,10 @@ impl PyPagemapDecoder {
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let extents = py.detach(|| {
             let mut inner = self.lock();
-            core::mem::replace(&mut *inner, PagemapDecoder::new(0, self.granule)).finish()
-        });
+            let extents = inner.try_finish()?;
+            *inner = PagemapDecoder::new(0, self.granule);
+            Ok::<_, Error>(extents)
+        })?;
         let list = made::list(py)?;
         for Extent { uaddr, length, state, phyr } in extents {
             let (uaddr, length) = (made::int(py, uaddr)?, made::int(py, length)?);

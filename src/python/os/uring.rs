@@ -101,6 +101,7 @@ impl Drop for PyRing {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyRing {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {

@@ -25,14 +25,7 @@ impl<'py> Column<'py> {
         };
         match Numbers::new(&column)? {
             Numbers::Array { array, .. } if array.is_u64() => Ok(Self::Lent(array)),
-            numbers => {
-                let mut items = Vec::new();
-                numbers.for_each_block(plan.py(), |block| {
-                    items.extend_from_slice(block);
-                    Ok::<(), PyErr>(())
-                })?;
-                Ok(Self::Copy(items))
-            }
+            numbers => Ok(Self::Copy(numbers.read_all(plan.py())?)),
         }
     }
 

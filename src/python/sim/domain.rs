@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
+use crate::python::convert::items::Items;
 use crate::python::convert::numbers::Amount;
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
@@ -104,6 +105,7 @@ fn prot(bits: Amount) -> PyResult<Prot> {
 const ROWS: usize = 1024;
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PySimDomain {
     #[new]
     #[pyo3(
@@ -120,7 +122,7 @@ impl PySimDomain {
         levels: u32,
         pgsize_bitmap: Amount,
         aperture: Option<(Amount, Amount)>,
-        reserved: Option<Vec<(Amount, Amount)>>,
+        reserved: Option<Items<(Amount, Amount)>>,
         iotlb_sets: u32,
         iotlb_ways: u32,
     ) -> PyResult<Self> {
@@ -130,8 +132,9 @@ impl PySimDomain {
             levels,
             pgsize_bitmap: pgsize_bitmap.0,
             aperture: aperture.map(pair),
+            // In place: pairs of the same size.
             reserved: reserved
-                .map_or(usual.reserved, |ranges| ranges.into_iter().map(pair).collect()),
+                .map_or(usual.reserved, |ranges| ranges.0.into_iter().map(pair).collect()),
             iotlb: (iotlb_sets, iotlb_ways),
         };
         let memory = Arc::clone(memory.shared());
@@ -140,7 +143,7 @@ impl PySimDomain {
             memory,
             pgsize_bitmap: domain.page_sizes().bitmap(),
             aperture: domain.aperture(),
-            reserved: domain.reserved().to_vec(),
+            reserved: options.reserved,
             levels,
             root: domain.root(),
             domain: Mutex::new(Some(domain)),
@@ -177,8 +180,8 @@ impl PySimDomain {
 
     /// Levels of tables: 3, 4 or 5.
     #[getter]
-    fn levels(&self) -> u32 {
-        self.levels
+    fn levels(&self) -> Int {
+        Int(self.levels.into())
     }
 
     /// Physical address of the root table.

@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +12,11 @@ use pyo3::types::PyBytes;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
+use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{self, Amount, Key};
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
+use crate::sim::scatter::FreeScatter;
 use crate::sim::{Memory, MemoryError, ScatterOptions};
 
 /// Memory with several owners: domains keep their tables in it, and devices move its bytes.
@@ -33,7 +34,7 @@ fn stretch(paddr: u64, length: u64) -> PyResult<PyPhyr> {
     if length > 0 {
         builder.append(paddr, length)?;
     }
-    Ok(PyPhyr::new(builder.finish()))
+    Ok(PyPhyr::new(builder.try_finish()?))
 }
 
 /// Refuses a buffer whose length is not that of the list.
@@ -81,6 +82,7 @@ impl PyMemory {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::python::calls")]
 impl PyMemory {
     #[new]
     #[pyo3(
@@ -299,12 +301,27 @@ impl PyMemory {
         py: Python<'_>,
         size: Amount,
         seed: Amount,
-        orders: Option<Vec<u32>>,
+        orders: Option<Items<u32>>,
         offset: Amount,
         below: Option<Amount>,
     ) -> PyResult<PyPhyr> {
-        let options = options(seed, orders.as_deref(), offset, below);
-        Ok(PyPhyr::new(py.detach(|| lock(&self.0).scatter(size.0, &options))?))
+        let options = options(seed, orders.as_ref(), offset, below);
+        let mut scattering = py.detach(|| lock(&self.0).scattering(size.0, &options))?;
+        let phyr = loop {
+            let more = py.detach(|| lock(&self.0).scatter_more(&mut scattering));
+            match more.map_err(PyErr::from).and_then(|more| py.check_signals().map(|()| more)) {
+                Ok(true) => {}
+                Ok(false) => break py.detach(|| lock(&self.0).scattered(&mut scattering)),
+                Err(failure) => {
+                    py.detach(|| lock(&self.0).unscatter(scattering));
+                    return Err(failure);
+                }
+            }
+        };
+        if phyr.is_err() {
+            py.detach(|| lock(&self.0).unscatter(scattering));
+        }
+        Ok(PyPhyr::new(phyr?))
     }
 
     /// Allocate every page that a list touches. The list may come from anywhere.
@@ -347,11 +364,11 @@ impl PyMemory {
 
 fn options(
     seed: Amount,
-    orders: Option<&[u32]>,
+    orders: Option<&Items<u32>>,
     offset: Amount,
     below: Option<Amount>,
 ) -> ScatterOptions<'_> {
-    let orders = orders.unwrap_or(&[0]);
+    let orders = orders.map_or(&[0][..], |orders| &orders.0);
     ScatterOptions { seed: seed.0, orders, offset: offset.0, below: below.map(|below| below.0) }
 }
 
@@ -383,6 +400,7 @@ fn options(
 ///     >>> len(scatter(1 << 20).chunks), scatter(64 << 20, orders=[9]).orders()
 ///     (256, {9: 32})
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
     text_signature = "(size, *, seed=0, orders=None, offset=0, below=None)"
@@ -392,10 +410,14 @@ pub(crate) fn scatter(
     py: Python<'_>,
     size: Amount,
     seed: Amount,
-    orders: Option<Vec<u32>>,
+    orders: Option<Items<u32>>,
     offset: Amount,
     below: Option<Amount>,
 ) -> PyResult<PyPhyr> {
-    let options = options(seed, orders.as_deref(), offset, below);
-    Ok(PyPhyr::new(py.detach(|| crate::sim::scatter(size.0, &options))?))
+    let options = options(seed, orders.as_ref(), offset, below);
+    let mut scatter = py.detach(|| FreeScatter::new(size.0, &options))?;
+    while py.detach(|| scatter.step())? {
+        py.check_signals()?;
+    }
+    Ok(PyPhyr::new(py.detach(|| scatter.finish())?))
 }

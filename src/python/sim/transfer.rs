@@ -54,6 +54,7 @@ fn transfer(
 
 /// Copy what a device reads at the addresses of `dma` into `buffer`; for `phyr.sim.Device`.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn dma_read(
     py: Python<'_>,
     memory: &PyMemory,
@@ -75,6 +76,7 @@ pub(crate) fn dma_read(
 
 /// Let a device write `data` at the addresses of `dma`; for `phyr.sim.Device`.
 #[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
 pub(crate) fn dma_write(
     py: Python<'_>,
     memory: &PyMemory,

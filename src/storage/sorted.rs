@@ -1,0 +1,317 @@
+//! Values by number, in order, in blocks: like a `BTreeMap`, but a failed allocation is an error.
+//!
+//! ```text
+//! firsts   3            90           400            the first key of each block
+//!          |            |            |
+//! blocks   3 7 20 61    90 91 105    400 512 513   at most `MOST` entries each, never none
+//! ```
+//!
+//! A search takes O(log n). An insertion moves at most the entries of one block and, if the block was
+//! full, the list of blocks. A removal allocates nothing.
+
+use alloc::vec::Vec;
+
+use crate::error::{NoMemory, expect_memory};
+
+/// Bytes of a full block, unless a single entry is larger.
+const BLOCK: usize = 4096;
+
+/// A map from numbers to values.
+#[derive(Debug)]
+pub(crate) struct Sorted<V> {
+    firsts: Vec<u64>,
+    blocks: Vec<Vec<(u64, V)>>,
+    /// Empty blocks, to be used before a new one is made.
+    spare: Vec<Vec<(u64, V)>>,
+    len: usize,
+}
+
+/// Where an entry is, or would be.
+#[derive(Clone, Copy)]
+struct Place {
+    block: usize,
+    at: usize,
+}
+
+impl<V> Default for Sorted<V> {
+    fn default() -> Self {
+        Self { firsts: Vec::new(), blocks: Vec::new(), spare: Vec::new(), len: 0 }
+    }
+}
+
+impl<V> Sorted<V> {
+    /// Most entries of a block.
+    const MOST: usize =
+        if BLOCK / size_of::<(u64, V)>() > 8 { BLOCK / size_of::<(u64, V)>() } else { 8 };
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The place of the first entry of `key` or more, in the block where `key` belongs. It may be the
+    /// end of that block.
+    fn seek(&self, key: u64) -> Place {
+        let block = self.firsts.partition_point(|&first| first <= key).saturating_sub(1);
+        let entries = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
+        Place { block, at: entries.partition_point(|entry| entry.0 < key) }
+    }
+
+    /// The place of the last entry of at most `key`.
+    fn seek_back(&self, key: u64) -> Option<Place> {
+        let block = self.firsts.partition_point(|&first| first <= key).checked_sub(1)?;
+        // The block starts at or before the key, so at least one entry does.
+        let at = self.blocks[block].partition_point(|entry| entry.0 <= key).checked_sub(1)?;
+        Some(Place { block, at })
+    }
+
+    /// The last entry of at most `key`.
+    pub(crate) fn at_or_before(&self, key: u64) -> Option<(u64, &V)> {
+        let Place { block, at } = self.seek_back(key)?;
+        let (key, value) = &self.blocks[block][at];
+        Some((*key, value))
+    }
+
+    /// The first entry of at least `key`.
+    pub(crate) fn at_or_after(&self, key: u64) -> Option<(u64, &V)> {
+        self.from(key).next()
+    }
+
+    /// The entries of at least `key`, in order.
+    pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = (u64, &V)> {
+        let Place { block, at } = self.seek(key);
+        let (first, rest) = match self.blocks.get(block..) {
+            Some([first, rest @ ..]) => (&first[at..], rest),
+            _ => (&[][..], &[][..]),
+        };
+        first.iter().chain(rest.iter().flatten()).map(|(key, value)| (*key, value))
+    }
+
+    /// All entries, in order.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &V)> {
+        self.blocks.iter().flatten().map(|(key, value)| (*key, value))
+    }
+
+    /// Makes room, so that the next `count` insertions cannot fail, with any removals in between.
+    ///
+    /// Only a full block is cut, into halves. So each block is cut once at most, and each half only
+    /// after half a block's insertions; the last block may be left full at its end instead.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory; nothing has changed.
+    pub(crate) fn reserve(&mut self, count: usize) -> Result<(), NoMemory> {
+        let cuts = (self.blocks.len() + 1).saturating_add(count.div_ceil(Self::MOST / 3));
+        let wanted = count.min(cuts);
+        if self.spare.len() >= wanted {
+            return Ok(());
+        }
+        room(&mut self.firsts, wanted)?;
+        room(&mut self.blocks, wanted)?;
+        // Room for every block, so that none is lost when it becomes empty.
+        let nr_blocks = self.blocks.len() + wanted;
+        let more = nr_blocks.saturating_sub(self.spare.len());
+        room(&mut self.spare, more)?;
+        while self.spare.len() < wanted {
+            let mut entries = Vec::new();
+            let made = entries.try_reserve_exact(Self::MOST);
+            made.map_err(|_| NoMemory::of::<(u64, V)>(Self::MOST))?;
+            self.spare.push(entries);
+        }
+        Ok(())
+    }
+
+    /// Frees the room that was reserved and not used.
+    pub(crate) fn trim(&mut self) {
+        self.spare.truncate(2);
+    }
+
+    /// Inserts a value, or replaces that of the key.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory; nothing has changed.
+    pub(crate) fn insert(&mut self, key: u64, value: V) -> Result<(), NoMemory> {
+        let Place { block, at } = self.seek(key);
+        let known = self.blocks.get_mut(block).and_then(|entries| entries.get_mut(at));
+        if let Some(known) = known.filter(|known| known.0 == key) {
+            known.1 = value;
+            return Ok(());
+        }
+        self.reserve(1)?;
+        self.len += 1;
+        match self.blocks.get_mut(block) {
+            Some(entries) if entries.len() < Self::MOST => {
+                entries.insert(at, (key, value));
+                self.firsts[block] = entries[0].0;
+            }
+            Some(_) => self.cut(Place { block, at }, (key, value)),
+            None => {
+                let mut entries = self.spare.pop().unwrap_or_default();
+                entries.push((key, value));
+                self.firsts.push(key);
+                self.blocks.push(entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts an entry into a full block, which is cut in two. There is room.
+    #[cold]
+    fn cut(&mut self, Place { block, at }: Place, entry: (u64, V)) {
+        let is_last = block + 1 == self.blocks.len();
+        let mut second = self.spare.pop().unwrap_or_default();
+        let first = &mut self.blocks[block];
+        // Entries that come in ascending order leave full blocks behind them.
+        let cut = if is_last && at == first.len() { at } else { first.len() / 2 };
+        second.extend(first.drain(cut..));
+        if at < cut {
+            first.insert(at, entry);
+        } else {
+            second.insert(at - cut, entry);
+        }
+        self.firsts[block] = first[0].0;
+        self.firsts.insert(block + 1, second[0].0);
+        self.blocks.insert(block + 1, second);
+    }
+
+    /// Removes the entry of `key`. Allocates nothing.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+        let Place { block, at } = self.seek(key);
+        let entries = self.blocks.get_mut(block)?;
+        if entries.get(at)?.0 != key {
+            return None;
+        }
+        let (_, value) = entries.remove(at);
+        self.len -= 1;
+        if let Some(first) = entries.first() {
+            self.firsts[block] = first.0;
+        } else {
+            self.firsts.remove(block);
+            let empty = self.blocks.remove(block);
+            if self.spare.len() < self.spare.capacity() {
+                self.spare.push(empty);
+            }
+        }
+        Some(value)
+    }
+
+    /// Gives the entry of `key` another key and value. There must be no entry in between.
+    /// Allocates nothing.
+    pub(crate) fn replace(&mut self, key: u64, new: u64, value: V) {
+        let Place { block, at } = self.seek(key);
+        let entries = &mut self.blocks[block];
+        entries[at] = (new, value);
+        self.firsts[block] = entries[0].0;
+    }
+
+    /// The same map with copies of the values.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(crate) fn try_clone(&self) -> Result<Self, NoMemory>
+    where
+        V: Clone,
+    {
+        let mut copy = Self::default();
+        for (key, value) in self.iter() {
+            copy.insert(key, value.clone())?;
+        }
+        Ok(copy)
+    }
+}
+
+impl<V: Clone> Clone for Sorted<V> {
+    /// Copies the map.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory.
+    fn clone(&self) -> Self {
+        expect_memory(self.try_clone().map_err(Into::into))
+    }
+}
+
+/// Makes room for so many items more.
+fn room<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(items.len() + more))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use super::*;
+
+    /// Values so large that a block has 8 entries.
+    type Large = [u64; 90];
+
+    fn check(sorted: &Sorted<Large>, oracle: &BTreeMap<u64, Large>) {
+        assert_eq!(sorted.len(), oracle.len());
+        assert!(sorted.iter().eq(oracle.iter().map(|(&key, value)| (key, value))));
+        assert!(sorted.iter().rev().eq(oracle.iter().rev().map(|(&key, value)| (key, value))));
+        assert!(sorted.firsts.iter().eq(sorted.blocks.iter().map(|entries| &entries[0].0)));
+        assert!(sorted.blocks.iter().all(|entries| entries.len() <= Sorted::<Large>::MOST));
+    }
+
+    #[test]
+    fn it_agrees_with_the_map_of_the_library() {
+        let mut sorted = Sorted::<Large>::default();
+        let mut oracle = BTreeMap::new();
+        let mut state = 5_u64;
+        for step in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (key, value) = ((state >> 40) % 300, [state; 90]);
+            // First it grows, later it shrinks.
+            if (state >> 33) % 100 < if step < 10_000 { 55 } else { 40 } {
+                sorted.insert(key, value).unwrap();
+                oracle.insert(key, value);
+            } else {
+                assert_eq!(sorted.remove(key), oracle.remove(&key));
+            }
+            let known = oracle.range(..=key).next_back().map(|(&key, value)| (key, value));
+            assert_eq!(sorted.at_or_before(key), known);
+            let known = oracle.range(key..).map(|(&key, value)| (key, value));
+            assert!(sorted.from(key).eq(known));
+            if step % 64 == 0 {
+                check(&sorted, &oracle);
+                check(&sorted.clone(), &oracle);
+            }
+        }
+    }
+
+    #[test]
+    fn entries_in_order_fill_their_blocks() {
+        let mut sorted = Sorted::<u64>::default();
+        (0..10_000).for_each(|key| sorted.insert(key, key).unwrap());
+        assert_eq!(sorted.blocks.len(), 10_000_usize.div_ceil(Sorted::<u64>::MOST));
+        sorted.replace(256, 256, 9);
+        assert_eq!(sorted.at_or_before(256), Some((256, &9)));
+    }
+
+    #[test]
+    fn reserved_insertions_allocate_nothing() {
+        for count in [1_u64, 2, 7, 100, 5000] {
+            let mut state = count;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 30) % 2000
+            };
+            let mut sorted = Sorted::<Large>::default();
+            (0..500).for_each(|_| sorted.insert(next(), [0; 90]).unwrap());
+            sorted.reserve(usize::try_from(count).unwrap()).unwrap();
+            let (blocks, firsts) =
+                (sorted.blocks.len() + sorted.spare.len(), sorted.firsts.capacity());
+            for _ in 0..count {
+                sorted.insert(next(), [0; 90]).unwrap();
+                sorted.remove(next());
+                sorted.remove(next());
+            }
+            assert_eq!(sorted.blocks.len() + sorted.spare.len(), blocks);
+            assert_eq!(sorted.firsts.capacity(), firsts);
+            sorted.trim();
+            assert!(sorted.spare.len() <= 2);
+        }
+    }
+}
