@@ -79,3 +79,28 @@ print("right")
 def test_a_child_that_was_forked_while_others_allocate_allocates() -> None:
     run = python("-W", "ignore", "-c", FORKED)
     assert run.stdout.strip() == "right", run.stderr
+
+
+LIMITED = """
+import resource
+from array import array
+from phyr import Phyr
+
+COUNT = 350_000  # 2.8 MB, more than a block has
+pfns = array("Q", (page * 2 for page in range(1, COUNT + 1)))
+with open("/proc/self/statm") as file:
+    size = int(file.read().split()[0]) * resource.getpagesize()
+# A block takes 4 MiB of addresses while it is made.
+resource.setrlimit(resource.RLIMIT_AS, (size + (7 << 19), resource.RLIM_INFINITY))
+for _ in range(3):
+    phyr = Phyr.from_pfns(pfns)
+    assert phyr.chunks[COUNT - 1] == (COUNT * 2 * 4096, 4096)
+    phyr.validate()
+    del phyr
+print("right")
+"""
+
+
+def test_where_no_block_is_to_be_had_a_node_is_enough() -> None:
+    run = python("-c", LIMITED)
+    assert run.stdout.strip() == "right", run.stderr
