@@ -109,7 +109,7 @@ def test_beyond_memory_there_are_no_pages() -> None:
 def test_a_list_of_less_than_pages_is_refused() -> None:
     with pytest.raises(phyr.AlignmentError, match="granule 512") as caught:
         pagemap.flags(phyr.Phyr.from_chunks([(4096, 512)], granule=512))
-    assert vars(caught.value) == {"granule": 512, "page_size": PAGE}
+    assert vars(caught.value) == {"granule": 512, "align": PAGE}
 
 
 @pytest.mark.parametrize("size", [0, 1, PAGE, 3 * PAGE, 2 * PAGE + 1, -1])
