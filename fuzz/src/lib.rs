@@ -1,6 +1,7 @@
 //! Laws that hold for any bytes. Each function takes an input and panics if it finds a law of
 //! phyr broken. `endure` tries the seeds of `corpus/` and random inputs by a seed.
 
+mod frozen;
 mod operations;
 mod parse;
 mod plan;
@@ -8,6 +9,7 @@ mod records;
 mod serial;
 mod source;
 
+pub use frozen::frozen;
 pub use operations::{operations, run as count_operations};
 pub use parse::parse;
 pub use plan::plan;
@@ -18,10 +20,11 @@ pub use serial::serial;
 pub type Check = fn(&[u8]);
 
 /// Each check, by its name.
-pub const CHECKS: [(&str, Check); 5] = [
+pub const CHECKS: [(&str, Check); 6] = [
     ("operations", operations),
     ("parse", parse),
     ("plan", plan),
     ("records", records),
     ("serial", serial),
+    ("frozen", frozen),
 ];

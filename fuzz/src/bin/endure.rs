@@ -47,6 +47,24 @@ fn forged(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a frozen list, with some of them changed.
+fn forged_frozen(random: &mut Random) -> Vec<u8> {
+    let mut builder = Builder::new();
+    let most = 1 << random.below(12);
+    for _ in 0..100 + random.below(300) {
+        let (pfn, pages) = (random.next() >> (12 + random.below(20)), random.next() % most);
+        let _ = builder.append_pfns(pfn, 1 + pages);
+    }
+    let mut bytes = builder.finish().freeze().to_bytes().expect("a list of our own");
+    for _ in 0..random.below(4) {
+        // The header and the index are more worth than the data.
+        let most = [64, 200, bytes.len()][random.below(3)].min(bytes.len());
+        let at = random.below(most);
+        bytes[at] ^= 1 << random.below(8);
+    }
+    bytes
+}
+
 /// Runs each check on its seeds; returns how many there are.
 fn sow() -> usize {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -80,6 +98,10 @@ fn main() {
                 check(&random.bytes(length));
                 inputs += 1;
             }
+        }
+        for _ in 0..10 {
+            phyr_fuzz::frozen(&forged_frozen(&mut random));
+            inputs += 1;
         }
         for _ in 0..300 {
             phyr_fuzz::serial(&forged(&mut random));

@@ -70,7 +70,8 @@ impl Frozen {
     /// O(1): only the header is checked. [`Self::check`] checks the rest.
     ///
     /// Memory that is not a list's, or changes, yields wrong chunks, each of them inside the address
-    /// space, and no list by [`Self::thaw`]; it does not panic, and nothing outside is read.
+    /// space; [`Self::thaw`] makes a list of such chunks, or refuses them. Nothing panics, and
+    /// nothing outside the memory is read.
     ///
     /// # Errors
     ///
