@@ -92,6 +92,7 @@ pub use list::chunks::{Chunk, Chunks};
 pub use list::frozen::{Frozen, FrozenChunks, Holder, Index};
 pub use list::pages::Pages;
 pub use list::phyr::Phyr;
+pub use list::reading::List;
 pub use list::stats::Stats;
 pub use list::validate::Invalid;
 pub use pgsize::PageSizes;

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from errno import EFAULT
 from typing import TYPE_CHECKING, Any, Protocol
 
-from phyr._phyr import Memory, Phyr, SimDomain, dma_read, dma_write, scatter
+from phyr._phyr import FrozenPhyr, Memory, Phyr, SimDomain, dma_read, dma_write, scatter
 from phyr._records import Columns, Counters, FaultReason, Leaf
 from phyr.errors import FaultError, RangeError
 
@@ -104,7 +104,7 @@ class Device:
         way = f"offset {self.offset:#x}" if self.domain is None else repr(self.domain)
         return f"Device({self.memory!r}, {way}, mask {self.mask:#x})"
 
-    def read(self, dma: Phyr | int, length: int | None = None) -> bytes:
+    def read(self, dma: Phyr | FrozenPhyr | int, length: int | None = None) -> bytes:
         """Let the device read, and return the bytes.
 
         Args:
@@ -121,7 +121,7 @@ class Device:
         self.readinto(dma, buffer)
         return bytes(buffer)
 
-    def readinto(self, dma: Phyr, buffer: "Buffer") -> None:
+    def readinto(self, dma: Phyr | FrozenPhyr, buffer: "Buffer") -> None:
         """Let the device read into a writable buffer as long as the list.
 
         Raises:
@@ -138,7 +138,7 @@ class Device:
         for position, piece in _pieces(self.memory, self.domain, dma, is_write=False):
             self.memory.readinto(piece, view[position : position + len(piece)])
 
-    def write(self, dma: Phyr | int, data: "Buffer") -> None:
+    def write(self, dma: Phyr | FrozenPhyr | int, data: "Buffer") -> None:
         """Let the device write.
 
         Args:
@@ -151,7 +151,9 @@ class Device:
             MismatchError: The domain's tables are in another memory.
             ArrayError: The data is not contiguous.
         """
-        dma = _addresses(dma, None if isinstance(dma, Phyr) else memoryview(data).nbytes)
+        dma = _addresses(
+            dma, None if isinstance(dma, (Phyr, FrozenPhyr)) else memoryview(data).nbytes
+        )
         self._check(dma)
         if self.domain is None or isinstance(self.domain, SimDomain):
             dma_write(self.memory, self.domain, self.offset, dma, data)
@@ -160,7 +162,7 @@ class Device:
         for position, piece in _pieces(self.memory, self.domain, dma, is_write=True):
             self.memory.write(piece, view[position : position + len(piece)])
 
-    def _check(self, dma: Phyr) -> None:
+    def _check(self, dma: Phyr | FrozenPhyr) -> None:
         """Refuse addresses above the device's mask. The last byte of each chunk counts."""
         if self.mask == _EVERYWHERE:
             return
@@ -286,9 +288,9 @@ def _answers(space: Any, address: int, length: int) -> bool:  # noqa: ANN401 - n
     )
 
 
-def _addresses(dma: Phyr | int, length: int | None) -> Phyr:
+def _addresses(dma: Phyr | FrozenPhyr | int, length: int | None) -> Phyr | FrozenPhyr:
     """Return the list, or make one of `length` bytes from one address on."""
-    if isinstance(dma, Phyr):
+    if isinstance(dma, (Phyr, FrozenPhyr)):
         if length is not None:
             msg = f"length {length} goes with an address, not with a list"
             raise TypeError(msg)
@@ -299,7 +301,7 @@ def _addresses(dma: Phyr | int, length: int | None) -> Phyr:
     return Phyr.from_chunks([(dma, length)] if length else [])
 
 
-def _view(dma: Phyr, buffer: "Buffer") -> memoryview:
+def _view(dma: Phyr | FrozenPhyr, buffer: "Buffer") -> memoryview:
     """Return the bytes of a buffer that is as long as the list."""
     view = memoryview(buffer).cast("B")
     if len(view) != dma.length:
@@ -309,7 +311,7 @@ def _view(dma: Phyr, buffer: "Buffer") -> memoryview:
 
 
 def _pieces(
-    memory: Memory, domain: Translator, dma: Phyr, *, is_write: bool
+    memory: Memory, domain: Translator, dma: Phyr | FrozenPhyr, *, is_write: bool
 ) -> Iterator[tuple[int, Phyr]]:
     """Yield each piece of memory that a domain translates to, and its position in the list."""
     granule = domain.pgsize_bitmap & -domain.pgsize_bitmap

@@ -13,7 +13,7 @@ use super::limits::{Cut, Limits, check_boundaries};
 use super::table::Table;
 use crate::kind::Kind;
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// The place of a kernel's array of `struct page`, into which descriptors point.
 ///
@@ -92,7 +92,7 @@ impl PageStructs {
 
     /// Checks that every page of a list has a `struct page`: the list is RAM, and the pointers do
     /// not pass the end of the virtual space.
-    pub(crate) fn check(self, phyr: &Phyr) -> Result<(), DescError> {
+    pub(crate) fn check(self, phyr: &impl List) -> Result<(), DescError> {
         if let Kind::Mmio { provider } = phyr.kind() {
             return Err(DescError::NoPages { provider });
         }
@@ -121,7 +121,7 @@ pub(crate) fn check_size(
 ///
 /// O(log n) if the check holds for an upper bound of all addresses; else a walk finds the highest.
 pub(crate) fn check_last(
-    phyr: &Phyr,
+    phyr: &impl List,
     check: impl Fn(u64) -> Result<(), DescError>,
 ) -> Result<(), DescError> {
     let walk = || phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
@@ -189,7 +189,7 @@ impl Layout for BioVecLayout {
     }
 }
 
-impl Table<BioVecLayout> {
+impl<P: List> Table<BioVecLayout, P> {
     /// The list as `bio_vec`s. Lengths have 32 bits: longer chunks are cut at page boundaries.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Table<BioVecLayout> {
     /// [`DescError::NoPages`] for a device's memory; [`DescError::Wraps`] for a page whose
     /// `struct page` would pass the end of the virtual space; errors of
     /// [`Segments::new`](super::Segments::new).
-    pub fn bio_vecs(phyr: &Phyr, pages: PageStructs, limits: Limits) -> Result<Self, DescError> {
+    pub fn bio_vecs(phyr: &P, pages: PageStructs, limits: Limits) -> Result<Self, DescError> {
         pages.check(phyr)?;
         let cut = Cut::new(limits, u32::MAX.into(), pages.page_size())?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
@@ -241,7 +241,7 @@ impl Layout for IoVecLayout {
     }
 }
 
-impl Table<IoVecLayout> {
+impl<P: List> Table<IoVecLayout, P> {
     /// The list as `iovec`s. Physical address 0 is mapped at virtual address `uaddr`, as for the
     /// memory of a guest, or for a direct map.
     ///
@@ -249,7 +249,7 @@ impl Table<IoVecLayout> {
     ///
     /// [`DescError::Wraps`] for a chunk that passes the end of the virtual space; errors of
     /// [`Segments::new`](super::Segments::new).
-    pub fn iovecs(phyr: &Phyr, uaddr: u64, limits: Limits) -> Result<Self, DescError> {
+    pub fn iovecs(phyr: &P, uaddr: u64, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         check_last(phyr, |last| check_sum(uaddr, last))?;
@@ -292,7 +292,7 @@ impl Layout for PhysVecLayout {
     }
 }
 
-impl Table<PhysVecLayout> {
+impl<P: List> Table<PhysVecLayout, P> {
     /// The list as `phys_vec`s.
     ///
     /// # Errors
@@ -317,7 +317,7 @@ impl Table<PhysVecLayout> {
     /// assert_eq!(ring[..8], 0x9000_u64.to_le_bytes());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn phys_vecs(phyr: &Phyr, limits: Limits) -> Result<Self, DescError> {
+    pub fn phys_vecs(phyr: &P, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
         check_boundaries(phyr, limits.virt_boundary_mask)?;
         Ok(Self::new(phyr.clone(), PhysVecLayout, cut))

@@ -4,7 +4,7 @@ use core::num::NonZeroU64;
 
 use super::error::DescError;
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// The limits that a device sets for each segment. The default sets none.
 ///
@@ -168,12 +168,12 @@ impl Cut {
 
     /// The number of segments of a list, if it is known without a walk: no chunk can be cut, or all
     /// segments are blocks of one size and no boundary inside the list is inside a block. O(log n).
-    pub(crate) fn find_count(self, phyr: &Phyr) -> Option<u64> {
-        if self.is_idle(phyr.length()) {
-            return Some(phyr.nr_chunks());
+    pub(crate) fn find_count(self, list: &impl List) -> Option<u64> {
+        if self.is_idle(list.length()) {
+            return Some(list.nr_chunks());
         }
-        let (low, lg2) = self.block().filter(|&(low, _)| phyr.is_aligned(low))?;
-        let (Some(more), Ok(first)) = (phyr.length().checked_sub(1), phyr.translate(0)) else {
+        let (low, lg2) = self.block().filter(|&(low, _)| list.is_aligned(low))?;
+        let (Some(more), Ok(first)) = (list.length().checked_sub(1), list.translate(0)) else {
             return Some(0);
         };
         // The offset of the last byte from the start of the first block. The sum could overflow, so
@@ -183,17 +183,19 @@ impl Cut {
     }
 
     /// A lower bound on the number of segments of a list, within a factor of six. O(log n).
-    pub(crate) fn least(self, phyr: &Phyr) -> u64 {
+    pub(crate) fn least(self, list: &impl List) -> u64 {
         // No segment is longer than the divisor. Segments cut off a chunk, except the first, have
         // at least half that length if only the size cuts them, and a quarter on average if the
         // boundary does too.
-        phyr.nr_chunks().max(phyr.length().div_ceil(self.more.min(self.boundary).saturating_add(1)))
+        list.nr_chunks().max(list.length().div_ceil(self.more.min(self.boundary).saturating_add(1)))
     }
 
     /// The number of segments of a list. O(log n), or one walk over the chunks.
-    pub(crate) fn count(self, phyr: &Phyr) -> u64 {
-        let walk = || phyr.chunks().fold(0, |count, chunk| count + self.count_chunk(chunk));
-        self.find_count(phyr).unwrap_or_else(walk)
+    pub(crate) fn count(self, list: &impl List) -> u64 {
+        let walk = || {
+            list.chunks().fold(0_u64, |count, chunk| count.wrapping_add(self.count_chunk(chunk)))
+        };
+        self.find_count(list).unwrap_or_else(walk).min(list.length())
     }
 
     /// Counts the segments of one chunk, by arithmetic.
@@ -244,32 +246,32 @@ impl Cut {
 ///
 /// O(log n) if they are. Otherwise a walk finds the boundary that is not, or finds that it belongs
 /// to another part of a longer list.
-pub(crate) fn check_boundaries(phyr: &Phyr, mask: u64) -> Result<(), DescError> {
-    check_boundaries_of("phyr", phyr, mask)
+pub(crate) fn check_boundaries(list: &impl List, mask: u64) -> Result<(), DescError> {
+    check_boundaries_of("phyr", list, mask)
 }
 
 /// As [`check_boundaries`]; errors call the list `argument`.
 pub(crate) fn check_boundaries_of(
     argument: &'static str,
-    phyr: &Phyr,
+    list: &impl List,
     mask: u64,
 ) -> Result<(), DescError> {
-    if phyr.is_aligned(mask) {
+    if list.is_aligned(mask) {
         return Ok(());
     }
     let align = u128::from(mask) + 1;
-    let ends = phyr.nr_chunks().saturating_sub(1);
+    let ends = list.nr_chunks().saturating_sub(1);
     let check = |state: Result<(u64, u64), DescError>, chunk: Chunk| {
         let (number, position) = state?;
         if number > 0 && chunk.paddr & mask != 0 {
             return Err(DescError::Gap { argument, paddr: chunk.paddr, position, align });
         }
-        let position = position + chunk.length;
+        let position = position.wrapping_add(chunk.length);
         if number < ends && !chunk.last() & mask != 0 {
             let paddr = chunk.last().wrapping_add(1);
             return Err(DescError::Gap { argument, paddr, position, align });
         }
         Ok((number + 1, position))
     };
-    phyr.chunks().fold(Ok((0, 0)), check).map(|_| ())
+    list.chunks().fold(Ok((0, 0)), check).map(|_| ())
 }

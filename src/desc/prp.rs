@@ -18,6 +18,7 @@ use super::limits::{Cut, check_boundaries, check_boundaries_of};
 use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// The list pages of a transfer: their addresses, and the entries to write there.
 #[derive(Clone, Debug)]
@@ -58,16 +59,16 @@ impl Layout for PrpLayout {
 
 /// The two pointers of an NVMe command, and the lists that the second may need.
 #[derive(Clone, Debug)]
-pub struct Prp {
+pub struct Prp<P: List = Phyr> {
     /// The first pointer of the command.
     pub prp1: u64,
     /// The second pointer: 0, the second page, or the first list page.
     pub prp2: u64,
     /// The bytes to write to the list pages, one after the other. The last page may stay short.
-    pub lists: Table<PrpLayout>,
+    pub lists: Table<PrpLayout, P>,
 }
 
-impl Prp {
+impl<P: List> Prp<P> {
     /// Makes the pointers to the memory under `phyr`, for a controller with pages of `page_size`
     /// bytes. The list pages are those of `lists`, in order.
     ///
@@ -90,7 +91,7 @@ impl Prp {
     /// assert_eq!((prp.prp1, prp.prp2), (0x7010, 0x8000));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(phyr: &Phyr, lists: &Phyr, page_size: u64) -> Result<Self, DescError> {
+    pub fn new(phyr: &P, lists: &Phyr, page_size: u64) -> Result<Self, DescError> {
         check_size("page size", page_size, 4096, 64 << 10)?;
         let low = page_size - 1;
         let Ok(prp1) = phyr.translate(0) else { return Err(DescError::Empty) };
@@ -106,7 +107,7 @@ impl Prp {
         if rest.length() <= page_size {
             // One page or two need no list.
             let prp2 = rest.translate(0).unwrap_or(0);
-            return Ok(Self { prp1, prp2, lists: Table::new(Phyr::default(), layout, cut) });
+            return Ok(Self { prp1, prp2, lists: Table::new(P::default(), layout, cut) });
         }
         let lists = Table::new(rest, layout, cut);
         check_blocks(&lists.layout().lists, lists.nr_blocks(), page_size)?;

@@ -7,7 +7,7 @@ use super::layout::write_run;
 use super::limits::{Cut, check_boundaries};
 use super::table::Table;
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Returns the best block size for a page list: the largest that fits, but not larger than the
 /// smallest size that holds the whole list in one block.
@@ -37,7 +37,7 @@ use crate::list::phyr::Phyr;
 /// ```
 ///
 /// Source: `ib_umem_find_best_pgsz()`, `drivers/infiniband/core/umem.c`.
-pub fn best_pgsize(phyr: &Phyr, pgsize_bitmap: u64, iova: u64) -> Result<u64, DescError> {
+pub fn best_pgsize(phyr: &impl List, pgsize_bitmap: u64, iova: u64) -> Result<u64, DescError> {
     let sizes = pgsize_bitmap & !0xfff;
     let more = phyr.length().saturating_sub(1);
     let Some(last) = iova.checked_add(more) else {
@@ -140,12 +140,12 @@ impl Layout for BlockLayout {
 /// ```
 ///
 /// Source: `rdma_umem_for_each_dma_block()`, `include/rdma/ib_umem.h`.
-pub fn page_list(
-    phyr: &Phyr,
+pub fn page_list<P: List>(
+    phyr: &P,
     page_size: u64,
     flags: u64,
     order: ByteOrder,
-) -> Result<Table<BlockLayout>, DescError> {
+) -> Result<Table<BlockLayout, P>, DescError> {
     check_size("page size", page_size, 1, 1 << 63)?;
     let low = page_size - 1;
     if flags & !low != 0 {

@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::limits::{Cut, check_boundaries};
 use super::table::Table;
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// The number of mappings that a VFIO container allows by default.
 ///
@@ -184,7 +184,7 @@ impl Layout for IoasLayout {
     }
 }
 
-impl Table<RequestLayout> {
+impl<P: List> Table<RequestLayout, P> {
     /// The same requests in the form of VFIO, one ioctl each.
     ///
     /// # Examples
@@ -201,14 +201,14 @@ impl Table<RequestLayout> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn vfio(self, flags: u32) -> Table<VfioLayout> {
+    pub fn vfio(self, flags: u32) -> Table<VfioLayout, P> {
         self.with(|request| VfioLayout { request, flags })
     }
 
     /// The same requests in the form of iommufd, one ioctl each, for the I/O address space
     /// `ioas_id`.
     #[must_use]
-    pub fn ioas(self, flags: u32, ioas_id: u32) -> Table<IoasLayout> {
+    pub fn ioas(self, flags: u32, ioas_id: u32) -> Table<IoasLayout, P> {
         self.with(|request| IoasLayout { request, flags, ioas_id })
     }
 }
@@ -241,12 +241,12 @@ impl Table<RequestLayout> {
 /// ]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn map_requests(
-    dma: &Phyr,
+pub fn map_requests<P: List>(
+    dma: &P,
     uaddr: u64,
     page_size: u64,
     max_requests: u64,
-) -> Result<Table<RequestLayout>, DescError> {
+) -> Result<Table<RequestLayout, P>, DescError> {
     check_size("page size", page_size, 1, 1 << 63)?;
     let iova = dma.translate(0).unwrap_or(0);
     let fields = [("iova", iova), ("uaddr", uaddr), ("length", dma.length())];

@@ -7,7 +7,7 @@ use super::error::DescError;
 use super::limits::{Cut, Limits, check_boundaries};
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::list::walk::Walk;
+use crate::list::reading::{List, Steps};
 
 /// The segments of a list under a device's limits, in order. Each is the largest that fits.
 ///
@@ -25,8 +25,8 @@ use crate::list::walk::Walk;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Segments<'a> {
-    chunks: Walk<'a>,
+pub struct Segments<'a, P: List = Phyr> {
+    chunks: P::Walk<'a>,
     /// The rest of the chunk that is being cut; no bytes between chunks.
     rest: Chunk,
     cut: Cut,
@@ -42,7 +42,7 @@ const AHEAD: usize = 16;
 /// A chunk of no bytes.
 pub(crate) const NOTHING: Chunk = Chunk { paddr: 0, length: 0 };
 
-impl<'a> Segments<'a> {
+impl<'a, P: List> Segments<'a, P> {
     /// The segments of `phyr`.
     ///
     /// # Errors
@@ -50,16 +50,16 @@ impl<'a> Segments<'a> {
     /// [`DescError::Mask`], [`DescError::SegmentSize`] and [`DescError::Boundaries`] for limits
     /// that no segment can meet; [`DescError::Gap`] if a boundary inside the list violates the virt
     /// boundary.
-    pub fn new(phyr: &'a Phyr, limits: Limits) -> Result<Self, DescError> {
+    pub fn new(list: &'a P, limits: Limits) -> Result<Self, DescError> {
         let cut = Cut::new(limits, u64::MAX, 1)?;
-        check_boundaries(phyr, limits.virt_boundary_mask)?;
-        Ok(Self::from(phyr, cut, 0))
+        check_boundaries(list, limits.virt_boundary_mask)?;
+        Ok(Self::from(list, cut, 0))
     }
 
     /// The segments from byte `position` on; a segment must start there.
-    pub(crate) fn from(phyr: &'a Phyr, cut: Cut, position: u64) -> Self {
+    pub(crate) fn from(list: &'a P, cut: Cut, position: u64) -> Self {
         // A `Place` of another table may lie past the end. Then nothing is left.
-        let chunks = phyr.walk_from(position.min(phyr.length()));
+        let chunks = list.walk_from(position.min(list.length()));
         Self { chunks, rest: NOTHING, cut, ahead: [NOTHING; AHEAD], at: 0, end: 0 }
     }
 
@@ -92,13 +92,13 @@ pub(crate) fn cut_one(cut: Cut, rest: &mut Chunk) -> Chunk {
     take(rest, length)
 }
 
-impl fmt::Debug for Segments<'_> {
+impl<P: List> fmt::Debug for Segments<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Segments").field("chunks", &self.chunks).finish_non_exhaustive()
     }
 }
 
-impl Iterator for Segments<'_> {
+impl<P: List> Iterator for Segments<'_, P> {
     type Item = Chunk;
 
     #[inline]
@@ -133,4 +133,4 @@ impl Iterator for Segments<'_> {
     }
 }
 
-impl FusedIterator for Segments<'_> {}
+impl<P: List> FusedIterator for Segments<'_, P> {}

@@ -19,7 +19,7 @@ use super::limits::{Cut, Limits, check_boundaries};
 use super::shape::Shape;
 use super::table::Table;
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::slices;
 
 /// Linux's `struct scatterlist`.
@@ -115,7 +115,7 @@ impl Layout for SgLayout {
     }
 }
 
-impl Table<SgLayout> {
+impl<P: List> Table<SgLayout, P> {
     /// The list as a chained scatterlist. Its blocks follow each other from virtual address
     /// `address` on, each a page of 4096 bytes.
     ///
@@ -130,7 +130,7 @@ impl Table<SgLayout> {
     /// marks need the low bits of pointers; [`DescError::Wraps`] if blocks, pointers or bus
     /// addresses pass 2^64; errors of [`Segments::new`](super::Segments::new).
     pub fn scatterlist(
-        phyr: &Phyr,
+        phyr: &P,
         pages: PageStructs,
         address: u64,
         bus_offset: Option<u64>,

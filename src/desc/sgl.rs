@@ -20,6 +20,7 @@ use super::shape::Shape;
 use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// One descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,14 +97,14 @@ impl Layout for SglLayout {
 
 /// The descriptor of an NVMe command, and the segments that it may need.
 #[derive(Clone, Debug)]
-pub struct SegmentList {
+pub struct SegmentList<P: List = Phyr> {
     /// The descriptor in the command.
     pub sgl1: SglDescriptor,
     /// The bytes to write to the blocks of memory, one after the other.
-    pub segments: Table<SglLayout>,
+    pub segments: Table<SglLayout, P>,
 }
 
-impl SegmentList {
+impl<P: List> SegmentList<P> {
     /// Describes the memory under `phyr`. Segments of up to `segment_size` bytes go to blocks of
     /// that size in `lists`, in order.
     ///
@@ -129,7 +130,7 @@ impl SegmentList {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(
-        phyr: &Phyr,
+        phyr: &P,
         lists: &Phyr,
         segment_size: u64,
         limits: Limits,
@@ -144,7 +145,7 @@ impl SegmentList {
             // Points to the data itself. An empty list is a data block of length 0.
             let first = phyr.chunks().next().unwrap_or(Chunk { paddr: 0, length: 0 });
             let sgl1 = layout.data(first, 0);
-            let segments = Table::new(Phyr::default(), layout, cut);
+            let segments = Table::new(P::default(), layout, cut);
             return Ok(Self { sgl1, segments });
         }
         check_blocks(lists, shape.nr_blocks(), segment_size)?;

@@ -4,6 +4,7 @@ use core::iter::FusedIterator;
 
 use crate::error::Error;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Cuts a list into consecutive parts of the given lengths, from byte `start` on.
 ///
@@ -29,7 +30,7 @@ use crate::list::phyr::Phyr;
 /// ```
 ///
 /// Source: as `sg_split()`, `lib/sg_split.c`, but without entries of length 0.
-pub fn split<I>(phyr: &Phyr, start: u64, lengths: I) -> Split<'_, I::IntoIter>
+pub fn split<P: List, I>(phyr: &P, start: u64, lengths: I) -> Split<'_, I::IntoIter, P>
 where
     I: IntoIterator<Item = u64>,
 {
@@ -38,15 +39,15 @@ where
 
 /// The parts of a list; from [`split`].
 #[derive(Clone, Debug)]
-pub struct Split<'a, I> {
-    phyr: &'a Phyr,
+pub struct Split<'a, I, P: List = Phyr> {
+    phyr: &'a P,
     /// Where the next part starts; `None` after an error.
     position: Option<u64>,
     lengths: I,
 }
 
-impl<I: Iterator<Item = u64>> Iterator for Split<'_, I> {
-    type Item = Result<Phyr, Error>;
+impl<I: Iterator<Item = u64>, P: List> Iterator for Split<'_, I, P> {
+    type Item = Result<P, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.position?;
@@ -62,4 +63,4 @@ impl<I: Iterator<Item = u64>> Iterator for Split<'_, I> {
     }
 }
 
-impl<I: Iterator<Item = u64>> FusedIterator for Split<'_, I> {}
+impl<I: Iterator<Item = u64>, P: List> FusedIterator for Split<'_, I, P> {}

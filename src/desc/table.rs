@@ -9,7 +9,7 @@ use super::segments::{NOTHING, Segments, cut_one};
 use super::shape::Shape;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::list::walk::Walk;
+use crate::list::reading::{List, Steps};
 
 /// How far a table has been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,26 +75,27 @@ pub trait Fill {
 
 /// The records of a list in one format.
 #[derive(Clone, Debug)]
-pub struct Table<L> {
-    phyr: Phyr,
+pub struct Table<L, P: List = Phyr> {
+    list: P,
     layout: L,
     cut: Cut,
     /// True if every chunk is known to be one segment, so that none is cut.
     is_whole: bool,
 }
 
-impl<L: Layout> Table<L> {
+impl<L: Layout, P: List> Table<L, P> {
     /// A table of the segments into which `cut` cuts the list.
-    pub(crate) fn new(phyr: Phyr, layout: L, cut: Cut) -> Self {
-        let is_whole = cut.is_idle(phyr.length())
-            || cut.find_count(&phyr).is_some_and(|count| count == phyr.nr_chunks());
-        Self { phyr, layout, cut, is_whole }
+    pub(crate) fn new(list: P, layout: L, cut: Cut) -> Self {
+        let is_whole = list.has_nodes()
+            && (cut.is_idle(list.length())
+                || cut.find_count(&list).is_some_and(|count| count == list.nr_chunks()));
+        Self { list, layout, cut, is_whole }
     }
 
     /// The same segments in another layout.
-    pub(crate) fn with<M: Layout>(self, layout: impl FnOnce(L) -> M) -> Table<M> {
-        let Self { phyr, cut, is_whole, .. } = self;
-        Table { phyr, layout: layout(self.layout), cut, is_whole }
+    pub(crate) fn with<M: Layout>(self, layout: impl FnOnce(L) -> M) -> Table<M, P> {
+        let Self { list, cut, is_whole, .. } = self;
+        Table { list, layout: layout(self.layout), cut, is_whole }
     }
 
     pub(crate) fn layout(&self) -> &L {
@@ -109,19 +110,19 @@ impl<L: Layout> Table<L> {
     /// Number of blocks; the last may be short. O(log n), or one walk.
     #[must_use]
     pub fn nr_blocks(&self) -> u64 {
-        self.shape(self.cut.count(&self.phyr)).nr_blocks()
+        self.shape(self.cut.count(&self.list)).nr_blocks()
     }
 
     /// The records, links included, in order.
     #[must_use]
-    pub fn records(&self) -> Records<'_, L> {
-        let segments = Segments::from(&self.phyr, self.cut, 0).peekable();
+    pub fn records(&self) -> Records<'_, L, P> {
+        let segments = Segments::from(&self.list, self.cut, 0).peekable();
         Records { table: self, segments, place: Place::default() }
     }
 
     /// Returns true if nothing follows a segment that starts at byte `position`.
     fn is_last(&self, segment: Chunk, position: u64) -> bool {
-        position + segment.length == self.phyr.length()
+        position + segment.length == self.list.length()
     }
 
     /// The number of records before the next slot that holds a link, if the list is long enough; 0
@@ -136,28 +137,28 @@ impl<L: Layout> Table<L> {
     }
 }
 
-impl<L: Layout> Fill for Table<L> {
+impl<L: Layout, P: List> Fill for Table<L, P> {
     fn record_size(&self) -> usize {
         size_of::<L::Bytes>()
     }
 
     fn find_count(&self) -> Option<Count> {
-        let data = self.cut.find_count(&self.phyr)?;
+        let data = self.cut.find_count(&self.list)?;
         Some(Count { data, records: self.shape(data).nr_records() })
     }
 
     fn least(&self) -> u64 {
-        self.cut.least(&self.phyr)
+        self.cut.least(&self.list)
     }
 
     fn count(&self) -> Count {
-        let data = self.cut.count(&self.phyr);
+        let data = self.cut.count(&self.list);
         Count { data, records: self.shape(data).nr_records() }
     }
 
     fn is_done(&self, place: &Place) -> bool {
         // A `Place` of another table may lie past the end. Then nothing is left.
-        place.position >= self.phyr.length()
+        place.position >= self.list.length()
     }
 
     fn fill(&self, place: &mut Place, out: &mut [u8]) -> usize {
@@ -165,7 +166,7 @@ impl<L: Layout> Fill for Table<L> {
         if out.is_empty() || self.is_done(place) {
             return 0;
         }
-        let chunks = self.phyr.walk_from(place.position);
+        let chunks = self.list.walk_from(place.position);
         // For a few records, clearing memory for many chunks would take longer than the records.
         let written = if self.is_whole {
             self.write_whole(chunks, place, out)
@@ -188,7 +189,7 @@ const FEW: usize = 8;
 /// Number of chunks read ahead otherwise: few enough to stay in the cache.
 const MANY: usize = 256;
 
-impl<L: Layout> Table<L> {
+impl<L: Layout, P: List> Table<L, P> {
     /// The number of next records that are not links, if `out` has `room` for so many.
     fn bulk(&self, place: &Place, room: usize) -> usize {
         usize::try_from(self.until_link(place.record)).unwrap_or(room).min(room)
@@ -216,21 +217,31 @@ impl<L: Layout> Table<L> {
 
     /// Writes records of the next chunks, none of which is cut. Returns their number. A short count
     /// is not the end; zero is.
-    fn write_run(&self, chunks: &mut Walk<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
+    fn write_run(
+        &self,
+        chunks: &mut P::Walk<'_>,
+        place: &mut Place,
+        out: &mut [L::Bytes],
+    ) -> usize {
         // The walk counts bytes from the start of the chain, records count from the start of the
         // list.
-        let base = Walk::position(chunks).wrapping_sub(place.position);
+        let base = chunks.at().wrapping_sub(place.position);
         let records = chunks.write(out.iter_mut(), |slot, chunk, start| {
             let position = start.wrapping_sub(base);
             *slot = self.layout.bytes(self.layout.data(chunk, position));
         });
         place.record += records as u64;
-        place.position = Walk::position(chunks).wrapping_sub(base);
+        place.position = chunks.at().wrapping_sub(base);
         records
     }
 
     /// Fills `out` if every chunk is one segment. Returns the number of records written.
-    fn write_whole(&self, mut chunks: Walk<'_>, place: &mut Place, out: &mut [L::Bytes]) -> usize {
+    fn write_whole(
+        &self,
+        mut chunks: P::Walk<'_>,
+        place: &mut Place,
+        out: &mut [L::Bytes],
+    ) -> usize {
         let mut at = 0;
         while at < out.len() && !self.is_done(place) {
             let bulk = self.bulk(place, out.len() - at);
@@ -259,7 +270,7 @@ impl<L: Layout> Table<L> {
     /// Fills `out`. Returns the number of records written. Reads up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(
         &self,
-        mut chunks: Walk<'_>,
+        mut chunks: P::Walk<'_>,
         place: &mut Place,
         out: &mut [L::Bytes],
     ) -> usize {
@@ -310,13 +321,13 @@ impl<L: Layout> Table<L> {
 
 /// The records of a table, field by field; from [`Table::records`].
 #[derive(Debug)]
-pub struct Records<'a, L> {
-    table: &'a Table<L>,
-    segments: Peekable<Segments<'a>>,
+pub struct Records<'a, L, P: List = Phyr> {
+    table: &'a Table<L, P>,
+    segments: Peekable<Segments<'a, P>>,
     place: Place,
 }
 
-impl<L: Layout> Iterator for Records<'_, L> {
+impl<L: Layout, P: List> Iterator for Records<'_, L, P> {
     type Item = L::Record;
 
     fn next(&mut self) -> Option<L::Record> {

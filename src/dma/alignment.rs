@@ -6,7 +6,9 @@
 //! them.
 
 use crate::list::chunks::Chunk;
+use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
+use crate::list::reading::{List, Steps};
 use crate::pgsize::PageSizes;
 
 /// The recommended place of a window's first byte: `iova % align == residue`.
@@ -44,43 +46,56 @@ impl Phyr {
     /// ```
     #[must_use]
     pub fn alignment(&self, sizes: PageSizes) -> Alignment {
-        let align = sizes.granule().max(self.granule().bytes());
-        let first = self.translate(0).unwrap_or(0);
-        let mut best = Alignment { align, residue: first & (align - 1) };
-        let mut size = sizes.granule();
-        // First a quick test of all chunks: fragmented memory has no chunk that is long enough.
-        if sizes.above(size).is_none_or(|next| self.walk().are_shorter(next)) {
-            return best;
-        }
-        let largest = self.chunks().fold(0, |largest, chunk| chunk.length.max(largest));
-        while let Some(next) = sizes.above(size).filter(|&next| next <= largest) {
-            size = next;
-            if size > best.align {
-                let Some(residue) = self.elect(size, best) else { break };
-                best = Alignment { align: size, residue };
-            }
-        }
-        best
+        best(self, sizes)
     }
+}
 
-    /// The residue modulo `size` with the most votes, among those that agree with `given`; `None`
-    /// if there is no page to vote.
-    fn elect(&self, size: u64, given: Alignment) -> Option<u64> {
-        let low = size - 1;
-        let mut votes = Votes::default();
-        self.chunks().fold(0_u64, |position, chunk| {
-            if chunk.length >= size {
-                // The place of the window's first byte that keeps this chunk at its offset. Both
-                // numbers wrap alike, and only the lower bits count.
-                let residue = chunk.paddr.wrapping_sub(position) & low;
-                if residue & (given.align - 1) == given.residue {
-                    votes.add(residue, whole_pages(chunk, size));
-                }
-            }
-            position.wrapping_add(chunk.length)
-        });
-        votes.winner()
+impl Frozen {
+    /// As [`Phyr::alignment`].
+    #[must_use]
+    pub fn alignment(&self, sizes: PageSizes) -> Alignment {
+        best(self, sizes)
     }
+}
+
+/// The best alignment of a window for a list in either form.
+fn best(list: &impl List, sizes: PageSizes) -> Alignment {
+    let align = sizes.granule().max(list.granule().bytes());
+    let first = list.translate(0).unwrap_or(0);
+    let mut best = Alignment { align, residue: first & (align - 1) };
+    let mut size = sizes.granule();
+    // First a quick test of all chunks: fragmented memory has no chunk that is long enough.
+    if sizes.above(size).is_none_or(|next| list.walk_from(0).are_shorter(next)) {
+        return best;
+    }
+    let largest = list.chunks().fold(0, |largest, chunk| chunk.length.max(largest));
+    while let Some(next) = sizes.above(size).filter(|&next| next <= largest) {
+        size = next;
+        if size > best.align {
+            let Some(residue) = elect(list, size, best) else { break };
+            best = Alignment { align: size, residue };
+        }
+    }
+    best
+}
+
+/// The residue modulo `size` with the most votes, among those that agree with `given`; `None`
+/// if there is no page to vote.
+fn elect(list: &impl List, size: u64, given: Alignment) -> Option<u64> {
+    let low = size - 1;
+    let mut votes = Votes::default();
+    list.chunks().fold(0_u64, |position, chunk| {
+        if chunk.length >= size {
+            // The place of the window's first byte that keeps this chunk at its offset. Both
+            // numbers wrap alike, and only the lower bits count.
+            let residue = chunk.paddr.wrapping_sub(position) & low;
+            if residue & (given.align - 1) == given.residue {
+                votes.add(residue, whole_pages(chunk, size));
+            }
+        }
+        position.wrapping_add(chunk.length)
+    });
+    votes.winner()
 }
 
 /// The number of aligned blocks of `size` bytes inside a chunk.

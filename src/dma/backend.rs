@@ -16,7 +16,9 @@ use crate::dma::plan::{MapCall, Plan};
 use crate::dma::unmaps::UnmapCall;
 use crate::error::Error;
 use crate::list::builder::Builder;
+use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::pgsize::PageSizes;
 
 /// The accesses that a device may make to mapped pages, and the kind of the pages: a set of flags.
@@ -100,7 +102,7 @@ pub trait IommuDomain {
 }
 
 /// How one device's bus sees physical memory.
-pub trait DmaBackend {
+pub trait DmaBackend<P: List = Phyr> {
     /// Why a list could not be mapped.
     type Error;
 
@@ -109,14 +111,14 @@ pub trait DmaBackend {
     /// # Errors
     ///
     /// The backend's own error; nothing is mapped then.
-    fn map(&mut self, phyr: &Phyr, prot: Prot) -> Result<Phyr, Self::Error>;
+    fn map(&mut self, phyr: &P, prot: Prot) -> Result<P, Self::Error>;
 
     /// Undoes the [`Self::map`] call that made `dma` from `phyr`. Allocates nothing.
     ///
     /// # Errors
     ///
     /// Only if `dma` was not made from `phyr`.
-    fn unmap(&mut self, phyr: &Phyr, dma: &Phyr) -> Result<(), Self::Error>;
+    fn unmap(&mut self, phyr: &P, dma: &P) -> Result<(), Self::Error>;
 }
 
 /// A bus that sees physical addresses: the list is its own mapping. O(1), no allocation.
@@ -135,14 +137,14 @@ pub trait DmaBackend {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Direct;
 
-impl DmaBackend for Direct {
+impl<P: List> DmaBackend<P> for Direct {
     type Error = Infallible;
 
-    fn map(&mut self, phyr: &Phyr, _prot: Prot) -> Result<Phyr, Infallible> {
+    fn map(&mut self, phyr: &P, _prot: Prot) -> Result<P, Infallible> {
         Ok(phyr.clone())
     }
 
-    fn unmap(&mut self, _phyr: &Phyr, _dma: &Phyr) -> Result<(), Infallible> {
+    fn unmap(&mut self, _phyr: &P, _dma: &P) -> Result<(), Infallible> {
         Ok(())
     }
 }
@@ -168,7 +170,7 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
     }
 
     /// Unmaps everything that `plan` maps, even if some calls fail. Returns the first failure.
-    fn unmap_all(&mut self, plan: Plan<'_>) -> Result<(), (UnmapCall, D::Error)> {
+    fn unmap_all(&mut self, plan: Plan<'_, impl List>) -> Result<(), (UnmapCall, D::Error)> {
         let mut result = Ok(());
         plan.unmaps().for_each(|call| {
             let UnmapCall { iova, pgsize, pgcount } = call;
@@ -181,12 +183,12 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
     }
 }
 
-impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
+impl<D: IommuDomain, P: List> DmaBackend<P> for Linear<'_, D> {
     type Error = MapError<D::Error>;
 
-    fn map(&mut self, phyr: &Phyr, prot: Prot) -> Result<Phyr, Self::Error> {
+    fn map(&mut self, phyr: &P, prot: Prot) -> Result<P, Self::Error> {
         let sizes = self.domain.page_sizes();
-        let dma = phyr.window_at(self.iova).map_err(MapError::List)?;
+        let dma = window_at(phyr, self.iova).map_err(MapError::List)?;
         let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
         // Walks whole nodes at a time. After a failure the walk goes on, but does nothing.
         let domain = &mut *self.domain;
@@ -205,10 +207,10 @@ impl<D: IommuDomain> DmaBackend for Linear<'_, D> {
             let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
             return Err(MapError::Map { call, error, undo });
         }
-        Ok(dma)
+        Ok(P::kept(dma))
     }
 
-    fn unmap(&mut self, phyr: &Phyr, _dma: &Phyr) -> Result<(), Self::Error> {
+    fn unmap(&mut self, phyr: &P, _dma: &P) -> Result<(), Self::Error> {
         let sizes = self.domain.page_sizes();
         let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
         self.unmap_all(plan).map_err(|(call, error)| MapError::Unmap { call, error })
@@ -224,18 +226,7 @@ impl Phyr {
     /// [`Error::Skew`] if `iova` and the list's first byte have different offsets inside the
     /// granule; [`Error::Window`] or [`Error::Reach`] if there is no such window.
     pub fn window_at(&self, iova: u64) -> Result<Self, Error> {
-        let granule = self.granule();
-        let mut builder = Builder::with(granule, self.kind());
-        if let Ok(paddr) = self.translate(0) {
-            if (iova ^ paddr) & granule.mask() != 0 {
-                return Err(Error::Skew { iova, paddr, align: granule.bytes() });
-            }
-            builder.append(iova, self.length()).map_err(|error| match error {
-                Error::Wraps { paddr: iova, length } => Error::Window { iova, length },
-                other => other,
-            })?;
-        }
-        builder.try_finish()
+        window_at(self, iova)
     }
 
     /// Checks that whole pages of `sizes` hold no byte beyond the list: the first byte of the list
@@ -245,16 +236,54 @@ impl Phyr {
     ///
     /// [`Error::Exposes`] if a device could reach more than the list.
     pub fn exposes_nothing(&self, sizes: PageSizes) -> Result<(), Error> {
-        let (align, low) = (sizes.granule(), sizes.granule() - 1);
-        let ends =
-            self.length().checked_sub(1).map(|last| (self.translate(0), self.translate(last)));
-        let Some((Ok(paddr), Ok(last))) = ends else { return Ok(()) };
-        let (before, behind) = (paddr & low, !last & low);
-        if before | behind == 0 {
-            return Ok(());
-        }
-        Err(Error::Exposes { paddr, last, align, before, behind })
+        exposes_nothing(self, sizes)
     }
+}
+
+impl Frozen {
+    /// As [`Phyr::window_at`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Phyr::window_at`].
+    pub fn window_at(&self, iova: u64) -> Result<Phyr, Error> {
+        window_at(self, iova)
+    }
+
+    /// As [`Phyr::exposes_nothing`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exposes`] if a device could reach more than the list.
+    pub fn exposes_nothing(&self, sizes: PageSizes) -> Result<(), Error> {
+        exposes_nothing(self, sizes)
+    }
+}
+
+fn window_at(list: &impl List, iova: u64) -> Result<Phyr, Error> {
+    let granule = list.granule();
+    let mut builder = Builder::with(granule, list.kind());
+    if let Ok(paddr) = list.translate(0) {
+        if (iova ^ paddr) & granule.mask() != 0 {
+            return Err(Error::Skew { iova, paddr, align: granule.bytes() });
+        }
+        builder.append(iova, list.length()).map_err(|error| match error {
+            Error::Wraps { paddr: iova, length } => Error::Window { iova, length },
+            other => other,
+        })?;
+    }
+    builder.try_finish()
+}
+
+fn exposes_nothing(phyr: &impl List, sizes: PageSizes) -> Result<(), Error> {
+    let (align, low) = (sizes.granule(), sizes.granule() - 1);
+    let ends = phyr.length().checked_sub(1).map(|last| (phyr.translate(0), phyr.translate(last)));
+    let Some((Ok(paddr), Ok(last))) = ends else { return Ok(()) };
+    let (before, behind) = (paddr & low, !last & low);
+    if before | behind == 0 {
+        return Ok(());
+    }
+    Err(Error::Exposes { paddr, last, align, before, behind })
 }
 
 /// Why a list could not be mapped linearly, or could not be unmapped.

@@ -12,6 +12,7 @@
 
 use crate::error::{Error, expect_memory};
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::storage::sorted::Sorted;
 
 /// The memory behind I/O virtual addresses. Each area also has a `tag`, such as a
@@ -39,19 +40,19 @@ use crate::storage::sorted::Sorted;
 /// # Ok::<(), phyr::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct IovaMap<T = ()> {
-    areas: Sorted<Area<T>>,
+pub struct IovaMap<T = (), P: List = Phyr> {
+    areas: Sorted<Area<T, P>>,
 }
 
 /// The memory behind a stretch of addresses. Its key is its first address. It has bytes, and ends
 /// below 2^64.
 #[derive(Clone, Debug)]
-struct Area<T> {
-    phyr: Phyr,
+struct Area<T, P> {
+    phyr: P,
     tag: T,
 }
 
-impl<T> Area<T> {
+impl<T, P: List> Area<T, P> {
     /// The last address of an area that starts at `start`.
     fn last(&self, start: u64) -> u64 {
         start + (self.phyr.length() - 1)
@@ -60,22 +61,22 @@ impl<T> Area<T> {
 
 /// A mapped stretch of addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapped<T> {
+pub struct Mapped<T, P: List = Phyr> {
     /// Its first I/O virtual address.
     pub iova: u64,
     /// The memory behind it; never empty.
-    pub phyr: Phyr,
+    pub phyr: P,
     /// The tag that it was mapped with.
     pub tag: T,
 }
 
-impl<T> Default for IovaMap<T> {
+impl<T, P: List> Default for IovaMap<T, P> {
     fn default() -> Self {
         Self { areas: Sorted::default() }
     }
 }
 
-impl<T: Clone> IovaMap<T> {
+impl<T: Clone, P: List> IovaMap<T, P> {
     /// Makes an empty map.
     #[must_use]
     pub fn new() -> Self {
@@ -94,7 +95,7 @@ impl<T: Clone> IovaMap<T> {
     ///
     /// [`Error::Wraps`] if the addresses pass 2^64; [`Error::Mapped`] if one of them is mapped;
     /// [`Error::NoMemory`]. Nothing has changed then.
-    pub fn map(&mut self, iova: u64, phyr: Phyr, tag: T) -> Result<(), Error> {
+    pub fn map(&mut self, iova: u64, phyr: P, tag: T) -> Result<(), Error> {
         let length = phyr.length();
         let Some(more) = length.checked_sub(1) else { return Ok(()) };
         let Some(last) = iova.checked_add(more) else {
@@ -139,7 +140,7 @@ impl<T: Clone> IovaMap<T> {
     /// # Panics
     ///
     /// As [`Self::unmap`].
-    pub fn unmap_with(&mut self, iova: u64, length: u64, take: impl FnMut(Mapped<T>)) {
+    pub fn unmap_with(&mut self, iova: u64, length: u64, take: impl FnMut(Mapped<T, P>)) {
         expect_memory(self.try_unmap_with(iova, length, take));
     }
 
@@ -152,7 +153,7 @@ impl<T: Clone> IovaMap<T> {
         &mut self,
         iova: u64,
         length: u64,
-        mut take: impl FnMut(Mapped<T>),
+        mut take: impl FnMut(Mapped<T, P>),
     ) -> Result<(), Error> {
         let Some(last) = last_of(iova, length) else { return Ok(()) };
         // An area that begins before the range and overlaps it keeps its start.
@@ -205,7 +206,7 @@ impl<T: Clone> IovaMap<T> {
 
     /// The area that holds `iova`, as a whole.
     #[must_use]
-    pub fn area(&self, iova: u64) -> Option<Mapped<&T>> {
+    pub fn area(&self, iova: u64) -> Option<Mapped<&T, P>> {
         let (start, area) = self.areas.at_or_before(iova)?;
         let mapped = || Mapped { iova: start, phyr: area.phyr.clone(), tag: &area.tag };
         (area.last(start) >= iova).then(mapped)
@@ -214,7 +215,7 @@ impl<T: Clone> IovaMap<T> {
     /// The mapped parts of `length` addresses from `iova` on, in order.
     ///
     /// O(log n) to begin; each step is a slice.
-    pub fn range(&self, iova: u64, length: u64) -> impl Iterator<Item = Mapped<&T>> {
+    pub fn range(&self, iova: u64, length: u64) -> impl Iterator<Item = Mapped<&T, P>> {
         let last = last_of(iova, length);
         let before = iova.checked_sub(1).and_then(|before| self.areas.at_or_before(before));
         let areas = before.into_iter().chain(self.areas.from(iova));
@@ -231,9 +232,9 @@ impl<T: Clone> IovaMap<T> {
 
     /// All areas, in order.
     #[must_use]
-    pub fn areas(&self) -> impl DoubleEndedIterator<Item = Mapped<&T>> {
+    pub fn areas(&self) -> impl DoubleEndedIterator<Item = Mapped<&T, P>> {
         let mapped = |(iova, area)| {
-            let Area { phyr, tag }: &Area<T> = area;
+            let Area { phyr, tag }: &Area<T, P> = area;
             Mapped { iova, phyr: phyr.clone(), tag }
         };
         self.areas.iter().map(mapped)
@@ -242,7 +243,7 @@ impl<T: Clone> IovaMap<T> {
 
 /// The part of an area's list up to address `last`, and the part after it, if there is any. The area
 /// starts at `start`.
-fn cut_after(phyr: Phyr, start: u64, last: u64) -> Result<(Phyr, Option<Phyr>), Error> {
+fn cut_after<P: List>(phyr: P, start: u64, last: u64) -> Result<(P, Option<P>), Error> {
     if phyr.length() - 1 <= last - start {
         return Ok((phyr, None));
     }

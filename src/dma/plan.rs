@@ -12,8 +12,9 @@ use core::iter::FusedIterator;
 
 use crate::error::Error;
 use crate::list::chunks::Chunk;
+use crate::list::pages::Pages;
 use crate::list::phyr::Phyr;
-use crate::list::walk::Walk;
+use crate::list::reading::{List, Steps};
 use crate::pgsize::PageSizes;
 
 /// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` map to those at `paddr`.
@@ -72,8 +73,8 @@ impl fmt::Debug for MapCall {
 /// # Ok::<(), phyr::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Plan<'a> {
-    chunks: Walk<'a>,
+pub struct Plan<'a, P: List = Phyr> {
+    chunks: P::Walk<'a>,
     sizes: PageSizes,
     rest: Rest,
 }
@@ -89,7 +90,7 @@ struct Rest {
     left: u64,
 }
 
-impl<'a> Plan<'a> {
+impl<'a, P: List> Plan<'a, P> {
     /// Plans a mapping of `phyr` whose first byte is at `iova`.
     ///
     /// O(1). If the smallest page is larger than the list's granule: one walk to check the list.
@@ -99,9 +100,9 @@ impl<'a> Plan<'a> {
     /// [`Error::Skew`] if `iova` and the list's first byte have different offsets inside the
     /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list and inside a page;
     /// [`Error::Window`] if the window passes 2^64, or would be all of the space.
-    pub fn new(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
+    pub fn new(phyr: &'a P, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
         let low = sizes.granule() - 1;
-        let chunks = phyr.walk();
+        let chunks = phyr.walk_from(0);
         if let Some(more) = phyr.length().checked_sub(1) {
             let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
             if (iova ^ paddr) & low != 0 {
@@ -113,16 +114,16 @@ impl<'a> Plan<'a> {
                 return Err(wraps);
             }
             if low > phyr.granule().mask() {
-                phyr.pages(sizes.granule())?;
+                Pages::new(phyr, sizes.granule())?;
             }
         }
         Ok(Self { chunks, sizes, rest: Rest { iova: iova & !low, paddr: 0, left: 0 } })
     }
 
     /// A plan that [`Self::new`] has already checked, or the rest of one from where a call begins.
-    pub(crate) fn checked(phyr: &'a Phyr, iova: u64, sizes: PageSizes) -> Self {
+    pub(crate) fn checked(phyr: &'a P, iova: u64, sizes: PageSizes) -> Self {
         let iova = iova & !(sizes.granule() - 1);
-        Self { chunks: phyr.walk(), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
+        Self { chunks: phyr.walk_from(0), sizes, rest: Rest { iova, paddr: 0, left: 0 } }
     }
 
     /// The page sizes that the plan may use.
@@ -198,7 +199,7 @@ impl Rest {
         // Only the ends of the list grow, because chunks inside the list are whole pages. No chunk
         // is longer than the window, which is shorter than 2^64.
         self.paddr = chunk.paddr & !low;
-        self.left = (chunk.last() | low) - self.paddr + 1;
+        self.left = (chunk.last() | low).wrapping_sub(self.paddr).wrapping_add(1);
     }
 
     /// The next call, if bytes are left: as many pages as fit.
@@ -227,7 +228,7 @@ fn fit_of_many(sizes: PageSizes, iova: u64, paddr: u64, left: u64) -> (u64, u64)
     fit(sizes, iova, paddr, left)
 }
 
-impl fmt::Debug for Plan<'_> {
+impl<P: List> fmt::Debug for Plan<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan")
             .field("iova", &format_args!("{:#x}", self.rest.iova))
@@ -237,12 +238,12 @@ impl fmt::Debug for Plan<'_> {
     }
 }
 
-impl Iterator for Plan<'_> {
+impl<P: List> Iterator for Plan<'_, P> {
     type Item = MapCall;
 
     #[inline]
     fn next(&mut self) -> Option<MapCall> {
-        if self.rest.left == 0 {
+        while self.rest.left == 0 {
             self.rest.begin(self.chunks.next()?, self.sizes.granule() - 1);
         }
         let Rest { iova, paddr, left } = self.rest;
@@ -268,7 +269,7 @@ impl Iterator for Plan<'_> {
     }
 }
 
-impl FusedIterator for Plan<'_> {}
+impl<P: List> FusedIterator for Plan<'_, P> {}
 
 #[cfg(test)]
 mod tests {

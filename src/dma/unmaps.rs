@@ -9,6 +9,8 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 use crate::dma::plan::{MapCall, Part, Plan};
+use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// One call to a domain: `pgcount` pages of `pgsize` bytes at `iova` are to be unmapped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,24 +63,24 @@ impl Joiner {
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a, P: List> Plan<'a, P> {
     /// The calls that unmap what the remaining calls of this plan map, in order.
     ///
     /// Neighbours of one page size are one call, whatever their physical addresses.
     #[must_use]
-    pub fn unmaps(self) -> Unmaps<'a> {
+    pub fn unmaps(self) -> Unmaps<'a, P> {
         Unmaps { plan: self, joiner: Joiner::default() }
     }
 }
 
 /// The calls that undo a plan; from [`Plan::unmaps`].
 #[derive(Clone, Debug)]
-pub struct Unmaps<'a> {
-    plan: Plan<'a>,
+pub struct Unmaps<'a, P: List = Phyr> {
+    plan: Plan<'a, P>,
     joiner: Joiner,
 }
 
-impl Iterator for Unmaps<'_> {
+impl<P: List> Iterator for Unmaps<'_, P> {
     type Item = UnmapCall;
 
     fn next(&mut self) -> Option<UnmapCall> {
@@ -108,7 +110,7 @@ impl Iterator for Unmaps<'_> {
     }
 }
 
-impl FusedIterator for Unmaps<'_> {}
+impl<P: List> FusedIterator for Unmaps<'_, P> {}
 
 #[cfg(test)]
 mod tests {

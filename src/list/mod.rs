@@ -11,6 +11,7 @@
 //! | `collect` | lists by the traits of the standard library |
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `pages` | the list as pages of one size |
+//! | `reading` | [`List`](crate::List): what both forms of a list have in common |
 //! | `bounds` | lowest and highest address, and alignments, without a walk |
 //! | `stats` | counts of chunks, words, memory, and blocks of each order |
 //! | `validate` | checks every invariant of a list |
@@ -27,6 +28,7 @@ pub(crate) mod pages;
 pub(crate) mod phyr;
 pub(crate) mod positions;
 pub(crate) mod ranges;
+pub(crate) mod reading;
 pub(crate) mod serial;
 pub(crate) mod shift;
 pub(crate) mod stats;

@@ -5,7 +5,7 @@ use core::iter::FusedIterator;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
-use crate::list::walk::Walk;
+use crate::list::reading::{List, Steps};
 
 impl Phyr {
     /// The aligned blocks of `page_size` bytes that cover the list, by address, in order.
@@ -32,20 +32,27 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn pages(&self, page_size: u64) -> Result<Pages<'_>, Error> {
+        Pages::new(self, page_size)
+    }
+}
+
+impl<'a, P: List> Pages<'a, P> {
+    /// The blocks of a list in either form; see [`Phyr::pages`].
+    pub(crate) fn new(list: &'a P, page_size: u64) -> Result<Self, Error> {
         if !page_size.is_power_of_two() {
             return Err(Error::PageSize { page_size });
         }
         let low = page_size - 1;
-        if self.is_aligned(low) {
+        if list.is_aligned(low) {
             // No block has bytes of two chunks, so blocks follow each other as bytes do.
-            let head = self.walk().next().map_or(0, |first| first.paddr & low);
-            let blocks = (u128::from(head) + u128::from(self.length())).div_ceil(page_size.into());
+            let head = list.walk_from(0).next().map_or(0, |first| first.paddr & low);
+            let blocks = (u128::from(head) + u128::from(list.length())).div_ceil(page_size.into());
             if let Ok(remaining) = u64::try_from(blocks) {
-                let chunks = self.walk();
-                return Ok(Pages { chunks, page_size, paddr: 0, in_chunk: 0, remaining });
+                let chunks = list.walk_from(0);
+                return Ok(Self { chunks, page_size, paddr: 0, in_chunk: 0, remaining });
             }
         }
-        let last_number = self.nr_chunks().saturating_sub(1);
+        let last_number = list.nr_chunks().saturating_sub(1);
         let check = |state: Result<(u64, u64), Error>, chunk: Chunk| {
             let (number, total) = state?;
             let starts_inside = number > 0 && chunk.paddr & low != 0;
@@ -59,14 +66,14 @@ impl Phyr {
             }
             let blocks = blocks(chunk, page_size);
             let total = total.checked_add(blocks).ok_or(Error::TooLong {
-                length: self.length(),
+                length: list.length(),
                 nr_pages: blocks,
                 granule: page_size,
             })?;
             Ok((number + 1, total))
         };
-        let (_, remaining) = self.chunks().fold(Ok((0, 0)), check)?;
-        Ok(Pages { chunks: self.walk(), page_size, paddr: 0, in_chunk: 0, remaining })
+        let (_, remaining) = list.chunks().fold(Ok((0, 0)), check)?;
+        Ok(Self { chunks: list.walk_from(0), page_size, paddr: 0, in_chunk: 0, remaining })
     }
 }
 
@@ -79,8 +86,8 @@ fn blocks(chunk: Chunk, page_size: u64) -> u64 {
 
 /// Addresses of blocks; from [`Phyr::pages`].
 #[derive(Clone, Debug)]
-pub struct Pages<'a> {
-    chunks: Walk<'a>,
+pub struct Pages<'a, P: List = Phyr> {
+    chunks: P::Walk<'a>,
     page_size: u64,
     /// The next block, if the current chunk has one left.
     paddr: u64,
@@ -88,7 +95,7 @@ pub struct Pages<'a> {
     remaining: u64,
 }
 
-impl Pages<'_> {
+impl<P: List> Pages<'_, P> {
     /// The number of blocks still to come. It may be more than memory could hold.
     #[must_use]
     pub fn remaining(&self) -> u64 {
@@ -143,7 +150,8 @@ impl Pages<'_> {
             let Some(chunk) = self.chunks.next() else { break };
             self.begin(chunk);
         }
-        self.remaining -= at as u64;
+        // The words of a frozen list may have changed since they were counted.
+        self.remaining = self.remaining.saturating_sub(at as u64);
         at
     }
 
@@ -155,7 +163,7 @@ impl Pages<'_> {
     }
 }
 
-impl Iterator for Pages<'_> {
+impl<P: List> Iterator for Pages<'_, P> {
     type Item = u64;
 
     #[inline]
@@ -168,7 +176,7 @@ impl Iterator for Pages<'_> {
         // This wraps only after the last block of the 64-bit space; nothing uses the result then.
         self.paddr = paddr.wrapping_add(self.page_size);
         self.in_chunk -= 1;
-        self.remaining -= 1;
+        self.remaining = self.remaining.saturating_sub(1);
         Some(paddr)
     }
 
@@ -197,4 +205,4 @@ impl Iterator for Pages<'_> {
     }
 }
 
-impl FusedIterator for Pages<'_> {}
+impl<P: List> FusedIterator for Pages<'_, P> {}

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 impl Phyr {
     /// The list with `offset` added to every address. O(n).
@@ -69,12 +70,17 @@ impl Phyr {
     /// ```
     #[must_use]
     pub fn first_beyond(&self, last: u64) -> Option<(u64, Chunk)> {
-        let highest = || self.chunks().fold(0, |highest, chunk| chunk.last().max(highest));
-        if self.upper_bound() <= last || highest() <= last {
-            return None;
-        }
-        (0..).zip(self.chunks()).find(|(_, chunk)| chunk.last() > last)
+        first_beyond(self, last)
     }
+}
+
+/// As [`Phyr::first_beyond`], of a list in either form.
+pub(crate) fn first_beyond(phyr: &impl List, last: u64) -> Option<(u64, Chunk)> {
+    let highest = || phyr.chunks().fold(0, |highest, chunk| chunk.last().max(highest));
+    if phyr.upper_bound() <= last || highest() <= last {
+        return None;
+    }
+    (0..).zip(phyr.chunks()).find(|(_, chunk)| chunk.last() > last)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::granule::Granule;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::storage::entry::{Entry, Run};
 use crate::storage::words;
 
@@ -74,14 +75,7 @@ impl Phyr {
     pub fn orders(&self) -> [u64; 53] {
         let granule = self.granule();
         let mut tally = Tally { gathered: [0; 8], count: 0, planes: [0; 3], eights: [0; 53] };
-        let mut cut = |Run { pfn, nr_pages }| {
-            // Page numbers are below 2^52. Up to the last multiple of the largest power of two, blocks
-            // grow; behind it they shrink. So either part has a block for each bit of its length.
-            let end = pfn + nr_pages;
-            let middle = end & (u64::MAX << (pfn ^ end).ilog2());
-            tally.add(middle - pfn);
-            tally.add(end - middle);
-        };
+        let mut cut = |run| tally.cut(run);
         let mut walk = self.walk();
         let ends = [walk.next(), walk.next_back()];
         ends.into_iter().flatten().for_each(|chunk| cut(run_of(granule, chunk)));
@@ -106,6 +100,26 @@ impl Phyr {
     }
 }
 
+/// Adds what a walk over a list in either form counts.
+pub(crate) fn count(list: &impl List, stats: Stats) -> Stats {
+    let granule = list.granule();
+    list.chunks().fold(stats, |mut stats, chunk| {
+        let (entry, _) = Entry::pack(run_of(granule, chunk));
+        stats.nr_chunks += 1;
+        stats.nr_entries += if entry.is_escape() { 2 } else { 1 };
+        stats.largest = stats.largest.max(chunk.length);
+        stats
+    })
+}
+
+/// As [`Phyr::orders`], of a list in either form.
+pub(crate) fn orders(list: &impl List) -> [u64; 53] {
+    let granule = list.granule();
+    let mut tally = Tally { gathered: [0; 8], count: 0, planes: [0; 3], eights: [0; 53] };
+    list.chunks().for_each(|chunk| tally.cut(run_of(granule, chunk)));
+    tally.finish()
+}
+
 /// Counts, for each bit, the words that have it set.
 ///
 /// Words are gathered eight at a time and added bit by bit in parallel: `planes[k]` has bit `k` of each
@@ -122,6 +136,17 @@ struct Tally {
 }
 
 impl Tally {
+    /// Adds the blocks of a run.
+    #[inline(always)]
+    fn cut(&mut self, Run { pfn, nr_pages }: Run) {
+        // Page numbers are below 2^52. Up to the last multiple of the largest power of two, blocks
+        // grow; behind it they shrink. So either part has a block for each bit of its length.
+        let end = pfn + nr_pages;
+        let middle = end & (u64::MAX << (pfn ^ end).ilog2());
+        self.add(middle - pfn);
+        self.add(end - middle);
+    }
+
     #[inline(always)]
     fn add(&mut self, word: u64) {
         self.gathered[self.count % 8] = word;

@@ -100,7 +100,8 @@ impl<'a> Cursor<'a> {
 
 /// The walk under [`Walk`](crate::Walk), which also reads and passes whole nodes.
 #[derive(Clone)]
-pub(crate) struct Walk<'a> {
+#[expect(unnameable_types, reason = "a part of what walks by the block")]
+pub struct Walk<'a> {
     chain: &'a Chain,
     granule: Granule,
     /// The walk still has to visit the chunks between the two cursors. The back cursor is found

@@ -13,6 +13,7 @@ use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, is_prot, shift};
 use crate::dma::backend::Prot;
 use crate::dma::plan::{MapCall, Part, Plan};
 use crate::error::NoMemory;
+use crate::list::reading::List;
 
 impl SimDomain {
     /// Maps `pgcount` pages of `pgsize` bytes from `iova` on to memory from `paddr` on.
@@ -75,7 +76,7 @@ impl SimDomain {
     pub fn map_plan(
         &mut self,
         memory: &mut Memory,
-        plan: Plan<'_>,
+        plan: Plan<'_, impl List>,
         prot: Prot,
     ) -> Result<(), DomainError> {
         self.counters.batch_calls += 1;

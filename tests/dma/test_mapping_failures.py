@@ -163,7 +163,7 @@ def test_a_backend_that_is_interrupted_is_asked_once_more() -> None:
 @pytest.mark.parametrize("direction", ["to_device", 1, None])
 def test_a_direction_is_one_of_three(direction: object) -> None:
     with pytest.raises(TypeError, match="Direction"):
-        dma_map(scattered(), Direct(), direction)  # type: ignore[arg-type]
+        dma_map(scattered(), Direct(), direction)  # type: ignore[call-overload]
 
 
 def test_a_backend_must_return_a_list() -> None:

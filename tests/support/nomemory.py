@@ -84,7 +84,7 @@ OWNER = Owner()
 
 def mapped(backend: object) -> Callable[[], None]:
     def run() -> None:
-        mapping = dma_map(PHYR, backend, TO, owner=OWNER)  # type: ignore[arg-type]
+        mapping = dma_map(PHYR, backend, TO, owner=OWNER)  # type: ignore[call-overload]
         mapping.unmap()
 
     return run
@@ -292,7 +292,7 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "Area": lambda: Area(BUFFER, 0, 16),
     "PagemapDecoder": lambda: PagemapDecoder(BIG, 4096).finish(),
     "error: keyword": lambda: Phyr.from_pfns([1], foo=3),  # type: ignore[call-arg]
-    "error: direction": lambda: dma_map(PHYR, Direct(), 3),  # type: ignore[arg-type]
+    "error: direction": lambda: dma_map(PHYR, Direct(), 3),  # type: ignore[call-overload]
     "error: area": lambda: Area(b"x", 0, 5),
     "error: position": lambda: PHYR[1 << 40],
     "error: slice": lambda: PHYR[::2],

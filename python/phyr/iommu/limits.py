@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from phyr._phyr import Descriptors, Phyr, first_beyond, phys_vecs
+from phyr._phyr import Descriptors, FrozenPhyr, Phyr, first_beyond, phys_vecs
 from phyr._records import Chunk
 from phyr.errors import AlignmentError, LimitError, RangeError
 
@@ -71,7 +71,7 @@ class DeviceLimits:
             raise RangeError(f"dma_mask {self.dma_mask} leaves no addresses")
         self._table(_NOTHING)
 
-    def segments(self, dma: Phyr) -> Iterator[Chunk]:
+    def segments(self, dma: Phyr | FrozenPhyr) -> Iterator[Chunk]:
         """Yield the chunks of a list of bus addresses, cut into segments that the device takes.
 
         Each is as long as the limits allow: the segments of `phyr.desc.phys_vecs`.
@@ -86,7 +86,7 @@ class DeviceLimits:
         while written := table.fill(piece):
             yield from map(Chunk._make, _SEGMENT.iter_unpack(piece[:written]))
 
-    def check(self, dma: Phyr) -> None:
+    def check(self, dma: Phyr | FrozenPhyr) -> None:
         """Raise what `segments` would raise."""
         beyond = first_beyond(dma, min(self.dma_mask, _TOP))
         try:
@@ -103,7 +103,7 @@ class DeviceLimits:
         if beyond is not None:
             raise self._error(dma, beyond, "ends above the DMA mask", self.dma_mask)
 
-    def _table(self, dma: Phyr) -> Descriptors:
+    def _table(self, dma: Phyr | FrozenPhyr) -> Descriptors:
         # Without the mask: `check` tells which chunk is the first that has a fault.
         limits = _Limits(
             dma_mask=_TOP,
@@ -114,7 +114,7 @@ class DeviceLimits:
         return phys_vecs(dma, limits=limits)
 
     @staticmethod
-    def _error(dma: Phyr, number: int, why: str, limit: int) -> LimitError:
+    def _error(dma: Phyr | FrozenPhyr, number: int, why: str, limit: int) -> LimitError:
         """Name the chunk that is out of reach, or has a gap where the device expects none."""
         paddr, length = dma.chunks[number]
         what = f"chunk {number}, {paddr:#x}+{length:#x}, {why} {limit:#x}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntFlag
 from typing import NamedTuple, Self
 
-from phyr._phyr import Column, FolioScan, Phyr, page_records
+from phyr._phyr import Column, FolioScan, FrozenPhyr, Phyr, page_records
 from phyr.errors import HiddenPagesError, PhyrError, RangeError
 from phyr.pagemap.proc import PROC
 
@@ -208,7 +208,7 @@ class Scan:
         )
 
 
-def flags(phyr: Phyr) -> Column:
+def flags(phyr: Phyr | FrozenPhyr) -> Column:
     """Give the kernel's flags of each page of a list: bits of `PageFlag`.
 
     Args:
@@ -237,7 +237,7 @@ def flags(phyr: Phyr) -> Column:
         return page_records(path, phyr, page_size, PageFlag.NOPAGE)
 
 
-def counts(phyr: Phyr) -> Column:
+def counts(phyr: Phyr | FrozenPhyr) -> Column:
     """Give how many times each page of a list is mapped, by any process.
 
     Args:

@@ -5,19 +5,19 @@ use core::iter::FusedIterator;
 
 use super::view::{Form, View};
 use crate::granule::Granule;
-use crate::list::chunks::{Chunk, Chunks};
+use crate::list::walk::{Chunk, Walk};
 use crate::storage::frozen::{BLOCK, Window};
 
 /// The chunks of a frozen list, in order; from [`Frozen::chunks`](crate::Frozen::chunks).
 ///
 /// It holds two unpacked blocks, 4 KiB, and allocates nothing.
 #[derive(Clone)]
-pub struct FrozenChunks<'a>(Walk<'a>);
+pub struct FrozenChunks<'a>(Source<'a>);
 
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "a walk lives on the stack, and allocates nothing")]
-enum Walk<'a> {
-    Kept(Chunks<'a>),
+enum Source<'a> {
+    Kept(Walk<'a>),
     Archived(Archived<'a>),
 }
 
@@ -27,6 +27,9 @@ struct Archived<'a> {
     /// Runs of the archive that are still to come.
     front: u64,
     back: u64,
+    /// The bytes of the archive that are still to come.
+    start: u64,
+    end: u64,
     /// The blocks of the two ends, as far as they were needed.
     head: Window,
     tail: Window,
@@ -35,12 +38,50 @@ struct Archived<'a> {
 impl Archived<'_> {
     /// The chunk of run `number` by way of `window`.
     #[inline(always)]
-    fn at(view: &View, window: &mut Window, number: u64) -> Chunk {
+    fn at(view: &View, window: &mut Window, number: u64) -> (u64, Chunk) {
         if number.wrapping_sub(window.number) >= window.count as u64 {
             view.archive().unpack(number, window);
         }
         let index = usize::try_from(number - window.number).unwrap_or_default().min(BLOCK - 1);
-        view.trim(window.page(index), window.run(index)).1
+        view.trim(window.page(index), window.run(index))
+    }
+
+    /// The part of a chunk at byte `at` of the archive that is still to come. In words that are no
+    /// archive there may be none; then the walk ends, so its chunks never have more bytes than the
+    /// list, and each call of it gets on.
+    #[inline(always)]
+    fn rest(&self, at: u64, chunk: Chunk) -> Option<Chunk> {
+        let skip = self.start.saturating_sub(at);
+        let length =
+            chunk.length.checked_sub(skip)?.min(self.end - at.max(self.start).min(self.end));
+        (length > 0).then(|| Chunk { paddr: chunk.paddr + skip, length })
+    }
+
+    /// Copies the next chunks to `out` and returns their number. A short count is not the end; zero
+    /// is.
+    fn read(&mut self, out: &mut [Chunk]) -> usize {
+        let Some((slot, rest)) = out.split_first_mut() else { return 0 };
+        let Some(first) = self.next() else { return 0 };
+        *slot = first;
+        // The rest of the block. The last chunk may be trimmed.
+        let from = usize::try_from(self.front.wrapping_sub(self.head.number));
+        let from = from.unwrap_or(BLOCK).min(self.head.count);
+        let left = usize::try_from((self.back - self.front).saturating_sub(1));
+        let most = left.unwrap_or(usize::MAX).min(rest.len()).min(self.head.count - from);
+        let granule = self.view.granule;
+        let mut read = 0;
+        for (slot, run) in rest.iter_mut().zip(self.head.runs(from, from + most)) {
+            let (paddr, length) = (granule.to_bytes(run.pfn), granule.to_bytes(run.nr_pages));
+            let length = length.min(self.end - self.start);
+            if length == 0 {
+                break;
+            }
+            *slot = Chunk { paddr, length };
+            self.start += length;
+            read += 1;
+        }
+        self.front += read as u64;
+        1 + read
     }
 
     #[inline(always)]
@@ -48,8 +89,10 @@ impl Archived<'_> {
         if self.front == self.back {
             return None;
         }
-        let chunk = Self::at(self.view, &mut self.head, self.front);
+        let (at, chunk) = Self::at(self.view, &mut self.head, self.front);
         self.front += 1;
+        let chunk = self.rest(at, chunk).filter(|_| at <= self.start)?;
+        self.start += chunk.length;
         Some(chunk)
     }
 
@@ -59,7 +102,10 @@ impl Archived<'_> {
             return None;
         }
         self.back -= 1;
-        Some(Self::at(self.view, &mut self.tail, self.back))
+        let (at, chunk) = Self::at(self.view, &mut self.tail, self.back);
+        let chunk = self.rest(at, chunk)?;
+        self.end -= chunk.length;
+        Some(chunk)
     }
 
     /// Visits all chunks still to come: the ends, which may be trimmed, by the plain way.
@@ -107,15 +153,66 @@ impl Archived<'_> {
 }
 
 impl<'a> FrozenChunks<'a> {
-    pub(super) fn new(form: &'a Form) -> Self {
+    /// The chunks from byte `position` on, which is at most the length.
+    pub(super) fn new(form: &'a Form, position: u64) -> Self {
         Self(match form {
-            Form::Kept(phyr) => Walk::Kept(phyr.chunks()),
+            Form::Kept(phyr) => Source::Kept(phyr.walk_from(position)),
             Form::Archived(view) => {
-                let (front, back) = view.numbers();
+                let (first, back) = view.numbers();
+                let (start, end) = (view.offset + position, view.offset + view.length);
+                let front = match position {
+                    0 => first,
+                    _ if start == end => back,
+                    _ => view.place(start).number.clamp(first, back - 1),
+                };
                 let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
-                Walk::Archived(Archived { view, front, back, head, tail })
+                Source::Archived(Archived { view, front, back, start, end, head, tail })
             }
         })
+    }
+}
+
+impl FrozenChunks<'_> {
+    /// The byte where the walk stands, counted from the start of what the list is a view of.
+    pub(super) fn at(&self) -> u64 {
+        match &self.0 {
+            Source::Kept(chunks) => Walk::position(chunks),
+            Source::Archived(chunks) => chunks.start,
+        }
+    }
+
+    /// The next chunk. The walk does not move.
+    pub(super) fn peek(&self) -> Option<Chunk> {
+        match &self.0 {
+            Source::Kept(chunks) => chunks.peek(),
+            Source::Archived(chunks) => chunks.clone().next(),
+        }
+    }
+
+    pub(super) fn read(&mut self, out: &mut [Chunk]) -> usize {
+        match &mut self.0 {
+            Source::Kept(chunks) => chunks.read(out),
+            Source::Archived(chunks) => chunks.read(out),
+        }
+    }
+
+    /// Returns true if every chunk still to come is known to be shorter than `length` bytes. True is
+    /// certain; false means look.
+    pub(super) fn are_shorter(&self, length: u64) -> bool {
+        match &self.0 {
+            Source::Kept(chunks) => chunks.are_shorter(length),
+            Source::Archived(_) => false,
+        }
+    }
+}
+
+impl<'a> FrozenChunks<'a> {
+    /// The walk over a list that is a `Phyr`.
+    pub(super) fn kept(&mut self) -> Option<&mut Walk<'a>> {
+        match &mut self.0 {
+            Source::Kept(chunks) => Some(chunks),
+            Source::Archived(_) => None,
+        }
     }
 }
 
@@ -131,15 +228,15 @@ impl Iterator for FrozenChunks<'_> {
     #[inline]
     fn next(&mut self) -> Option<Chunk> {
         match &mut self.0 {
-            Walk::Kept(chunks) => chunks.next(),
-            Walk::Archived(chunks) => chunks.next(),
+            Source::Kept(chunks) => chunks.next(),
+            Source::Archived(chunks) => chunks.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Walk::Kept(chunks) => chunks.size_hint(),
-            Walk::Archived(chunks) => {
+            Source::Kept(chunks) => chunks.size_hint(),
+            Source::Archived(chunks) => {
                 let left = usize::try_from(chunks.back - chunks.front).unwrap_or(usize::MAX);
                 (left, Some(left))
             }
@@ -156,9 +253,14 @@ impl Iterator for FrozenChunks<'_> {
 
     fn nth(&mut self, n: usize) -> Option<Chunk> {
         match &mut self.0 {
-            Walk::Kept(chunks) => chunks.nth(n),
-            Walk::Archived(chunks) => {
-                chunks.front += (n as u64).min(chunks.back - chunks.front);
+            Source::Kept(chunks) => chunks.nth(n),
+            Source::Archived(chunks) => {
+                let n = (n as u64).min(chunks.back - chunks.front);
+                chunks.front += n;
+                if n > 0 && chunks.front < chunks.back {
+                    let (at, _) = Archived::at(chunks.view, &mut chunks.head, chunks.front);
+                    chunks.start = at.clamp(chunks.start, chunks.end);
+                }
                 chunks.next()
             }
         }
@@ -166,8 +268,8 @@ impl Iterator for FrozenChunks<'_> {
 
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
         match self.0 {
-            Walk::Kept(chunks) => chunks.fold(start, f),
-            Walk::Archived(chunks) => chunks.fold(start, f),
+            Source::Kept(chunks) => chunks.fold(start, f),
+            Source::Archived(chunks) => chunks.fold(start, f),
         }
     }
 }
@@ -176,16 +278,21 @@ impl DoubleEndedIterator for FrozenChunks<'_> {
     #[inline]
     fn next_back(&mut self) -> Option<Chunk> {
         match &mut self.0 {
-            Walk::Kept(chunks) => chunks.next_back(),
-            Walk::Archived(chunks) => chunks.next_back(),
+            Source::Kept(chunks) => chunks.next_back(),
+            Source::Archived(chunks) => chunks.next_back(),
         }
     }
 
     fn nth_back(&mut self, n: usize) -> Option<Chunk> {
         match &mut self.0 {
-            Walk::Kept(chunks) => chunks.nth_back(n),
-            Walk::Archived(chunks) => {
-                chunks.back -= (n as u64).min(chunks.back - chunks.front);
+            Source::Kept(chunks) => chunks.nth_back(n),
+            Source::Archived(chunks) => {
+                let n = (n as u64).min(chunks.back - chunks.front);
+                chunks.back -= n;
+                if n > 0 && chunks.front < chunks.back {
+                    let (at, _) = Archived::at(chunks.view, &mut chunks.tail, chunks.back);
+                    chunks.end = at.clamp(chunks.start, chunks.end);
+                }
                 chunks.next_back()
             }
         }

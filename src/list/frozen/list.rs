@@ -233,7 +233,7 @@ impl Frozen {
     /// The chunks, in order, trimmed to the list.
     #[must_use]
     pub fn chunks(&self) -> FrozenChunks<'_> {
-        FrozenChunks::new(&self.0)
+        FrozenChunks::new(&self.0, 0)
     }
 
     /// The same list as a [`Phyr`]. O(n).
@@ -284,6 +284,13 @@ impl Frozen {
             Form::Kept(phyr) => phyr.storage(),
             Form::Archived(view) => view.archive().storage(),
         }
+    }
+}
+
+impl Default for Frozen {
+    /// The empty list.
+    fn default() -> Self {
+        Self(Form::Kept(Phyr::default()))
     }
 }
 

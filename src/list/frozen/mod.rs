@@ -5,6 +5,7 @@
 //! | `view` | bytes of an archive |
 //! | `chunks` | walks, a block at a time |
 //! | `list` | [`Frozen`]: slicing, translating, comparing, thawing |
+//! | `reading` | what it has in common with a [`Phyr`](crate::Phyr) |
 //! | `bytes` | a frozen list as bytes, and over memory of others |
 //! | `index` | [`Index`]: from a physical address to the lists that hold it |
 
@@ -12,6 +13,7 @@ mod bytes;
 mod chunks;
 mod index;
 mod list;
+mod reading;
 mod view;
 
 pub use chunks::FrozenChunks;

@@ -5,11 +5,10 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 
 use crate::desc::{PageStructs, Table};
-use crate::list::phyr::Phyr;
 use crate::python::convert::numbers::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::desc::limits::DeviceLimits;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 
 /// Formats of records, in the notation of the `struct` module and NumPy.
 const SCATTERLIST: &CStr =
@@ -61,21 +60,22 @@ pub(crate) const PHYS_VEC: &CStr = c"T{<Q:paddr:<Q:len:}";
     text_signature = "(phyr, *, vmemmap, address=0, bus_offset=None, page_size=4096, limits=None)"
 )]
 pub(crate) fn scatterlist(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     vmemmap: Amount,
     address: Amount,
     bus_offset: Option<Amount>,
     page_size: Amount,
     limits: Option<DeviceLimits>,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
+    let list = &phyr.into_list();
     let pages = PageStructs::new(vmemmap.0, page_size.0)?;
     let limits = limits.unwrap_or_default();
     let bus_offset = bus_offset.map(|offset| offset.0);
     if let Some(offset) = bus_offset {
         limits.check_reach(list, offset)?;
     }
-    table(phyr.py(), SCATTERLIST, || {
+    table(py, SCATTERLIST, || {
         Table::scatterlist(list, pages, address.0, bus_offset, limits.segments)
     })
 }
@@ -111,15 +111,16 @@ pub(crate) fn scatterlist(
     text_signature = "(phyr, *, vmemmap, page_size=4096, limits=None)"
 )]
 pub(crate) fn bio_vecs(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     vmemmap: Amount,
     page_size: Amount,
     limits: Option<DeviceLimits>,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
+    let list = &phyr.into_list();
     let pages = PageStructs::new(vmemmap.0, page_size.0)?;
     let limits = limits.unwrap_or_default();
-    table(phyr.py(), BIO_VEC, || Table::bio_vecs(list, pages, limits.segments))
+    table(py, BIO_VEC, || Table::bio_vecs(list, pages, limits.segments))
 }
 
 /// Make an array of ``struct iovec``, for memory that is mapped without gaps.
@@ -146,13 +147,14 @@ pub(crate) fn bio_vecs(
     text_signature = "(phyr, uaddr, *, limits=None)"
 )]
 pub(crate) fn iovecs(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     uaddr: Amount,
     limits: Option<DeviceLimits>,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
+    let list = &phyr.into_list();
     let limits = limits.unwrap_or_default();
-    table(phyr.py(), IOVEC, || Table::iovecs(list, uaddr.0, limits.segments))
+    table(py, IOVEC, || Table::iovecs(list, uaddr.0, limits.segments))
 }
 
 /// Make an array of ``struct phys_vec``: address and length, 64 bits each.
@@ -189,11 +191,12 @@ pub(crate) fn iovecs(
     text_signature = "(phyr, *, limits=None)"
 )]
 pub(crate) fn phys_vecs(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     limits: Option<DeviceLimits>,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
+    let list = &phyr.into_list();
     let limits = limits.unwrap_or_default();
     limits.check_reach(list, 0)?;
-    table(phyr.py(), PHYS_VEC, || Table::phys_vecs(list, limits.segments))
+    table(py, PHYS_VEC, || Table::phys_vecs(list, limits.segments))
 }

@@ -5,7 +5,7 @@ use alloc::format;
 use pyo3::prelude::*;
 
 use crate::desc::Limits;
-use crate::list::phyr::Phyr;
+use crate::list::frozen::Frozen;
 use crate::python::convert::numbers::Amount;
 use crate::python::error;
 use crate::python::made;
@@ -45,7 +45,7 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
 impl DeviceLimits {
     /// Refuses a list with an address that the device cannot put out. The list is of addresses to
     /// which the bus adds `bus_offset`.
-    pub(crate) fn check_reach(&self, phyr: &Phyr, bus_offset: u64) -> PyResult<()> {
+    pub(crate) fn check_reach(&self, phyr: &Frozen, bus_offset: u64) -> PyResult<()> {
         if self.dma_mask == u64::MAX {
             return Ok(());
         }

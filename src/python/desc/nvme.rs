@@ -9,7 +9,7 @@ use crate::list::phyr::Phyr;
 use crate::python::convert::numbers::Amount;
 use crate::python::desc::descriptors::PyDescriptors;
 use crate::python::desc::limits::DeviceLimits;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made;
 
 /// As the `struct` module and NumPy spell it.
@@ -18,8 +18,8 @@ const SGL: &CStr = c"T{<Q:address:<I:length:3B:reserved:B:identifier:}";
 pub(crate) const POINTER: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 
 /// A `lists` argument; an empty list if it is left out.
-fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr {
-    lists.map_or(none, |lists| lists.get().as_ref())
+fn or_none(py: Python<'_>, lists: Option<Either>) -> PyResult<Phyr> {
+    Ok(lists.map_or_else(|| Ok(Phyr::default()), |lists| lists.thawed(py))?)
 }
 
 /// Point an NVMe command to the memory of a list, by physical region pages.
@@ -53,14 +53,13 @@ fn or_none<'a>(lists: Option<&'a Bound<'_, PyPhyr>>, none: &'a Phyr) -> &'a Phyr
     signature = (phyr, lists=None, *, page_size=Amount(4096)),
     text_signature = "(phyr, lists=None, *, page_size=4096)"
 )]
-pub(crate) fn prp<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    lists: Option<&Bound<'py, PyPhyr>>,
+pub(crate) fn prp(
+    py: Python<'_>,
+    phyr: Either,
+    lists: Option<Either>,
     page_size: Amount,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = phyr.py();
-    let none = Phyr::default();
-    let (list, lists): (&Phyr, _) = (phyr.get().as_ref(), or_none(lists, &none));
+) -> PyResult<Bound<'_, PyAny>> {
+    let (list, lists) = (&phyr.into_list(), &or_none(py, lists)?);
     let Prp { prp1, prp2, lists } = py.detach(|| Prp::new(list, lists, page_size.0))?;
     let lists = PyDescriptors::new(lists, POINTER);
     let lists = Bound::new(py, lists)?;
@@ -110,15 +109,14 @@ pub(crate) fn prp<'py>(
     ),
     text_signature = "(phyr, lists=None, *, segment_size=4096, limits=None)"
 )]
-pub(crate) fn sgl<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    lists: Option<&Bound<'py, PyPhyr>>,
+pub(crate) fn sgl(
+    py: Python<'_>,
+    phyr: Either,
+    lists: Option<Either>,
     segment_size: Amount,
     limits: Option<DeviceLimits>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = phyr.py();
-    let none = Phyr::default();
-    let (list, lists): (&Phyr, _) = (phyr.get().as_ref(), or_none(lists, &none));
+) -> PyResult<Bound<'_, PyAny>> {
+    let (list, lists) = (&phyr.into_list(), &or_none(py, lists)?);
     let limits = limits.unwrap_or_default();
     limits.check_reach(list, 0)?;
     let table =

@@ -6,11 +6,10 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 
 use crate::desc::{self, ByteOrder};
-use crate::list::phyr::Phyr;
 use crate::python::convert::numbers::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::error;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 
 const LITTLE: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 const BIG: &CStr = if cfg!(target_endian = "big") { c"Q" } else { c">Q" };
@@ -39,12 +38,13 @@ const BIG: &CStr = if cfg!(target_endian = "big") { c"Q" } else { c">Q" };
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 pub(crate) fn best_pgsize(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     pgsize_bitmap: Amount,
     iova: Amount,
 ) -> PyResult<u64> {
-    let list: &Phyr = phyr.get().as_ref();
-    Ok(phyr.py().detach(|| desc::best_pgsize(list, pgsize_bitmap.0, iova.0))?)
+    let list = &phyr.into_list();
+    Ok(py.detach(|| desc::best_pgsize(list, pgsize_bitmap.0, iova.0))?)
 }
 
 /// Make the page list of an RDMA memory region: addresses of aligned blocks of one size.
@@ -76,12 +76,13 @@ pub(crate) fn best_pgsize(
     text_signature = "(phyr, page_size, *, flags=0, byteorder='little')"
 )]
 pub(crate) fn page_list(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     page_size: Amount,
     flags: Amount,
     byteorder: &str,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
+    let list = &phyr.into_list();
     let (order, format) = match byteorder {
         "little" => (ByteOrder::Little, LITTLE),
         "big" => (ByteOrder::Big, BIG),
@@ -90,5 +91,5 @@ pub(crate) fn page_list(
             return Err(error::new("RangeError", what, error::NO_NUMBERS));
         }
     };
-    table(phyr.py(), format, || desc::page_list(list, page_size.0, flags.0, order))
+    table(py, format, || desc::page_list(list, page_size.0, flags.0, order))
 }

@@ -5,10 +5,10 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 
 use crate::desc::{self, DescError, IoasMap, RequestLayout, Table, VfioDmaMap};
-use crate::list::phyr::Phyr;
+use crate::list::frozen::Frozen;
 use crate::python::convert::numbers::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 
 const REQUEST: &CStr = c"T{<Q:iova:<Q:uaddr:<Q:length:}";
 const VFIO: &CStr = c"T{<I:argsz:<I:flags:<Q:vaddr:<Q:iova:<Q:size:}";
@@ -24,11 +24,11 @@ fn narrow(field: &'static str, value: Amount) -> Result<u32, DescError> {
 
 /// The table of requests that all these functions share.
 fn plan(
-    dma: &Phyr,
+    dma: &Frozen,
     uaddr: Amount,
     page_size: Amount,
     max_requests: Amount,
-) -> Result<Table<RequestLayout>, DescError> {
+) -> Result<Table<RequestLayout, Frozen>, DescError> {
     desc::map_requests(dma, uaddr.0, page_size.0, max_requests.0)
 }
 
@@ -65,13 +65,14 @@ fn plan(
     text_signature = "(dma, uaddr, *, page_size=4096, max_requests=65535)"
 )]
 pub(crate) fn map_requests(
-    dma: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    dma: Either,
     uaddr: Amount,
     page_size: Amount,
     max_requests: Amount,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = dma.get().as_ref();
-    table(dma.py(), REQUEST, || plan(list, uaddr, page_size, max_requests))
+    let list = &dma.into_list();
+    table(py, REQUEST, || plan(list, uaddr, page_size, max_requests))
 }
 
 /// Make the structs of the ioctl ``VFIO_IOMMU_MAP_DMA``: the requests of `map_requests`.
@@ -107,15 +108,16 @@ pub(crate) fn map_requests(
     text_signature = "(dma, uaddr, *, flags=3, page_size=4096, max_requests=65535)"
 )]
 pub(crate) fn vfio_maps(
-    dma: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    dma: Either,
     uaddr: Amount,
     flags: Amount,
     page_size: Amount,
     max_requests: Amount,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = dma.get().as_ref();
+    let list = &dma.into_list();
     let flags = narrow("flags", flags)?;
-    table(dma.py(), VFIO, || Ok(plan(list, uaddr, page_size, max_requests)?.vfio(flags)))
+    table(py, VFIO, || Ok(plan(list, uaddr, page_size, max_requests)?.vfio(flags)))
 }
 
 /// Make the structs of the ioctl ``IOMMU_IOAS_MAP`` of iommufd: the requests of `map_requests`.
@@ -151,14 +153,15 @@ pub(crate) fn vfio_maps(
     text_signature = "(dma, uaddr, *, ioas_id, flags=7, page_size=4096)"
 )]
 pub(crate) fn ioas_maps(
-    dma: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    dma: Either,
     uaddr: Amount,
     ioas_id: Amount,
     flags: Amount,
     page_size: Amount,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = dma.get().as_ref();
+    let list = &dma.into_list();
     let (flags, ioas_id) = (narrow("flags", flags)?, narrow("ioas_id", ioas_id)?);
     let no_limit = Amount(u64::MAX);
-    table(dma.py(), IOAS, || Ok(plan(list, uaddr, page_size, no_limit)?.ioas(flags, ioas_id)))
+    table(py, IOAS, || Ok(plan(list, uaddr, page_size, no_limit)?.ioas(flags, ioas_id)))
 }

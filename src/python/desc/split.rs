@@ -6,10 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::desc;
-use crate::list::phyr::Phyr;
 use crate::python::convert::numbers::{self, Amount, Numbers};
 use crate::python::desc::descriptors::SIGNALS;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made;
 
 /// Cut a list into consecutive parts, which share its storage.
@@ -37,12 +36,14 @@ use crate::python::made;
     signature = (phyr, lengths, *, start=Amount(0)),
     text_signature = "(phyr, lengths, *, start=0)"
 )]
+#[expect(clippy::needless_pass_by_value, reason = "arguments are")]
 pub(crate) fn split<'py>(
-    phyr: &Bound<'py, PyPhyr>,
+    py: Python<'py>,
+    phyr: Either,
     lengths: &Bound<'_, PyAny>,
     start: Amount,
 ) -> PyResult<Bound<'py, PyList>> {
-    let (py, list): (_, &Phyr) = (phyr.py(), phyr.get().as_ref());
+    let list = &phyr.list();
     let (parts, mut all) = (made::list(py)?, Vec::new());
     Numbers::new(lengths)?.for_each_block(py, |block| {
         numbers::reserve(&mut all, block.len())?;
@@ -51,9 +52,9 @@ pub(crate) fn split<'py>(
     })?;
     let mut at = start.0;
     for (number, part) in desc::split(list, start.0, all).enumerate() {
-        let (part, held) = (part?, phyr.get().held().part(py, at));
+        let (part, start) = (part?, at);
         at += part.length();
-        parts.append(Bound::new(py, PyPhyr::with(part, held))?)?;
+        parts.append(phyr.part(py, part, start)?)?;
         if number % SIGNALS == 0 {
             py.check_signals()?;
         }

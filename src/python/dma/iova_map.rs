@@ -10,8 +10,9 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::dma::iova_map::{IovaMap, Mapped};
 use crate::error::{Error, NoMemory};
+use crate::list::frozen::Frozen;
 use crate::python::convert::numbers::Amount;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made::{self, Int, Text};
 use crate::storage::shared::Shared;
 
@@ -20,7 +21,7 @@ use crate::storage::shared::Shared;
 #[derive(Debug)]
 struct Given {
     /// The list as it was given, with its owner, and the address where it was mapped.
-    whole: Py<PyPhyr>,
+    whole: Either,
     iova: u64,
     tag: Py<PyAny>,
 }
@@ -53,11 +54,11 @@ type Tag = Shared<Given>;
 pub(crate) struct PyIovaMap {
     /// No Python code runs while the lock is held: removed objects are dropped, and exceptions made,
     /// afterwards.
-    inner: Mutex<IovaMap<Tag>>,
+    inner: Mutex<IovaMap<Tag, Frozen>>,
 }
 
 impl PyIovaMap {
-    fn lock(&self) -> MutexGuard<'_, IovaMap<Tag>> {
+    fn lock(&self) -> MutexGuard<'_, IovaMap<Tag, Frozen>> {
         // No call leaves the map in a half-done state, so a panic in another thread does no harm.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,17 +70,17 @@ fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), Error> {
 }
 
 /// A part of an area as a tuple: its address, its memory and its tag.
-fn triple(py: Python<'_>, mapped: Mapped<Tag>) -> PyResult<Bound<'_, PyTuple>> {
+fn triple(py: Python<'_>, mapped: Mapped<Tag, Frozen>) -> PyResult<Bound<'_, PyTuple>> {
     let Mapped { iova, phyr, tag } = mapped;
     let tag = &tag[0];
-    let whole = tag.whole.get();
-    let object = if phyr.length() == whole.as_ref().length() {
-        tag.whole.clone_ref(py)
+    let whole = &tag.whole;
+    let object = if phyr.length() == whole.length() {
+        whole.bind(py).clone()
     } else {
-        Py::new(py, PyPhyr::with(phyr, whole.held().part(py, iova - tag.iova)))?
+        whole.part(py, phyr, iova - tag.iova)?
     };
     let iova = made::int(py, iova)?;
-    made::objects(py, [&iova, object.bind(py).as_any(), tag.tag.bind(py)])
+    made::objects(py, [&iova, &object, tag.tag.bind(py)])
 }
 
 #[pymethods]
@@ -107,10 +108,10 @@ impl PyIovaMap {
         &self,
         py: Python<'_>,
         iova: Amount,
-        phyr: Py<PyPhyr>,
+        phyr: Either,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let list = phyr.get().as_ref().clone();
+        let list = phyr.list();
         let tag = tag.unwrap_or_else(|| py.None());
         // The caller refers to both objects, so dropping the tag on failure runs no code.
         let given = Given { whole: phyr, iova: iova.0, tag };
@@ -161,8 +162,11 @@ impl PyIovaMap {
         iova: Amount,
         length: Option<Amount>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let owned =
-            |Mapped { iova, phyr, tag }: Mapped<&Tag>| Mapped { iova, phyr, tag: tag.clone() };
+        let owned = |Mapped { iova, phyr, tag }: Mapped<&Tag, Frozen>| Mapped {
+            iova,
+            phyr,
+            tag: tag.clone(),
+        };
         let mut found = Vec::new();
         let mut take = |mapped| {
             reserve(&mut found, 1)?;

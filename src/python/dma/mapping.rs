@@ -13,7 +13,7 @@ use pyo3::types::PyType;
 
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made::{self, Ignored, Text};
 
 /// A list mapped for a device, until it is unmapped.
@@ -35,7 +35,7 @@ use crate::python::made::{self, Ignored, Text};
 ///     phyr.errors.UnmappedError: the mapping of 0x3000 bytes is unmapped
 #[pyclass(name = "Mapping", module = "phyr.iommu", frozen)]
 pub(crate) struct PyMapping {
-    phyr: Py<PyPhyr>,
+    phyr: Either,
     direction: Py<PyAny>,
     /// True while a mapping that owes nothing is mapped: its bus addresses are the list itself. No
     /// lock is needed, because nothing else changes.
@@ -90,13 +90,13 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (phyr, backend, direction, *, owner=None))]
 pub(crate) fn dma_map<'py>(
-    phyr: &Bound<'py, PyPhyr>,
+    phyr: Either,
     backend: &Bound<'py, PyAny>,
     direction: &Bound<'py, PyAny>,
     owner: Option<Bound<'py, PyAny>>,
 ) -> PyResult<PyMapping> {
     static DIRECTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = phyr.py();
+    let py = backend.py();
     let directions = class(py, &DIRECTION, "phyr.iommu.protocols", "Direction")?;
     if direction.get_type_ptr() != directions.as_type_ptr() {
         return Err(made::failure::<PyTypeError>(format!(
@@ -104,7 +104,7 @@ pub(crate) fn dma_map<'py>(
             direction.get_type()
         )));
     }
-    let owner = match (phyr.get().held().owner(py), owner) {
+    let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
             let both = made::objects(py, [own.bind(py), &other])?;
@@ -119,12 +119,12 @@ pub(crate) fn dma_map<'py>(
         let class = class(py, &OWED, "phyr._ownership", "Owed")?;
         let none = py.None().into_bound(py);
         let owner = owner.as_ref().unwrap_or(&none);
-        let owed = class.call1(made::objects(py, [phyr.as_any(), backend, direction, owner])?)?;
+        let owed = class.call1(made::objects(py, [phyr.bind(py), backend, direction, owner])?)?;
         let owed = owed.cast_into::<PyOwed>()?;
         owed.get().map(py)?;
         Some(owed.unbind())
     };
-    let (phyr, direction) = (phyr.clone().unbind(), direction.clone().unbind());
+    let direction = direction.clone().unbind();
     Ok(PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed })
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn dma_unmap(py: Python<'_>, mapping: &PyMapping) -> PyResult<()> {
 
 impl PyMapping {
     /// The bus addresses while they are valid.
-    fn valid(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+    fn valid(&self, py: Python<'_>) -> Option<Either> {
         match &self.owed {
             Some(owed) => owed.get().slot().get(py),
             None => self.mapped.load(Ordering::Acquire).then(|| self.phyr.clone_ref(py)),
@@ -164,9 +164,9 @@ impl PyMapping {
     /// Raises:
     ///     UnmappedError: The addresses are no longer valid.
     #[getter]
-    fn dma(&self, py: Python<'_>) -> PyResult<Py<PyPhyr>> {
+    fn dma(&self, py: Python<'_>) -> PyResult<Either> {
         self.valid(py).ok_or_else(|| {
-            let length = self.phyr.get().as_ref().length();
+            let length = self.phyr.length();
             error::new(
                 "UnmappedError",
                 format!("the mapping of {length:#x} bytes is unmapped"),
@@ -200,7 +200,7 @@ impl PyMapping {
 
     /// The mapped list.
     #[getter]
-    fn phyr(&self, py: Python<'_>) -> Py<PyPhyr> {
+    fn phyr(&self, py: Python<'_>) -> Either {
         self.phyr.clone_ref(py)
     }
 

@@ -23,17 +23,17 @@ use pyo3::types::PyString;
 
 use crate::python::dma::failures;
 use crate::python::error;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made;
 
 /// The bus addresses until they are unmapped.
 ///
 /// No Python code runs while the lock is held.
 #[derive(Debug, Default)]
-pub(crate) struct Slot(Mutex<Option<Py<PyPhyr>>>);
+pub(crate) struct Slot(Mutex<Option<Either>>);
 
 impl Slot {
-    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyPhyr>> {
+    pub(crate) fn get(&self, py: Python<'_>) -> Option<Either> {
         let dma = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         dma.as_ref().map(|dma| dma.clone_ref(py))
     }
@@ -42,11 +42,11 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    fn take(&self) -> Option<Py<PyPhyr>> {
+    fn take(&self) -> Option<Either> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, dma: Py<PyPhyr>) {
+    fn put(&self, dma: Either) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dma);
     }
 }
@@ -68,22 +68,18 @@ fn unmap_name(py: Python<'_>) -> PyResult<&Bound<'_, PyString>> {
 /// The repr of a mapping.
 pub(crate) fn describe(
     direction: &Bound<'_, PyAny>,
-    phyr: &Py<PyPhyr>,
-    dma: Option<&Py<PyPhyr>>,
+    phyr: &Either,
+    dma: Option<&Either>,
 ) -> PyResult<String> {
-    let (name, phyr) = (made::attribute(direction, "name")?, phyr.get().as_ref());
+    let name = made::attribute(direction, "name")?;
     Ok(match dma {
-        Some(dma) => format!("Mapping({name}, {phyr:?} -> {:?})", dma.get().as_ref()),
+        Some(dma) => format!("Mapping({name}, {phyr:?} -> {dma:?})"),
         None => format!("Mapping({name}, {phyr:?}, unmapped)"),
     })
 }
 
 /// Warns that a mapping is dropped while it is still mapped.
-pub(crate) fn warn(
-    direction: &Bound<'_, PyAny>,
-    phyr: &Py<PyPhyr>,
-    dma: &Py<PyPhyr>,
-) -> PyResult<()> {
+pub(crate) fn warn(direction: &Bound<'_, PyAny>, phyr: &Either, dma: &Either) -> PyResult<()> {
     let py = direction.py();
     let text = format!("never unmapped: {}", describe(direction, phyr, Some(dma))?);
     PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &alloc::ffi::CString::new(text)?, 1)
@@ -92,7 +88,7 @@ pub(crate) fn warn(
 /// The calls that a mapping owes: to unmap, and to release the owner.
 #[pyclass(name = "Owed", module = "phyr._phyr", frozen, subclass)]
 pub(crate) struct PyOwed {
-    phyr: Py<PyPhyr>,
+    phyr: Either,
     backend: Py<PyAny>,
     direction: Py<PyAny>,
     owner: Option<Py<PyAny>>,
@@ -121,7 +117,7 @@ impl PyOwed {
         }
         match self.ask(py) {
             Ok(dma) => {
-                self.dma.put(dma.unbind());
+                self.dma.put(dma);
                 Ok(())
             }
             Err((failure, gone)) => self.settle(py, Err(failure), gone),
@@ -129,22 +125,22 @@ impl PyOwed {
     }
 
     /// Returns the backend's list, after checks; or the error, and true if nothing is mapped.
-    fn ask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyPhyr>, (PyErr, bool)> {
+    fn ask(&self, py: Python<'_>) -> Result<Either, (PyErr, bool)> {
         let backend = self.backend.bind(py);
         // A backend that raises has mapped nothing, unless its exception says that it could not
         // undo.
         let map = || {
-            let arguments = [self.phyr.bind(py).as_any(), self.direction.bind(py)];
+            let arguments = [self.phyr.bind(py), self.direction.bind(py)];
             made::attribute(backend, "map")?.call1(made::objects(py, arguments)?)
         };
         let made = failures::caught(map).map_err(|failure| {
             let gone = !failures::is_still_mapped(py, &failure);
             (failure, gone)
         })?;
-        let wrong = if let Ok(dma) = made.cast::<PyPhyr>() {
-            let (given, got) = (self.phyr.get().as_ref().length(), dma.get().as_ref().length());
+        let wrong = if let Some(dma) = Either::of(&made) {
+            let (given, got) = (self.phyr.length(), dma.length());
             if given == got {
-                return Ok(dma.clone());
+                return Ok(dma);
             }
             let message = format!("the backend mapped {given:#x} bytes to {got:#x}");
             error::new("MismatchError", message, [("length", given), ("mapped", got)])
@@ -215,17 +211,17 @@ impl PyOwed {
     pub(crate) fn exposed<'py>(
         &self,
         py: Python<'py>,
-        dma: &Py<PyPhyr>,
+        dma: &Either,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let exposed = self.backend.bind(py).getattr_opt(made::text(py, "exposed")?)?;
-        exposed.map(|exposed| made::call(&exposed, dma.bind(py).as_any())).transpose()
+        exposed.map(|exposed| made::call(&exposed, dma.bind(py))).transpose()
     }
 
     /// Calls a `sync` method of the backend, if it has one.
-    pub(crate) fn sync(&self, py: Python<'_>, how: &str, dma: &Py<PyPhyr>) -> PyResult<()> {
+    pub(crate) fn sync(&self, py: Python<'_>, how: &str, dma: &Either) -> PyResult<()> {
         match self.backend.bind(py).getattr_opt(made::text(py, how)?)? {
             Some(sync) => {
-                let arguments = [dma.bind(py).as_any(), self.direction.bind(py)];
+                let arguments = [dma.bind(py), self.direction.bind(py)];
                 sync.call1(made::objects(py, arguments)?).map(drop)
             }
             None => Ok(()),
@@ -238,7 +234,7 @@ impl PyOwed {
 impl PyOwed {
     #[new]
     fn new(
-        phyr: Py<PyPhyr>,
+        phyr: Either,
         backend: Py<PyAny>,
         direction: Py<PyAny>,
         owner: Option<Py<PyAny>>,

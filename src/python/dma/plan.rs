@@ -12,10 +12,13 @@ use pyo3::types::{PyList, PyTuple};
 use crate::dma::plan::{MapCall, Plan};
 use crate::dma::unmaps::{Joiner, UnmapCall};
 use crate::error::Error;
-use crate::list::phyr::Phyr;
+use crate::list::frozen::Frozen;
 use crate::pgsize::PageSizes;
 use crate::python::convert::numbers::Amount;
 use crate::python::list::column::PyColumn;
+use crate::python::list::either::Either;
+use crate::python::list::frozen::PyFrozen;
+use crate::python::list::held::Held;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Ignored, Int, Text};
 
@@ -38,7 +41,9 @@ use crate::python::made::{self, Ignored, Int, Text};
 #[pyclass(name = "Plan", module = "phyr.iommu", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyPlan {
-    phyr: Phyr,
+    list: Frozen,
+    /// True if it was given as a `FrozenPhyr`.
+    is_frozen: bool,
     iova: u64,
     sizes: PageSizes,
     /// The number of calls, after it was counted.
@@ -47,13 +52,13 @@ pub(crate) struct PyPlan {
 
 impl PyPlan {
     /// The core's plan, for a walk.
-    pub(crate) fn plan(&self) -> Plan<'_> {
-        Plan::checked(&self.phyr, self.iova, self.sizes)
+    pub(crate) fn plan(&self) -> Plan<'_, Frozen> {
+        Plan::checked(&self.list, self.iova, self.sizes)
     }
 
     /// The list, the address of its first byte, and the page sizes.
-    pub(crate) fn parts(&self) -> (Phyr, u64, PageSizes) {
-        (self.phyr.clone(), self.iova, self.sizes)
+    pub(crate) fn parts(&self) -> (Frozen, u64, PageSizes) {
+        (self.list.clone(), self.iova, self.sizes)
     }
 
     fn count(&self) -> usize {
@@ -73,8 +78,8 @@ impl PyPlan {
     }
 
     fn batches<'py>(&self, py: Python<'py>, unmap: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (phyr, iova, sizes) = self.parts();
-        let batches = Batches { phyr, iova, sizes, unmap, state: Mutex::default() };
+        let (list, iova, sizes) = self.parts();
+        let batches = Batches { list, iova, sizes, unmap, state: Mutex::default() };
         let chain = made::attribute(&made::module(py, "itertools")?, "chain")?;
         made::call(&made::attribute(&chain, "from_iterable")?, Bound::new(py, batches)?.as_any())
     }
@@ -107,18 +112,18 @@ impl PyPlan {
 #[pyo3(signature = (phyr, iova, pgsize_bitmap, *, strict=false))]
 pub(crate) fn plan_map(
     py: Python<'_>,
-    phyr: &PyPhyr,
+    phyr: Either,
     iova: Amount,
     pgsize_bitmap: Amount,
     strict: bool,
 ) -> PyResult<PyPlan> {
-    let (phyr, iova) = (phyr.as_ref().clone(), iova.0);
+    let (is_frozen, list, iova) = (matches!(phyr, Either::Frozen(_)), phyr.into_list(), iova.0);
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
-    py.detach(|| Plan::new(&phyr, iova, sizes).map(drop))?;
+    py.detach(|| Plan::new(&list, iova, sizes).map(drop))?;
     if strict {
-        phyr.exposes_nothing(sizes)?;
+        list.exposes_nothing(sizes)?;
     }
-    Ok(PyPlan { phyr, iova, sizes, len: OnceLock::new() })
+    Ok(PyPlan { list, is_frozen, iova, sizes, len: OnceLock::new() })
 }
 
 #[pymethods]
@@ -132,8 +137,12 @@ impl PyPlan {
 
     /// The list to map.
     #[getter]
-    fn phyr(&self) -> PyPhyr {
-        PyPhyr::new(self.phyr.clone())
+    fn phyr<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_frozen {
+            let frozen = PyFrozen::with(self.list.clone(), Held::default());
+            return Ok(Bound::new(py, frozen)?.into_any());
+        }
+        Ok(Bound::new(py, PyPhyr::new(self.list.thaw()?))?.into_any())
     }
 
     /// I/O virtual address of the list's first byte.
@@ -191,7 +200,7 @@ impl PyPlan {
     }
 
     fn __bool__(&self) -> bool {
-        !self.phyr.is_empty()
+        !self.list.is_empty()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -202,7 +211,7 @@ impl PyPlan {
         Text(format!(
             "Plan({:#x}+{:#x}, pgsize_bitmap {:#x})",
             self.iova,
-            self.phyr.length(),
+            self.list.length(),
             self.sizes.bitmap()
         ))
     }
@@ -215,7 +224,7 @@ const RUNS: u64 = 1 << 16;
 /// An iterator over lists of calls.
 #[pyclass(frozen)]
 struct Batches {
-    phyr: Phyr,
+    list: Frozen,
     iova: u64,
     sizes: PageSizes,
     unmap: bool,
@@ -231,6 +240,11 @@ struct State {
     joiner: Joiner,
 }
 
+/// Bytes of the first `count` chunks of a list that has bytes; some of them, whatever its words are.
+pub(crate) fn stretch(list: &Frozen, count: u64) -> u64 {
+    list.chunk(count).map_or(list.length(), |(position, _)| position).clamp(1, list.length())
+}
+
 impl Batches {
     /// Passes the plan of the next `count` chunks to `take`; `None` at the end.
     ///
@@ -239,13 +253,13 @@ impl Batches {
         &self,
         state: &mut State,
         count: u64,
-        take: impl FnOnce(Plan<'_>) -> T,
+        take: impl FnOnce(Plan<'_, Frozen>) -> T,
     ) -> Result<Option<T>, Error> {
-        let rest = self.phyr.slice(state.done, self.phyr.length())?;
+        let rest = self.list.slice(state.done, self.list.length())?;
         if rest.is_empty() {
             return Ok(None);
         }
-        let length = rest.chunk(count).map_or(rest.length(), |(position, _)| position);
+        let length = stretch(&rest, count);
         let iova = self.iova.wrapping_add(state.done);
         state.done += length;
         Ok(Some(take(Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))

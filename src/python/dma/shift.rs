@@ -9,6 +9,7 @@ use pyo3::types::PyTuple;
 use crate::pgsize::PageSizes;
 use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
+use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int};
 
@@ -28,11 +29,8 @@ use crate::python::made::{self, Int};
 ///     Chunk(paddr=16384, length=4096)
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
-pub(crate) fn shift<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    offset: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyPhyr>> {
-    let py = phyr.py();
+pub(crate) fn shift<'py>(phyr: Either, offset: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = offset.py();
     let offset: i128 = offset.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(py) {
             let what = format!("offset {} is outside the 64-bit space", numbers::text(offset));
@@ -42,11 +40,11 @@ pub(crate) fn shift<'py>(
         }
     })?;
     if offset == 0 {
-        return Ok(phyr.clone());
+        return phyr.into_pyobject(py);
     }
-    let phyr = phyr.get().as_ref();
+    let phyr = phyr.thawed(py)?;
     let shifted = py.detach(|| phyr.shift(offset))?;
-    Bound::new(py, PyPhyr::new(shifted))
+    Ok(Bound::new(py, PyPhyr::new(shifted))?.into_any())
 }
 
 /// Return (align, residue): the best place of the first byte of a linear window for the list.
@@ -70,13 +68,14 @@ pub(crate) fn shift<'py>(
 ///     ['0x200000', '0x1ff000']
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
-pub(crate) fn alignment<'py>(
-    py: Python<'py>,
-    phyr: &PyPhyr,
+pub(crate) fn alignment(
+    py: Python<'_>,
+    phyr: Either,
     pgsize_bitmap: Amount,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> PyResult<Bound<'_, PyTuple>> {
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
-    let alignment = py.detach(|| phyr.as_ref().alignment(sizes));
+    let phyr = phyr.into_list();
+    let alignment = py.detach(|| phyr.alignment(sizes));
     made::numbers(py, [alignment.align, alignment.residue])
 }
 
@@ -88,6 +87,7 @@ pub(crate) fn alignment<'py>(
 ///     1
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
-pub(crate) fn first_beyond(py: Python<'_>, phyr: &PyPhyr, last: Amount) -> Option<Int> {
-    py.detach(|| phyr.as_ref().first_beyond(last.0)).map(|(number, _)| Int(number))
+pub(crate) fn first_beyond(py: Python<'_>, phyr: Either, last: Amount) -> Option<Int> {
+    let phyr = phyr.into_list();
+    py.detach(|| phyr.first_beyond(last.0)).map(|(number, _)| Int(number))
 }

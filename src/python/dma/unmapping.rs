@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use crate::dma::plan::Plan;
 use crate::dma::unmaps::Joiner;
 use crate::error::Error;
-use crate::list::phyr::Phyr;
+use crate::list::frozen::Frozen;
 use crate::pgsize::PageSizes;
 use crate::python::convert::numbers::Amount;
-use crate::python::dma::plan::PyPlan;
+use crate::python::dma::plan::{PyPlan, stretch};
 use crate::python::made;
 
 /// Calls of a plan that are joined one by one to a run, before the run counts as long.
@@ -23,7 +23,7 @@ const STRIDE: u64 = 1 << 16;
 /// only for the numbers of one call at a time.
 #[pyclass(name = "Unmapping", module = "phyr._phyr", frozen)]
 pub(crate) struct PyUnmapping {
-    phyr: Phyr,
+    list: Frozen,
     iova: u64,
     sizes: PageSizes,
     /// Bytes of the list before the next call.
@@ -32,7 +32,7 @@ pub(crate) struct PyUnmapping {
 
 impl PyUnmapping {
     /// The calls for the part of the list that starts at `position`. A call must begin there.
-    fn plan<'a>(&self, part: &'a Phyr, position: u64) -> Plan<'a> {
+    fn plan<'a>(&self, part: &'a Frozen, position: u64) -> Plan<'a, Frozen> {
         Plan::checked(part, self.iova.wrapping_add(position), self.sizes)
     }
 
@@ -43,8 +43,8 @@ impl PyUnmapping {
         let mut stride = FEW;
         while *position < end {
             stride = (2 * stride).min(STRIDE);
-            let rest = self.phyr.slice(*position, end)?;
-            let length = rest.chunk(stride).map_or(rest.length(), |(position, _)| position);
+            let rest = self.list.slice(*position, end)?;
+            let length = stretch(&rest, stride);
             let part = rest.slice(0, length)?;
             let mut longer = *joiner;
             let odd = self
@@ -66,8 +66,8 @@ impl PyUnmapping {
 impl PyUnmapping {
     #[new]
     fn new(plan: &PyPlan) -> Self {
-        let (phyr, iova, sizes) = plan.parts();
-        Self { phyr, iova, sizes, done: AtomicU64::new(0) }
+        let (list, iova, sizes) = plan.parts();
+        Self { list, iova, sizes, done: AtomicU64::new(0) }
     }
 
     /// Make the remaining calls to `unmap_pages(iova, pgsize, pgcount)`, in order.
@@ -83,12 +83,12 @@ impl PyUnmapping {
     #[pyo3(signature = (unmap_pages, *, anew=false, end=None))]
     fn run(&self, unmap_pages: &Bound<'_, PyAny>, anew: bool, end: Option<Amount>) -> PyResult<()> {
         let py = unmap_pages.py();
-        let length = self.phyr.length();
+        let length = self.list.length();
         let end = end.map_or(length, |end| end.0.saturating_sub(self.iova).min(length));
         let mut position = if anew { 0 } else { self.done.load(Ordering::Relaxed).min(end) };
         let mut joiner = Joiner::default();
         loop {
-            let rest = self.phyr.slice(position, end)?;
+            let rest = self.list.slice(position, end)?;
             let mut plan = self.plan(&rest, position);
             let mut calls = 0;
             while calls < FEW {

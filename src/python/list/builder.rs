@@ -12,6 +12,7 @@ use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
+use crate::python::list::either::Either;
 use crate::python::list::fill;
 use crate::python::list::object::{PyPhyr, view};
 use crate::python::made::{Int, Text};
@@ -180,8 +181,9 @@ impl PyBuilder {
     ///     AlignmentError: The two lists would meet inside a granule.
     ///     MismatchError: Granule or kind differ.
     ///     RangeError: The list's length would pass 2^64 - 1 bytes.
-    fn extend(&self, py: Python<'_>, other: &PyPhyr) -> PyResult<()> {
-        Ok(py.detach(|| self.lock().extend(other.as_ref()))?)
+    fn extend(&self, py: Python<'_>, other: Either) -> PyResult<()> {
+        let other = other.thawed(py)?;
+        Ok(py.detach(|| self.lock().extend(&other))?)
     }
 
     /// Return the finished list, or a part of it. The builder is empty afterwards.

@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::fmt;
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::error::FormatError;
 use crate::list::frozen::Frozen;
@@ -20,14 +21,14 @@ use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::column::PyColumn;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
-use crate::python::list::object::{PyPhyr, hash};
+use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::made::{self, Ignored, Int, Text};
 
 /// A list to keep: about half the bytes of a `Phyr`, the same answers, and a file of its own.
 ///
 /// It reads as a `Phyr` does: ``len(frozen)``, ``frozen[a:b]`` and ``frozen[i]`` speak of bytes, and
 /// ``frozen.chunks`` is the sequence of chunks. It equals every `Phyr` of the same chunks, and has
-/// its hash. Descriptors, plans, mappings and joining take only a `Phyr`: `thaw` makes one.
+/// its hash. Descriptors, plans and mappings read it as it is; joining makes a `Phyr`.
 ///
 /// Made by `Phyr.freeze`, `from_bytes` and `open`.
 ///
@@ -54,7 +55,22 @@ impl PyFrozen {
     }
 
     fn new(frozen: Frozen) -> Self {
-        Self { frozen, held: Held::default() }
+        Self::with(frozen, Held::default())
+    }
+
+    pub(crate) fn with(frozen: Frozen, held: Held) -> Self {
+        Self { frozen, held }
+    }
+
+    /// The owner and the address of the list's memory.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl fmt::Display for PyFrozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{:?}", self.frozen).replacen("Frozen", "FrozenPhyr", 1))
     }
 }
 
@@ -193,6 +209,24 @@ impl PyFrozen {
         Ok(PyPhyr::with(phyr?, self.held.part(py, 0)))
     }
 
+    /// Return counts of what the list holds and of the memory that it uses. O(n).
+    ///
+    /// ``nr_entries`` counts the words that a `Phyr` would have; ``storage`` is this list's own, without
+    /// memory of others.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        object::stats(py, py.detach(|| self.frozen.stats()))
+    }
+
+    /// Return the number of naturally aligned blocks of each order in the list, as for a `Phyr`.
+    ///
+    /// Examples:
+    ///     >>> from phyr import Phyr
+    ///     >>> Phyr.from_pfns(range(511, 1024)).freeze().orders()
+    ///     {0: 1, 9: 1}
+    fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        object::orders(py, &py.detach(|| self.frozen.orders()))
+    }
+
     /// Check every word: that they are those of one list, unchanged since they were written. O(n).
     ///
     /// Raises:
@@ -264,8 +298,6 @@ impl PyFrozen {
 
     /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
     ///
-    /// Thaws the list first.
-    ///
     /// Args:
     ///     page_size: Bytes in a block, a power of two.
     ///
@@ -273,11 +305,9 @@ impl PyFrozen {
     ///     AlignmentError: A chunk starts or ends inside the list at an address that is not a
     ///         multiple of `page_size`.
     ///     RangeError: `page_size` is not a power of two.
-    ///     FormatError: The list lies in memory that is no list's.
     ///     MemoryError: There are more blocks than memory for their addresses.
     fn pages(&self, py: Python<'_>, page_size: Amount) -> PyResult<PyColumn> {
-        let phyr = py.detach(|| self.frozen.thaw())?;
-        let mut pages = py.detach(|| phyr.pages(page_size.0))?;
+        let mut pages = py.detach(|| self.frozen.pages(page_size.0))?;
         PyColumn::collect(py, pages.remaining(), |out| pages.read(out))
     }
 
@@ -370,7 +400,7 @@ impl PyFrozen {
     }
 
     fn __repr__(&self) -> Text {
-        Text(format!("{:?}", self.frozen).replacen("Frozen", "FrozenPhyr", 1))
+        Text(self.to_string())
     }
 }
 

@@ -9,8 +9,7 @@ use pyo3::types::{PyList, PyTuple, PyType};
 use crate::list::frozen::{Frozen, Holder, Index};
 use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
-use crate::python::list::frozen::PyFrozen;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::made::{self, Text};
 
 /// The way back: from a physical address to the lists that hold it, and where.
@@ -51,15 +50,17 @@ impl PyIndex {
             return Err(made::failure::<PyMemoryError>("no memory for an index"));
         }
         for list in &lists {
-            if let Ok(list) = list.cast::<PyFrozen>() {
-                frozen.push(list.get().as_ref().clone());
-            } else if let Ok(list) = list.cast::<PyPhyr>() {
-                let list = list.get().as_ref();
-                frozen.push(py.detach(|| list.try_freeze())?);
-            } else {
-                let what = alloc::format!("{} is no list", numbers::text(&list));
-                return Err(made::failure::<PyTypeError>(what));
-            }
+            frozen.push(match Either::of(&list) {
+                Some(Either::Frozen(list)) => list.get().as_ref().clone(),
+                Some(Either::Phyr(list)) => {
+                    let list = list.get().as_ref();
+                    py.detach(|| list.try_freeze())?
+                }
+                None => {
+                    let what = alloc::format!("{} is no list", numbers::text(&list));
+                    return Err(made::failure::<PyTypeError>(what));
+                }
+            });
         }
         let index = py.detach(|| Index::try_new(frozen))?;
         Ok(Self { index, lists: lists.unbind() })

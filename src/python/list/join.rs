@@ -11,6 +11,7 @@ use crate::python::convert::buffer::{Array, Bytes};
 use crate::python::convert::numbers::{self, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
+use crate::python::list::either::Either;
 use crate::python::list::held::Gathered;
 use crate::python::list::object::PyPhyr;
 
@@ -32,11 +33,11 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     let (mut builder, mut gathered) = (None, Gathered::default());
     for (item, at) in items.zip(0_u64..) {
         let item = item?;
-        let Ok(part) = item.cast::<PyPhyr>() else {
+        let Some(part) = Either::of(&item) else {
             return Err(not_lists(format!("item {at} is {}, not a Phyr", numbers::text(&item))));
         };
-        let part = part.get();
-        let phyr = part.as_ref();
+        let (length, held) = (part.length(), part.held().part(py, 0));
+        let phyr = &part.thawed(py)?;
         let builder: &mut Builder =
             builder.get_or_insert_with(|| Builder::with(phyr.granule(), phyr.kind()));
         if phyr.nr_chunks() < FEW {
@@ -44,7 +45,7 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
         } else {
             py.detach(|| builder.extend(phyr))?;
         }
-        gathered.push(py, part.held(), phyr.length());
+        gathered.push(py, &held, length);
         if at % BLOCK_CHUNKS == BLOCK_CHUNKS - 1 {
             py.check_signals()?;
         }

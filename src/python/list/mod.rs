@@ -5,6 +5,7 @@
 //! | `builder` | `phyr.Builder` |
 //! | `chunks` | `phyr.chunks`: the sequence and its iterator |
 //! | `column` | whole columns of numbers |
+//! | `either` | a list in either form, as an argument |
 //! | `fill` | builders filled with what Python hands in |
 //! | `frozen`, `frozen_chunks` | `phyr.FrozenPhyr` and its sequence of chunks |
 //! | `held` | what holds the memory of a list, and where it lies |
@@ -16,6 +17,7 @@
 pub(crate) mod builder;
 pub(crate) mod chunks;
 pub(crate) mod column;
+pub(crate) mod either;
 pub(crate) mod fill;
 pub(crate) mod frozen;
 pub(crate) mod frozen_chunks;

@@ -6,11 +6,16 @@ use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 use crate::list::phyr::Phyr;
+use crate::list::stats::Stats;
 use crate::python::convert::numbers::Amount;
+use crate::python::convert::tuple::Named;
 use crate::python::error;
 use crate::python::list::held::Held;
+use crate::python::made;
 
 /// The physical memory under a buffer: a list of chunks that stands for the buffer.
 ///
@@ -62,6 +67,30 @@ pub(crate) fn hash(list: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     list.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Makes `phyr.Stats`.
+pub(crate) fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Named<6>> = PyOnceLock::new();
+    let class = CLASS.get_or_try_init(py, || Named::new(py, "Stats"))?;
+    let numbers = [
+        stats.length,
+        stats.nr_chunks,
+        stats.nr_entries,
+        stats.nr_nodes,
+        stats.largest,
+        stats.storage,
+    ];
+    class.of(py, numbers)
+}
+
+/// Makes the dict of orders that a list has, and of how many blocks there are of each.
+pub(crate) fn orders<'py>(py: Python<'py>, orders: &[u64; 53]) -> PyResult<Bound<'py, PyDict>> {
+    let found = made::dict(py)?;
+    for (order, count) in orders.iter().enumerate().filter(|&(_, &count)| count > 0) {
+        found.set_item(made::int(py, order as u64)?, made::int(py, *count)?)?;
+    }
+    Ok(found)
 }
 
 /// Bytes `offset` to `offset + length` of a list, or from `offset` to its end.

@@ -5,20 +5,18 @@ use alloc::string::ToString;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
-use crate::python::convert::tuple::Named;
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
 use crate::python::list::held::Held;
 use crate::python::list::join;
-use crate::python::list::object::{PyPhyr, hash};
+use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::made::{self, Ignored, Int, Text};
 
 #[pymethods]
@@ -323,20 +321,10 @@ impl PyPhyr {
 
     /// Return counts of what the list holds and of the memory that it uses. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        static CLASS: PyOnceLock<Named<6>> = PyOnceLock::new();
-        let class = CLASS.get_or_try_init(py, || Named::new(py, "Stats"))?;
         // Nobody waits for a short list; to release the interpreter takes longer.
         let is_short = self.phyr.nr_chunks() <= 256;
         let stats = if is_short { self.phyr.stats() } else { py.detach(|| self.phyr.stats()) };
-        let numbers = [
-            stats.length,
-            stats.nr_chunks,
-            stats.nr_entries,
-            stats.nr_nodes,
-            stats.largest,
-            stats.storage,
-        ];
-        class.of(py, numbers)
+        object::stats(py, stats)
     }
 
     /// Return the number of naturally aligned blocks of each order in the list.
@@ -349,12 +337,7 @@ impl PyPhyr {
     ///     >>> Phyr.from_pfns(range(511, 1024)).orders()
     ///     {0: 1, 9: 1}
     fn orders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let orders = py.detach(|| self.phyr.orders());
-        let found = made::dict(py)?;
-        for (order, count) in orders.into_iter().enumerate().filter(|&(_, count)| count > 0) {
-            found.set_item(made::int(py, order as u64)?, made::int(py, count)?)?;
-        }
-        Ok(found)
+        object::orders(py, &py.detach(|| self.phyr.orders()))
     }
 
     /// Check every invariant of the list and of its storage; for tests of phyr itself.

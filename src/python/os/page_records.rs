@@ -21,7 +21,7 @@ use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::slices;
 
 pub(crate) const RECORD: u64 = 8;
@@ -126,12 +126,12 @@ fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::R
 pub(crate) fn page_records(
     py: Python<'_>,
     path: PathBuf,
-    phyr: &PyPhyr,
+    phyr: Either,
     page_size: Amount,
     absent: u64,
 ) -> PyResult<PyColumn> {
     let page = Granule::new(page_size.0)?;
-    let phyr = phyr.as_ref();
+    let phyr = phyr.into_list();
     if phyr.granule().bytes() < page.bytes() {
         return Err(error::new(
             "AlignmentError",

@@ -14,6 +14,7 @@ use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{self, Amount, Key};
+use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
 use crate::sim::scatter::FreeScatter;
@@ -29,12 +30,12 @@ pub(crate) fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
 }
 
 /// The list of `length` bytes from `paddr` on.
-fn stretch(paddr: u64, length: u64) -> PyResult<PyPhyr> {
+fn stretch(py: Python<'_>, paddr: u64, length: u64) -> PyResult<Either> {
     let mut builder = Builder::new();
     if length > 0 {
         builder.append(paddr, length)?;
     }
-    Ok(PyPhyr::new(builder.try_finish()?))
+    Ok(Either::Phyr(Py::new(py, PyPhyr::new(builder.try_finish()?))?))
 }
 
 /// Refuses a buffer whose length is not that of the list.
@@ -116,8 +117,8 @@ impl PyMemory {
     /// Raises:
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
-    fn read<'py>(&self, py: Python<'py>, phyr: &PyPhyr) -> PyResult<Bound<'py, PyBytes>> {
-        let phyr = phyr.as_ref();
+    fn read<'py>(&self, py: Python<'py>, phyr: Either) -> PyResult<Bound<'py, PyBytes>> {
+        let phyr = &phyr.thawed(py)?;
         // Checked before memory for the bytes is allocated.
         py.detach(|| lock(&self.0).check(phyr))?;
         let len = usize::try_from(phyr.length()).map_err(|_| {
@@ -132,8 +133,8 @@ impl PyMemory {
     ///     RangeError: The list is not inside the memory, or not as long as the buffer.
     ///     MismatchError: The list is not RAM.
     ///     ArrayError: The buffer is not contiguous, or read-only.
-    fn readinto(&self, py: Python<'_>, phyr: &PyPhyr, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (phyr, bytes) = (phyr.as_ref(), Bytes::new(buffer, true)?);
+    fn readinto(&self, py: Python<'_>, phyr: Either, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (phyr, bytes) = (&phyr.thawed(py)?, Bytes::new(buffer, true)?);
         check_length(phyr, &bytes)?;
         py.detach(|| {
             let mut position = 0;
@@ -157,8 +158,8 @@ impl PyMemory {
     ///     ArrayError: `data` is not contiguous.
     ///     NoMemoryError: More pages would be resident than the limit allows; nothing is written.
     ///     MemoryError: There is no memory for the pages; nothing is written.
-    fn write(&self, py: Python<'_>, phyr: &PyPhyr, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (phyr, bytes) = (phyr.as_ref(), Bytes::new(data, false)?);
+    fn write(&self, py: Python<'_>, phyr: Either, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (phyr, bytes) = (&phyr.thawed(py)?, Bytes::new(data, false)?);
         check_length(phyr, &bytes)?;
         py.detach(|| {
             let mut position = 0;
@@ -187,7 +188,7 @@ impl PyMemory {
         paddr: Amount,
         length: Amount,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        self.read(py, &stretch(paddr.0, length.0)?)
+        self.read(py, stretch(py, paddr.0, length.0)?)
     }
 
     /// Copy bytes to memory from `paddr` on.
@@ -197,7 +198,7 @@ impl PyMemory {
     ///     ArrayError: `data` is not contiguous.
     fn write_at(&self, py: Python<'_>, paddr: Amount, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let length = Bytes::new(data, false)?.len() as u64;
-        self.write(py, &stretch(paddr.0, length)?, data)
+        self.write(py, stretch(py, paddr.0, length)?, data)
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
@@ -215,7 +216,7 @@ impl PyMemory {
                 Ok(self.read_at(py, Amount(start), Amount(end - start))?.into_any())
             }
             Key::Index(Some(paddr)) => {
-                let byte = self.read(py, &stretch(paddr, 1)?)?;
+                let byte = self.read(py, stretch(py, paddr, 1)?)?;
                 Ok(byte.as_any().get_item(0)?)
             }
             Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
@@ -229,11 +230,11 @@ impl PyMemory {
         match Key::new(key, size)? {
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
-                self.write(py, &stretch(start, end - start)?, value)
+                self.write(py, stretch(py, start, end - start)?, value)
             }
             Key::Index(Some(paddr)) => {
                 let byte = made::bytes(py, &[value.extract()?])?;
-                self.write(py, &stretch(paddr, 1)?, &byte)
+                self.write(py, stretch(py, paddr, 1)?, &byte)
             }
             Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
         }
@@ -330,8 +331,9 @@ impl PyMemory {
     ///     AllocationError: Some page is not free, or listed twice; nothing is reserved.
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
-    fn reserve(&self, py: Python<'_>, phyr: &PyPhyr) -> PyResult<()> {
-        Ok(py.detach(|| lock(&self.0).reserve(phyr.as_ref()))?)
+    fn reserve(&self, py: Python<'_>, phyr: Either) -> PyResult<()> {
+        let phyr = phyr.thawed(py)?;
+        Ok(py.detach(|| lock(&self.0).reserve(&phyr))?)
     }
 
     /// Free every page that a list touches, and drop the bytes written to it.
@@ -340,8 +342,9 @@ impl PyMemory {
     ///     AllocationError: Some page is not allocated, or listed twice; nothing is freed.
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
-    fn free(&self, py: Python<'_>, phyr: &PyPhyr) -> PyResult<()> {
-        Ok(py.detach(|| lock(&self.0).free(phyr.as_ref()))?)
+    fn free(&self, py: Python<'_>, phyr: Either) -> PyResult<()> {
+        let phyr = phyr.thawed(py)?;
+        Ok(py.detach(|| lock(&self.0).free(&phyr))?)
     }
 
     /// Memories are equal if they are the same object.

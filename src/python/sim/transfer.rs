@@ -4,10 +4,9 @@ use alloc::sync::Arc;
 
 use pyo3::prelude::*;
 
-use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Bytes;
 use crate::python::error;
-use crate::python::list::object::PyPhyr;
+use crate::python::list::either::Either;
 use crate::python::sim::domain::PySimDomain;
 use crate::python::sim::memory::{PyMemory, check_length, lock};
 use crate::sim::{self, Bus, Fault, Memory, OffsetBus, SimDomain};
@@ -60,10 +59,10 @@ pub(crate) fn dma_read(
     memory: &PyMemory,
     domain: Option<&Bound<'_, PySimDomain>>,
     offset: i128,
-    dma: &PyPhyr,
+    dma: Either,
     buffer: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(buffer, true)?);
+    let (dma, bytes) = (&dma.thawed(py)?, Bytes::new(buffer, true)?);
     check_length(dma, &bytes)?;
     transfer(py, memory, domain, offset, |memory, path| {
         let mut position = 0;
@@ -82,10 +81,10 @@ pub(crate) fn dma_write(
     memory: &PyMemory,
     domain: Option<&Bound<'_, PySimDomain>>,
     offset: i128,
-    dma: &PyPhyr,
+    dma: Either,
     data: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (dma, bytes): (&Phyr, _) = (dma.as_ref(), Bytes::new(data, false)?);
+    let (dma, bytes) = (&dma.thawed(py)?, Bytes::new(data, false)?);
     check_length(dma, &bytes)?;
     transfer(py, memory, domain, offset, |memory, path| {
         let mut position = 0;

@@ -174,9 +174,14 @@ impl Archive {
         size_of::<u64>() * with_words!(&self.store, words => words.count())
     }
 
+    /// Returns true if the words are the archive's own, and no other's.
+    pub(crate) fn owns_words(&self) -> bool {
+        matches!(self.store, Store::Owned(_))
+    }
+
     /// Bytes of heap, the archive's own allocation included.
     pub(crate) fn storage(&self) -> usize {
-        let bytes = if matches!(self.store, Store::Owned(_)) { self.bytes() } else { 0 };
+        let bytes = if self.owns_words() { self.bytes() } else { 0 };
         Shared::<Self>::HEADER + size_of::<Self>() + bytes
     }
 

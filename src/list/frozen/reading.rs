@@ -1,0 +1,130 @@
+//! The face that a frozen list has in common with a `Phyr`.
+
+use super::chunks::FrozenChunks;
+use super::list::Frozen;
+use super::view::Form;
+use crate::error::Error;
+use crate::granule::Granule;
+use crate::kind::Kind;
+use crate::list::pages::Pages;
+use crate::list::phyr::Phyr;
+use crate::list::reading::{Inner, List, Steps, list};
+use crate::list::walk::Chunk;
+use crate::list::{shift, stats};
+
+impl Frozen {
+    /// As [`Phyr::pages`]. A list in memory that others write may yield fewer or other blocks later.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Phyr::pages`].
+    pub fn pages(&self, page_size: u64) -> Result<Pages<'_, Self>, Error> {
+        Pages::new(self, page_size)
+    }
+
+    /// As [`Phyr::stats`]. The words are those that a [`Phyr`] would have, the heap is this list's.
+    #[must_use]
+    pub fn stats(&self) -> stats::Stats {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.stats(),
+            Form::Archived(view) => {
+                let (length, storage) = (self.length(), self.storage() as u64);
+                // The archive, and the words that it owns.
+                let nr_nodes = 1 + u64::from(view.archive().owns_words());
+                stats::count(self, stats::Stats { length, nr_nodes, storage, ..Default::default() })
+            }
+        }
+    }
+
+    /// As [`Phyr::orders`].
+    #[must_use]
+    pub fn orders(&self) -> [u64; 53] {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.orders(),
+            Form::Archived(_) => stats::orders(self),
+        }
+    }
+
+    /// As [`Phyr::first_beyond`].
+    #[must_use]
+    pub fn first_beyond(&self, last: u64) -> Option<(u64, Chunk)> {
+        shift::first_beyond(self, last)
+    }
+}
+
+impl List for Frozen {
+    list!(FrozenChunks);
+}
+
+impl Inner for Frozen {
+    type Walk<'a> = FrozenChunks<'a>;
+
+    fn walk_from(&self, position: u64) -> FrozenChunks<'_> {
+        FrozenChunks::new(&self.0, position)
+    }
+
+    fn kept(phyr: Phyr) -> Self {
+        Self(Form::Kept(phyr))
+    }
+
+    fn has_nodes(&self) -> bool {
+        matches!(self.0, Form::Kept(_))
+    }
+
+    fn upper_bound(&self) -> u64 {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.upper_bound(),
+            Form::Archived(view) => {
+                view.granule.to_bytes(view.granule.reach() - 1) | view.granule.mask()
+            }
+        }
+    }
+
+    fn is_aligned(&self, mask: u64) -> bool {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.is_aligned(mask),
+            Form::Archived(view) => view.granule.bytes() > mask || self.nr_chunks() < 2,
+        }
+    }
+}
+
+impl Steps for FrozenChunks<'_> {
+    fn at(&self) -> u64 {
+        self.at()
+    }
+
+    fn peek(&self) -> Option<Chunk> {
+        self.peek()
+    }
+
+    fn read(&mut self, out: &mut [Chunk]) -> usize {
+        self.read(out)
+    }
+
+    fn write<T>(
+        &mut self,
+        mut slots: impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(T, Chunk, u64),
+    ) -> usize {
+        if let Some(chunks) = self.kept() {
+            return chunks.write(slots, write);
+        }
+        let at = self.at();
+        let Some(slot) = slots.next() else { return 0 };
+        let Some(chunk) = self.next() else { return 0 };
+        write(slot, chunk, at);
+        1
+    }
+
+    fn short(&mut self, most: u64) -> usize {
+        self.kept().map_or(0, |chunks| chunks.short(most))
+    }
+
+    fn read_blocks(&mut self, size: u64, out: &mut [u64]) -> usize {
+        self.kept().map_or(0, |chunks| chunks.read_blocks(size, out))
+    }
+
+    fn are_shorter(&self, length: u64) -> bool {
+        self.are_shorter(length)
+    }
+}
