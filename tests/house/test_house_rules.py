@@ -21,8 +21,8 @@ WINGS = {
     "": "kind wide slices error granule pgsize",
     "storage": "digest entry words shared sorted chain pack leaf writer mod",
     "storage/frozen": "bits block header archive write check mod",
-    "list": "walk walk/bulk chunks phyr builder ranges positions bounds reading pages join collect"
-    " shift stats validate serial mod",
+    "list": "walk walk/bulk chunks phyr builder ranges positions bounds reading overlap pages join"
+    " collect shift stats validate serial mod",
     "list/frozen": "view chunks list bytes reading index mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
@@ -33,7 +33,8 @@ WINGS = {
     "python": "calls made error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers items tuple"
     " mod",
-    "python/list": "held object column table chunks frozen_chunks frozen either index fill join"
+    "python/list": "held object column table chunks overlap frozen_chunks frozen either index fill"
+    " join"
     " phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",

@@ -1,5 +1,7 @@
 //! The face that a frozen list has in common with a `Phyr`.
 
+use alloc::vec::Vec;
+
 use super::chunks::FrozenChunks;
 use super::list::Frozen;
 use super::view::Form;
@@ -10,7 +12,7 @@ use crate::list::pages::Pages;
 use crate::list::phyr::Phyr;
 use crate::list::reading::{Inner, List, Steps, list};
 use crate::list::walk::Chunk;
-use crate::list::{shift, stats};
+use crate::list::{overlap, shift, stats};
 
 impl Frozen {
     /// As [`Phyr::pages`]. A list in memory that others write may yield fewer or other blocks later.
@@ -49,6 +51,33 @@ impl Frozen {
     #[must_use]
     pub fn first_beyond(&self, last: u64) -> Option<(u64, Chunk)> {
         shift::first_beyond(self, last)
+    }
+
+    /// As [`Phyr::overlap`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Phyr::overlap`].
+    pub fn overlap(&self, other: &impl List) -> Result<u64, Error> {
+        overlap::overlap(self, other)
+    }
+
+    /// As [`Phyr::intersect`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Phyr::intersect`].
+    pub fn intersect(&self, other: &impl List) -> Result<Phyr, Error> {
+        overlap::intersect(self, other)
+    }
+
+    /// As [`Phyr::within`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn within(&self, first: u64, last: u64) -> Result<Vec<(u64, Chunk)>, Error> {
+        overlap::within(self, first, last)
     }
 }
 

@@ -1,20 +1,17 @@
 //! A list that Python hands in, in either form.
 
-use alloc::format;
 use alloc::string::ToString;
 use core::fmt;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::error::FormatError;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
-use crate::python::list::frozen::PyFrozen;
+use crate::python::list::frozen::{PyFrozen, no_list};
 use crate::python::list::held::Held;
 use crate::python::list::object::PyPhyr;
-use crate::python::made;
 
 /// A `Phyr` or a `FrozenPhyr`.
 ///
@@ -104,9 +101,7 @@ impl<'py> FromPyObject<'_, 'py> for Either {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Self::of(&object).ok_or_else(|| {
-            made::failure::<PyTypeError>(format!("{} is not a list of memory", object.get_type()))
-        })
+        Self::of(&object).ok_or_else(|| no_list(&object))
     }
 }
 

@@ -11,17 +11,19 @@ use core::sync::atomic::AtomicU64;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
 use crate::error::FormatError;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
+use crate::list::reading::Inner;
 use crate::python::convert::buffer::{self, Array};
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::column::PyColumn;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
 use crate::python::list::object::{self, PyPhyr, hash};
+use crate::python::list::overlap;
 use crate::python::made::{self, Ignored, Int, Text};
 
 /// A list to keep: about half the bytes of a `Phyr`, the same answers, and a file of its own.
@@ -78,6 +80,20 @@ impl AsRef<Frozen> for PyFrozen {
     fn as_ref(&self) -> &Frozen {
         &self.frozen
     }
+}
+
+/// The list that an object is, in either form, to read.
+pub(crate) fn list_of(object: &Bound<'_, PyAny>) -> PyResult<Frozen> {
+    if let Ok(frozen) = object.cast::<PyFrozen>() {
+        return Ok(frozen.get().frozen.clone());
+    }
+    let phyr = object.cast::<PyPhyr>().map_err(|_| no_list(object))?;
+    Ok(Frozen::kept(phyr.get().as_ref().clone()))
+}
+
+/// The error for an object that is no list.
+pub(crate) fn no_list(object: &Bound<'_, PyAny>) -> PyErr {
+    made::failure::<PyTypeError>(format!("{} is not a list of memory", object.get_type()))
 }
 
 /// Memory that another object lends, as words.
@@ -207,6 +223,37 @@ impl PyFrozen {
     fn thaw(&self, py: Python<'_>) -> PyResult<PyPhyr> {
         let phyr: Result<Phyr, FormatError> = py.detach(|| self.frozen.thaw());
         Ok(PyPhyr::with(phyr?, self.held.part(py, 0)))
+    }
+
+    /// Return how many bytes of memory this list and another have in common, as for a `Phyr`.
+    ///
+    /// Raises:
+    ///     MismatchError: Granule or kind differ.
+    fn overlap(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Int> {
+        overlap::overlap(py, &self.frozen, &list_of(other)?)
+    }
+
+    /// Return the memory that this list and another have in common, as a `Phyr` does.
+    ///
+    /// Raises:
+    ///     MismatchError: Granule or kind differ.
+    ///     RangeError: An address is out of a smaller granule's reach.
+    fn intersect(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<PyPhyr> {
+        overlap::intersect(py, &self.frozen, &list_of(other)?)
+    }
+
+    /// Return the parts of the list that lie in a range of addresses, as for a `Phyr`.
+    ///
+    /// Raises:
+    ///     RangeError: The range is empty or passes 2^64.
+    #[pyo3(signature = (paddr, length=Amount(1)), text_signature = "($self, paddr, length=1)")]
+    fn within<'py>(
+        &self,
+        py: Python<'py>,
+        paddr: Amount,
+        length: Amount,
+    ) -> PyResult<Bound<'py, PyList>> {
+        overlap::within(py, &self.frozen, paddr, length)
     }
 
     /// Return counts of what the list holds and of the memory that it uses. O(n).

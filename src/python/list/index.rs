@@ -8,8 +8,8 @@ use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::list::frozen::{Frozen, Holder, Index};
 use crate::python::convert::numbers::{self, Amount};
-use crate::python::error;
 use crate::python::list::either::Either;
+use crate::python::list::overlap;
 use crate::python::made::{self, Text};
 
 /// The way back: from a physical address to the lists that hold it, and where.
@@ -90,13 +90,8 @@ impl PyIndex {
         paddr: Amount,
         length: Amount,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (paddr, length) = (paddr.0, length.0);
-        let last = length.checked_sub(1).and_then(|more| paddr.checked_add(more));
-        let Some(last) = last else {
-            let what = alloc::format!("range {paddr:#x}+{length:#x} is empty or passes 2^64");
-            return Err(error::new("RangeError", what, [("paddr", paddr), ("length", length)]));
-        };
-        let found = py.detach(|| self.index.find_range(paddr, last));
+        let last = overlap::last(paddr, length)?;
+        let found = py.detach(|| self.index.find_range(paddr.0, last));
         let class = made::attribute(&made::module(py, "phyr._records")?, "Holder")?;
         let class = class.cast_into::<PyType>()?;
         let places = made::list(py)?;

@@ -12,6 +12,7 @@
 //! | `index` | `phyr.Index`: from an address to the lists that hold it |
 //! | `object` | the object behind `phyr.Phyr` |
 //! | `phyr` | the methods of `phyr.Phyr` |
+//! | `overlap` | the memory that lists have in common, and the part of one in a range |
 //! | `table` | the chunks as a table, for NumPy and Arrow |
 
 pub(crate) mod builder;
@@ -25,5 +26,6 @@ pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod join;
 pub(crate) mod object;
+pub(crate) mod overlap;
 pub(crate) mod phyr;
 pub(crate) mod table;

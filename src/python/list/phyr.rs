@@ -5,18 +5,22 @@ use alloc::string::ToString;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
+use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
+use crate::list::reading::Inner;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::numbers::{self, Amount, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
+use crate::python::list::either::Either;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
 use crate::python::list::held::Held;
 use crate::python::list::join;
 use crate::python::list::object::{self, PyPhyr, hash};
+use crate::python::list::overlap;
 use crate::python::made::{self, Ignored, Int, Text};
 
 #[pymethods]
@@ -317,6 +321,61 @@ impl PyPhyr {
     ///     (True, True)
     fn freeze(slf: &Bound<'_, Self>) -> PyResult<PyFrozen> {
         PyFrozen::of(slf.py(), slf.get())
+    }
+
+    /// Return how many bytes of memory this list and another have in common. A byte counts once,
+    /// however often it is listed. O(n).
+    ///
+    /// Raises:
+    ///     MismatchError: Granule or kind differ.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns([7, 3, 9]).overlap(Phyr.from_pfns([9, 8, 7, 9]))
+    ///     8192
+    fn overlap(&self, py: Python<'_>, other: Either) -> PyResult<Int> {
+        overlap::overlap(py, &Frozen::kept(self.phyr.clone()), &other.into_list())
+    }
+
+    /// Return the memory that this list and another have in common: by address, each byte once.
+    ///
+    /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
+    /// granule that is not at its own ends. It has no owner. O(n).
+    ///
+    /// Raises:
+    ///     MismatchError: Granule or kind differ.
+    ///     RangeError: An address is out of the smaller granule's reach.
+    ///
+    /// Examples:
+    ///     >>> list(Phyr.from_pfns([7, 3, 9]).intersect(Phyr.from_pfns([9, 8, 7, 9])).chunks)
+    ///     [Chunk(paddr=28672, length=4096), Chunk(paddr=36864, length=4096)]
+    fn intersect(&self, py: Python<'_>, other: Either) -> PyResult<Self> {
+        overlap::intersect(py, &Frozen::kept(self.phyr.clone()), &other.into_list())
+    }
+
+    /// Return the parts of the list that lie in a range of addresses, in the list's order.
+    ///
+    /// Args:
+    ///     paddr: Physical address of the first byte.
+    ///     length: Bytes, at least one.
+    ///
+    /// Returns:
+    ///     For each chunk with bytes in the range, the position of the first of them, and the part of
+    ///     the chunk that lies in the range.
+    ///
+    /// Raises:
+    ///     RangeError: The range is empty or passes 2^64.
+    ///
+    /// Examples:
+    ///     >>> Phyr.from_pfns([7, 3, 8]).within(0x7800, 0x900)
+    ///     [(2048, Chunk(paddr=30720, length=2048)), (8192, Chunk(paddr=32768, length=256))]
+    #[pyo3(signature = (paddr, length=Amount(1)), text_signature = "($self, paddr, length=1)")]
+    fn within<'py>(
+        &self,
+        py: Python<'py>,
+        paddr: Amount,
+        length: Amount,
+    ) -> PyResult<Bound<'py, PyList>> {
+        overlap::within(py, &Frozen::kept(self.phyr.clone()), paddr, length)
     }
 
     /// Return counts of what the list holds and of the memory that it uses. O(n).

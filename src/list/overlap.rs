@@ -1,0 +1,293 @@
+//! The memory that two lists have in common, and the part of a list in a range of addresses.
+//!
+//! The runs of both lists are sorted together, by address. One sweep then keeps how far either list
+//! reaches:
+//!
+//! ```text
+//! list a   |-----------|      |---------|
+//! list b         |----------|    |--|
+//! both           |-----|         |--|
+//! ```
+//!
+//! A run is sorted as one word: its first granule, and in the lower 12 bits its list and its length.
+//! A run too long for that, or that starts or ends inside a granule, has a number of its list there
+//! and its bytes in a table beside.
+
+use alloc::vec::Vec;
+
+use crate::error::{Error, NoMemory};
+use crate::granule::Granule;
+use crate::list::builder::Builder;
+use crate::list::chunks::Chunk;
+use crate::list::phyr::Phyr;
+use crate::list::reading::List;
+
+impl Phyr {
+    /// How many bytes of memory this list and another have in common. A byte counts once, however
+    /// often it is listed. O(n), and 16 bytes for each chunk of both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Granules`] or [`Error::Kinds`] if the lists differ in these; [`Error::NoMemory`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::{Builder, Chunk};
+    ///
+    /// let mut one = Builder::new();
+    /// one.append(0x3000, 0x2000)?;
+    /// one.append(0x9000, 0x1000)?;
+    /// let mut other = Builder::new();
+    /// other.append(0x9800, 0x9000)?;
+    /// other.append(0x2000, 0x2000)?;
+    /// let (one, other) = (one.finish(), other.finish());
+    /// assert_eq!(one.overlap(&other)?, 0x1800);
+    /// assert!(one.intersect(&other)?.chunks().eq([
+    ///     Chunk { paddr: 0x3000, length: 0x1000 },
+    ///     Chunk { paddr: 0x9800, length: 0x800 },
+    /// ]));
+    /// # Ok::<(), phyr::Error>(())
+    /// ```
+    pub fn overlap(&self, other: &impl List) -> Result<u64, Error> {
+        overlap(self, other)
+    }
+
+    /// The memory that this list and another have in common: by address, each byte once, however
+    /// often it is listed. O(n), and 16 bytes for each chunk of both.
+    ///
+    /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
+    /// granule that is not at its own ends.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::overlap`]; [`Error::Reach`] if an address is out of the smaller granule's reach.
+    pub fn intersect(&self, other: &impl List) -> Result<Self, Error> {
+        intersect(self, other)
+    }
+
+    /// The parts of this list that lie at the addresses `first` to `last`, the latter included: each
+    /// chunk that has bytes there, as far as it has, and its position in the list. In the list's
+    /// order, and as often as it is listed. O(n).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use phyr::{Builder, Chunk};
+    ///
+    /// let mut builder = Builder::new();
+    /// builder.extend_pfns(&[7, 3, 8])?;
+    /// let found = builder.finish().within(0x7800, 0x80ff)?;
+    /// assert_eq!(found, [
+    ///     (0x800, Chunk { paddr: 0x7800, length: 0x800 }),
+    ///     (0x2000, Chunk { paddr: 0x8000, length: 0x100 }),
+    /// ]);
+    /// # Ok::<(), phyr::Error>(())
+    /// ```
+    pub fn within(&self, first: u64, last: u64) -> Result<Vec<(u64, Chunk)>, Error> {
+        within(self, first, last)
+    }
+}
+
+/// As [`Phyr::overlap`], of lists in any form.
+pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
+    let mut bytes = 0;
+    Runs::of(a, b)?.sweep(|first, last| {
+        // A byte counts once, and no list has 2^64.
+        bytes += last - first + 1;
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// As [`Phyr::intersect`], of lists in any form.
+pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
+    let runs = Runs::of(a, b)?;
+    let mut pieces: Vec<(u64, u64)> = Vec::new();
+    runs.sweep(|first, last| {
+        match pieces.last_mut() {
+            // Pieces may touch where the runs of a list do.
+            Some(before) if before.1 + 1 == first => before.1 = last,
+            _ => {
+                pieces.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(1))?;
+                pieces.push((first, last));
+            }
+        }
+        Ok(())
+    })?;
+    let inner = pieces.windows(2).fold(0, |low, two| low | two[0].1.wrapping_add(1) | two[1].0);
+    let align = 1 << inner.trailing_zeros().min(a.granule().lg2());
+    let mut builder = Builder::with(Granule::new(align)?, a.kind());
+    for (first, last) in pieces {
+        builder.append(first, last - first + 1)?;
+    }
+    builder.try_finish()
+}
+
+/// As [`Phyr::within`], of a list in either form.
+pub(crate) fn within(phyr: &impl List, first: u64, last: u64) -> Result<Vec<(u64, Chunk)>, Error> {
+    let (mut found, mut position, mut outcome) = (Vec::new(), 0_u64, Ok(()));
+    phyr.chunks().for_each(|chunk| {
+        let (from, to) = (chunk.paddr.max(first), chunk.last().min(last));
+        if from <= to && outcome.is_ok() {
+            outcome = reserve(&mut found, 1);
+            let part = Chunk { paddr: from, length: to - from + 1 };
+            if outcome.is_ok() {
+                found.push((position.wrapping_add(from - chunk.paddr), part));
+            }
+        }
+        position = position.wrapping_add(chunk.length);
+    });
+    outcome?;
+    Ok(found)
+}
+
+/// Lower bits of a word: the list, and the length.
+const LOW: u32 = 12;
+const LIST: u64 = 1 << 11;
+const LENGTH: u64 = LIST - 1;
+
+/// A run whose length is not in its word: its first byte, its list, its last byte.
+type Odd = (u64, u64, u64);
+
+/// The runs of two lists, by address.
+struct Runs {
+    words: Vec<u64>,
+    /// The runs whose length is 0 in their word, in the order of the words.
+    odd: Vec<Odd>,
+    granule: Granule,
+}
+
+impl Runs {
+    fn of(a: &impl List, b: &impl List) -> Result<Self, Error> {
+        let (granule, kind) = (a.granule(), a.kind());
+        if b.granule() != granule {
+            return Err(Error::Granules { left: granule.bytes(), right: b.granule().bytes() });
+        }
+        if b.kind() != kind {
+            return Err(Error::Kinds { left: kind, right: b.kind() });
+        }
+        let count = a.chunks().len().saturating_add(b.chunks().len());
+        let (mut words, mut odd, mut late) = (Vec::new(), Vec::new(), Vec::new());
+        reserve(&mut words, count)?;
+        gather(a, 0, &mut words, &mut odd, &mut late)?;
+        gather(b, LIST, &mut words, &mut odd, &mut late)?;
+        // Behind all others of the same granule: sorting keeps the order of equals.
+        late.sort_unstable_by_key(|&(_, run)| run);
+        for (word, run) in late {
+            reserve(&mut words, 1)?;
+            reserve(&mut odd, 1)?;
+            words.push(word);
+            odd.push(run);
+        }
+        odd.sort_unstable();
+        sort(&mut words)?;
+        Ok(Self { words, odd, granule })
+    }
+
+    /// Hands out the first and the last byte of each piece that both lists have, by address. Pieces do
+    /// not overlap.
+    fn sweep(&self, mut emit: impl FnMut(u64, u64) -> Result<(), NoMemory>) -> Result<(), Error> {
+        let mut odd = self.odd.iter();
+        // How far each list reaches, and what was handed out, if anything.
+        let mut reach = [None::<u64>; 2];
+        let mut done = None::<u64>;
+        for &word in &self.words {
+            let number = usize::from(word & LIST != 0);
+            let (first, last) = match word & LENGTH {
+                0 => odd.next().map_or((0, 0), |&(first, _, last)| (first, last)),
+                pages => {
+                    let first = self.granule.to_bytes(word >> LOW);
+                    (first, first + (self.granule.to_bytes(pages) - 1))
+                }
+            };
+            // The other list has a run that starts at or before this one, and reaches so far.
+            if let Some(to) = reach[1 - number].map(|other| other.min(last)) {
+                let from = done.map_or(first, |done| first.max(done.saturating_add(1)));
+                if from <= to && done != Some(u64::MAX) {
+                    emit(from, to)?;
+                    done = Some(to);
+                }
+            }
+            reach[number] = reach[number].max(Some(last));
+        }
+        Ok(())
+    }
+}
+
+/// Appends the words of a list, and the bytes of odd runs; those that start inside a granule to `late`.
+fn gather(
+    list: &impl List,
+    tag: u64,
+    words: &mut Vec<u64>,
+    odd: &mut Vec<Odd>,
+    late: &mut Vec<(u64, Odd)>,
+) -> Result<(), NoMemory> {
+    let granule = list.granule();
+    for chunk in list.chunks() {
+        let pages = granule.floor(chunk.length);
+        let word = granule.floor(chunk.paddr) << LOW | tag;
+        let run = (chunk.paddr, tag, chunk.last());
+        if chunk.paddr & granule.mask() != 0 {
+            reserve(late, 1)?;
+            late.push((word, run));
+        } else if chunk.length & granule.mask() == 0 && pages <= LENGTH {
+            words.push(word | pages);
+        } else {
+            reserve(odd, 1)?;
+            words.push(word);
+            odd.push(run);
+        }
+    }
+    Ok(())
+}
+
+/// Sorts words by all but their lower bits, and keeps the order of equals. A pass for each ten bits
+/// in which they differ.
+fn sort(words: &mut Vec<u64>) -> Result<(), NoMemory> {
+    const DIGIT: u32 = 10;
+    /// Fewer words are inserted one by one.
+    const FEW: usize = 64;
+
+    if words.len() < FEW {
+        for end in 1..words.len() {
+            let at = words[..end].partition_point(|word| word >> LOW <= words[end] >> LOW);
+            words[at..=end].rotate_right(1);
+        }
+        return Ok(());
+    }
+    let first = words[0];
+    let differ = words.iter().fold(0, |differ, word| differ | (word ^ first)) >> LOW;
+    let mut other = Vec::new();
+    reserve(&mut other, words.len())?;
+    other.resize(words.len(), 0);
+    let mut shift = differ.trailing_zeros() & 63;
+    while differ >> shift != 0 {
+        let digit = |word: u64| (word >> LOW >> shift) as usize & ((1 << DIGIT) - 1);
+        let mut starts = [0_usize; 1 << DIGIT];
+        for &word in &*words {
+            starts[digit(word)] += 1;
+        }
+        let mut start = 0;
+        for slot in &mut starts {
+            start += core::mem::replace(slot, start);
+        }
+        for &word in &*words {
+            let slot = &mut starts[digit(word)];
+            other[*slot] = word;
+            *slot += 1;
+        }
+        core::mem::swap(words, &mut other);
+        shift += DIGIT;
+    }
+    Ok(())
+}
+
+/// Makes room for more items.
+fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
+}
