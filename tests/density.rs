@@ -15,8 +15,8 @@ use std::thread;
 
 use counting::{Counting, Counts, counted};
 use phyr::{
-    Builder, Chunk, DmaBackend, Error, Frozen, Granule, IommuDomain, Kind, Linear, PageSizes, Phyr,
-    Prot,
+    Builder, Chunk, DmaBackend, Error, Frozen, Granule, Index, IommuDomain, Kind, Linear,
+    PageSizes, Phyr, Prot,
 };
 use workloads::{PAGE, Workload, digest, middle};
 
@@ -90,6 +90,19 @@ fn freeze(phyr: &Phyr) -> (f64, Counts) {
     assert_eq!(frozen.storage(), usize::try_from(counts.asked).unwrap() + shared);
     let bytes = size_of::<Frozen>() as f64 + counts.taken as f64;
     (bytes / phyr.nr_chunks() as f64, counts)
+}
+
+#[test]
+fn an_index_takes_some_four_bytes_a_run_beside_the_lists() {
+    // Of random pages four. Runs of many lengths have starts that take half a byte more.
+    let limits = [(Workload::Rand4k, 4.1), (Workload::Geo8, 4.5), (Workload::Folio, 4.5)];
+    for (workload, limit) in limits {
+        let (phyr, _) = build(workload, 1 << 20);
+        let index = Index::new([phyr.freeze()]).unwrap();
+        let bytes = index.storage() as f64 / phyr.nr_chunks() as f64;
+        println!("{workload:?}: {bytes:.3} bytes a run");
+        assert!(bytes <= limit, "{workload:?}: {bytes} bytes a run");
+    }
 }
 
 #[test]
