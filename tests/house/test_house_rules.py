@@ -34,8 +34,7 @@ WINGS = {
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers items tuple"
     " mod",
     "python/list": "held object column table chunks overlap frozen_chunks frozen either index fill"
-    " join"
-    " phyr builder mod",
+    " join phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",

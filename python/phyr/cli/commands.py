@@ -34,6 +34,11 @@ COMMANDS = {
         "picture",
         "Draw physical memory as a map, and the sizes of its chunks beside it.",
     ),
+    "whose": (
+        "phyr.cli.whose",
+        "whose",
+        "Show which process holds a physical address.",
+    ),
     "pin": (
         "phyr.cli.pin",
         "pin",

@@ -36,8 +36,8 @@ pub(crate) fn within<'py>(
     paddr: Amount,
     length: Amount,
 ) -> PyResult<Bound<'py, PyList>> {
-    let last = last(paddr, length)?;
-    let found = py.detach(|| list.within(paddr.0, last))?;
+    let end = last(paddr, length)?;
+    let found = py.detach(|| list.within(paddr.0, end))?;
     let (class, parts) = (chunk_class(py)?, made::list(py)?);
     for (position, chunk) in found {
         let (position, chunk) = (made::int(py, position)?, to_python(py, class, chunk)?);
