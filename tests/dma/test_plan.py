@@ -154,7 +154,7 @@ def test_strict_refuses_just_the_bytes_beyond_the_list(at: int, length: int, lg2
     assert vars(caught.value) == {
         "paddr": at,
         "last": at + length - 1,
-        "page_size": 1 << lg2,
+        "align": 1 << lg2,
         "before": at - shown[0],
         "behind": shown[-1] + 1 - at - length,
         "exposed": len(shown) - length,
@@ -166,7 +166,7 @@ def test_addresses_out_of_step_are_named() -> None:
     with pytest.raises(AlignmentError) as caught:
         plan_map(Phyr.from_chunks([(0x7123, 1)]), 0x5000, SIZES)
     names(caught.value, 0x7123, 0x5000, 0x1000)
-    assert vars(caught.value) == {"iova": 0x5000, "paddr": 0x7123, "page_size": 0x1000}
+    assert vars(caught.value) == {"iova": 0x5000, "paddr": 0x7123, "align": 0x1000}
 
 
 def test_a_chunk_that_ends_inside_a_page_is_named() -> None:

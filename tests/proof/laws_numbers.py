@@ -101,9 +101,7 @@ def a_span_is_refused_exactly_if_empty_or_out_of_the_space_or_of_reach(code: Cod
     return Law(answer == z3.If(length == 0, empty, refused), given=[at_most(lg2, 16)])
 
 
-@law(
-    breaks=[Mutant("walk", "self.paddr.checked_add(more)", "self.paddr.checked_add(self.length)")]
-)
+@law(breaks=[Mutant("walk", "self.paddr.checked_add(more)", "self.paddr.checked_add(self.length)")])
 def the_last_byte_of_a_chunk_is_found_up_to_the_end_of_the_space(code: Code) -> Law:
     paddr, length = numbers("paddr length")
     last = code.chunk_last(paddr, length).value
@@ -111,9 +109,7 @@ def the_last_byte_of_a_chunk_is_found_up_to_the_end_of_the_space(code: Code) -> 
 
 
 @law(
-    breaks=[
-        Mutant("walk", "Chunk { paddr: paddr + self.skip, length }", "Chunk { paddr, length }")
-    ]
+    breaks=[Mutant("walk", "Chunk { paddr: paddr + self.skip, length }", "Chunk { paddr, length }")]
 )
 def the_first_chunk_is_trimmed_at_its_start_and_the_last_at_its_end(code: Code) -> Law:
     """Of a run, `skip` bytes are before the view, and `left` bytes of the view are still to come."""

@@ -6,6 +6,7 @@ Each runs by itself, and gives back all that it took.
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from phyr import Builder, DmaPool, FrozenPhyr, Index, Phyr, PinCache, alloc, desc, pagemap, pin, sim
 from phyr._ownership import Owners
@@ -49,13 +50,13 @@ BOUNCE = Bounce(Staging(MEMORY, MEMORY), dma_mask=(1 << 20) - 1)
 HIGH = Phyr.from_pfns([256, 300])
 
 
-def through(backend: object, phyr: Phyr) -> Callable[[], None]:
+def through(backend: Any, phyr: Phyr) -> Callable[[], None]:
     """Map a list that pins memory, move its bytes, and take it back."""
 
     def run() -> None:
         with pin(PAGE) as pinned:
             owned = held(phyr, pinned.phyr.owner, None)
-            with dma_map(owned, backend, TO) as mapping:  # type: ignore[arg-type]
+            with dma_map(owned, backend, TO) as mapping:
                 mapping.sync_for_device()
                 mapping.sync_for_cpu()
                 _ = mapping.exposed
