@@ -50,7 +50,7 @@ BOUNCE = Bounce(Staging(MEMORY, MEMORY), dma_mask=(1 << 20) - 1)
 HIGH = Phyr.from_pfns([256, 300])
 
 
-def through(backend: Any, phyr: Phyr) -> Callable[[], None]:
+def through(backend: Any, phyr: Phyr) -> Callable[[], None]:  # noqa: ANN401 - of any kind
     """Map a list that pins memory, move its bytes, and take it back."""
 
     def run() -> None:
