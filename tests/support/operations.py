@@ -46,6 +46,10 @@ class Data:
         return list(self.phyr.split(len(self.phyr) // self.n))
 
     @cached_property
+    def singles(self) -> Phyr:
+        return Phyr.from_pages(self.pages)
+
+    @cached_property
     def frozen(self) -> FrozenPhyr:
         return self.phyr.freeze()
 
@@ -134,6 +138,16 @@ def from_prp(d: Data) -> Callable[[], object]:
     table = desc.prp(d.phyr, d.lists)
     read = d.reader(table.lists.tobytes())
     return lambda: desc.from_prp(table.prp1, table.prp2, len(d.phyr), read)
+
+
+def from_kho_radix(d: Data) -> Callable[[], object]:
+    made = desc.kho_radix(d.singles, d.lists)
+    return partial(desc.from_kho_radix, made[0], d.reader(bytes(made[1])))
+
+
+def from_kho_vmalloc(d: Data) -> Callable[[], object]:
+    made = desc.kho_vmalloc(d.singles, d.lists)
+    return partial(desc.from_kho_vmalloc, made[0], d.reader(bytes(made[1])))
 
 
 def from_sgl(d: Data) -> Callable[[], object]:
@@ -273,6 +287,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "Builder.extend_chunks": builder("extend_chunks", "paddrs", "lengths"),
     "Builder.extend": builder("extend", "phyr"),
     "Builder.finish": lambda d: full(d).finish,
+    "Index.__repr__": lambda d: partial(repr, frozen_index(d)),
     "Index.__len__": lambda d: partial(len, frozen_index(d)),
     "Index.find": lambda d: each(frozen_index(d).find, d.paddrs),
     "desc.best_pgsize": lambda d: partial(desc.best_pgsize, d.phyr, SIZES, IOVA),
@@ -297,6 +312,18 @@ OPERATIONS: Final[dict[str, Operation]] = {
         vmemmap=VMEMMAP,
     ),
     "desc.from_prp": from_prp,
+    "desc.dma_buf_vecs": lambda d: partial(desc.dma_buf_vecs, d.phyr),
+    "desc.from_dma_buf_vecs": lambda d: partial(
+        desc.from_dma_buf_vecs, bytes(desc.dma_buf_vecs(d.phyr)), len(d.phyr)
+    ),
+    "desc.memfd_folios": lambda d: partial(desc.memfd_folios, d.singles),
+    "desc.from_memfd_folios": lambda d: partial(
+        desc.from_memfd_folios, bytes(desc.memfd_folios(d.singles)), len(d.singles)
+    ),
+    "desc.kho_radix": lambda d: partial(desc.kho_radix, d.singles, d.lists),
+    "desc.from_kho_radix": from_kho_radix,
+    "desc.kho_vmalloc": lambda d: partial(desc.kho_vmalloc, d.singles, d.lists),
+    "desc.from_kho_vmalloc": from_kho_vmalloc,
     "desc.from_sgl": from_sgl,
     "desc.from_ranges": lambda d: partial(desc.from_ranges, [(a, a + b - 1) for a, b in d.chunks]),
     "desc.from_iomem": lambda d: partial(
@@ -359,6 +386,7 @@ EXCEPTIONS: Final[dict[str, str]] = {
             "Holder.*",
             "Index.lists",
             "desc.Prp.*",
+            "desc.Kho*",
             "desc.Sgl.*",
             "desc.Descriptors.[nid]*",
             "iommu.Direction.*",
@@ -411,7 +439,7 @@ EXCEPTIONS: Final[dict[str, str]] = {
             "iommu.ExposingBackend.*",
             "iommu.Owner.*",
             "iommu.IommuDomain.*",
-            "iommu.Memory.*",
+            "iommu.CpuMemory.*",
             "iommu.PagePool.*",
             "iommu.Staging.*",
             "iommu.SyncBackend.*",

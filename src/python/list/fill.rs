@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
 
 use crate::granule::Granule;
 use crate::list::builder::Builder;
@@ -114,15 +114,35 @@ fn columns<'py>(table: &Bound<'py, PyAny>) -> PyResult<Option<(Numbers<'py>, Num
     }
     let column = |name| table.get_item(made::text(table.py(), name)?);
     let [paddr, length] = NAMES;
-    let dtype = exchange::optional(table, "dtype")?;
-    if dtype.map(|dtype| has(&dtype, "fields")).transpose()? == Some(true) {
-        let array = |name| Ok::<_, PyErr>(Numbers::of_array(Array::column(&column(name)?)?));
-        return Ok(Some((array(paddr)?, array(length)?)));
+    // The class is asked: some tables look for a column of that name, and run a query to do so.
+    let class = table.get_type();
+    if exchange::optional(&class, "dtype")?.is_some() {
+        let dtype = made::attribute(table, "dtype")?;
+        let array = |column: Bound<'py, PyAny>| Array::column(&column).map(Numbers::of_array);
+        if has(&dtype, "fields")? {
+            return Ok(Some((array(column(paddr)?)?, array(column(length)?)?)));
+        }
+        if is_pairs(table, &dtype)? {
+            let side = |number: usize| table.get_item((PySlice::full(table.py()), number));
+            return Ok(Some((array(side(0)?)?, array(side(1)?)?)));
+        }
+        return Ok(None);
     }
-    if exchange::optional(table, "iloc")?.is_some() && has(table, "columns")? {
+    if exchange::optional(&class, "iloc")?.is_some() && has(table, "columns")? {
         return Ok(Some((Numbers::new(&column(paddr)?)?, Numbers::new(&column(length)?)?)));
     }
     Ok(None)
+}
+
+/// Returns true if an array has rows of two integers of this machine.
+fn is_pairs(array: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(shape) = exchange::optional(array, "shape")? else { return Ok(false) };
+    let is_two = shape.extract::<(usize, usize)>().is_ok_and(|(_, columns)| columns == 2);
+    let kind = exchange::optional(dtype, "kind")?;
+    let is_integer = kind
+        .is_some_and(|kind| kind.extract::<String>().is_ok_and(|kind| matches!(&*kind, "u" | "i")));
+    let is_native = exchange::optional(dtype, "isnative")?;
+    Ok(is_two && is_integer && is_native.is_some_and(|is| is.is_truthy().unwrap_or_default()))
 }
 
 /// Returns true if `object.attribute` is there and holds all names.
