@@ -101,7 +101,23 @@ Exit codes: 0 done, 1 stopped by a signal or a closed pipe, 2 refused.
 Examples: `phyr COMMAND --help`. Completion: `eval "$(_PHYR_COMPLETE=bash_source phyr)"`."""
 
 
+def _man(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - as click has it
+    if value:
+        from phyr.cli.man import man_page  # noqa: PLC0415 - only where it is asked for
+
+        click.echo(man_page(phyr), nl=False)
+        context.exit()
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="phyr")
+@click.option(
+    "--man",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_man,
+    help="Print the man page: `phyr --man | man -l -`.",
+)
 def phyr() -> None:
     """Show physical memory as lists of its chunks, in eight bytes a chunk."""
