@@ -535,7 +535,7 @@ class FolioScan:
         self,
     ) -> tuple[
         list[tuple[str, str, str, int, int]],
-        tuple[int, int, int, int, int],
+        tuple[int, int, int, int, int, int],
         list[tuple[int, int, int]],
     ]: ...
 

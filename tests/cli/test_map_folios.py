@@ -27,6 +27,7 @@ def test_folios_have_columns_and_a_total(monkeypatch: pytest.MonkeyPatch) -> Non
         "hugetlb 2 MiB whole",
         "merged by KSM",
         "4 MiB of these are mapped as whole huge pages",
+        "8 KiB of these are mapped elsewhere, too",
         "blocks of 64 KiB, aligned, inside one large page: anon 128 KiB, file 0",
     ):
         assert line in " ".join(below.split())

@@ -52,6 +52,7 @@ FOLIOS = Folios(
     anon=8192,
     file=4096,
     ksm=4096,
+    shared=8192,
     blocks=((64 * KIB, 128 * KIB, 0),),
 )
 

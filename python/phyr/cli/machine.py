@@ -82,7 +82,10 @@ def _figures(row: Row | Total, pmd_mapped: tuple[int, int]) -> Json:
 def _folios(folios: Folios, pmd_mapped: tuple[int, int]) -> Json:
     return {
         "large": [folio._asdict() for folio in folios.large],
-        **{name: getattr(folios, name) for name in ("anon", "file", "ksm", "zero", "device")},
+        **{
+            name: getattr(folios, name)
+            for name in ("anon", "file", "ksm", "zero", "device", "shared")
+        },
         "pmd_mapped": {"anon": pmd_mapped[0], "file": pmd_mapped[1]},
         "blocks": [
             {"size": size, "anon": anon, "file": file} for size, anon, file in folios.blocks

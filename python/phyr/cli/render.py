@@ -310,6 +310,8 @@ def folio_lines(folios: Folios, pmd_mapped: tuple[int, int]) -> Iterator[str]:
     for sort, length in zip(("anon", "file"), pmd_mapped, strict=True):
         if length:
             yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}of these are mapped as whole huge pages"
+    if folios.shared:
+        yield f"{'-':>5}{_GAP}{spell(folios.shared):>10}{_GAP}of these are mapped elsewhere, too"
     for size, anon, file in folios.blocks:
         yield (
             f"blocks of {spell(size)}, aligned, inside one large page: "

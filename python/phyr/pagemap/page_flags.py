@@ -97,6 +97,9 @@ class Folios(NamedTuple):
     blocks: tuple[tuple[int, int, int], ...] = ()
     """For each block size asked for: size, and bytes of anonymous memory and files in aligned
     blocks of it, each inside one transparent huge page."""
+    shared: int = 0
+    """Memory of all these kinds that is mapped elsewhere, too, by any process; as the page map
+    tells. Zero pages and device memory are left out."""
 
     @classmethod
     def total(cls, parts: Iterable[Self]) -> Self:
@@ -108,7 +111,7 @@ class Folios(NamedTuple):
         """
         large: dict[tuple[str, str, str, int], int] = {}
         blocks: dict[int, tuple[int, int]] = {}
-        singles = [0] * 5
+        singles = [0] * 6
         for part in parts:
             for folio in part.large:
                 key = (folio.origin, folio.sort, folio.shape, folio.size)
@@ -116,9 +119,9 @@ class Folios(NamedTuple):
             for size, anon, file in part.blocks:
                 before = blocks.get(size, (0, 0))
                 blocks[size] = before[0] + anon, before[1] + file
-            more = (part.anon, part.file, part.ksm, part.zero, part.device)
+            more = (part.anon, part.file, part.ksm, part.zero, part.device, part.shared)
             singles = [total + count for total, count in zip(singles, more, strict=True)]
-        anon, file, ksm, zero, device = singles
+        anon, file, ksm, zero, device, shared = singles
         return cls(
             tuple(Folio(*key, length) for key, length in sorted(large.items())),
             anon,
@@ -127,6 +130,7 @@ class Folios(NamedTuple):
             zero,
             device,
             tuple((size, *both) for size, both in blocks.items()),
+            shared,
         )
 
     def large_bytes(self, **kind: str) -> int:
@@ -193,7 +197,7 @@ class Scan:
         with _proc_errors("kpageflags"):
             large, singles, blocks = self._scan.finish()
         page = self._page_size
-        anon, file, ksm, zero, device = (page * pages for pages in singles)
+        anon, file, ksm, zero, device, shared = (page * pages for pages in singles)
         return Folios(
             tuple(
                 Folio(origin, sort, shape, page << order if order else 0, page * pages)
@@ -205,6 +209,7 @@ class Scan:
             zero,
             device,
             tuple((page << order, page * anon, page * file) for order, anon, file in blocks),
+            shared,
         )
 
 

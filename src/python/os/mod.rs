@@ -7,7 +7,8 @@
 //! | `area` | memory that phyr allocates |
 //! | `loan` | a buffer lent to the kernel |
 //! | `pagemap` | the decoder of `/proc/PID/pagemap` |
-//! | `page_records` | files with a record for each physical page |
+//! | `proc_records` | reads files with a record for each physical page |
+//! | `page_records` | records of a list's pages, and the folios behind a page map |
 //! | `page_reads` | reads of an open page map |
 //! | `uring` | rings of io_uring, which pin |
 
@@ -22,5 +23,7 @@ pub(crate) mod page_reads;
 #[cfg(unix)]
 pub(crate) mod page_records;
 pub(crate) mod pagemap;
+#[cfg(unix)]
+pub(crate) mod proc_records;
 #[cfg(target_os = "linux")]
 pub(crate) mod uring;

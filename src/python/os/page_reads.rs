@@ -19,8 +19,9 @@ use crate::python::convert::buffer::Array;
 use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::made;
 use crate::python::os::failure::os_error;
-use crate::python::os::page_records::{self, PyFolioScan, RECORD};
+use crate::python::os::page_records::PyFolioScan;
 use crate::python::os::pagemap::PyPagemapDecoder;
+use crate::python::os::proc_records::{self, RECORD};
 use crate::slices;
 
 /// Records that are read at a time, at most, by one thread and by several: 1 MiB and 8 MiB. The more,
@@ -86,7 +87,7 @@ impl Part<'_> {
     fn read(&mut self, file: &File) {
         // SAFETY: any bytes are words, and words have no padding.
         let (_, bytes, _) = unsafe { self.records.align_to_mut::<u8>() };
-        let got = page_records::fill(file, self.first.saturating_mul(RECORD), bytes);
+        let got = proc_records::fill(file, self.first.saturating_mul(RECORD), bytes);
         self.got = got.map(|bytes| bytes / size_of::<u64>());
     }
 }

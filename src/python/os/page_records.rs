@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,9 +21,8 @@ use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
-use crate::slices;
+use crate::python::os::proc_records;
 
-pub(crate) const RECORD: u64 = 8;
 /// Records that are read and not used, rather than asking the kernel once more: a question takes it
 /// as long as some four records.
 const GAP: u64 = 4;
@@ -35,6 +33,8 @@ const BATCH: usize = 1 << 20;
 /// A page map's record of a page that is present, and the page's number in it.
 const PRESENT: u64 = 1 << 63;
 const PFN: u64 = (1 << 55) - 1;
+/// Its bit for a page that is mapped here only, and once.
+const EXCLUSIVE: u64 = 1 << 56;
 
 /// Pages side by side, and where their records go.
 struct Wanted {
@@ -49,14 +49,23 @@ impl Wanted {
     }
 }
 
+/// Reads the records of so many pages from a number on: all of them, or fewer at the file's end.
+type Fetch = fn(&File, u64, u64, &mut Vec<u64>) -> io::Result<()>;
+
 /// Fills `out` with the records of pages; `absent` where the file has none.
 ///
 /// In the order of their numbers, and in as few reads as that makes sensible.
-fn read(file: &File, wanted: &mut [Wanted], absent: u64, out: &mut [u64]) -> io::Result<()> {
+fn read(
+    file: &File,
+    wanted: &mut [Wanted],
+    absent: u64,
+    out: &mut [u64],
+    fetch: Fetch,
+) -> io::Result<()> {
     if !wanted.is_sorted_by_key(|w| w.pfn) {
         wanted.sort_unstable_by_key(|w| w.pfn);
     }
-    let mut bytes = Vec::new();
+    let mut records = Vec::new();
     let mut rest = &wanted[..];
     while let Some(first) = rest.first() {
         let mut end = first.end();
@@ -73,44 +82,21 @@ fn read(file: &File, wanted: &mut [Wanted], absent: u64, out: &mut [u64]) -> io:
         let mut start = first.pfn;
         while start < end {
             let stop = end.min(start + MOST);
-            read_range(file, start, stop - start, &mut bytes)?;
+            records.clear();
+            fetch(file, start, stop - start, &mut records)?;
             for w in &rest[..together] {
                 let (from, to) = (w.pfn.max(start), w.end().min(stop));
                 let place = |pfn: u64| w.at + usize::try_from(pfn - w.pfn).unwrap_or(usize::MAX);
-                let records = slices::arrays(&bytes).0.iter();
                 let skip = usize::try_from(from - start).unwrap_or(usize::MAX);
-                let mut records = records.skip(skip).map(|record| u64::from_ne_bytes(*record));
+                let mut records = records.iter().skip(skip);
                 for item in &mut out[place(from)..place(to)] {
-                    *item = records.next().unwrap_or(absent);
+                    *item = records.next().copied().unwrap_or(absent);
                 }
             }
             start = stop;
         }
         rest = &rest[together..];
     }
-    Ok(())
-}
-
-/// Fills `bytes` from a place in a file; returns how many there were up to its end.
-pub(crate) fn fill(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(&mut bytes[done..], offset.saturating_add(done as u64)) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}
-
-/// Reads `count` records from number `first` on, or as many as there are.
-fn read_range(file: &File, first: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let size = usize::try_from(count * RECORD).unwrap_or(usize::MAX);
-    bytes.resize(size, 0);
-    let done = fill(file, first * RECORD, bytes)?;
-    bytes.truncate(done);
     Ok(())
 }
 
@@ -163,7 +149,7 @@ pub(crate) fn page_records(
             }
             column.try_reserve(at - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
             column.resize(at, absent);
-            read(&file, &mut wanted, absent, &mut column[start..])?;
+            read(&file, &mut wanted, absent, &mut column[start..], proc_records::read_all)?;
             Ok(!wanted.is_empty())
         })?;
         if !more {
@@ -192,6 +178,8 @@ pub(crate) struct PyFolioScan {
 struct Scan {
     runs: Vec<Run>,
     pages: usize,
+    /// Pages that are mapped elsewhere, too; those of zeros and of devices among them.
+    shared: u64,
     tally: FolioTally,
 }
 
@@ -205,7 +193,12 @@ struct Run {
 
 impl Scan {
     fn new(orders: &[u8]) -> Self {
-        Self { runs: Vec::new(), pages: 0, tally: FolioTally::new(orders.iter().copied()) }
+        Self {
+            runs: Vec::new(),
+            pages: 0,
+            shared: 0,
+            tally: FolioTally::new(orders.iter().copied()),
+        }
     }
 
     /// Takes records of the pages from `vfn` on.
@@ -215,6 +208,7 @@ impl Scan {
                 continue;
             }
             let pfn = record & PFN;
+            self.shared += u64::from(record & EXCLUSIVE == 0);
             match self.runs.last_mut() {
                 Some(Run { vfn: v, pfn: p, count })
                     if *v + *count as u64 == vfn && *p + *count as u64 == pfn =>
@@ -242,7 +236,7 @@ impl Scan {
             })
             .collect();
         let mut flags = vec![0; at];
-        read(file, &mut wanted, NOPAGE, &mut flags)?;
+        read(file, &mut wanted, NOPAGE, &mut flags, proc_records::read_flags)?;
         let mut rest = &flags[..];
         for run in self.runs.drain(..) {
             let (these, others) = rest.split_at(run.count + 1);
@@ -258,7 +252,7 @@ impl Scan {
 const NOPAGE: u64 = 1 << 20;
 
 type LargeTuple = (&'static str, &'static str, &'static str, u8, u64);
-type Counted = (Vec<LargeTuple>, (u64, u64, u64, u64, u64), Vec<(u8, u64, u64)>);
+type Counted = (Vec<LargeTuple>, (u64, u64, u64, u64, u64, u64), Vec<(u8, u64, u64)>);
 
 impl PyFolioScan {
     /// Takes records of the pages from number `vfn` of virtual memory on.
@@ -296,12 +290,13 @@ impl PyFolioScan {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let mut scan = core::mem::replace(&mut *inner, Scan::new(&self.orders));
             scan.flush(&self.file)?;
-            Ok::<_, io::Error>(scan.tally.finish())
+            Ok::<_, io::Error>((scan.tally.finish(), scan.shared))
         })?;
-        let Folios { large, anon, file, ksm, zero, device, blocks } = folios;
+        let (Folios { large, anon, file, ksm, zero, device, blocks }, shared) = folios;
+        let shared = shared.saturating_sub(zero + device);
         let blocks = blocks.into_iter().map(|b| (b.order, b.anon, b.file)).collect();
         let large = large.into_iter().map(named).collect();
-        Ok((large, (anon, file, ksm, zero, device), blocks))
+        Ok((large, (anon, file, ksm, zero, device, shared), blocks))
     }
 
     fn __repr__(&self) -> String {
