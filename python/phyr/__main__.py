@@ -1,12 +1,39 @@
 """``phyr`` and ``python -m phyr``: the command line, if its packages are installed."""
 
+import os
 import sys
 
 __all__ = ["main"]
 
+_HELP = os.path.join(os.path.dirname(__file__), "cli", "help.txt")  # noqa: PTH118, PTH120 - quick
+_WIDTH = 80
+
+
+def _has_shown_help() -> bool:
+    """Show the stored text of ``phyr --help``: making it anew takes several times as long.
+
+    Returns false if something else is asked for, or the text does not fit, or cannot be written:
+    the ordinary way then does it, or says why not.
+    """
+    if sys.argv[1:] not in (["--help"], ["-h"]) or "_PHYR_COMPLETE" in os.environ:
+        return False
+    try:
+        width = int(os.environ.get("COLUMNS") or _WIDTH)
+        if os.isatty(1):
+            width = min(width, os.get_terminal_size(1).columns)
+        if width < _WIDTH or sys.stdout is None:
+            return False
+        with open(_HELP, "rb") as file:  # noqa: PTH123 - quick
+            text = file.read()
+        return os.write(1, text) == len(text)
+    except (OSError, ValueError):
+        return False
+
 
 def main() -> None:
     """Run the command line. If packages are missing, say which to install, and exit with 2."""
+    if _has_shown_help():
+        return
     try:
         import click  # noqa: F401, PLC0415 - known to work only now
         import rich  # noqa: F401, PLC0415

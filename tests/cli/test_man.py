@@ -23,7 +23,7 @@ def made() -> str:
 
 
 def test_the_page_in_the_wheel_is_the_newest() -> None:
-    assert PAGE.read_text() == made(), f"write it anew: phyr --man > {PAGE.relative_to(ROOT)}"
+    assert PAGE.read_text() == made(), "write it anew: scripts/texts"
 
 
 def test_it_has_each_option_of_each_command() -> None:
