@@ -1,6 +1,7 @@
 """``phyr map``: the physical memory of processes, VMA by VMA."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,6 +92,12 @@ Examples:
     metavar="SECONDS",
     help="Show it again and again; keys sort and quit.",
 )
+@click.option(
+    "--arrow", type=click.Path(path_type=Path), metavar="FILE", help="Write chunks as Arrow."
+)
+@click.option(
+    "--parquet", type=click.Path(path_type=Path), metavar="FILE", help="Write chunks as Parquet."
+)
 def map_processes(**options: Any) -> None:  # noqa: ANN401 - as click has it
     """Show the physical memory of processes.
 
@@ -111,8 +118,24 @@ def map_processes(**options: Any) -> None:  # noqa: ANN401 - as click has it
 
         with refusing():
             watch(lambda: _read(options)[0], options["watch"], options)
+    elif options["arrow"] or options["parquet"]:
+        _write(options)
     else:
         _print(options)
+
+
+def _write(options: dict[str, Any]) -> None:
+    """Read, and write files."""
+    try:
+        from phyr.cli.fleet import write  # noqa: PLC0415 - takes more packages
+    except ModuleNotFoundError:
+        raise Refusal("Arrow and Parquet take more packages: pip install 'phyr[fleet]'") from None
+    with refusing():
+        scanned, skipped, _ = _read(options)
+        rows = write(scanned, options["arrow"], options["parquet"])
+    click.echo(f"{rows:,} chunks of {len(scanned):,} process{'es' * (len(scanned) != 1)}")
+    if any(skipped):
+        warn(skipped.spelt())
 
 
 def _read(options: dict[str, Any]) -> "tuple[list[Scanned], Skipped, Looks]":
@@ -125,7 +148,7 @@ def _read(options: dict[str, Any]) -> "tuple[list[Scanned], Skipped, Looks]":
         options["wanted"],
         Scan(options["cont"]) if options["folios"] else None,
         Nodes.of_system() if options["numa"] else None,
-        options["chunks"],
+        bool(options["chunks"] or options["arrow"] or options["parquet"]),
     )
     chosen = choose(options["pids"], options["cgroups"], options["names"])
     return *scan_all(chosen, looks), looks
