@@ -34,6 +34,9 @@ _GAP = "  "
 _NARROWEST_NAME = 16
 _USUAL_WIDTH = 80
 _BAR = 30
+_SHADES = "░▒▓█"
+_SHADES_HEAD = "░4K ▒64K ▓2M █1G"
+_WIDE = 150  # columns of a terminal that has room for a bar of each VMA
 _FIGURES = (
     "range",
     "size",
@@ -94,27 +97,46 @@ def show_lines(  # noqa: PLR0913 - the options of a command
         listed = grouped(listed)
     listed = ordered(listed, sort, top)
     width = width_of(out)
+    bars = out.is_terminal and out.width >= _WIDE
     if fits and top is None:
         # On a narrow terminal a line takes two.
-        tall = 1 if _room(*_table(listed), width) >= _NARROWEST_NAME else 2
+        tall = 1 if _room(*_table(listed, bars=bars), width) >= _NARROWEST_NAME else 2
         listed, rest = fitted(listed, max((out.height - below - 1) // tall - 1, 2))
         listed += [rest] if rest else []
-    print_lines(out, columns(*_table(listed), width))
+    print_lines(out, columns(*_table(listed, bars=bars), width))
 
 
 _Rows: TypeAlias = list[tuple[Sequence[str], str]]
 
 
-def _table(lines: Sequence[Line]) -> tuple[Sequence[str], _Rows]:
-    """Give the titles and the rows of a table."""
+def _table(lines: Sequence[Line], *, bars: bool) -> tuple[Sequence[str], _Rows]:
+    """Give the titles and the rows of a table, with a bar in each if asked for."""
     figures = _folio_figures if any(line.folios for line in lines) else _figures
     nodes = sorted({node for line in lines for node in line.nodes or {}}, key=_last_none)
-    head = (*figures(None), *(node_name(node) for node in nodes))
-    rows: _Rows = [
-        ((*figures(line), *(spell((line.nodes or {}).get(node, 0)) for node in nodes)), _name(line))
-        for line in lines
-    ]
-    return head, rows
+    head = (*figures(None), *(node_name(node) for node in nodes), *([_SHADES_HEAD] if bars else []))
+
+    def cells(line: Line) -> tuple[str, ...]:
+        of_nodes = (spell((line.nodes or {}).get(node, 0)) for node in nodes)
+        return (*figures(line), *of_nodes, *([shaded(line.buckets)] if bars else []))
+
+    return head, [(cells(line), _name(line)) for line in lines]
+
+
+def shaded(buckets: Sequence[int]) -> str:
+    """Draw the shares of memory in blocks of each class, from the smallest on.
+
+    A class that has any memory has a part of the bar.
+
+    Examples:
+        >>> shaded((4096, 0, 4096, 0)), shaded((1, 0, 1 << 30, 0)), shaded((0, 0, 0, 0)).strip()
+        ('░░░░░░░░▓▓▓▓▓▓▓▓', '░▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓', '')
+    """
+    width, whole = len(_SHADES_HEAD), sum(buckets)
+    if not whole:
+        return " " * width
+    parts = [max(part * width // whole, 1) if part else 0 for part in buckets]
+    parts[max(range(len(buckets)), key=lambda number: buckets[number])] += width - sum(parts)
+    return "".join(shade * part for shade, part in zip(_SHADES, parts, strict=True))
 
 
 def _last_none(node: int | None) -> tuple[bool, int]:
