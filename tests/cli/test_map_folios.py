@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import phyr
-from phyr.cli import lines, nodes
+from phyr.cli import lines, nodes, render
 from support.shown_map import FOLIOS, GIB, MIB, process, row, shown_map, vma
 
 
@@ -70,3 +70,8 @@ def test_nodes_are_read_from_the_system(tmp_path: Path) -> None:
     assert nodes.Nodes([(block, 2 * block, 0)]).of(0) is None
     with pytest.raises(phyr.PhyrError, match="does not tell its NUMA nodes"):
         nodes.Nodes.of_system(tmp_path / "node")
+
+
+def test_memory_that_nobody_else_maps_is_not_spoken_of() -> None:
+    text = "\n".join(render.folio_lines(FOLIOS._replace(shared=0), (0, 0)))
+    assert "elsewhere" not in text

@@ -72,7 +72,7 @@ def man_page(group: click.Group) -> str:
     Source:
         man-pages(7), groff_man(7).
     """
-    context = click.Context(group, info_name="phyr")
+    context = click.Context(group, info_name="phyr", **group.context_settings)
     summary = (group.help or "").strip().rstrip(".")
     lines = [
         f'.TH PHYR 1 "" "phyr {__version__}" "User Commands"',
