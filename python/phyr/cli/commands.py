@@ -37,7 +37,7 @@ COMMANDS = {
     "whose": (
         "phyr.cli.whose",
         "whose",
-        "Show which process holds a physical address.",
+        "Show which process holds a physical address, in which VMA, and where in it.",
     ),
     "pin": (
         "phyr.cli.pin",
