@@ -148,11 +148,12 @@ impl KhoRadix {
     /// ```
     /// use phyr::desc::KhoRadix;
     ///
-    /// let mut builder = phyr::Builder::new();
-    /// builder.append(0x20_0000, 0x3000)?;
-    /// let phyr = builder.finish();
-    /// builder.append(0x10_0000, 0x2_0000)?;
-    /// let tree = KhoRadix::new(&phyr, &builder.finish(), KhoRadix::MAX_ORDER, 4096)?;
+    /// let list = |paddr, length| {
+    ///     let mut builder = phyr::Builder::new();
+    ///     builder.append(paddr, length).map(|()| builder.finish())
+    /// };
+    /// let (phyr, lists) = (list(0x20_0000, 0x3000)?, list(0x10_0000, 0x2_0000)?);
+    /// let tree = KhoRadix::new(&phyr, &lists, KhoRadix::MAX_ORDER, 4096)?;
     /// assert_eq!(tree.keys, [1 << 51 | 0x200000 >> 13, 1 << 52 | 0x202]);
     /// assert_eq!(tree.nodes.len(), 11 * 4096); // A root, and a path of five nodes for each order.
     /// # Ok::<(), Box<dyn std::error::Error>>(())

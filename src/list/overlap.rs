@@ -39,7 +39,7 @@ impl Phyr {
     /// one.append(0x3000, 0x2000)?;
     /// one.append(0x9000, 0x1000)?;
     /// let mut other = Builder::new();
-    /// other.append(0x9800, 0x9000)?;
+    /// other.append(0x9800, 0x800)?;
     /// other.append(0x2000, 0x2000)?;
     /// let (one, other) = (one.finish(), other.finish());
     /// assert_eq!(one.overlap(&other)?, 0x1800);
