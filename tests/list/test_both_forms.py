@@ -27,6 +27,7 @@ List = Phyr | FrozenPhyr
 SIZES = 1 << 12 | 1 << 21
 VMEMMAP = 0xEA00_0000_0000_0000
 BLOCKS = Phyr.from_pfns(range(1 << 20, (1 << 20) + 64, 2))
+TABLES = Phyr.from_pfns(range(1 << 21, (1 << 21) + 64))
 LIMITS = DeviceLimits(max_segment_size=0x3000, dma_mask=2**40 - 1)
 
 
@@ -70,6 +71,10 @@ FUNCTIONS: dict[str, Callable[[List], object]] = {
     ),
     "bio_vecs": lambda phyr: bytes(desc.bio_vecs(phyr, vmemmap=VMEMMAP, limits=LIMITS)),
     "iovecs": lambda phyr: bytes(desc.iovecs(phyr, 0x7000, limits=LIMITS)),
+    "dma_buf_vecs": lambda phyr: bytes(desc.dma_buf_vecs(phyr)),
+    "kho_radix": lambda phyr: desc.kho_radix(phyr, TABLES),
+    "kho_vmalloc": lambda phyr: desc.kho_vmalloc(phyr, TABLES).head,
+    "memfd_folios": lambda phyr: bytes(desc.memfd_folios(phyr)),
     "phys_vecs": lambda phyr: bytes(desc.phys_vecs(phyr)),
     "phys_vecs_limits": lambda phyr: bytes(desc.phys_vecs(phyr, limits=LIMITS)),
     "segments": lambda phyr: list(LIMITS.segments(phyr)),

@@ -243,6 +243,11 @@ LISTS: Final[dict[str, Operation]] = {
     "translate": lambda d: partial(d.phyr.translate, d.positions),
     "split": lambda d: partial(d.phyr.split, len(d.phyr) // d.n),
     "validate": lambda d: d.phyr.validate,
+    "stats": lambda d: d.phyr.stats,
+    "orders": lambda d: d.phyr.orders,
+    "overlap": lambda d: partial(d.phyr.overlap, d.twin),
+    "intersect": lambda d: partial(d.phyr.intersect, d.twin),
+    "within": lambda d: partial(d.phyr.within, 0, 1 << 62),
 }
 """Of `Phyr`, and of `FrozenPhyr`."""
 
@@ -259,8 +264,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "Phyr.join": lambda d: partial(Phyr.join, d.parts),
     "Phyr.compact": lambda d: d.phyr.compact,
     "Phyr.freeze": lambda d: d.phyr.freeze,
-    "Phyr.stats": lambda d: d.phyr.stats,
-    "Phyr.orders": lambda d: d.phyr.orders,
     "Phyr.chunks": lambda d: lambda: d.phyr.chunks,
     "FrozenPhyr.from_bytes": lambda d: partial(FrozenPhyr.from_bytes, d.frozen.to_bytes()),
     "FrozenPhyr.thaw": lambda d: d.frozen.thaw,

@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, KhoRadix, KhoVmalloc, MemfdFolio, Table};
 use crate::granule::Granule;
-use crate::list::phyr::Phyr;
 use crate::python::convert::buffer::Array;
 use crate::python::convert::kind;
 use crate::python::convert::numbers::Amount;
@@ -14,6 +13,7 @@ use crate::python::desc::arrays::PHYS_VEC;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::desc::nvme::POINTER;
 use crate::python::desc::parse::read_at;
+use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
 use crate::python::made;
 
@@ -57,13 +57,14 @@ const _: () = assert!(MemfdFolio::DIRTY | MemfdFolio::UPTODATE == 3 && KhoRadix:
     text_signature = "(phyr, *, flags=3, folio_size=4096, page_size=4096)"
 )]
 pub(crate) fn memfd_folios(
-    phyr: &Bound<'_, PyPhyr>,
+    py: Python<'_>,
+    phyr: Either,
     flags: Amount,
     folio_size: Amount,
     page_size: Amount,
 ) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
-    table(phyr.py(), FOLIO, || Table::memfd_folios(list, flags.0, folio_size.0, page_size.0))
+    let list = phyr.thawed(py)?;
+    table(py, FOLIO, || Table::memfd_folios(&list, flags.0, folio_size.0, page_size.0))
 }
 
 /// Read the list of a memfd from its array of ``struct memfd_luo_folio_ser``.
@@ -139,17 +140,17 @@ pub(crate) fn from_memfd_folios(
     signature = (phyr, lists, *, order=Amount(0), page_size=Amount(4096)),
     text_signature = "(phyr, lists, *, order=0, page_size=4096)"
 )]
-pub(crate) fn kho_vmalloc<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    lists: &Bound<'py, PyPhyr>,
+pub(crate) fn kho_vmalloc(
+    py: Python<'_>,
+    phyr: Either,
+    lists: Either,
     order: Amount,
     page_size: Amount,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = phyr.py();
-    let (list, lists): (&Phyr, &Phyr) = (phyr.get().as_ref(), lists.get().as_ref());
+) -> PyResult<Bound<'_, PyAny>> {
+    let (list, lists) = (phyr.thawed(py)?, lists.thawed(py)?);
     let order = narrow(order);
     let KhoVmalloc { head, chunks } =
-        py.detach(|| KhoVmalloc::new(list, lists, order, page_size.0))?;
+        py.detach(|| KhoVmalloc::new(&list, &lists, order, page_size.0))?;
     let head = made::bytes(py, &head)?;
     let chunks = Bound::new(py, PyDescriptors::new(chunks, POINTER))?;
     let class = made::attribute(&made::module(py, "phyr._records")?, "KhoVmalloc")?;
@@ -241,16 +242,16 @@ pub(crate) fn from_kho_vmalloc(
     ),
     text_signature = "(phyr, lists, *, max_order=10, page_size=4096)"
 )]
-pub(crate) fn kho_radix<'py>(
-    phyr: &Bound<'py, PyPhyr>,
-    lists: &Bound<'py, PyPhyr>,
+pub(crate) fn kho_radix(
+    py: Python<'_>,
+    phyr: Either,
+    lists: Either,
     max_order: Amount,
     page_size: Amount,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = phyr.py();
-    let (list, lists): (&Phyr, &Phyr) = (phyr.get().as_ref(), lists.get().as_ref());
+) -> PyResult<Bound<'_, PyAny>> {
+    let (list, lists) = (phyr.thawed(py)?, lists.thawed(py)?);
     let order = narrow(max_order);
-    let tree = py.detach(|| KhoRadix::new(list, lists, order, page_size.0))?;
+    let tree = py.detach(|| KhoRadix::new(&list, &lists, order, page_size.0))?;
     let (root, nodes) = (made::int(py, tree.root)?, made::bytes(py, &tree.nodes)?);
     let class = made::attribute(&made::module(py, "phyr._records")?, "KhoRadix")?;
     class.call1(made::objects(py, [root.as_any(), nodes.as_any()])?)
@@ -315,9 +316,9 @@ pub(crate) fn from_kho_radix(
 ///     ``dma_buf_phys_vec_to_sgt()``, ``include/linux/dma-buf-mapping.h``, Linux.
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
-pub(crate) fn dma_buf_vecs(phyr: &Bound<'_, PyPhyr>) -> PyResult<PyDescriptors> {
-    let list: &Phyr = phyr.get().as_ref();
-    table(phyr.py(), PHYS_VEC, || Table::dma_buf_vecs(list))
+pub(crate) fn dma_buf_vecs(py: Python<'_>, phyr: Either) -> PyResult<PyDescriptors> {
+    let list = phyr.thawed(py)?;
+    table(py, PHYS_VEC, || Table::dma_buf_vecs(&list))
 }
 
 /// Read the list of a dma-buf from the array of ``struct phys_vec`` that describes it.
