@@ -32,9 +32,10 @@ type Tag = Shared<Given>;
 /// A map of I/O virtual addresses to lists, changed as a guest, or a driver, maps and unmaps.
 ///
 /// An area is all that one call of `map` mapped, or a part of it that is left. Parts share the
-/// storage of the list and keep its owner. Mapping takes O(log n), finding an address O(log n + log
-/// m), unmapping O(log n) for each area it meets, with n areas of lists of m chunks. Threads may
-/// share a map. ``len(map)`` is the number of areas.
+/// storage of the list and keep its owner. With n areas of lists of m chunks, finding an address
+/// takes O(log n + log m). Mapping an area, and unmapping each area that is met, takes O(log n) and
+/// moves at most a block, 4 KiB of areas; when a block becomes full or empty, the list of blocks moves
+/// as well, 32 bytes for each. Threads may share a map. ``len(map)`` is the number of areas.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
