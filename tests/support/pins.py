@@ -16,6 +16,8 @@ from support.pages import addresses, pinned_bytes, private, status, where
 def nothing_is_left_behind() -> Iterator[None]:
     """Check that as much is pinned and locked after a test as before it."""
     gc.collect()
+    # What other tests left need not be looked at again after each test.
+    gc.freeze()
     before = pinned_bytes(), status("VmLck")
     yield
     gc.collect()
