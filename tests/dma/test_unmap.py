@@ -86,7 +86,8 @@ def test_unmapping_a_full_new_list_takes_little_memory_too() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert domain.calls == count
-    assert peaks[2] <= peaks[1] + 128, peaks
+    # As above: an object for each piece would be 100 KiB.
+    assert peaks[2] <= peaks[1] + 512, peaks
 
 
 def test_a_walk_goes_on_behind_the_call_that_raised() -> None:

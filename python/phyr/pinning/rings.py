@@ -11,6 +11,7 @@ in the middle of a method here. Every step is one method of a list, which is don
 """
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -73,12 +74,11 @@ class Rings:
             self._stuck.append(slot)
 
     def _empty_stuck(self) -> None:
-        for _ in range(len(self._stuck)):
-            try:
+        # Another thread may take the last one first.
+        with suppress(IndexError):
+            for _ in range(len(self._stuck)):
                 slot = self._stuck.pop(0)
-            except IndexError:
-                return
-            self.put(slot, is_empty=slot.ring.release(slot.number))
+                self.put(slot, is_empty=slot.ring.release(slot.number))
 
     def _add(self) -> None:
         from phyr._phyr import Ring  # noqa: PLC0415 - there is none on other systems
