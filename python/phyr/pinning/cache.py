@@ -150,6 +150,9 @@ class PinCache(Scope):
                 transfer(mapping.dma)
     """
 
+    # The process that the rest belongs to, once all of it is made.
+    _process = 0
+
     def __init__(self, limit: int = 1 << 30, *, backend: UserMapper | None = None) -> None:
         """Start empty."""
         self.limit = limit
@@ -161,7 +164,6 @@ class PinCache(Scope):
         self._start_over()
 
     def _start_over(self) -> None:
-        self._process = os.getpid()
         self._lock = RLock()
         # Entries of released leases that are not yet counted.
         self._returned: list[_Entry] = []
@@ -170,6 +172,7 @@ class PinCache(Scope):
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._retired: list[_Entry] = []
         self._held = 0
+        self._process = os.getpid()
 
     @property
     def pinned(self) -> int:
