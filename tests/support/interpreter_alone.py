@@ -21,11 +21,17 @@ def appended() -> list[tuple[int, int]]:
     return items
 
 
-for act in (work, appended):
-    act()
-    for nth in range(20):
-        with suppress(MemoryError):
-            _testcapi.set_nomemory(nth, nth + 1)
-            act()
-        _testcapi.remove_mem_hooks()
-        gc.collect()
+def main() -> None:
+    """Let each allocation of them fail, and collect after each failure."""
+    for act in (work, appended):
+        act()
+        for nth in range(20):
+            with suppress(MemoryError):
+                _testcapi.set_nomemory(nth, nth + 1)
+                act()
+            _testcapi.remove_mem_hooks()
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()
