@@ -166,7 +166,7 @@ impl<L: Layout, P: List> Fill for Table<L, P> {
         if out.is_empty() || self.is_done(place) {
             return 0;
         }
-        let chunks = self.list.walk_from(place.position);
+        let chunks = &mut self.list.walk_from(place.position);
         // For a few records, clearing memory for many chunks would take longer than the records.
         let written = if self.is_whole {
             self.write_whole(chunks, place, out)
@@ -238,7 +238,7 @@ impl<L: Layout, P: List> Table<L, P> {
     /// Fills `out` if every chunk is one segment. Returns the number of records written.
     fn write_whole(
         &self,
-        mut chunks: P::Walk<'_>,
+        chunks: &mut P::Walk<'_>,
         place: &mut Place,
         out: &mut [L::Bytes],
     ) -> usize {
@@ -251,7 +251,7 @@ impl<L: Layout, P: List> Table<L, P> {
                 self.write_one(place, &mut out[0], chunk);
                 at = 1;
             } else if bulk > 0 {
-                let records = self.write_run(&mut chunks, place, &mut out[at..at + bulk]);
+                let records = self.write_run(chunks, place, &mut out[at..at + bulk]);
                 at += records;
                 if records == 0 {
                     break;
@@ -270,7 +270,7 @@ impl<L: Layout, P: List> Table<L, P> {
     /// Fills `out`. Returns the number of records written. Reads up to `AHEAD` chunks at a time.
     fn write<const AHEAD: usize>(
         &self,
-        mut chunks: P::Walk<'_>,
+        chunks: &mut P::Walk<'_>,
         place: &mut Place,
         out: &mut [L::Bytes],
     ) -> usize {
@@ -298,7 +298,7 @@ impl<L: Layout, P: List> Table<L, P> {
             if from == to {
                 let short = chunks.short(self.cut.uncut()).min(bulk);
                 if short > 0 {
-                    at += self.write_run(&mut chunks, place, &mut out[at..at + short]);
+                    at += self.write_run(chunks, place, &mut out[at..at + short]);
                     continue;
                 }
                 (from, to) = (0, chunks.read(&mut ahead[..AHEAD.min(out.len() - at)]));

@@ -101,10 +101,16 @@ impl<'a, P: List> Plan<'a, P> {
     /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list and inside a page;
     /// [`Error::Window`] if the window passes 2^64, or would be all of the space.
     pub fn new(phyr: &'a P, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
+        Self::check(phyr, iova, sizes)?;
+        Ok(Self::checked(phyr, iova, sizes))
+    }
+
+    /// Returns the error of [`Self::new`]. A walk of a frozen list is large, and moving one around takes
+    /// longer than the check.
+    pub(crate) fn check(phyr: &P, iova: u64, sizes: PageSizes) -> Result<(), Error> {
         let low = sizes.granule() - 1;
-        let chunks = phyr.walk_from(0);
         if let Some(more) = phyr.length().checked_sub(1) {
-            let paddr = chunks.clone().next().map_or(iova, |chunk| chunk.paddr);
+            let paddr = phyr.walk_from(0).next().map_or(iova, |chunk| chunk.paddr);
             if (iova ^ paddr) & low != 0 {
                 return Err(Error::Skew { iova, paddr, align: sizes.granule() });
             }
@@ -117,10 +123,10 @@ impl<'a, P: List> Plan<'a, P> {
                 Pages::new(phyr, sizes.granule())?;
             }
         }
-        Ok(Self { chunks, sizes, rest: Rest { iova: iova & !low, paddr: 0, left: 0 } })
+        Ok(())
     }
 
-    /// A plan that [`Self::new`] has already checked, or the rest of one from where a call begins.
+    /// A plan that [`Self::check`] has already checked, or the rest of one from where a call begins.
     pub(crate) fn checked(phyr: &'a P, iova: u64, sizes: PageSizes) -> Self {
         let iova = iova & !(sizes.granule() - 1);
         Self { chunks: phyr.walk_from(0), sizes, rest: Rest { iova, paddr: 0, left: 0 } }

@@ -119,7 +119,7 @@ pub(crate) fn plan_map(
 ) -> PyResult<PyPlan> {
     let (is_frozen, list, iova) = (matches!(phyr, Either::Frozen(_)), phyr.into_list(), iova.0);
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
-    py.detach(|| Plan::new(&list, iova, sizes).map(drop))?;
+    py.detach(|| Plan::check(&list, iova, sizes))?;
     if strict {
         list.exposes_nothing(sizes)?;
     }
