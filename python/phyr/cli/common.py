@@ -2,19 +2,20 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import click
 
 from phyr.errors import PhyrError, ProcessGoneError
 
-__all__ = ["Refusal", "escaped", "refusing", "size_of", "take_size", "warn"]
+__all__ = ["Refusal", "escaped", "read_by", "refusing", "size_of", "take_size", "warn"]
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DIGITS = 20
+_Read = TypeVar("_Read")
 
 
 class Refusal(click.ClickException):
@@ -97,6 +98,22 @@ def size_of(text: str) -> int | None:
     if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
         return None
     return int(number) << _UNITS[unit]
+
+
+def read_by(
+    read: Callable[[Sequence[str]], _Read],
+) -> Callable[[click.Context, click.Parameter, Sequence[str]], _Read]:
+    """Make an option's callback of a function that raises ValueError for what it cannot read."""
+
+    def callback(
+        _context: click.Context, _parameter: click.Parameter, texts: Sequence[str]
+    ) -> _Read:
+        try:
+            return read(texts)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
 
 
 def take_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int:

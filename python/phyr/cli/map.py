@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phyr.cli.choose import take_pids, vma_filter
-from phyr.cli.common import Refusal, escaped, refusing, size_of, warn
+from phyr.cli.common import Refusal, escaped, read_by, refusing, size_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,20 +19,6 @@ __all__ = ["map_processes"]
 
 _SORTS = ("address", "size", "resident", "swapped", "chunks", "largest", "small", "name")
 _PAGE_MAX = 1 << 30
-
-
-def _pids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401 - as click has it
-    try:
-        return take_pids(values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-    try:
-        return vma_filter(values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
@@ -56,7 +42,7 @@ Examples:
 
 
 @click.command("map", epilog=_EXAMPLES)
-@click.argument("pids", nargs=-1, metavar="[PID|self]...", callback=_pids)
+@click.argument("pids", nargs=-1, metavar="[PID|self]...", callback=read_by(take_pids))
 @click.option("--cgroup", "cgroups", multiple=True, metavar="PATH", help="Processes of a cgroup.")
 @click.option("--name", "names", multiple=True, metavar="PATTERN", help="Processes by command.")
 @click.option("--rollup", is_flag=True, help="Show totals only.")
@@ -79,7 +65,7 @@ Examples:
     "wanted",
     multiple=True,
     metavar="FILTER",
-    callback=_filter,
+    callback=read_by(vma_filter),
     help="anon, file, heap, stack, 0xSTART-0xEND, or a pattern of names.",
 )
 @click.option("--sort", type=click.Choice(_SORTS), help="Order of lines.  [default: address]")

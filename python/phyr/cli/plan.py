@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phyr.cli.choose import vma_filter
-from phyr.cli.common import refusing, size_of
+from phyr.cli.common import read_by, refusing, size_of
 
 if TYPE_CHECKING:
     from phyr._phyr import Phyr
@@ -34,13 +34,6 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
         raise click.BadParameter(f"{value!r}: {error}.") from None
 
 
-def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401 - as click has it
-    try:
-        return vma_filter(values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command("plan", epilog=_EXAMPLES)
 @click.argument("source", metavar="PID|self|FILE")
 @click.option(
@@ -51,7 +44,12 @@ def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[
     help=f"{', '.join(_NAMES)}; the pages of rdma and iommu as in iommu={_USUAL}.",
 )
 @click.option(
-    "--vma", "wanted", multiple=True, metavar="FILTER", callback=_filter, help="As of map."
+    "--vma",
+    "wanted",
+    multiple=True,
+    metavar="FILTER",
+    callback=read_by(vma_filter),
+    help="As of map.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import click
 
 from phyr.cli.choose import Chosen, command_of, take_pids
-from phyr.cli.common import escaped, refusing, warn
+from phyr.cli.common import escaped, read_by, refusing, warn
 from phyr.errors import HiddenPagesError, ProcessGoneError
 from phyr.pagemap.proc import PROC, Pid, Vma
 from phyr.pagemap.process import Pagemap
@@ -65,23 +65,15 @@ def range_of(text: str) -> Range:
     return Range(paddr, length)
 
 
-def _take_ranges(_context: object, _parameter: object, texts: Sequence[str]) -> list[Range]:
-    try:
-        return [range_of(text) for text in texts]
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _take_pids(_context: object, _parameter: object, texts: Sequence[str]) -> list[Pid]:
-    try:
-        return take_pids(texts)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+def _ranges(texts: Sequence[str]) -> list[Range]:
+    return [range_of(text) for text in texts]
 
 
 @click.command("whose", epilog=_EXAMPLES)
-@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...", callback=_take_ranges)
-@click.option("--pid", "pids", multiple=True, callback=_take_pids, help="Look only there.")
+@click.argument(
+    "addresses", nargs=-1, required=True, metavar="ADDRESS...", callback=read_by(_ranges)
+)
+@click.option("--pid", "pids", multiple=True, callback=read_by(take_pids), help="Look only there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def whose(*, addresses: list[Range], pids: list[Pid], as_json: bool) -> None:
     """Show which process holds a physical address, in which VMA, and where in it.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phyr.cli.choose import range_of, vma_filter
-from phyr.cli.common import Refusal, refusing
+from phyr.cli.common import Refusal, read_by, refusing
 
 if TYPE_CHECKING:
     from phyr.cli.picture.drawing import Subject
@@ -42,13 +42,6 @@ def _span(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return span
 
 
-def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-    try:
-        return vma_filter(values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command("picture", epilog=_EXAMPLES)
 @click.argument("source", metavar="PID|self|FILE")
 @click.option(
@@ -72,7 +65,12 @@ def _filter(_context: click.Context, _parameter: click.Parameter, values: tuple[
 )
 @click.option("--against", metavar="FILE", help="An earlier look, as phyr dump saved it.")
 @click.option(
-    "--vma", "wanted", multiple=True, metavar="FILTER", callback=_filter, help="As of map."
+    "--vma",
+    "wanted",
+    multiple=True,
+    metavar="FILTER",
+    callback=read_by(vma_filter),
+    help="As of map.",
 )
 @click.option(
     "--range", "span", metavar="0xSTART-0xEND", callback=_span, help="Physical addresses to show."
