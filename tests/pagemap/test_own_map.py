@@ -3,7 +3,7 @@
 import errno
 import mmap
 import os
-import threading
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,6 +15,7 @@ from phyr import pagemap
 from phyr._phyr import Loan
 from phyr.pagemap import own, proc, reader, zero
 from support.live import PAGE, PFN, linux, python, record_of, shown
+from support.together import together
 
 
 def private(length: int) -> mmap.mmap:
@@ -121,25 +122,16 @@ def test_a_fork_that_python_was_not_told_of_is_noticed() -> None:
 @shown
 def test_many_threads_look_at_the_same_time() -> None:
     area = private(64 * PAGE)
-    failures: list[BaseException] = []
     with Loan(area) as (uaddr, _):
         right = [paddr_of(uaddr + at) for at in range(0, len(area), PAGE)]
 
         def work(seed: int) -> None:
-            try:
-                for turn in range(100):
-                    page = (seed * 7 + turn) % 63
-                    found = pagemap.of((uaddr + page * PAGE, 2 * PAGE))
-                    assert [found[0], found[PAGE]] == right[page : page + 2]
-            except BaseException as error:  # noqa: BLE001 - told by the test
-                failures.append(error)
+            for turn in range(100):
+                page = (seed * 7 + turn) % 63
+                found = pagemap.of((uaddr + page * PAGE, 2 * PAGE))
+                assert [found[0], found[PAGE]] == right[page : page + 2]
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+        assert together(partial(work, seed) for seed in range(8)) == []
     assert len(own.KEPT) <= own.MOST
 
 

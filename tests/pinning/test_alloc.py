@@ -280,7 +280,7 @@ def test_a_node_is_refused_on_machines_whose_calls_are_not_known(
     assert caught.value.node == 0
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("align", [0, -4096, 3, 4097])

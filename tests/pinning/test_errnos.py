@@ -100,7 +100,7 @@ def left() -> dict[str, object]:
 
 def failed_and_again(work: Callable[[], list[object]]) -> dict[str, object]:
     """Do something that may fail, and do it again."""
-    # What the parent has need not be looked at by the collector, time after time.
+    # Otherwise the collector looks at all objects of the parent, each time.
     gc.freeze()
     found: dict[str, object] = {"first": None, "error": ""}
     try:

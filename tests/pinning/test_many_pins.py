@@ -2,8 +2,8 @@
 
 import errno
 import os
-import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,6 +18,7 @@ from phyr.pinning import methods
 from support.live import PAGE, linux, python, ring_is_allowed, shown, uring
 from support.pages import addresses, frames, pinned_bytes, private, status, where
 from support.rings import Rings
+from support.together import together
 
 LIST = """
 import os
@@ -102,23 +103,14 @@ def test_threads_pin_and_unpin_at_once() -> None:
     for at in range(0, len(area), PAGE):
         area[at] = 1
     right = dict(zip(range(64), frames(uaddr, len(area)), strict=True))
-    failures: list[BaseException] = []
 
     def work(seed: int) -> None:
-        try:
-            for turn in range(100):
-                page = (seed * 7 + turn) % 64
-                with phyr.pin((uaddr + page * PAGE, PAGE)) as pinned:
-                    assert pinned.phyr[0] == right[page] * PAGE
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failures.append(error)
+        for turn in range(100):
+            page = (seed * 7 + turn) % 64
+            with phyr.pin((uaddr + page * PAGE, PAGE)) as pinned:
+                assert pinned.phyr[0] == right[page] * PAGE
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    assert together(partial(work, seed) for seed in range(8)) == []
     assert len(own.KEPT) <= own.MOST
 
 

@@ -179,7 +179,7 @@ def test_memory_never_written_becomes_present() -> None:
 def test_the_pin_of_the_document_runs(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parents[2] / document).read_text()
     blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
-    # What takes a device is run in a guest: see tests/vm.
+    # Methods that take a device are tried in a guest: see tests/vm.
     blocks = [block for block in blocks if "phyr.pin(" in block and "pci.bound" not in block]
     assert blocks
     for block in blocks:

@@ -3,7 +3,7 @@
 import errno
 import mmap
 import os
-import threading
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,6 +17,7 @@ from phyr.iommu import Direct, Direction, dma_map
 from phyr.pinning.cache import Lease
 from support.live import PAGE, linux, shown, uring
 from support.pages import addresses, pinned_bytes, private, where
+from support.together import together
 
 pytest_plugins = ["support.pins"]
 pytestmark = [linux, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -57,7 +58,7 @@ def test_every_lease_is_right_and_idle_memory_stays_within_the_limit(data: st.Da
                 case _:
                     pass
             used = sum(lease.length + 2 * PAGE for lease in live)
-            # What overlaps what is in use is pinned along, and again.
+            # Memory that overlaps memory in use is pinned together with it, as one.
             assert cache.pinned <= limit + used + 16 * PAGE * (1 + len(live))
             if not live:
                 cache.trim()
@@ -300,24 +301,15 @@ def test_a_forked_child_starts_with_an_empty_cache() -> None:
 @shown
 @uring
 def test_threads_share_a_cache() -> None:
-    failures: list[BaseException] = []
     with PinCache(20 * PAGE) as cache:
 
         def work(seed: int) -> None:
-            try:
-                for turn in range(60):
-                    start = (seed * 11 + turn * 7) % (PAGES - 8)
-                    with cache.pin((BASE + start * PAGE + 5, 6 * PAGE)) as lease:
-                        assert right(lease)
-            except BaseException as error:  # noqa: BLE001 - told by the test
-                failures.append(error)
+            for turn in range(60):
+                start = (seed * 11 + turn * 7) % (PAGES - 8)
+                with cache.pin((BASE + start * PAGE + 5, 6 * PAGE)) as lease:
+                    assert right(lease)
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
+        assert together(partial(work, seed) for seed in range(6)) == []
         cache.trim()
         assert cache.pinned <= 20 * PAGE
 

@@ -5,6 +5,7 @@ import errno
 import gc
 import threading
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from phyr.iommu import Direct, Direction, dma_map
 from support.live import PAGE, shown, uring
 from support.pages import pinned_bytes, private
 from support.pins import FakeBackend
+from support.together import together
 
 pytest_plugins = ["support.pins"]
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
@@ -129,29 +131,22 @@ def test_the_garbage_collector_may_drop_a_mapping_at_any_time() -> None:
 @uring
 def test_threads_may_share_it() -> None:
     buffer = bytearray(64 * PAGE)
-    failures: list[BaseException] = []
 
     def work(pinned: phyr.Pinned) -> None:
-        try:
-            for _ in range(20):
-                with phyr.pin(buffer) as own, phyr.pin(buffer, method="mlock"):
-                    assert own.phyr == pinned.phyr
-                    with dma_map(pinned.phyr, Direct(), Direction.TO_DEVICE):
-                        pass
-            pinned.unpin()
-        except PinError as error:  # another thread's mapping, or already unpinned
-            if error.errno not in {errno.EBUSY, errno.EINVAL}:
-                failures.append(error)
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failures.append(error)
+        for _ in range(20):
+            with phyr.pin(buffer) as own, phyr.pin(buffer, method="mlock"):
+                assert own.phyr == pinned.phyr
+                with dma_map(pinned.phyr, Direct(), Direction.TO_DEVICE):
+                    pass
+        pinned.unpin()
+
+    def is_expected(failure: BaseException) -> bool:
+        # Another thread's mapping, or already unpinned.
+        return isinstance(failure, PinError) and failure.errno in {errno.EBUSY, errno.EINVAL}
 
     with phyr.pin(buffer) as pinned:
-        threads = [threading.Thread(target=work, args=(pinned,)) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+        failures = together(partial(work, pinned) for _ in range(6))
+    assert [failure for failure in failures if not is_expected(failure)] == []
 
 
 @shown
