@@ -1,4 +1,4 @@
-"""What does a look at a large process cost on the command line, beside other programs?
+"""The cost of a look at a large process on the command line, beside other programs.
 
 ``python benches/bench_cli.py [--mib N] [--rounds N] [--smoke]`` prints a table in Markdown for
 processes of four layouts: seconds, wall clock and of the processor, the least of some rounds in

@@ -1,4 +1,4 @@
-"""What does mapping cost from Python?
+"""The cost of mapping from Python.
 
 ``python benches/bench_map.py [--smoke]`` prints a table in Markdown: nanoseconds an operation, the
 median of rounds in which all take turns, in brackets the lowest and highest, and the ratio to a

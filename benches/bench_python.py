@@ -1,4 +1,4 @@
-"""What do lists cost from Python, beside the same work in Rust, NumPy and lists of tuples?
+"""The cost of lists from Python, beside the same work in Rust, NumPy and lists of tuples.
 
 ``python benches/bench_python.py [PAGES [ROUNDS]]`` prints tables in Markdown. Contenders take
 turns; each cell is the median, in brackets the lowest and the highest, and the ratio to the first
@@ -187,7 +187,7 @@ def bench_program() -> Path | None:
     return Path(program)
 
 
-# What is measured.
+# The measured operations.
 
 
 def numpy_runs(pfns: Words) -> tuple[Words, Words]:

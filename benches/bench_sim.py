@@ -1,4 +1,4 @@
-"""What does the simulated machine cost from Python?
+"""The cost of the simulated machine from Python.
 
 ``python benches/bench_sim.py [PAGES [ROUNDS]]``: by default 1 GiB of scattered 4 KiB pages;
 ``--smoke`` runs a few. Each line is a median in nanoseconds a page, in brackets the extremes. The

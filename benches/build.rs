@@ -1,4 +1,4 @@
-//! What does it cost to build a list from page addresses, in bytes and in time?
+//! The cost of building a list from page addresses, in bytes and in time.
 //!
 //! `cargo bench --bench build`; `PHYR_BENCH_N` sets the number of pages.
 
@@ -50,7 +50,7 @@ fn race(pages: &[u64]) -> Race<'_> {
     race
 }
 
-/// What each list takes; counts are exact, so once is enough.
+/// The bytes and allocations of each list; counts are exact, so once is enough.
 fn costs(pages: &[u64]) -> Vec<(String, String)> {
     let (list, counts) = counted(|| from_pages(pages));
     let nr_chunks = list.nr_chunks();

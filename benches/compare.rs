@@ -1,4 +1,4 @@
-//! What does it cost to compare two equal lists, and to hash one?
+//! The cost of comparing two equal lists, and of hashing one.
 //!
 //! A visit of all chunks in the same run gives the measure. `cargo bench --bench compare`;
 //! `PHYR_BENCH_N` sets the number of pages.

@@ -1,4 +1,4 @@
-//! What does it cost to write descriptors?
+//! The cost of writing descriptors.
 //!
 //! Each turn writes all descriptors of a list to the same memory. Beside phyr stands a plain loop
 //! over `Vec<(u64, u64)>`, as C would have it, which writes the same bytes: over the merged ranges

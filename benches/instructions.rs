@@ -106,7 +106,7 @@ fn parse(arguments: &[String]) -> Option<(&str, Workload, usize, &str)> {
     Some((operation, workload, nr_pages.parse().ok()?, turns))
 }
 
-/// Nanoseconds that `work` takes. What it returns is dropped after the clock stops.
+/// Nanoseconds that `work` takes. Its result is dropped after the clock stops.
 fn timed<T>(work: impl FnOnce() -> T) -> u64 {
     let start = Instant::now();
     let result = black_box(work());

@@ -1,4 +1,4 @@
-//! What does it cost to plan a mapping, to choose its window, and to map and unmap?
+//! The cost of planning a mapping, choosing its window, mapping and unmapping.
 //!
 //! Counts first: the calls of a plan, and what each kind of mapping allocates. The domain of most times
 //! counts its calls and does nothing else; then one with page tables. Last, what the list of a window
@@ -180,7 +180,8 @@ fn simulated(phyr: &Phyr, iova: u64, settings: Settings) -> Vec<Timing> {
     race.run(settings)
 }
 
-/// What the list costs that a linear map returns, and the one that it maps: the same, and not.
+/// The bytes of the list that a linear map takes, which grow with it, and of the list that it returns,
+/// which do not.
 fn bytes(settings: Settings) -> Table {
     let lengths = if settings.is_bench { [10, 24] } else { [10, 12] };
     let mut table = Table::new("Bytes of a list, object and heap");

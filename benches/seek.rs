@@ -1,4 +1,4 @@
-//! What does it cost to find the physical address of one byte of a long list?
+//! The cost of finding the physical address of one byte of a long list.
 //!
 //! `cargo bench --bench seek` asks at 2^20 and 2^24 pages; `PHYR_BENCH_N` asks at that many only.
 

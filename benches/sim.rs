@@ -1,4 +1,4 @@
-//! What does it cost to map a list in a simulated IOMMU, to unmap it, and to move its bytes?
+//! The cost of mapping a list in a simulated IOMMU, unmapping it, and moving its bytes.
 //!
 //! `cargo bench --bench sim`; `PHYR_BENCH_N` sets the number of pages (a quarter of it moves bytes).
 //! Counts of table entries come first: they do not vary.

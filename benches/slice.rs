@@ -1,4 +1,4 @@
-//! What does it cost to take a byte range of a list, and to use it for the first time?
+//! The cost of taking a byte range of a list, and of using it for the first time.
 //!
 //! The range is the middle half of the list; the first use is its first chunk. A seek in the same
 //! run gives the measure. `cargo bench --bench slice`; `PHYR_BENCH_N` sets the number of pages.

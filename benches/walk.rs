@@ -1,4 +1,4 @@
-//! What does it cost to visit the chunks of a list?
+//! The cost of visiting the chunks of a list.
 //!
 //! Each visit sums and exclusive-ors all addresses and lengths. `cargo bench --bench walk`;
 //! `PHYR_BENCH_N` sets the number of pages.

@@ -1,7 +1,7 @@
 """A list handed from one process to another through shared memory.
 
 A privileged process learns where memory lies and writes the list down; another, which could not
-have asked the kernel, reads it back. What is read is checked, whoever wrote it.
+have asked the kernel, reads it back. The bytes are checked, whoever wrote them.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-//! What lists cost in memory: exact figures, from an allocator that counts.
+//! The memory that lists take: exact figures, from an allocator that counts.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::cast_precision_loss, reason = "figures are compared to two decimals")]
 

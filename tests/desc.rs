@@ -367,7 +367,7 @@ fn plans_parts_and_page_sizes_allocate_nothing_however_long_the_list() {
     let sizes = PageSizes::new(1 << 12 | 1 << 21 | 1 << 30).unwrap();
     let lengths = (0..).map(|number: u64| number % 3 * 0x1800);
     let length = phyr.length();
-    // What whole parts there is room for; three of them have 0x4800 bytes.
+    // There is room for this many whole parts; three of them have 0x4800 bytes.
     let rest = if length % 0x4800 < 0x1800 { 0 } else { 0x1800 };
     let parts = length / 0x4800 * 0x4800 + rest;
     let sum = |total: u64, call: MapCall| total + call.length();

@@ -21,7 +21,7 @@ fn lists() -> impl Strategy<Value = Vec<Phyr>> {
     prop::collection::vec(list, 0..6)
 }
 
-/// What a walk over all chunks finds.
+/// The holders that a walk over all chunks finds.
 fn walk(lists: &[Phyr], first: u64, last: u64) -> Vec<Holder> {
     let mut found = Vec::new();
     for (list, phyr) in lists.iter().enumerate() {

@@ -31,7 +31,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![map, unmap], 0..40)
 }
 
-/// What is mapped, page by page: the physical page, and the number of the step that mapped it.
+/// For each mapped page, the physical page and the number of the step that mapped it.
 type Model = BTreeMap<u64, (u64, usize)>;
 
 /// The pages of an area or a part of one.

@@ -183,7 +183,7 @@ fn a_map_changes_whole_or_not_at_all() {
         );
         assert_eq!((bytes, map.nr_areas()), (0x3000, areas + 1));
     }
-    // What leaves nothing, or one end, needs no memory.
+    // Unmapping needs no memory if nothing is left of an area, or one end.
     let unmap = |map: &mut IovaMap<u64>, iova, length| with(0, || map.try_unmap(iova, length));
     assert_eq!(unmap(&mut map, 0x1000, 0x1000), Ok(0x1000));
     assert_eq!(unmap(&mut map, 0x5000, 0x1000), Ok(0x1000));

@@ -1,4 +1,4 @@
-//! What two lists have in common, in all mixed forms, against sets of bytes.
+//! The memory that two lists have in common, in all mixed forms, against sets of bytes.
 #![expect(clippy::cast_possible_truncation, reason = "the lists are small")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 

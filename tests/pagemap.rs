@@ -16,7 +16,7 @@ const RAM: [(u64, u64); 3] =
     [(0x1000, 0x9f_ffff), (0x80_0000, 0xff_ffff), (0x200_0000, 0x2ff_ffff)];
 const ZERO: [(u64, u64); 2] = [(0x5000, 0x5fff), (0xa0_0000, 0xbf_ffff)];
 
-/// What one record says, by the text of the kernel's documentation.
+/// The meaning of one record, by the text of the kernel's documentation.
 fn state(record: u64) -> State {
     let paddr = (record & ((1 << 55) - 1)) << 12;
     let within = |ranges: &[(u64, u64)]| ranges.iter().any(|r| (r.0..=r.1).contains(&paddr));

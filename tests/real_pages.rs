@@ -1,4 +1,4 @@
-//! What frozen lists of real processes take: the page maps of `tests/pages/`, all counted.
+//! The bytes of frozen lists of real processes, the page maps of `tests/pages/`, all counted.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::cast_precision_loss, reason = "figures are compared to two decimals")]
 

@@ -41,7 +41,7 @@ fn sizes() -> PageSizes {
     PageSizes::new(K4 | M2 | G1).unwrap()
 }
 
-/// What work asks of the allocator: the freed blocks aside, nothing.
+/// The requests of some work to the allocator: none but to free blocks.
 fn assert_allocates_nothing<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, counts) = counted(work);
     assert_eq!((counts.allocations, counts.largest), (0, 0), "{what}: {counts:?}");
@@ -107,7 +107,7 @@ fn tables_given_back_page_by_page_in_any_order_allocate_nothing() {
         let (iova, before) = (turn * 389 % nr_tables * M2, memory.free_bytes());
         assert_allocates_nothing("a page", || domain.unmap_pages(&mut memory, iova, K4, 1))
             .unwrap();
-        // What was given back is free at once.
+        // Memory that was given back is free at once.
         assert!(memory.free_bytes() > before);
     }
     assert_eq!(memory.free_bytes(), free);
@@ -161,7 +161,7 @@ fn walking_a_plan_and_what_undoes_it_allocates_nothing() {
     }
 }
 
-/// What mapping a plan asks of the allocator in a new domain.
+/// The requests to the allocator of mapping a plan in a new domain.
 fn batch(calls: &[MapCall]) -> (bool, Counts) {
     let (mut memory, mut domain) = machine();
     let (free, resident) = (memory.free_bytes(), memory.resident());

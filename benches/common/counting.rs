@@ -10,7 +10,7 @@ use std::cell::Cell;
 #[derive(Debug)]
 pub(crate) struct Counting;
 
-/// What a thread asked of the allocator, as differences between two moments.
+/// The requests of a thread to the allocator between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Calls that gave a block; a block that was resized counts again.

@@ -14,7 +14,7 @@ pub(crate) struct Settings {
     pub(crate) nr_pages: usize,
     /// Turns of each contender.
     pub(crate) rounds: usize,
-    /// Whether times matter, or only that everything runs.
+    /// True if times matter; else everything only has to run.
     pub(crate) is_bench: bool,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Race<'a>(Vec<Contender<'a>>);
 impl<'a> Race<'a> {
     /// Adds a contender whose turn does `count` operations.
     ///
-    /// What `work` returns is dropped after the clock stops.
+    /// The result of `work` is dropped after the clock stops.
     pub(crate) fn add<T>(
         &mut self,
         name: &'static str,

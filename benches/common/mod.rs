@@ -1,4 +1,4 @@
-//! What the benches share.
+//! The parts that the benches share.
 #![allow(dead_code, reason = "each bench uses a part")]
 
 pub(crate) mod baselines;

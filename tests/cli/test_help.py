@@ -68,7 +68,7 @@ def test_it_is_written_to_standard_output(
 
 def test_a_narrow_terminal_has_lines_that_fit() -> None:
     narrow = plain(in_terminal(60, "--help"))
-    # What has marked line ends keeps them.
+    # Marked line ends stay where they are.
     prose = narrow.partition("Exit codes")[0].splitlines()
     assert max(map(len, prose)) <= 60
     wide = plain(in_terminal(100, "--help"))

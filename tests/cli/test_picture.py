@@ -53,7 +53,7 @@ def test_a_frame_holds_all_that_was_asked_for(layout: str, start: int, end: int)
     assert max(x.max(), y.max()) < frame.side
 
 
-# What is counted
+# Counts
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -314,7 +314,7 @@ def test_what_the_array_leaves_open_is_refused() -> None:
         desc.dma_buf_vecs(Phyr.from_pfns([7, 3, 7]))
 
 
-# What it takes
+# Bytes
 
 
 def test_a_tebibyte_in_runs_of_eight_pages() -> None:

@@ -268,7 +268,7 @@ def test_closing_while_interrupts_come_leaves_none(kernel: FakeKernel) -> None:
         irq.read()
 
 
-# None is lost.
+# No interrupt is lost.
 
 
 def interrupts(kernel: FakeKernel, numbers: range) -> threading.Thread:

@@ -177,7 +177,7 @@ def test_configuration_space_may_be_hidden_or_gone(kernel: FakeKernel) -> None:
     path.write_bytes(b"")
     with pytest.raises(VfioError, match="read config"):
         assert device.bus_master
-    # What cannot be reached any more is closed all the same.
+    # A device that cannot be reached any more is closed all the same.
     device.close()
     with pytest.raises(VfioError, match="write config: Bad file descriptor"):
         device.config.write(0, b"x")

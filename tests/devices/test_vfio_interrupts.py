@@ -110,7 +110,7 @@ def test_an_interrupted_close_is_completed_by_the_next(
             backend.close()
         calls = kernel.calls
         backend.close()
-        # What is closed is not asked again: its number may be another file's.
+        # A closed file is not asked again: its number may be another file's.
         assert not left or calls == kernel.calls
         assert (kernel.open_files, kernel.maps, dict(OPEN)) == ([], {}, {})
         with pytest.raises(ValueError, match="released"):

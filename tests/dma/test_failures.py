@@ -145,7 +145,7 @@ def test_whichever_call_to_the_memory_fails_unmapping_does_the_rest(make: Make, 
         for _, length in parts:
             part = slice(position, position + length)
             assert after[part] in (before[part], fresh[part])
-            # What is within reach is no copy.
+            # A part within reach is no copy.
             kept += after[part] == before[part]
             position += length
         assert kept == (failed and what != "free")

@@ -306,7 +306,7 @@ def test_wherever_an_interrupt_comes_what_the_device_wrote_arrives(how: str, par
         if part == "unmap":
             assert memory.read(SMALL) == written, at
         assert table.pages == {}, at
-        # What may be lost: one window, one copy.
+        # At most one window and one copy may be lost.
         assert memory.handed_out <= 1, at
         if isinstance(backend, Paging):
             assert len(backend.iovas) <= 1, at

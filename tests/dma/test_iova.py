@@ -148,7 +148,7 @@ def test_giving_back_needs_no_memory() -> None:
     tracemalloc.start()
     try:
         iovas = IovaAllocator()
-        # What counts coverage needs memory the first time.
+        # The program that measures coverage needs memory the first time.
         iovas.free(iovas.alloc(0x1000))
         windows = [iovas.alloc(0x1000, align=0x1000) for _ in range(2000)]
         before, _ = tracemalloc.get_traced_memory()

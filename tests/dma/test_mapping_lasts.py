@@ -38,7 +38,7 @@ def test_a_mapping_cannot_be_used_after_it_is_unmapped() -> None:
             use()
         names(caught.value, phyr.length)
         assert isinstance(caught.value, ValueError)
-    # What was mapped, and how, is no secret.
+    # The attributes stay after the end.
     assert (mapping.phyr, mapping.direction, mapping.owner) == (phyr, BOTH, None)
 
 

@@ -1,4 +1,4 @@
-"""What a mapping owes its owner: after interrupts, panics, and a map that could not be undone."""
+"""The owner of a mapping after interrupts, panics, and a map that could not be undone."""
 
 import gc
 import sys

@@ -114,7 +114,7 @@ def test_a_domain_that_fails_to_undo_costs_its_window_too() -> None:
 
 
 class OddError(Exception):
-    """What cannot be shown."""
+    """An exception that cannot be shown."""
 
     def __init__(self, shown: type[BaseException]) -> None:
         self.shown = shown

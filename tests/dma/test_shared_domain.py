@@ -82,7 +82,7 @@ def test_a_domain_is_forgotten_with_its_last_mapping(make: type[PageTable | Bare
     kept = weakref.ref(domain.table if isinstance(domain, Bare) else domain)
     del domain
     gc.collect()
-    # What cannot be weakly referenced goes when the next one is made.
+    # The state of a domain without weak references goes when the next one is made.
     Paging(PageTable())
     gc.collect()
     assert kept() is None

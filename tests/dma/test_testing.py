@@ -63,7 +63,7 @@ def test_the_backends_of_phyr_pass() -> None:
 def stood_in_for() -> Paging:
     """Return a backend whose pages are too large for most lists."""
     memory = Memory(1 << 25)
-    # What the lists of the checks are of.
+    # The checks list this memory.
     memory.alloc(8 << 20)
     return Paging(TableDomain(1 << 16), otherwise=Staging(memory, memory))
 

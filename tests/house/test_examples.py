@@ -8,7 +8,7 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
-# What needs a device is run in the guest, and says here how it is used.
+# Examples for a device run in the guest; here they show their help.
 ARGUMENTS = {"nvme": ["--help"], "virtio_rng": ["--help"]}
 
 

@@ -70,7 +70,7 @@ pytestmark = [
     [
         # The target of docs/performance.md.
         ("fold", "rand4k", 10),
-        # What it takes, and a quarter more: whoever passes one of these made something slower.
+        # The count, and a quarter more: whoever passes one of these made something slower.
         ("fold", "geo8", 7),
         # Blocks of one size in a node; of all sizes.
         ("for", "rand4k", 15),
@@ -121,7 +121,7 @@ def test_an_operation_takes_few_instructions(
 @pytest.mark.parametrize(
     ("format_", "workload", "limit"),
     [
-        # What it takes, and a quarter more, as for the operations above. Times are no worse than
+        # The count, and a quarter more, as for the operations above. Times are no worse than
         # these ratios: see docs/performance.md.
         ("sg", "rand4k", 0.65),
         ("bvec", "rand4k", 0.31),

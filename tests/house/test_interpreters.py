@@ -1,4 +1,4 @@
-"""What differs from one CPython to another: hashes of tuples, the collector, subinterpreters."""
+"""The differences between CPythons: hashes of tuples, the collector, subinterpreters."""
 
 import gc
 import subprocess

@@ -53,7 +53,10 @@ IN_PYTHON = {
 
 @cache
 def outcomes() -> dict[str, list[str]]:
-    """What came out besides `MemoryError`, by operation; the last one printed alone aborted."""
+    """Return the outcomes besides `MemoryError`, by operation.
+
+    An operation that is printed without an outcome ended the process.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "support.nomemory"],
         cwd=Path(nomemory.__file__).parents[1],

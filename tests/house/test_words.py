@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RUST = sorted((ROOT / "src").rglob("*.rs"))
-PYTHON = sorted((ROOT / "python").rglob("*.py"))
+FOLDERS = ("src", "python", "tests", "benches", "examples", "crates", "fuzz")
+
+
+def written(suffix: str) -> list[Path]:
+    """Return the source files of a language. Those of typing have remarks, which are no prose."""
+    found = (path for folder in FOLDERS for path in (ROOT / folder).rglob(f"*{suffix}"))
+    return sorted(path for path in found if not {"target", "typing"} & set(path.parts))
+
+
+RUST = written(".rs")
+PYTHON = written(".py")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 STARTS = "What|Whether|Whoever|Of that|None that|Fewer than"

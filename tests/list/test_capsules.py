@@ -420,7 +420,7 @@ def test_memory_of_a_device_is_refused_before_it_is_handed_over() -> None:
     assert GIVEN_BACK == []
 
 
-# What phyr hands over, taken by nobody, or by phyr.
+# Capsules of phyr, taken by nobody, or by phyr.
 
 
 def test_capsules_that_nobody_takes_give_their_memory_back() -> None:

@@ -244,7 +244,7 @@ def test_the_owner_lives_as_long_as_a_slice_a_copy_or_a_mapping() -> None:
     assert there() is None
 
 
-# What constructors take
+# Constructors
 
 
 @pytest.mark.parametrize("make", [Phyr.from_pfns, Phyr.from_pages, Phyr.from_chunks])

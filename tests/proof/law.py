@@ -26,10 +26,10 @@ from proof.values import Pointer, bits_of, settled, words
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# What z3 may spend on one question, in its own count, which is the same on every machine.
+# The limit for one question, in z3's own count of steps, which is the same on every machine.
 PATIENCE = 60_000_000
 
-# What a name points to if a law does not say: as many words as any of the doors fills.
+# Words that a pointer has if a law does not say: as many as any function here fills.
 ROOM = 8
 
 
@@ -48,7 +48,7 @@ class Law:
 
 @dataclass
 class Call:
-    """What a call of a function of the crate does."""
+    """The outcome of a call of a function of the crate."""
 
     outcome: Outcome
 
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def holds(self) -> z3.BoolRef:
-        """Whether the call says yes."""
+        """Return the condition that the result is true."""
         return self.value == 1
 
     def __getitem__(self, index: int) -> z3.BitVecRef:

@@ -1,4 +1,4 @@
-"""What devices read: where a limit cuts a chunk, and where the links of a chain of blocks stand."""
+"""Descriptors: where a limit cuts a chunk, and where the links of a chain of blocks stand."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 64
 TOP = (1 << WIDTH) - 1
 
-# What an instruction yields: a number, or nothing where it is poison or undefined.
+# Return the result of an instruction, or nothing where it is poison or undefined.
 Plain = "Callable[[int, int], int | None]"
 
 

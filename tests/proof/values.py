@@ -1,4 +1,4 @@
-"""What the operands of LLVM IR are: numbers, places, several of them; and memory, byte by byte."""
+"""The operands of LLVM IR: numbers, places, several of them; and memory, byte by byte."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What tests share: the oracle, strategies, stand-ins for a kernel and a machine."""
+"""The parts that tests share: the oracle, strategies, stand-ins for a kernel and a machine."""

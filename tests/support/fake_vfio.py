@@ -200,7 +200,7 @@ class FakeKernel:
 
     @property
     def open_files(self) -> list[str]:
-        """What this process has open of the machine's."""
+        """Return the files of the machine that this process has open."""
         return sorted(filter(None, map(self._name, self._files())))
 
     def _count(self, what: str) -> None:

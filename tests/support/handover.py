@@ -1,4 +1,4 @@
-"""What a kernel hands to the next: a C program with the structs of the headers, and its memory."""
+"""A C program with the structs of a kernel's live update, and its memory."""
 
 import struct
 import subprocess

@@ -14,7 +14,7 @@ Call = tuple[int, int, int, int, Prot]
 
 
 class NoTablePageError(Exception):
-    """What the table raises when it is told to fail."""
+    """The error of a table that is told to fail."""
 
 
 class PageTable:

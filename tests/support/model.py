@@ -16,7 +16,7 @@ Piece = tuple[int, int]
 
 @dataclass(frozen=True)
 class Model:
-    """What a `Phyr` stands for; see the module."""
+    """A buffer as a list of pages; see the module."""
 
     pieces: tuple[Piece, ...] = ()
     granule: int = 4096

@@ -24,7 +24,7 @@ MOST = 600
 SECONDS = 2
 """Time for an operation; a long one may have allocations left."""
 OTHERS = ("not PosixPath", "can't allocate", "MemoryError", "is in use by")
-"""What `os`, locks and `ctypes` say instead of `MemoryError`; and an allocation that is closed
+"""Errors of `os`, locks and `ctypes` in place of `MemoryError`; and of an allocation that is closed
 while the traceback of the error still refers to a loan of it."""
 QUIET = 8
 """Runs without an error after which no allocation is left to fail."""
@@ -95,7 +95,7 @@ def builder(act: Callable[[Builder], object]) -> Callable[[], object]:
 
 
 def remap() -> None:
-    # What the run before could not undo, since that was what failed.
+    # The run before may have failed to undo this.
     with suppress(MappedError):
         DOMAIN.map_pages(1 << 33, 0x7000, 0x1000, 1, 3)
     DOMAIN.unmap_pages(1 << 33, 0x1000, 1)

@@ -24,7 +24,7 @@ VMEMMAP = 0xFFFF_EA00_0000_0000
 
 
 class Data:
-    """What operations on `n` chunks need, each made when it is first asked for."""
+    """The data of operations on `n` chunks, each made when it is first asked for."""
 
     def __init__(self, n: int) -> None:
         """Of chunks of one to eight pages, none of which touches the next."""

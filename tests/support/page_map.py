@@ -16,7 +16,7 @@ _ARGUMENT = struct.Struct("=12Q")
 
 
 class FakeMap:
-    """What `phyr.pagemap` opens as a page map, from here on.
+    """A page map that `phyr.pagemap` opens instead of the kernel's, from here on.
 
     Args:
         monkeypatch: Puts it in place, and takes it away again.

@@ -16,7 +16,7 @@ from support.pages import addresses, pinned_bytes, private, status, where
 def nothing_is_left_behind() -> Iterator[None]:
     """Check that as much is pinned and locked after a test as before it."""
     gc.collect()
-    # What other tests left need not be looked at again after each test.
+    # Otherwise the collector looks at all that other tests left, after each test.
     gc.freeze()
     before = pinned_bytes(), status("VmLck")
     yield
@@ -48,7 +48,7 @@ class FakeBackend:
 
     @property
     def lost(self) -> set[int]:
-        """What stays mapped until the backend is closed."""
+        """The addresses that stay mapped until the backend is closed."""
         return set(self.mapped)
 
     def map_user(self, uaddr: int, length: int, prot: int) -> int:

@@ -22,7 +22,7 @@ class Rings:
         self.real: Ring | None = None
         self.abandoned = 0
         monkeypatch.setattr(_phyr, "Ring", self)
-        # None is there yet.
+        # There is no shared ring yet.
         monkeypatch.setattr(methods.Registered, "shared", rings.Rings())
 
     def __call__(self) -> "Rings":

@@ -1,4 +1,4 @@
-"""What hypothesis draws: granules, runs of pages that like to touch, lists, cuts, and batches.
+"""Strategies for hypothesis: granules, runs of pages that often touch, lists, cuts, and batches.
 
 A run is (pfn, count) in granules. Runs lean to what the packed entry and the nodes find hard:
 neighbours that touch or nearly do, odd runs too long for one word, the last page that can be held.

@@ -58,7 +58,7 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the operation left: its result, or its exception and the bases of that; the calls."""
+    """The end of an operation: its result, or its exception with bases; and its calls."""
 
     result: object
     error: str

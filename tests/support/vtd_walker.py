@@ -21,7 +21,7 @@ ACCESSED, DIRTY = 0x100, 0x200
 SNOOP = 0x800
 ADDRESS = 0x000F_FFFF_FFFF_F000
 
-# What one entry maps, or covers, by level: level 1 is the SS-PTE.
+# Bytes that one entry maps, or covers, by level: level 1 is the SS-PTE.
 COVERS = {1: 4 << 10, 2: 2 << 20, 3: 1 << 30, 4: 512 << 30, 5: 256 << 40}
 
 BEYOND, NO_WRITE, NO_READ, BAD_TABLE, RESERVED = 4, 5, 6, 7, 12
@@ -59,7 +59,7 @@ def is_leaf(word: int, level: int) -> bool:
 
 
 def breaks_reserved(word: int, level: int, sizes: int) -> bool:
-    """Whether a present entry has a bit that must be zero."""
+    """Return true if a present entry has a bit that must be zero."""
     if level == 1 or not word & PAGE_SIZE:
         return False
     if level in (4, 5) or not sizes & COVERS[level]:

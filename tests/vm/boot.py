@@ -33,7 +33,7 @@ IOMMUS = {
     "virtio": (["-device", "virtio-iommu-pci"], ""),
     "none": ([], "intel_iommu=off amd_iommu=off"),
 }
-# What the command finds in its environment, as here.
+# Variables that the command finds in its environment, as they are here.
 KEPT = ["PATH", "HOME", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "PYENV_ROOT", "PYENV_VERSION"]
 QUIET = [
     "console=ttyS0 quiet loglevel=5 panic=-1 nokaslr mitigations=off audit=0",

@@ -54,12 +54,12 @@ def what_is_mapped_from_device_is_read(backend: Type1 | Ioas) -> dict[str, bool]
             dma_map(one, backend, Direction.FROM_DEVICE) as source,
             dma_map(other, backend, BOTH) as target,
         ):
-            # What the device held before is no secret.
+            # The device's own buffer is overwritten first, so it holds no secret.
             edu.fetch(target.dma[0], 64)
             edu.fetch(source.dma[0], 64)
             edu.store(target.dma[0], 64)
         got = buffer[PAGE : PAGE + 64] == secret
-        # What is said of it is so; nothing is said of kernels between those that are tested.
+        # `enforces_write_only` is right, or None for kernels between those that are tested.
         assert backend.enforces_write_only is not got
     return {"read": got}
 

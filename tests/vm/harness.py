@@ -1,4 +1,4 @@
-"""What checks in the guest share: running them, the edu device, the kernel's traces and log.
+"""The parts that checks in the guest share: running them, the edu device, traces, and the log.
 
 A check is a function that a script (`guest_*.py`) adds to its `Checks`. It is run in a guest by
 `guest.py`, which prints a line of JSON for each; `tests/devices/test_guest.py` makes a test of each
@@ -53,7 +53,7 @@ class Checks:
     def on(self, *kinds: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
         """Add a function that is to run where the IOMMU is one of these.
 
-        What it returns, if anything, is a dictionary of figures, which are printed.
+        If it returns a dictionary of figures, they are printed.
         """
 
         def add(function: Callable[[], object]) -> Callable[[], object]:
@@ -151,7 +151,7 @@ _UNMAP = re.compile(rf" unmap: {_RANGE} size=\w+ unmapped_size=(\w+)")
 
 
 class Mapped(NamedTuple):
-    """What the IOMMU driver was told while a `traced` block ran."""
+    """The calls to the IOMMU driver while a `traced` block ran."""
 
     maps: list[tuple[int, int, int]]
     """I/O virtual address, physical address and bytes of each run."""

@@ -71,7 +71,7 @@ def measure(name: str, backend: Backend, buffer: memoryview) -> None:
 def main() -> None:
     print("pages        backend   chunks reqs    pin ms    map ms  unmap ms")
     makers: list[Callable[[], Backend]] = [noiommu] if kind() == "none" else [Type1, iommufd]
-    # What is done once only is not to be measured.
+    # Work that is done only once is not measured.
     with edu_of(first := makers[0]()), phyr.pin(scattered(PAGE)) as pinned:
         dma_map(pinned.phyr, first, Direction.BIDIRECTIONAL).unmap()
     for name, make_buffer in BUFFERS.items():

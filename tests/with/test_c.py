@@ -28,7 +28,7 @@ BUILDS = {
     "gcc, C++11, sanitizers": ["g++", "-x", "c++", "-std=c++11", *SANITIZERS],
     "clang, C++17": ["clang++", "-x", "c++", "-std=c++17", "-O2"],
 }
-# What attributes tell which error; PHYR_E_SIZE is -1, and so on.
+# The attribute that tells each error; PHYR_E_SIZE is -1, and so on.
 CODES = ["given", "magic", "version", "stored", "field", "word", "why", "index"]
 LISTS = 0x7000_0000
 SHORT = 64 << 20

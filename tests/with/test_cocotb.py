@@ -97,7 +97,7 @@ def test_a_region_answers_where_something_is_mapped() -> None:
 
 
 class Space:
-    """What is an address space to a region: bytes from 0x1000 on, and a pool of nothing below."""
+    """An address space for a region: bytes from 0x1000 on, and a pool of nothing below."""
 
     def __init__(self) -> None:
         """Fill it."""

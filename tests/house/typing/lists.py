@@ -1,4 +1,4 @@
-"""What a type checker sees of lists: test_typing.py compares it with the remarks."""
+"""The types of lists: test_typing.py compares a type checker's with the remarks."""
 
 # ruff: noqa: F821
 

@@ -8,7 +8,8 @@ fn builder(lg2: u32, run: Run, nr_pages: u64, tail: u64) -> ManuallyDrop<Builder
     ManuallyDrop::new(Builder { granule, kind: Kind::Ram, writer, run, nr_pages, head: 0, tail })
 }
 
-/// Whether a chunk from `head` bytes after page `next` on continues a run that ends `tail` bytes early.
+/// Returns true if a chunk from `head` bytes after page `next` on continues a run that ends `tail`
+/// bytes early.
 #[unsafe(no_mangle)]
 extern "C-unwind" fn continues_inside(lg2: u32, pfn: u64, nr_pages: u64, tail: u64, next: u64, head: u64) -> bool {
     let span = Span { pfn: next, nr_pages: 1, head, tail: 0 };
