@@ -130,6 +130,8 @@ def test_memory_on_huge_pages_is_mapped_by_huge_pages(
     if view.memory.huge_length == SIZE:
         assert len(paddrs) <= SIZE // HUGE
         assert device.walk(vaddr)[1] == HUGE
+    times = f"{ours * 1e3:.2f} ms, {len(singles)} pages {theirs * 1e3:.0f} ms"
+    print(f"{len(paddrs)} pieces {times}")  # noqa: T201 - the figure of docs/with/tinygrad.md
     assert ours < theirs
     device.mm.unmap_range(vaddr, SIZE)
 
