@@ -122,6 +122,7 @@ impl<V> Sorted<V> {
     }
 
     /// Frees the room that was reserved and not used.
+    #[cfg(feature = "sim")]
     pub(crate) fn trim(&mut self) {
         self.spare.truncate(2);
     }
