@@ -2,10 +2,7 @@
 
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,8 @@ from PIL import Image
 
 from phyr.cli import report, saved
 from phyr.cli.picture import drawing, layers, page
+from support.browser import browser, opened
 from support.made import CLASS, ORIGIN, PAGE, chunks_of, order_of, pages, process, subject
-
-CHROMIUM = shutil.which("chromium")
-browser = pytest.mark.skipif(
-    CHROMIUM is None and "PHYR_CHROMIUM_REQUIRED" not in os.environ,
-    reason="the page needs a browser: apt install chromium",
-)
 
 # Points, turns the wheel, presses keys and chooses, as a user does; writes down what the page says.
 USE = """
@@ -89,16 +81,9 @@ const wait = setInterval(() => {
 
 def chromium(tmp_path: Path, text: str, *options: str) -> str:
     """Open a page, and give what the browser prints."""
-    assert CHROMIUM is not None, "the gate needs chromium"
     file = tmp_path / "page.html"
     file.write_text(text)
-    program = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1400,1200", "--virtual-time-budget=5000", *options, file.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)  # noqa: S603 - ours
-    return done.stdout
+    return opened(file.as_uri(), tmp_path / "profile", *options)
 
 
 def made(look: drawing.Subject, *painters: layers.Painter) -> str:

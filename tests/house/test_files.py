@@ -15,7 +15,7 @@ MOST_LINES = 500
 LONGER = {"python/phyr/_phyr.pyi": "the stub of one module: type checkers look for it in one file"}
 
 FOLDERS = ["src", "python", "crates", "tests", "benches", "examples", "fuzz", "include"]
-FOLDERS += ["scripts", ".ci"]
+FOLDERS += ["scripts", "website", ".ci"]
 SUFFIXES = {".rs", ".py", ".pyi", ".c", ".h", ".v", ".sh", ""}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("src", "python", "tests", "benches", "examples", "crates", "fuzz")
+FOLDERS = ("src", "python", "tests", "benches", "examples", "crates", "fuzz", "website")
 
 
 def written(suffix: str) -> list[Path]:
