@@ -19,8 +19,8 @@ TOP = {
     "SECURITY.md": "security.md",
 }
 LANGUAGES = {
-    ".c": "c", ".h": "c", ".hex": "text", ".js": "javascript", ".py": "python", ".pyi": "python",
-    ".rs": "rust", ".toml": "toml", ".txt": "text", ".v": "verilog",
+    ".c": "c", ".cu": "c++", ".h": "c", ".hex": "text", ".js": "javascript", ".py": "python",
+    ".pyi": "python", ".rs": "rust", ".toml": "toml", ".txt": "text", ".v": "verilog",
 }  # fmt: skip
 
 FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
