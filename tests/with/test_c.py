@@ -1,10 +1,6 @@
 """include/phyr.h, under sanitizers, reads what the package reads and refuses the rest."""
 
-import os
 import random
-import re
-import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import phyr
-from phyr import FormatError, Phyr, PhyrError, desc
+from support.c_reader import Case, packed, run_reader, said
 from support.compiler import compiled
 from support.form import Form, entry, form_of
 from support.model import Model
@@ -28,12 +24,7 @@ BUILDS = {
     "gcc, C++11, sanitizers": ["g++", "-x", "c++", "-std=c++11", *SANITIZERS],
     "clang, C++17": ["clang++", "-x", "c++", "-std=c++17", "-O2"],
 }
-# The attribute that tells each error; PHYR_E_SIZE is -1, and so on.
-CODES = ["given", "magic", "version", "stored", "field", "word", "why", "index"]
-LISTS = 0x7000_0000
 SHORT = 64 << 20
-
-Case = tuple[bytes, int, int]
 
 
 def some_model(rng: random.Random) -> Model:
@@ -114,55 +105,13 @@ def cases() -> Iterator[Case]:
         yield form_of(Model(tuple((a << 12, n << 12) for a, n in runs))).write(), 4096, 1 << 24
 
 
-def said_of_prp(phyr: Phyr, page_size: int, room: int) -> str:
-    """Return what a C program is to say of PRP lists, its reason left out where it refuses."""
-    nr_pages = room // page_size + 1
-    lists = Phyr.from_chunks([(LISTS, nr_pages * page_size)])
-    try:
-        prp1, prp2, made = desc.prp(phyr, lists, page_size=page_size)
-    except PhyrError:
-        return "prp refused"
-    entries = memoryview(made).tolist()
-    if 8 * len(entries) > room:
-        return "prp refused"
-    return " ".join(["prp", *(f"{number:x}" for number in (prp1, prp2, *entries))])
-
-
-def said_of_range(phyr: Phyr, start: int, end: int) -> str:
-    """Return the line for a range."""
-    parts = [f" {paddr:x}+{length:x}" for paddr, length in phyr[start:end].chunks]
-    return f"{start}..{end}:" + "".join(parts)
-
-
-def said(case: Case) -> list[str]:
-    """Return the lines that a C program is to print of a case."""
-    data, page_size, room = case
-    try:
-        phyr = Phyr.from_bytes(data)
-    except FormatError as error:
-        code = next(number for number, name in enumerate(CODES) if name in vars(error))
-        return [f"open {-1 - code}"]
-    kind, _, provider = phyr.kind.partition(":")
-    lg2, length = phyr.granule.bit_length() - 1, phyr.length
-    lines = ["open 0", f"list {lg2} {int(kind == 'mmio')} {int(provider or 0)} {length:x}"]
-    lines.append(said_of_range(phyr, 0, length))
-    lines.append(said_of_range(phyr, length // 3, length - length // 4))
-    if page_size:
-        lines.append(said_of_prp(phyr, page_size, room))
-    return lines
-
-
 @pytest.fixture(scope="module")
 def sent() -> tuple[bytes, list[str]]:
     """Return the input of the C programs and the lines expected of them."""
     all_cases = [
         (data, page_size if len(data) < 1 << 15 else 0, room) for data, page_size, room in cases()
     ]
-    whole = b"".join(
-        struct.pack("<Q", len(data)) + data + struct.pack("<QQ", page_size, room)
-        for data, page_size, room in all_cases
-    )
-    return whole, [line for case in all_cases for line in said(case)]
+    return packed(all_cases), [line for case in all_cases for line in said(case)]
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -171,12 +120,7 @@ def test_c_reads_what_python_reads_and_refuses_the_rest(
 ) -> None:
     program = compiled(HERE / "c" / "reader.c", BUILDS[build], tmp_path / "reader")
     whole, expected = sent
-    # Leaks are not looked for: that needs ptrace, which containers may forbid.
-    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-    run = subprocess.run([program], input=whole, capture_output=True, env=env, check=False)  # noqa: S603
-    assert run.stderr.decode() == ""
-    found = [re.sub(r"^prp -.*", "prp refused", line) for line in run.stdout.decode().splitlines()]
-    assert run.returncode == 0, found[-1]
+    found = run_reader(program, whole)
     for number, (line, wanted) in enumerate(zip(found, expected, strict=True)):
         assert line == wanted, number
 
