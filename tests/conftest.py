@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Checked by mypy, not run: see house/test_typing.py; and run in a guest: see devices/test_guest.py;
-# and run in a simulator: see with/test_cocotb.py.
-collect_ignore = ["house/typing", "vm", "with/pcie"]
+# and run in a simulator, or in another Python: see with/test_cocotb.py, with/test_torch.py.
+collect_ignore = ["house/typing", "vm", "with/pcie", "with/pytorch"]
 
 # The helpers of the tests assert too: pytest is to explain those as well.
 pytest.register_assert_rewrite("support")

@@ -1,7 +1,7 @@
 """Arrays that lend no buffer are pinned by DLPack or `__array_interface__`.
 
-NumPy exports both; a wrapper hides its buffer, as PyTorch's tensors have none. (PyTorch itself is
-too large a package for these tests.) A device's tensor is played by a stand-in.
+NumPy exports both; a wrapper hides its buffer, as PyTorch's tensors have none. (Those are in
+test_torch.py.) A device's tensor is played by a stand-in.
 """
 
 import ctypes
