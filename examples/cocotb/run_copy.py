@@ -1,4 +1,4 @@
-"""Builds copy.v with Icarus Verilog and runs copy_bench.py on it, right and with its bug.
+"""Builds copy.v and burst.v with Icarus Verilog, and runs copy_bench.py on each: right, with a bug.
 
 Needs cocotb and cocotbext-axi (PyPI) and iverilog (a Debian package).
 """
@@ -13,18 +13,18 @@ from cocotb_tools.runner import get_runner
 HERE = Path(__file__).parent
 
 
-def results(bug: int, folder: str) -> dict[str, bool]:
+def results(engine: str, bug: int, folder: str) -> dict[str, bool]:
     """Return which tests of the bench pass."""
     runner = get_runner("icarus")
     runner.build(
-        sources=[HERE / "copy.v"],
-        hdl_toplevel="copy",
+        sources=[HERE / f"{engine}.v"],
+        hdl_toplevel=engine,
         parameters={"BUG": bug},
         build_dir=folder,
         log_file=f"{folder}/build.log",
     )
     report = runner.test(
-        hdl_toplevel="copy",
+        hdl_toplevel=engine,
         test_module="copy_bench",
         test_dir=HERE,
         build_dir=folder,
@@ -40,11 +40,14 @@ def results(bug: int, folder: str) -> dict[str, bool]:
     }
 
 
-found = {}
-for bug in (0, 1):
-    with tempfile.TemporaryDirectory() as folder:
-        found[bug] = results(bug, folder)
-    print("with the bug:   " if bug else "without the bug:", found[bug])
-wrong = [name for name, passed in found[1].items() if not passed]
-print("the bug shows in:", ", ".join(wrong))
-sys.exit(not all(found[0].values()) or wrong != ["scattered"])
+is_right = True
+for engine in ("copy", "burst"):
+    found = {}
+    for bug in (0, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            found[bug] = results(engine, bug, folder)
+        print(f"{engine}.v", "with the bug:   " if bug else "without the bug:", found[bug])
+    wrong = [name for name, passed in found[1].items() if not passed]
+    print(f"{engine}.v, the bug shows in:", ", ".join(wrong))
+    is_right &= all(found[0].values()) and wrong == ["scattered"]
+sys.exit(not is_right)
