@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TypeVar
 
 import click
@@ -48,23 +47,21 @@ def _text(error: Exception) -> str:
     return f"{escaped(os.fsdecode(file))}: {text}" if isinstance(file, str | bytes) else text
 
 
-_KERNEL_THREAD = 0x20_0000  # PF_KTHREAD, include/linux/sched.h
-
-
 def _why_gone(error: ProcessGoneError) -> str:
     """Tell a kernel thread and a zombie from a process that is not there."""
-    pid = getattr(error, "pid", "self")
+    from phyr.pagemap.proc import Pid, read_stat  # noqa: PLC0415 - there if it raised the error
+
+    pid: Pid = getattr(error, "pid", "self")
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="backslashreplace")
+        stat = read_stat(pid)
     except OSError:
         return f"process {pid} is not there, or has ended"
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    if fields[0] == "Z":
-        return f"process {pid} ({escaped(name)}) is a zombie: it has ended and has no memory"
-    if int(fields[6]) & _KERNEL_THREAD:
-        return f"process {pid} ({escaped(name)}) is a kernel thread: it has no memory of its own"
-    return f"process {pid} ({escaped(name)}) ended, or was replaced by another program, meanwhile"
+    about = f"process {pid} ({escaped(stat.name)})"
+    if stat.is_zombie:
+        return f"{about} is a zombie: it has ended and has no memory"
+    if stat.is_kernel_thread:
+        return f"{about} is a kernel thread: it has no memory of its own"
+    return f"{about} ended, or was replaced by another program, meanwhile"
 
 
 def warn(text: str) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "process_errors",
     "ram_ranges",
     "read_pmd_mapped",
+    "read_stat",
     "read_vmas",
     "spelt",
 ]
@@ -67,7 +68,8 @@ def process_errors(pid: Pid) -> Iterator[None]:
     """Turn the kernel's errors about a process into exceptions of phyr.
 
     Raises:
-        ProcessGoneError: ESRCH or ENOENT: there is no such process any more.
+        ProcessGoneError: ESRCH or ENOENT: there is no such process any more. Or EACCES for one that
+            has no memory: of those the kernel lets only root look.
         HiddenPagesError: EACCES or EPERM: this process may not look at that one.
     """
     try:
@@ -75,11 +77,48 @@ def process_errors(pid: Pid) -> Iterator[None]:
     except (ProcessLookupError, FileNotFoundError) as error:
         raise gone(pid) from error
     except PermissionError as error:
+        if not _has_memory(pid):
+            raise gone(pid) from error
         text = (
             f"{spelt(pid)} may not be looked into: that takes the right to trace it "
             "(CAP_SYS_PTRACE, or the same user), and CAP_SYS_ADMIN for its page numbers"
         )
         raise HiddenPagesError(error.errno, text, pid=pid) from error
+
+
+class Stat(NamedTuple):
+    """Facts of a process that everyone may know, from ``/proc/PID/stat``."""
+
+    name: str
+    """Name of the program, at most 15 bytes of it."""
+    is_zombie: bool
+    """It has ended and was not waited for."""
+    is_kernel_thread: bool
+    """It has no memory of its own."""
+
+
+_KERNEL_THREAD = 0x20_0000  # PF_KTHREAD, include/linux/sched.h
+
+
+def read_stat(pid: Pid) -> Stat:
+    """Read what everyone may know of a process.
+
+    Raises:
+        OSError: It is not there.
+    """
+    text = (PROC / str(pid) / "stat").read_text(errors="backslashreplace")
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    return Stat(name, fields[0] == "Z", bool(int(fields[6]) & _KERNEL_THREAD))
+
+
+def _has_memory(pid: Pid) -> bool:
+    """Return false for a process that is known to have none."""
+    try:
+        stat = read_stat(pid)
+    except OSError:
+        return True
+    return not (stat.is_zombie or stat.is_kernel_thread)
 
 
 def spelt(pid: Pid) -> str:
