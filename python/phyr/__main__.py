@@ -34,6 +34,9 @@ def main() -> None:
     """Run the command line. If packages are missing, say which to install, and exit with 2."""
     if _has_shown_help():
         return
+    if sys.platform == "win32":  # pragma: no cover - tests/house/test_platforms.py
+        sys.stderr.write("phyr: the command line needs Linux, and this is Windows\n")
+        sys.exit(2)
     try:
         import click  # noqa: F401, PLC0415 - known to work only now
         import rich  # noqa: F401, PLC0415

@@ -34,6 +34,7 @@ Source:
 import os
 from collections.abc import Sequence
 
+from phyr import _linux  # noqa: F401 - ends on Windows
 from phyr._phyr import Phyr
 from phyr.pagemap.address import lent
 from phyr.pagemap.own import own_pages

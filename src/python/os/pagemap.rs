@@ -41,6 +41,8 @@ pub(crate) struct PyPagemapDecoder {
 }
 
 impl PyPagemapDecoder {
+    /// Of the pages that the kernel is asked for.
+    #[cfg(unix)]
     pub(crate) fn granule(&self) -> Granule {
         self.granule
     }
