@@ -1,6 +1,7 @@
 """``phyr map --arrow`` and ``--parquet``: rows against the page map, questions in two engines."""
 
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -199,6 +200,8 @@ def test_the_answers_are_right(rows: Path) -> None:
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
     sql = pytest.importorskip("pyspark.sql", reason="needs pyspark: pip install pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs a JVM: apt install default-jre-headless")
     try:
         session = (
             sql.SparkSession.builder.master("local[2]")
@@ -210,7 +213,7 @@ def spark() -> Iterator[Any]:
             .getOrCreate()
         )
     except Exception as error:  # noqa: BLE001 - of the bridge to a JVM
-        pytest.skip(f"Spark needs a JVM: apt install default-jre-headless ({error!r:.60})")
+        pytest.skip(f"Spark does not start its JVM ({error!r:.60})")
     yield session
     session.stop()
 

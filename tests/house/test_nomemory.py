@@ -15,6 +15,13 @@ pytest.importorskip("_testcapi", reason="this Python cannot make allocations fai
 
 from support import nomemory
 
+ALONE = Path(__file__).parents[1] / "support" / "interpreter_alone.py"
+if subprocess.run([sys.executable, ALONE], check=False, capture_output=True).returncode:  # noqa: S603
+    pytest.skip(
+        "this Python ends by itself in a failed allocation: docs/reliability.md",
+        allow_module_level=True,
+    )
+
 CLASSES = {
     "Phyr": phyr.Phyr,
     "Builder": phyr.Builder,
