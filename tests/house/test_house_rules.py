@@ -38,7 +38,8 @@ WINGS = {
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",
-    "python/os": "blocks failure loan area pagemap proc_records page_records page_reads uring mod",
+    "python/os": "blocks failure loan area pagemap together proc_records page_lookup page_records"
+    " page_reads uring mod",
 }
 ORDER = [f"{wing}/{name}".lstrip("/") for wing, names in WINGS.items() for name in names.split()]
 TOP = ["python/mod", "lib"]

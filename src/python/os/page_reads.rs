@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, RawFd};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -22,15 +21,14 @@ use crate::python::os::failure::os_error;
 use crate::python::os::page_records::PyFolioScan;
 use crate::python::os::pagemap::PyPagemapDecoder;
 use crate::python::os::proc_records::{self, RECORD};
+use crate::python::os::together::{MOST_THREADS, together};
 use crate::slices;
 
 /// Records that are read at a time, at most, by one thread and by several: 1 MiB and 8 MiB. The more,
 /// the less it matters when a thread begins late.
 const MOST: usize = 128 << 10;
 const MOST_TOGETHER: usize = 8 * MOST;
-/// Threads that read together, at most, and the parts that each takes: a thread that the system lets
-/// wait takes fewer.
-const MOST_THREADS: usize = 8;
+/// The parts that each of several threads takes: one that the system lets wait takes fewer.
 const PARTS: usize = 4;
 /// Pages of a hole whose records take about as long to read as one more call to the kernel.
 const LONG_HOLE: usize = 256;
@@ -38,8 +36,6 @@ const LONG_HOLE: usize = 256;
 const THERE: u64 = 1 << 63 | 1 << 62;
 /// Numbers that the kernel gives for a region: its start, its end, and what is there.
 const REGION: usize = 3;
-/// Bytes of a thread's stack.
-const STACK: usize = 64 << 10;
 
 /// The buffer that page maps are read into. It is kept from read to read, because new memory takes the
 /// kernel longer than many a read.
@@ -156,16 +152,7 @@ impl Reading<'_> {
                 part.read(file);
             }
         };
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                // Where no more threads are to be had, those that run read all parts.
-                let builder = thread::Builder::new().stack_size(STACK);
-                if builder.spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
+        together(threads, work);
         let mut pages = Pages::default();
         for part in parts {
             let wanted = part.records.len() as u64;

@@ -21,84 +21,14 @@ use crate::python::convert::numbers::{Amount, Numbers};
 use crate::python::error;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
-use crate::python::os::proc_records;
+use crate::python::os::page_lookup::{BATCH, Wanted, look_up};
+use crate::python::os::proc_records::{Flags, Records};
 
-/// Records that are read and not used, rather than asking the kernel once more: a question takes it
-/// as long as some four records.
-const GAP: u64 = 4;
-/// Records read at a time, at most.
-const MOST: u64 = 32 << 10;
-/// Pages looked up at a time: the more, the closer together they lie once sorted.
-const BATCH: usize = 1 << 20;
 /// A page map's record of a page that is present, and the page's number in it.
 const PRESENT: u64 = 1 << 63;
 const PFN: u64 = (1 << 55) - 1;
 /// Its bit for a page that is mapped here only, and once.
 const EXCLUSIVE: u64 = 1 << 56;
-
-/// Pages side by side, and where their records go.
-struct Wanted {
-    pfn: u64,
-    count: usize,
-    at: usize,
-}
-
-impl Wanted {
-    fn end(&self) -> u64 {
-        self.pfn.saturating_add(self.count as u64)
-    }
-}
-
-/// Reads the records of so many pages from a number on: all of them, or fewer at the file's end.
-type Fetch = fn(&File, u64, u64, &mut Vec<u64>) -> io::Result<()>;
-
-/// Fills `out` with the records of pages; `absent` where the file has none.
-///
-/// In the order of their numbers, and in as few reads as that makes sensible.
-fn read(
-    file: &File,
-    wanted: &mut [Wanted],
-    absent: u64,
-    out: &mut [u64],
-    fetch: Fetch,
-) -> io::Result<()> {
-    if !wanted.is_sorted_by_key(|w| w.pfn) {
-        wanted.sort_unstable_by_key(|w| w.pfn);
-    }
-    let mut records = Vec::new();
-    let mut rest = &wanted[..];
-    while let Some(first) = rest.first() {
-        let mut end = first.end();
-        let mut together = 1;
-        for next in &rest[1..] {
-            let reach = end.max(next.end());
-            if next.pfn > end.saturating_add(GAP) || reach - first.pfn > MOST {
-                break;
-            }
-            end = reach;
-            together += 1;
-        }
-        // More than one at a time only if none is longer than that.
-        let mut start = first.pfn;
-        while start < end {
-            let stop = end.min(start + MOST);
-            records.clear();
-            fetch(file, start, stop - start, &mut records)?;
-            for w in &rest[..together] {
-                let (from, to) = (w.pfn.max(start), w.end().min(stop));
-                let place = |pfn: u64| w.at + usize::try_from(pfn - w.pfn).unwrap_or(usize::MAX);
-                let skip = usize::try_from(from - start).unwrap_or(usize::MAX);
-                let mut records = records.iter().skip(skip);
-                for item in &mut out[place(from)..place(to)] {
-                    *item = records.next().copied().unwrap_or(absent);
-                }
-            }
-            start = stop;
-        }
-        rest = &rest[together..];
-    }
-    Ok(())
-}
 
 /// The records of a list's pages, from a file that has one for each page of physical memory.
 ///
@@ -129,27 +59,30 @@ pub(crate) fn page_records(
             [("granule", phyr.granule().bytes()), ("align", page.bytes())],
         ));
     }
-    let mut chunks = phyr.chunks();
+    // The numbers of pages side by side: the first, and how many.
+    let mut pieces = phyr.chunks().flat_map(|chunk| {
+        let last = (chunk.paddr + (chunk.length - 1)) >> page.lg2();
+        let firsts = (chunk.paddr >> page.lg2()..=last).step_by(BATCH as usize);
+        let count = |more| u32::try_from(more).map_or(BATCH, |more| more.min(BATCH - 1) + 1);
+        firsts.map(move |pfn| (pfn, count(last - pfn)))
+    });
     let file = py.detach(|| File::open(path))?;
     let mut column = Vec::new();
     loop {
         let more = py.detach(|| -> io::Result<bool> {
             let mut wanted = Vec::new();
             let start = column.len();
-            let mut at = start;
-            for chunk in chunks.by_ref() {
-                let pfn = chunk.paddr >> page.lg2();
-                let last = (chunk.paddr + (chunk.length - 1)) >> page.lg2();
-                let count = usize::try_from(last - pfn + 1).unwrap_or(usize::MAX);
-                wanted.push(Wanted { pfn, count, at: at - start });
-                at = at.saturating_add(count);
-                if at - start >= BATCH {
+            let mut at = 0;
+            for (pfn, count) in pieces.by_ref() {
+                wanted.push(Wanted { pfn, count, at });
+                at += count;
+                if at >= BATCH {
                     break;
                 }
             }
-            column.try_reserve(at - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
-            column.resize(at, absent);
-            read(&file, &mut wanted, absent, &mut column[start..], proc_records::read_all)?;
+            column.try_reserve(at as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            column.resize(start + at as usize, absent);
+            look_up::<Records>(&file, &mut wanted, absent, &mut column[start..])?;
             Ok(!wanted.is_empty())
         })?;
         if !more {
@@ -174,23 +107,22 @@ pub(crate) struct PyFolioScan {
     inner: Mutex<Scan>,
 }
 
-#[derive(Debug)]
-struct Scan {
-    runs: Vec<Run>,
-    pages: usize,
-    /// Pages that are mapped elsewhere, too; those of zeros and of devices among them.
-    shared: u64,
-    tally: FolioTally,
-}
-
 /// Pages side by side, in virtual and in physical memory.
 #[derive(Debug)]
 struct Run {
     vfn: u64,
     pfn: u64,
-    count: usize,
+    count: u32,
 }
 
+#[derive(Debug)]
+struct Scan {
+    runs: Vec<Run>,
+    pages: u32,
+    /// Pages that are mapped elsewhere, too; those of zeros and of devices among them.
+    shared: u64,
+    tally: FolioTally,
+}
 impl Scan {
     fn new(orders: &[u8]) -> Self {
         Self {
@@ -211,35 +143,35 @@ impl Scan {
             self.shared += u64::from(record & EXCLUSIVE == 0);
             match self.runs.last_mut() {
                 Some(Run { vfn: v, pfn: p, count })
-                    if *v + *count as u64 == vfn && *p + *count as u64 == pfn =>
+                    if *v + u64::from(*count) == vfn && *p + u64::from(*count) == pfn =>
                 {
                     *count += 1;
                 }
                 _ => self.runs.push(Run { vfn, pfn, count: 1 }),
             }
             self.pages += 1;
+            if self.pages == BATCH {
+                self.flush(file)?;
+            }
         }
-        if self.pages >= BATCH { self.flush(file) } else { Ok(()) }
+        Ok(())
     }
 
     /// Looks the flags up, and counts.
     fn flush(&mut self, file: &File) -> io::Result<()> {
         let mut at = 0;
-        let mut wanted: Vec<_> = self
-            .runs
-            .iter()
-            .map(|run| {
-                // And the page after them.
-                let wanted = Wanted { pfn: run.pfn, count: run.count + 1, at };
-                at += wanted.count;
-                wanted
-            })
-            .collect();
-        let mut flags = vec![0; at];
-        read(file, &mut wanted, NOPAGE, &mut flags, proc_records::read_flags)?;
+        let wanted = self.runs.iter().map(|run| {
+            // And the page after them.
+            let wanted = Wanted { pfn: run.pfn, count: run.count + 1, at };
+            at += wanted.count;
+            wanted
+        });
+        let mut wanted: Vec<_> = wanted.collect();
+        let mut flags = vec![0; at as usize];
+        look_up::<Flags>(file, &mut wanted, NOPAGE, &mut flags)?;
         let mut rest = &flags[..];
         for run in self.runs.drain(..) {
-            let (these, others) = rest.split_at(run.count + 1);
+            let (these, others) = rest.split_at(run.count as usize + 1);
             self.tally.add(run.vfn, run.pfn, these);
             rest = others;
         }
