@@ -104,9 +104,36 @@ def _words(member: Any) -> list[ast.stmt]:  # noqa: ANN401 - anything
     return [ast.Expr(ast.Constant(text))]
 
 
+def places() -> dict[str, str]:
+    """Return where public names are, as words spell them: `Paging`, or `phyr.pagemap.of`.
+
+    A name that two modules have is found by its whole name only, and so are those of functions,
+    which parameters may share.
+    """
+    found: dict[str, str] = {}
+    twice = set()
+    for module in ["phyr", *(f"phyr.{wing}" for wing in WINGS)]:
+        for name in import_module(module).__all__:
+            place = found[f"{module}.{name}"] = f"{module}.{name}"
+            if name[0].isupper() and found.setdefault(name, place) != place:
+                twice.add(name)
+    return {name: place for name, place in found.items() if name not in twice}
+
+
+def linked(text: str, known: dict[str, str]) -> str:
+    """Return words in which public names are links to their entries."""
+
+    def link(name: re.Match[str]) -> str:
+        place = known.get(name[1])
+        return f"[{name[0]}][{place}]" if place else name[0]
+
+    return re.sub(r"(?<!`)`([\w.]+)`(?!`)", link, text)
+
+
 def copied(package: Path, to: Path) -> None:
     """Copy the package without its native module, whose words its stub gets."""
     shutil.rmtree(to, ignore_errors=True)
+    known = places()
     for path in chain(package.rglob("*.py"), package.rglob("*.pyi")):
         if "cli" in path.relative_to(package).parts:
             continue
@@ -117,7 +144,7 @@ def copied(package: Path, to: Path) -> None:
             text = ast.unparse(tree)
         target = to / path.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(fenced(text))
+        target.write_text(linked(fenced(text), known))
 
 
 def pages() -> dict[str, str]:
@@ -134,9 +161,10 @@ def pages() -> dict[str, str]:
         f"reference/{title.lower()}.md": _page(title, intro, "phyr", names)
         for title, (names, intro) in OWN.items()
     }
+    known = places()
     for wing in WINGS:
         module = import_module(f"phyr.{wing}")
-        intro = fenced(inspect.getdoc(module) or "")
+        intro = linked(fenced(inspect.getdoc(module) or ""), known)
         title = f"phyr.{wing}"
         found[f"reference/{wing}.md"] = _page(title, intro, title, module.__all__)
     return found
