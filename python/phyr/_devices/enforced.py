@@ -3,6 +3,7 @@
 import os
 import re
 
+from phyr._devices import uapi
 from phyr.pci.function import Function
 
 __all__ = ["enforces_write_only"]
@@ -22,8 +23,7 @@ def enforces_write_only(function: Function) -> bool | None:
         ``__domain_mapping()``, drivers/iommu/intel/iommu.c, Linux 6.12: ``DMA_FL_PTE_PRESENT`` is
         the bit that the other format has for reading.
     """
-    link = function.path / "iommu"
-    name = link.resolve().name if link.is_symlink() else ""
+    name = uapi.linked(function.path / "iommu") or ""
     if name.startswith(("ivhd", "virtio")):
         return True
     numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)

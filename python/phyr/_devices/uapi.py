@@ -31,6 +31,7 @@ __all__ = [
     "ask_long",
     "close",
     "ioctl",
+    "linked",
     "open_file",
     "refused",
     "tell",
@@ -122,6 +123,20 @@ def open_file(path: Path, **numbers: object) -> int:
 def write_file(path: Path, text: str) -> None:
     """Write to a file of sysfs. Raises `OSError`."""
     path.write_text(text)
+
+
+def linked(path: Path) -> str | None:
+    """Return the name of the file that a link of sysfs leads to; None if there is no link.
+
+    Raises:
+        VfioError: The kernel does not say.
+    """
+    try:
+        return path.readlink().name
+    except FileNotFoundError:
+        return None
+    except OSError as failure:
+        raise refused(failure, "readlink", path=str(path)) from None
 
 
 close = os.close

@@ -52,8 +52,7 @@ class Function:
     @property
     def driver(self) -> str | None:
         """Its driver, or None."""
-        link = self.path / "driver"
-        return link.resolve().name if link.is_symlink() else None
+        return uapi.linked(self.path / "driver")
 
     @property
     def group(self) -> int | None:
@@ -61,8 +60,8 @@ class Function:
 
         Functions that an IOMMU cannot tell apart are one group.
         """
-        link = self.path / "iommu_group"
-        return int(link.resolve().name) if link.is_symlink() else None
+        name = uapi.linked(self.path / "iommu_group")
+        return None if name is None else int(name)
 
     @property
     def neighbours(self) -> list["Function"]:
@@ -70,7 +69,11 @@ class Function:
         if self.group is None:
             return []
         members = self.path / "iommu_group" / "devices"
-        return [Function(path.name) for path in sorted(members.iterdir())]
+        try:
+            names = sorted(path.name for path in members.iterdir())
+        except OSError as failure:
+            raise uapi.refused(failure, "read", path=str(members)) from None
+        return [Function(name) for name in names]
 
     def bind(self, driver: str | None) -> None:
         """Bind it to a driver, whatever driver it has now; None leaves it without a driver.
@@ -84,7 +87,7 @@ class Function:
         """
         if driver is not None and not (uapi.SYSFS / "drivers" / driver).exists():
             raise uapi.refused(OSError(errno.ENOENT, ""), "bind", driver=driver, to=self.address)
-        if driver is not None and self.driver == driver:
+        if driver is not None and self.driver == driver and self._override is None:
             return
         self._unbind()
         if driver is not None:
@@ -146,7 +149,11 @@ class Function:
             # A driver would have switched its memory on.
             self._write(self.path / "enable", "1")
             stack.callback(self._disable, os.getpid())
-            config = Config(Window(fd, 0, os.fstat(fd).st_size))
+            try:
+                length = os.fstat(fd).st_size
+            except OSError as failure:
+                raise uapi.refused(failure, "stat", path=str(self.path / "config")) from None
+            config = Config(Window(fd, 0, length))
             ways = Ways(self._find, self._place, self._reset, self._export)
             return Device(self.address, config, ways, stack.pop_all())
 
@@ -157,7 +164,7 @@ class Function:
 
     def _find(self, index: int, stack: ExitStack) -> Window:
         """Return the place of a BAR: a file of its own, which is closed with the stack."""
-        lines = (self.path / "resource").read_text().splitlines()
+        lines = self._read(self.path / "resource").splitlines()
         first, last, flags = (int(word, 16) for word in lines[index].split())
         # A BAR that starts inside a page cannot be mapped alone: the mapping would start at the
         # page.

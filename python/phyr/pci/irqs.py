@@ -71,6 +71,8 @@ class Irq:
             return os.eventfd_read(self._fd)
         except BlockingIOError:
             return 0
+        except OSError as failure:
+            raise refused(failure, "interrupt", irq=self.number, kind=self._irqs.kind) from None
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for interrupts, and return how many came; 0 if none did in time.
