@@ -9,6 +9,7 @@ replaced.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -95,11 +96,14 @@ def compiled(mutant: Mutant | None = None, emit: str = "llvm-ir") -> Path:
     work = WORK / digest(mutant)
     module = work / f"phyr.{suffix}"
     if not module.exists():
-        copy(work / "src", mutant)
-        made = work / f"new.{suffix}"
-        command = [*RUSTC, f"--emit={emit}", "-o", str(made), str(work / "src" / "lib.rs")]
+        # Another process may compile the same.
+        own = work / str(os.getpid())
+        copy(own / "src", mutant)
+        made = own / f"new.{suffix}"
+        command = [*RUSTC, f"--emit={emit}", "-o", str(made), str(own / "src" / "lib.rs")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         if done.returncode != 0:
             raise RuntimeError(f"{mutant} does not compile:\n{done.stderr}")
         made.rename(module)
+        shutil.rmtree(own)
     return module

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import pytest
 
-from proof import laws_desc, laws_entry, laws_numbers
-from proof.build import Mutant, compiled
-from proof.ir import Function, functions
-from proof.law import LAWS, Stated, counterexample
+from proof.judge import judge
+from proof.law import LAWS, Stated
 
-# Importing them registers their laws.
-assert all((laws_entry, laws_numbers, laws_desc))
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proof.build import Mutant
 
 BROKEN = [(stated, mutant) for stated in LAWS for mutant in stated.breaks]
 
@@ -23,23 +26,26 @@ def name_of(case: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def module() -> dict[str, Function]:
-    return functions(compiled().read_text())
-
-
-@pytest.fixture(scope="session")
-def mutants() -> dict[Mutant, dict[str, Function]]:
-    wanted = list(dict.fromkeys(mutant for _, mutant in BROKEN))
-    with ThreadPoolExecutor(2) as pool:
-        return {
-            mutant: functions(path.read_text())
-            for mutant, path in zip(wanted, pool.map(compiled, wanted), strict=True)
-        }
+def verdicts(
+    request: pytest.FixtureRequest,
+) -> Iterator[dict[tuple[str, Mutant | None], Future[str | None]]]:
+    """Have every law that is asked for judged, as many at a time as there are processors."""
+    cases = [getattr(item, "callspec", None) for item in request.session.items]
+    asked = {
+        (case.params["stated"].name, case.params.get("mutant")): None
+        for case in cases
+        if case is not None and "stated" in case.params
+    }
+    pool = ProcessPoolExecutor(os.cpu_count(), get_context("spawn"))
+    try:
+        yield {key: pool.submit(judge, *key) for key in asked}
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("stated", LAWS, ids=name_of)
-def test_law(stated: Stated, module: dict[str, Function]) -> None:
-    assert counterexample(stated, module) is None
+def test_law(stated: Stated, verdicts: dict[tuple[str, Mutant | None], Future[str | None]]) -> None:
+    assert verdicts[stated.name, None].result() is None
 
 
 @pytest.mark.parametrize(
@@ -48,9 +54,11 @@ def test_law(stated: Stated, module: dict[str, Function]) -> None:
     ids=[f"{stated.name}-{stated.breaks.index(mutant)}" for stated, mutant in BROKEN],
 )
 def test_law_fails_where_the_code_is_wrong(
-    stated: Stated, mutant: Mutant, mutants: dict[Mutant, dict[str, Function]]
+    stated: Stated,
+    mutant: Mutant,
+    verdicts: dict[tuple[str, Mutant | None], Future[str | None]],
 ) -> None:
-    assert counterexample(stated, mutants[mutant]) is not None
+    assert verdicts[stated.name, mutant].result() is not None
 
 
 def test_there_are_enough_laws_and_each_can_fail() -> None:
