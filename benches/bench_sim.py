@@ -1,8 +1,9 @@
 """The cost of the simulated machine from Python.
 
 ``python benches/bench_sim.py [PAGES [ROUNDS]]``: by default 1 GiB of scattered 4 KiB pages;
-``--smoke`` runs a few. Each line is a median in nanoseconds a page, in brackets the extremes. The
-last lines hold `map_batch` against its goal, which means something on a quiet machine.
+``--smoke`` runs a few. Each line is a median in nanoseconds a page, in brackets the extremes; then
+short maps, in nanoseconds a map, beside an empty call. The last lines hold `map_batch` against its
+goal, which means something on a quiet machine.
 """
 
 import statistics
@@ -21,6 +22,9 @@ PAGE = 4096
 SIZES = 1 << 12 | 1 << 21 | 1 << 30
 IOVA = 1 << 40
 
+TABLE = 512
+"""Entries of a table."""
+
 GOAL = 5
 """Most nanoseconds that `map_batch` may take for a scattered page of 4 KiB."""
 
@@ -30,6 +34,42 @@ def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter_ns()
     work()
     return time.perf_counter_ns() - start
+
+
+def short_maps(memory: Memory, rounds: int) -> None:
+    """Print what a map of a few pages takes, and its unmap."""
+    domain = SimDomain(memory)
+    iovas = [IOVA + (number << 22) for number in range(32)]
+    for iova in iovas:
+        # So the tables stay.
+        domain.map_pages(iova + (TABLE - 1) * PAGE, 0, PAGE, 1, 3)
+
+    def nothing(_iova: int, _paddr: int, _pgsize: int, _pgcount: int, _prot: int) -> None:
+        """Be called."""
+
+    print("### Short maps, ns a map\n")
+    print("| what | 4 KiB | 16 KiB | 64 KiB | 256 KiB | 1 MiB | 2 MiB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    rows: dict[str, list[str]] = {"empty call": [], "map_pages": [], "unmap_pages": []}
+    for count in (1, 4, 16, 64, 256, TABLE):
+        if count == TABLE:
+            # Now they come and go.
+            for iova in iovas:
+                domain.unmap_pages(iova + (TABLE - 1) * PAGE, PAGE, 1)
+        found: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(10 * rounds):
+            for name, work in (
+                ("empty call", lambda iova: nothing(iova, 1 << 30, PAGE, count, 3)),  # noqa: B023
+                ("map_pages", lambda iova: domain.map_pages(iova, 1 << 30, PAGE, count, 3)),  # noqa: B023
+                ("unmap_pages", lambda iova: domain.unmap_pages(iova, PAGE, count)),  # noqa: B023
+            ):
+                each = partial(lambda work: [work(iova) for iova in iovas], work)
+                found[name].append(timed(each) / len(iovas))
+        for name, cells in rows.items():
+            cells.append(f"{statistics.median(found[name]):.0f} ({min(found[name]):.0f})")
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+    print()
 
 
 def main(pages: int = 1 << 18, rounds: int = 11) -> None:
@@ -77,6 +117,7 @@ def main(pages: int = 1 << 18, rounds: int = 11) -> None:
     for name, found in times.items():
         print(f"| {name} | {statistics.median(found):.2f} ({min(found):.2f}..{max(found):.2f}) |")
     print()
+    short_maps(memory, rounds)
     for name in (name for name in times if "map_batch" in name):
         median, lowest = statistics.median(times[name]), min(times[name])
         verdict = "yes" if median <= GOAL else "lowest only" if lowest <= GOAL else "no"

@@ -10,7 +10,8 @@
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
 //! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `orders`, `stats`, `read_pages`, `translate` and
 //! `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
-//! new domain, `tables`, which makes a
+//! new domain, `map_256`, `map_unmap_256`, `map_unmap_1` and `map_unmap_new`, which map a few pages beside a
+//! list of so many pages, `tables`, which makes a
 //! table of each format under limits that cut and writes none, and `fill_F` and `plain_F`, which write
 //! the descriptors of format F (`sg`, `bvec`, `phys_vec`, `prp`, `sgl`, `mtt`) from a list and from an
 //! array of pairs.
@@ -42,7 +43,7 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 27] = [
     "build_pages",
     "build_pfns",
     "fold",
@@ -55,6 +56,10 @@ const OPERATIONS: [&str; 23] = [
     "map_plan",
     "map_columns",
     "unmap",
+    "map_256",
+    "map_unmap_256",
+    "map_unmap_1",
+    "map_unmap_new",
     "tables",
     "extend",
     "join",
@@ -154,6 +159,7 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             let turn = move || map(&name, &mut memory, &phyr, &columns);
             (Box::new(turn), nr_chunks)
         }
+        "map_256" | "map_unmap_256" | "map_unmap_1" | "map_unmap_new" => short_maps(name, &phyr),
         "tables" => {
             let lists = from_pages(&pages);
             (Box::new(move || timed(|| tables(&phyr, &lists).expect("tables"))), 1)
@@ -290,6 +296,35 @@ fn map(how: &str, memory: &mut Memory, phyr: &Phyr, columns: &[Vec<u64>; 4]) -> 
     }
     let pgcount = phyr.length() >> 12;
     timed(|| domain.unmap_pages(memory, IOVA, 1 << 12, pgcount).expect("all of it is mapped"))
+}
+
+/// Maps a run of pages beside a list, in a table that other pages keep, or in a new one.
+fn short_maps(how: &str, phyr: &Phyr) -> Operation {
+    const TABLE: u64 = 2 << 20;
+    let mut memory = Memory::new(1 << 40).expect("a size of memory");
+    let mut domain =
+        SimDomain::new(&mut memory, &DomainOptions::default()).expect("room for a root");
+    domain.map_plan(&mut memory, plan(phyr), Prot::READ).expect("nothing is mapped");
+    // The last page of each of the first tables.
+    for end in (1..=16).map(|number| number * TABLE) {
+        domain.map_pages(&mut memory, end - 4096, 0, 4096, 1, Prot::READ).expect("is free");
+    }
+    let pgcount = if how.ends_with("256") { 256 } else { 1 };
+    let unmaps = how.starts_with("map_unmap");
+    let mut iova = if how == "map_unmap_new" { 16 * TABLE } else { 0 };
+    let turn = move || {
+        timed(|| {
+            domain
+                .map_pages(&mut memory, iova, 1 << 30, 4096, pgcount, Prot::READ)
+                .expect("is free");
+            if unmaps {
+                domain.unmap_pages(&mut memory, iova, 4096, pgcount).expect("was mapped");
+            } else {
+                iova += TABLE;
+            }
+        })
+    };
+    (Box::new(turn), pgcount)
 }
 
 fn seek(phyr: &Phyr, positions: &[u64]) -> u64 {

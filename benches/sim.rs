@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::hint::black_box;
 
 use common::harness::{Race, Settings, Table};
@@ -34,7 +35,7 @@ fn main() {
         times.times(workload.name(), &race.run(settings));
     }
     println!("{counts}\n{times}");
-    println!("{}", bytes(settings));
+    println!("{}\n{}", short_maps(settings), bytes(settings));
 }
 
 fn plan(phyr: &Phyr) -> Plan<'_> {
@@ -53,6 +54,77 @@ fn map_and_unmap(memory: &mut Memory, phyr: &Phyr) -> (u64, u64) {
     (counters.ptes_written, counters.table_pages)
 }
 
+/// Maps of a few pages in a domain that has many others: a run of memory, and scattered pages. The
+/// tables stay, because other pages are in them, or come and go with the map.
+fn short_maps(settings: Settings) -> Table {
+    /// Maps in a turn, each at addresses of its own.
+    const WINDOWS: u64 = 32;
+    const STEP: u64 = 4 << 20;
+    let mut table = Table::new(format!("Short maps beside {} pages, ns a map", settings.nr_pages));
+    for nr_pages in [1, 4, 16, 64, 256, 512] {
+        let mut memory = Memory::new(1 << 40).expect("a size of memory");
+        let mut domain = SimDomain::new(&mut memory, &DomainOptions::default()).expect("room");
+        let others = from_pages(&Workload::Rand4k.pages(settings.nr_pages));
+        domain.map_plan(&mut memory, plan(&others), Prot::READ).expect("nothing is mapped");
+        // Windows that end a page before the end of a table, whose last page is mapped.
+        let kept = (0..WINDOWS).map(|number| number * STEP + STEP - PAGE);
+        kept.for_each(|last| {
+            domain.map_pages(&mut memory, last, 0, PAGE, 1, Prot::READ).expect("is free");
+        });
+        let length = nr_pages * PAGE;
+        let pages = Workload::Rand4k.pages(small(nr_pages));
+        let scattered = from_pages(&pages);
+        let sizes = phyr::PageSizes::new(1 << 12).expect("a size");
+        let shared = RefCell::new((&mut memory, &mut domain));
+        let turn = |start: u64, is_run: bool| {
+            let (scattered, shared) = (&scattered, &shared);
+            let map = move || {
+                let (memory, domain) = &mut *shared.borrow_mut();
+                for number in 0..WINDOWS {
+                    let iova = number * STEP + start;
+                    if is_run {
+                        domain.map_pages(memory, iova, 1 << 30, PAGE, nr_pages, Prot::READ)
+                    } else {
+                        let plan = Plan::new(scattered, iova, sizes).expect("below 2^64");
+                        domain.map_plan(memory, plan, Prot::READ)
+                    }
+                    .expect("nothing is mapped");
+                }
+            };
+            let unmap = move || {
+                let (memory, domain) = &mut *shared.borrow_mut();
+                for number in 0..WINDOWS {
+                    let iova = number * STEP + start;
+                    domain.unmap_pages(memory, iova, PAGE, nr_pages).expect("is mapped");
+                }
+            };
+            (map, unmap)
+        };
+        let mut race = Race::default();
+        let count = small(WINDOWS);
+        if nr_pages < 512 {
+            // Tables of the second half of each step.
+            let start = STEP - PAGE - length;
+            let (map, unmap) = turn(start, true);
+            race.add("map_pages", count, map).add("unmap_pages", count, unmap);
+            let (map, unmap) = turn(start, false);
+            race.add("map_plan, scattered", count, map);
+            race.add("unmap_pages, scattered", count, unmap);
+        }
+        // Tables of the first half.
+        let (map, unmap) = turn(0, true);
+        race.add("map_pages, a new table", count, map);
+        race.add("unmap_pages, all of a table", count, unmap);
+        table.times(&format!("{} KiB", length >> 10), &race.run(settings));
+    }
+    table
+}
+
+/// A number below 2^16 as an index.
+fn small(number: u64) -> usize {
+    usize::from(u16::try_from(number).expect("a small number"))
+}
+
 /// Bytes through a list and through a device, beside a copy of as many.
 fn bytes(settings: Settings) -> Table {
     let nr_pages = (settings.nr_pages / 4).max(1);
@@ -69,7 +141,7 @@ fn bytes(settings: Settings) -> Table {
         let window = span(IOVA, length).expect("below 2^64");
         let source = data.clone();
         // One memory, several contenders: each borrows it in its turn.
-        let shared = std::cell::RefCell::new((&mut memory, &mut domain, &mut data));
+        let shared = RefCell::new((&mut memory, &mut domain, &mut data));
         let mut race = Race::default();
         race.add("memory, read", nr_pages, || {
             let (memory, _, data) = &mut *shared.borrow_mut();

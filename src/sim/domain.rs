@@ -71,7 +71,7 @@ pub struct Leaf {
 
 /// An IOMMU domain: page tables in memory, in the second-stage format of Intel VT-d.
 ///
-/// The domain keeps nothing but its tables. They are pages of the memory, the highest free ones,
+/// The domain keeps nothing but its tables. They are pages from the top of the memory,
 /// and are given back when they are empty. Methods take that memory as an argument. Each either
 /// does all of its work or changes nothing.
 ///

@@ -1,7 +1,8 @@
 //! The free pages of a memory, as runs in order.
 //!
 //! A frame that a table had can be given back without an allocation. It waits in a list that has
-//! room for all frames that tables took, until the runs are changed for another reason.
+//! room for all frames that tables took, until another table takes it or the runs are changed for
+//! another reason.
 
 use alloc::vec::Vec;
 
@@ -15,10 +16,10 @@ pub(super) struct Frames {
     runs: Sorted<u64>,
     /// Number of free frames, those that wait included.
     nr_free: u64,
-    /// Frames that tables gave back and that are not in a run yet, the highest first.
+    /// Frames that tables gave back and that are not in a run yet, in any order.
     waiting: Vec<u64>,
-    /// Number of frames that tables have. Together with the waiting frames, they fit in `waiting`.
-    nr_tables: usize,
+    /// Frames that tables have, by [`table_key`]. Together with the waiting frames, they fit in `waiting`.
+    tables: Sorted<()>,
 }
 
 impl Frames {
@@ -29,7 +30,7 @@ impl Frames {
         if nr_free > 0 {
             runs.insert(first, nr_free)?;
         }
-        Ok(Self { runs, nr_free, waiting: Vec::new(), nr_tables: 0 })
+        Ok(Self { runs, nr_free, waiting: Vec::new(), tables: Sorted::default() })
     }
 
     /// Number of free frames, contiguous or not.
@@ -45,6 +46,8 @@ impl Frames {
     /// Moves the waiting frames into the runs, so that the runs hold all free frames. If it fails,
     /// those that are left wait on.
     fn settle(&mut self) -> Result<(), NoMemory> {
+        // The highest first: they are taken from the end.
+        self.waiting.sort_unstable_by(|one, other| other.cmp(one));
         while let Some(&first) = self.waiting.last() {
             let run = self.waiting.chunk_by(|high, low| low + 1 == *high).next_back();
             let count = run.map_or(1, <[u64]>::len);
@@ -156,36 +159,37 @@ impl Frames {
         Ok(Some(pfn))
     }
 
-    /// Takes the highest free frame for a table, and makes room to give it back. Returns `None` if
-    /// there is no free frame, or no memory for that room.
+    /// Takes a frame for a table, and makes room to give it back: one that waits, else the highest
+    /// free frame. Returns `None` if there is no free frame, or no memory for that room.
     pub(super) fn take_table(&mut self) -> Option<u64> {
-        self.settle().ok()?;
-        self.waiting.try_reserve(self.nr_tables + 1).ok()?;
-        let (run, &nr_pages) = self.runs.at_or_before(u64::MAX)?;
+        self.waiting.try_reserve(self.tables.len() + 1).ok()?;
+        let waiting = self.waiting.last().copied();
+        let (run, nr_pages) = match waiting {
+            Some(pfn) => (pfn, 1),
+            None => self.runs.at_or_before(u64::MAX).map(|(run, &nr_pages)| (run, nr_pages))?,
+        };
         let pfn = run + nr_pages - 1;
-        if nr_pages == 1 {
-            self.runs.remove(run);
-        } else {
-            self.runs.replace(run, run, nr_pages - 1);
+        self.tables.insert(table_key(pfn), ()).ok()?;
+        match (waiting, nr_pages) {
+            (Some(_), _) => drop(self.waiting.pop()),
+            (None, 1) => drop(self.runs.remove(run)),
+            (None, _) => self.runs.replace(run, run, nr_pages - 1),
         }
         self.nr_free -= 1;
-        self.nr_tables += 1;
         Some(pfn)
     }
 
-    /// Gives back a frame of a table, if the frame is not free. Allocates nothing.
+    /// Gives back a frame, if a table has it. Allocates nothing. Returns true if it did.
     ///
-    /// Never more frames are given back than tables took. A user who writes to the tables can make
-    /// them name more frames than that.
+    /// A user who writes to the tables can make them name any frame, and one frame twice.
     pub(super) fn put_table(&mut self, pfn: u64) -> bool {
-        let Err(at) = self.waiting.binary_search_by(|known| pfn.cmp(known)) else { return false };
-        if self.nr_tables == 0 || self.run_of(pfn).is_some() {
-            return false;
+        // A user may have freed it.
+        let is_table = self.tables.remove(table_key(pfn)).is_some() && self.run_of(pfn).is_none();
+        if is_table {
+            self.waiting.push(pfn);
+            self.nr_free += 1;
         }
-        self.waiting.insert(at, pfn);
-        self.nr_tables -= 1;
-        self.nr_free += 1;
-        true
+        is_table
     }
 
     /// Finds a free block of `count` frames that starts at a multiple of `count`, ends at or before
@@ -205,6 +209,11 @@ impl Frames {
         let before = || self.runs.iter().take_while(|&(start, _)| start < from).find_map(fit);
         self.runs.from(from).find_map(fit).or_else(before)
     }
+}
+
+/// The key of a frame of a table. Tables take descending frames, and ascending keys are stored faster.
+fn table_key(pfn: u64) -> u64 {
+    u64::MAX - pfn
 }
 
 #[cfg(test)]
@@ -231,6 +240,7 @@ mod tests {
         let mut frames = Frames::new(1, 100).unwrap();
         let mut flags = [true; 100];
         flags[0] = false;
+        let mut tables = [false; 100];
         let mut state = 9_u64;
         for _ in 0..5000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -240,15 +250,18 @@ mod tests {
                 range.end <= 100 && flags[range.clone()].iter().all(|&free| free == wanted)
             };
             if state & 0xe_0000 == 0 {
+                let waiting = frames.waiting.last().copied();
                 if let Some(pfn) = frames.take_table() {
-                    assert_eq!(flags.iter().rposition(|&free| free), usize::try_from(pfn).ok());
+                    let highest = flags.iter().rposition(|&free| free);
+                    assert_eq!(waiting.or(highest.map(|at| at as u64)), Some(pfn));
                     flags[usize::try_from(pfn).unwrap()] = false;
+                    tables[usize::try_from(pfn).unwrap()] = true;
                 }
             } else if state & 0xe_0000 == 0x2_0000 {
                 let room = frames.waiting.capacity();
                 let free = &mut flags[range.start];
                 let done = frames.put_table(pfn);
-                assert!(!done || !*free);
+                assert_eq!(done, core::mem::take(&mut tables[range.start]) && !*free);
                 *free |= done;
                 assert_eq!(room, frames.waiting.capacity());
             } else if state & 0x1_0000 == 0 {
@@ -265,7 +278,7 @@ mod tests {
                 }
             }
             assert_eq!(frames.nr_free(), flags.iter().filter(|free| **free).count() as u64);
-            assert!(frames.waiting.len() + frames.nr_tables <= frames.waiting.capacity());
+            assert!(frames.waiting.len() + frames.tables.len() <= frames.waiting.capacity());
             let mut frames = frames.clone();
             frames.settle().unwrap();
             assert!(frames.runs.iter().map(|(a, &b)| (a, b)).eq(free(&flags)));

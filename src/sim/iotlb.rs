@@ -34,6 +34,8 @@ pub(super) struct Iotlb {
     ways: u32,
     /// The sets of each level; the ways of each set.
     slots: Vec<Option<(u64, Cached)>>,
+    /// Number of entries of each level that are in use.
+    used: [usize; LEVELS as usize],
     now: u64,
 }
 
@@ -49,7 +51,7 @@ impl Iotlb {
         let room = slots.try_reserve_exact(count);
         room.map_err(|_| MemoryError::from(NoMemory::of::<Option<(u64, Cached)>>(count)))?;
         slots.resize(count, None);
-        Ok(Self { sets, ways, slots, now: 0 })
+        Ok(Self { sets, ways, slots, used: [0; LEVELS as usize], now: 0 })
     }
 
     /// The ways that may hold a page of a level.
@@ -85,19 +87,33 @@ impl Iotlb {
             (0..set.len()).min_by_key(|&way| age(&set[way]))
         });
         if let Some(at) = at {
-            set[at] = Some((now, cached));
+            let before = set[at].replace((now, cached));
+            if before.is_none() {
+                self.used[cached.level as usize - 1] += 1;
+            }
         }
     }
 
-    /// Removes the translations of pages that overlap `iova..=last`.
+    /// Removes the translations of pages that overlap `iova..=last`. Looks only at the sets that may
+    /// hold such a page.
     pub(super) fn invalidate(&mut self, iova: u64, last: u64) {
-        for slot in &mut self.slots {
-            if let Some((_, Cached { page, level, .. })) = *slot {
-                let first = page << shift(level);
-                if first <= last && first + ((1 << shift(level)) - 1) >= iova {
-                    *slot = None;
+        for level in 1..=LEVELS {
+            if self.used[level as usize - 1] == 0 {
+                continue;
+            }
+            let (first, last) = (iova >> shift(level), last >> shift(level));
+            // Pages that follow each other are in sets that follow each other.
+            let count = (last - first).min(u64::from(self.sets) - 1);
+            let mut removed = 0;
+            for page in first..=first + count {
+                for slot in self.set(page, level) {
+                    if slot.is_some_and(|(_, cached)| (first..=last).contains(&cached.page)) {
+                        *slot = None;
+                        removed += 1;
+                    }
                 }
             }
+            self.used[level as usize - 1] -= removed;
         }
     }
 }
@@ -135,6 +151,32 @@ mod tests {
         assert!(tlb.lookup(0x2000).is_some());
         tlb.invalidate(0x3f_ffff, 0x4000_0000);
         assert_eq!([0x20_0000, 0x4000_0000].map(|iova| tlb.lookup(iova)), [None; 2]);
+    }
+
+    #[test]
+    fn invalidation_agrees_with_a_look_at_every_entry() {
+        let mut tlb = Iotlb::new(8, 2).unwrap();
+        let mut state = 3_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let level = u32::try_from(state >> 20 & 3).unwrap().clamp(1, LEVELS);
+            tlb.insert(page(state >> 33 & 0x1f, level));
+            if state & 0x7000 == 0 {
+                let (iova, length) = (state >> 40 & 0xf_ffff, 1 << (state >> 60 << 1));
+                let last = iova + (length - 1);
+                let is_left = |&(_, Cached { page, level, .. }): &(u64, Cached)| {
+                    let first = page << shift(level);
+                    first > last || first + ((1 << shift(level)) - 1) < iova
+                };
+                let left: Vec<_> = tlb.slots.iter().flatten().copied().filter(is_left).collect();
+                tlb.invalidate(iova, last);
+                assert!(tlb.slots.iter().flatten().copied().eq(left));
+            }
+            for (level, used) in (1..=LEVELS).zip(tlb.used) {
+                let of_level = tlb.slots.iter().flatten().filter(|slot| slot.1.level == level);
+                assert_eq!(of_level.count(), used);
+            }
+        }
     }
 
     #[test]

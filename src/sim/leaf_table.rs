@@ -86,6 +86,52 @@ wide! {
     }
 }
 
+wide! {
+    /// Returns true if none of the entries of a table is in use.
+    pub(super) fn are_empty(words: &[[u8; 8]]) -> bool {
+        // An entry in use ends the search early.
+        words.chunks(64).all(|words| !is_any_present(words))
+    }
+}
+
+wide! {
+    /// Returns true if every entry is in use.
+    pub(super) fn are_present(words: &[[u8; 8]]) -> bool {
+        // Read is bit 0, write bit 1.
+        let all = words.iter().map(|&word| Pte::from_bytes(word).0);
+        all.fold(1, |all, word| all & (word | word >> 1)) == 1
+    }
+}
+
+wide! {
+    /// Empties entries. Returns how many were in use.
+    pub(super) fn empty(words: &mut [[u8; 8]]) -> u64 {
+        let mut present = 0;
+        for word in words {
+            let pte = core::mem::take(word);
+            let pte = Pte::from_bytes(pte).0;
+            present += (pte | pte >> 1) & 1;
+        }
+        present
+    }
+}
+
+wide! {
+    /// Fills entries with pages that follow each other, if none of the entries is in use. Returns
+    /// true if it did. `first` is the first entry.
+    pub(super) fn fill_run(words: &mut [[u8; 8]], first: u64, pgsize: u64) -> bool {
+        if is_any_present(words) {
+            return false;
+        }
+        let mut next = first;
+        for word in words {
+            *word = Pte(next).to_bytes();
+            next = next.wrapping_add(pgsize);
+        }
+        true
+    }
+}
+
 #[inline(always)]
 fn is_any_present(words: &[[u8; 8]]) -> bool {
     Pte(words.iter().fold(0, |any, &word| any | Pte::from_bytes(word).0)).is_present()

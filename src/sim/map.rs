@@ -4,7 +4,7 @@ use core::cell::RefCell;
 
 use super::domain::SimDomain;
 use super::error::{DomainError, MemoryError};
-use super::leaf_table::LeafTable;
+use super::leaf_table::{self, LeafTable};
 use super::memory::Memory;
 use super::plan::{Columns, Runs};
 use super::small::small;
@@ -194,13 +194,11 @@ impl SimDomain {
             let count = (ENTRIES - at as u64).min(call.pgcount - done.pages);
             // At most the number of entries in a table.
             let slots = &mut words[at..at + small(count)];
-            if let Some(used) = slots.iter().position(|&word| Pte::from_bytes(word).is_present()) {
-                let from = iova + used as u64 * call.pgsize;
+            if !leaf_table::fill_run(slots, paddr | bits, call.pgsize) {
+                let used = slots.iter().position(|&word| Pte::from_bytes(word).is_present());
+                let from = iova + used.unwrap_or_default() as u64 * call.pgsize;
                 let iova = self.table(memory).first(table, level, from).unwrap_or(from);
                 return Err(DomainError::Mapped { iova });
-            }
-            for (slot, number) in slots.iter_mut().zip(0..) {
-                *slot = Pte((paddr + number * call.pgsize) | bits).to_bytes();
             }
             self.counters.ptes_written += count;
             done.pages += count;

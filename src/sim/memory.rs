@@ -223,7 +223,8 @@ impl Memory {
         self.write_at(paddr, &value.to_le_bytes())
     }
 
-    /// Takes the highest free page for a table. Buffers take the lowest, so the two do not mix.
+    /// Takes a page for a table: one that a table gave back, else the highest free one. Buffers take the
+    /// lowest, so the two do not mix.
     pub(super) fn take_table(&mut self) -> Result<u64, MemoryError> {
         let full = MemoryError::Full { length: PAGE_SIZE, free: 0 };
         let pfn = self.frames.take_table().ok_or(full)?;

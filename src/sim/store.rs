@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::small::small;
 use crate::slices;
+use crate::wide::wide;
 
 /// Bytes in a page.
 pub(super) const PAGE: usize = 4096;
@@ -42,12 +43,18 @@ impl Page {
 
     /// Returns true if every byte is 0.
     pub(super) fn is_blank(&self) -> bool {
-        self.words().iter().fold(0, |any, &word| any | u64::from_le_bytes(word)) == 0
+        are_zero(self.words())
     }
 
     #[inline]
     pub(super) fn words_mut(&mut self) -> &mut [[u8; 8]] {
         slices::arrays_mut(self.bytes_mut()).0
+    }
+}
+
+wide! {
+    fn are_zero(words: &[[u8; 8]]) -> bool {
+        words.iter().fold(0, |any, &word| any | u64::from_le_bytes(word)) == 0
     }
 }
 
@@ -203,7 +210,8 @@ fn clear(
         for (child, number) in node[first..=last].iter_mut().zip(first as u64..) {
             removed += clear(child, level - 1, base + number * span, range, take);
         }
-        if node.iter().any(|child| !matches!(child, Slot::Empty)) {
+        // From the end, because tables, which come and go, are the highest pages.
+        if node.iter().rev().any(|child| !matches!(child, Slot::Empty)) {
             return removed;
         }
     }

@@ -6,6 +6,7 @@
 
 use super::counters::Counters;
 use super::error::{DomainError, MemoryError};
+use super::leaf_table;
 use super::memory::Memory;
 use super::small::small;
 use super::store::Page;
@@ -31,7 +32,7 @@ pub(super) fn is_memory(memory: &Memory, paddr: u64) -> bool {
 }
 
 fn is_empty(page: Option<&Page>) -> bool {
-    page.is_none_or(|page| page.words().iter().all(|&word| !Pte::from_bytes(word).is_present()))
+    page.is_none_or(|page| leaf_table::are_empty(page.words()))
 }
 
 impl Table<'_> {
@@ -106,10 +107,12 @@ impl Table<'_> {
             // Check all entries of a table at a time, because most are of this level.
             let words = self.memory.page(table).map_or(&[][..], Page::words);
             let words = words.get(index(iova, 1)..=index(last, 1)).unwrap_or_default();
+            if !words.is_empty() && leaf_table::are_present(words) {
+                return Ok(());
+            }
             let present = |word: &&[u8; 8]| Pte::from_bytes(**word).is_present();
             let mapped = words.iter().take_while(present).count() as u64;
-            let first = iova + (mapped << shift(1));
-            return if first > last { Ok(()) } else { Err(DomainError::NotMapped { iova: first }) };
+            return Err(DomainError::NotMapped { iova: iova + (mapped << shift(1)) });
         }
         each(level, iova, last, |at, first, end| {
             let pte = entry(self.memory, table, at);
@@ -140,17 +143,16 @@ impl Table<'_> {
     }
 
     /// Empties the entries for `iova..=last` under one table, and gives back the tables that are
-    /// then empty. Allocates nothing.
-    pub(super) fn clear(&mut self, table: u64, level: u32, iova: u64, last: u64) {
+    /// then empty. Allocates nothing. Returns true if an entry of the table itself was emptied: else
+    /// nobody needs to look if the table is empty now.
+    pub(super) fn clear(&mut self, table: u64, level: u32, iova: u64, last: u64) -> bool {
         if level == 1 {
             let (from, to) = (index(iova, 1), index(last, 1));
-            let Some(page) = self.memory.present_mut(table) else { return };
-            let words = &mut page.words_mut()[from..=to];
-            let present = words.iter().filter(|word| Pte::from_bytes(**word).is_present());
-            self.counters.ptes_cleared += present.count() as u64;
-            words.fill(Pte::EMPTY.to_bytes());
-            return;
+            let Some(page) = self.memory.present_mut(table) else { return true };
+            self.counters.ptes_cleared += leaf_table::empty(&mut page.words_mut()[from..=to]);
+            return true;
         }
+        let mut emptied = false;
         let cleared = each(level, iova, last, |at, first, end| {
             let pte = entry(self.memory, table, at);
             if !pte.is_present() {
@@ -159,8 +161,8 @@ impl Table<'_> {
             if !pte.is_leaf(level) {
                 let next = pte.address();
                 if is_memory(self.memory, next) {
-                    self.clear(next, level - 1, first, end);
-                    if !is_empty(self.memory.page(next)) {
+                    let emptied = self.clear(next, level - 1, first, end);
+                    if !emptied || !is_empty(self.memory.page(next)) {
                         return Ok(());
                     }
                     self.memory.drop_table(next);
@@ -168,10 +170,12 @@ impl Table<'_> {
                 }
             }
             self.empty(table, at);
+            emptied = true;
             self.counters.ptes_cleared += 1;
             Ok(())
         });
         debug_assert_eq!(cleared, Ok(()), "clearing {iova:#x} to {last:#x}");
+        emptied
     }
 
     /// Gives back the empty tables for `iova`, which a failed map made. Allocates nothing.

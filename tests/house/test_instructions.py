@@ -107,7 +107,13 @@ pytestmark = [
         ("map_plan", "rand4k", 24),
         ("map_columns", "rand4k", 21),
         # And mapping before, in tables that are not cleared again.
-        ("unmap", "rand4k", 43),
+        ("unmap", "rand4k", 23),
+        # A run of 256 pages in a table that other pages keep: each of its pages.
+        ("map_256", "rand4k", 6),
+        ("map_unmap_256", "rand4k", 18.5),
+        # One page, in such a table and in a table that comes and goes.
+        ("map_unmap_1", "rand4k", 3500),
+        ("map_unmap_new", "rand4k", 5900),
     ],
 )
 def test_an_operation_takes_few_instructions(
@@ -171,6 +177,14 @@ def test_no_operation_is_worse_than_linear(operation: str, tmp_path: Path) -> No
     print(f"{operation}: {few:.2f} and {many:.2f} instructions")  # noqa: T201 - as above
     # Sorting takes a step more for each doubling.
     assert many <= 1.25 * few
+
+
+@pytest.mark.parametrize("operation", ["map_256", "map_unmap_256", "map_unmap_1", "map_unmap_new"])
+def test_a_short_map_does_not_grow_with_its_domain(operation: str, tmp_path: Path) -> None:
+    few, many = (each(operation, "rand4k", tmp_path, nr) for nr in (1 << 10, 1 << 16))
+    print(f"{operation}: {few:.2f} and {many:.2f} instructions")  # noqa: T201 - as above
+    # A search among the tables takes a step more for each doubling.
+    assert many <= 1.05 * few
 
 
 def test_a_list_of_one_record_takes_few_instructions(tmp_path: Path) -> None:

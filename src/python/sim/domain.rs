@@ -21,7 +21,7 @@ use crate::sim::{Columns, DomainError, DomainOptions, Memory, SimDomain};
 
 /// A simulated IOMMU domain: page tables in simulated memory, in Intel VT-d's second-stage format.
 ///
-/// It has all methods of an `IommuDomain`. The tables take the highest free pages of the memory.
+/// It has all methods of an `IommuDomain`. The tables take pages from the top of the memory.
 /// They are given back when they are empty, at the latest when the domain is dropped. Each call
 /// does all of its work or changes nothing. Threads may share a domain.
 ///
