@@ -1,5 +1,6 @@
 """``phyr`` and ``python -m phyr``: the command line, if its packages are installed."""
 
+import gc
 import os
 import sys
 
@@ -30,6 +31,15 @@ def _has_shown_help() -> bool:
         return False
 
 
+def _has_mapped() -> bool:
+    """Do the most usual work of ``phyr map`` without click; returns false if it takes more."""
+    if sys.argv[1:2] != ["map"] or "_PHYR_COMPLETE" in os.environ or sys.stdout is None:
+        return False
+    from phyr.cli.quick import has_mapped  # noqa: PLC0415 - not for help
+
+    return has_mapped(sys.argv[2:])
+
+
 def main() -> None:
     """Run the command line. If packages are missing, say which to install, and exit with 2."""
     if _has_shown_help():
@@ -37,6 +47,12 @@ def main() -> None:
     if sys.platform == "win32":  # pragma: no cover - tests/house/test_platforms.py
         sys.stderr.write("phyr: the command line needs Linux, and this is Windows\n")
         sys.exit(2)
+    # Nothing that is imported is garbage, and looking takes a tenth of the time of importing.
+    gc.disable()
+    if _has_mapped():
+        gc.freeze()  # nor at the end
+        return
+    gc.enable()
     try:
         import click  # noqa: F401, PLC0415 - known to work only now
         import rich  # noqa: F401, PLC0415

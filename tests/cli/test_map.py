@@ -129,15 +129,13 @@ def test_hidden_processes_and_those_without_memory_are_left_out_with_a_count(
         return real(pid)
 
     monkeypatch.setattr(scan, "Pagemap", some)
-    monkeypatch.setattr(
-        choose, "choose", lambda *_: choose.Chosen([3, 2, os.getpid()], by_name=True)
-    )
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3, 2, os.getpid()], by_name=True))
     result = run("--name", "x", "--rollup", "--folios")
     assert result.exit_code == 0
     assert result.stderr == (
         "phyr: 2 processes left out: 1 has no memory or ended, 1 may not be looked into\n"
     )
-    monkeypatch.setattr(choose, "choose", lambda *_: choose.Chosen([3], by_name=True))
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3], by_name=True))
     assert run("--name", "x").stderr == "phyr: hidden\n"
 
 

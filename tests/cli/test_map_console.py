@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from rich.console import Console
 
-from phyr.cli import bar, render
+from phyr.cli import bar, styled
 from support.live import python, shown
 from support.shown_map import run
 from support.terminal import in_terminal, plain
@@ -55,14 +55,23 @@ def test_the_bar_is_for_standard_error(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("forced", [False, True])
 def test_the_console_spells_what_the_terminal_cannot(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, forced: bool
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1" * forced)
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    render.console().print("é", end="")
+    styled.print_lines(styled.output(), [(("é", ""),)])
     sys.stdout.flush()
-    assert raw.getvalue() == b"\\xe9"
+    assert raw.getvalue() == b"\\xe9\n"
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    render.console().print("é", end="")
+    styled.print_lines(styled.output(), ["é"])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "80"])
+def test_a_width_of_nothing_is_the_usual_one(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert styled.console().width == (int(columns) or 80)

@@ -150,7 +150,7 @@ def test_several_processes_have_a_line_each(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_process_at_all_is_a_total_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
-    monkeypatch.setattr(show, "console", lambda: Console(file=file))
+    monkeypatch.setattr(show, "output", lambda: Console(file=file))
     show.show([], {**OPTIONS, "orders": True})
     assert "0 VMAs of 0, 0 resident" in file.getvalue()
 

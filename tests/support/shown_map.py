@@ -87,6 +87,6 @@ def shown_map(
         height=height,
         highlight=False,
     )
-    monkeypatch.setattr(show, "console", lambda: out)
+    monkeypatch.setattr(show, "output", lambda: out)
     show.show(processes or (process(ROWS),), {**OPTIONS, **options})
     return plain(file.getvalue())

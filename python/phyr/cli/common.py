@@ -8,9 +8,10 @@ from typing import IO, TypeVar
 
 import click
 
+from phyr.cli.escape import escaped
 from phyr.errors import PhyrError, ProcessGoneError
 
-__all__ = ["Refusal", "escaped", "read_by", "refusing", "size_of", "take_size", "warn"]
+__all__ = ["Refusal", "read_by", "refusing", "size_of", "take_size", "warn"]
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DIGITS = 20
@@ -68,19 +69,6 @@ def warn(text: str) -> None:
     """Print a line on standard error."""
     sys.stdout.flush()
     click.echo(f"phyr: {text}", err=True)
-
-
-def escaped(name: str) -> str:
-    r"""Give a name fit for a terminal: a file's name may hold anything.
-
-    Examples:
-        >>> print(escaped("a\x1b[31m b"))
-        a\x1b[31m b
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in name
-    )
 
 
 def size_of(text: str) -> int | None:

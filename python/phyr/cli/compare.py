@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.saved import segments
 from phyr.cli.scan import Scanned
 

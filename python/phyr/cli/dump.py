@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from phyr.cli.choose import take_pids
-from phyr.cli.common import escaped, refusing, warn
+from phyr.cli.common import refusing, warn
+from phyr.cli.escape import escaped
 from phyr.pagemap.proc import Pid
 
 __all__ = ["diff", "dump", "show"]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Self
 
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.report import BUCKETS, Row
-from phyr.pagemap import Folios
+from phyr.pagemap.page_flags import Folios
 
 __all__ = ["SORTS", "Line", "fitted", "grouped", "ordered"]
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phyr.cli.choose import take_pids, vma_filter
-from phyr.cli.common import Refusal, escaped, read_by, refusing, size_of, warn
+from phyr.cli.common import Refusal, read_by, refusing, size_of, warn
+from phyr.cli.escape import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phyr.cli.nodes import Nodes
-    from phyr.cli.scan import Looks, Scanned, Skipped
+    from phyr.cli.scan import Scanned
 
 __all__ = ["map_processes"]
 
@@ -100,10 +101,11 @@ def map_processes(**options: Any) -> None:  # noqa: ANN401 - as click has it
     if options["watch"] is not None:
         if options["as_json"] or not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise Refusal("--watch is for a terminal")
+        from phyr.cli.scan import read_asked  # noqa: PLC0415
         from phyr.cli.watch import watch  # noqa: PLC0415
 
         with refusing():
-            watch(lambda: _read(options)[0], options["watch"], options)
+            watch(lambda: read_asked(options)[0], options["watch"], options)
     elif options["arrow"] or options["parquet"]:
         _write(options)
     else:
@@ -116,34 +118,22 @@ def _write(options: dict[str, Any]) -> None:
         from phyr.cli.fleet import write  # noqa: PLC0415 - takes more packages
     except ModuleNotFoundError:
         raise Refusal("Arrow and Parquet take more packages: pip install 'phyr[fleet]'") from None
+    from phyr.cli.scan import read_asked  # noqa: PLC0415
+
     with refusing():
-        scanned, skipped, _ = _read(options)
+        scanned, skipped, _ = read_asked(options)
         rows = write(scanned, options["arrow"], options["parquet"])
     click.echo(f"{rows:,} chunks of {len(scanned):,} process{'es' * (len(scanned) != 1)}")
     if any(skipped):
         warn(skipped.spelt())
 
 
-def _read(options: dict[str, Any]) -> "tuple[list[Scanned], Skipped, Looks]":
-    from phyr.cli.choose import choose  # noqa: PLC0415 - only where memory is read
-    from phyr.cli.nodes import Nodes  # noqa: PLC0415
-    from phyr.cli.scan import Looks, scan_all  # noqa: PLC0415
-    from phyr.pagemap import Scan  # noqa: PLC0415
-
-    looks = Looks(
-        options["wanted"],
-        Scan(options["cont"]) if options["folios"] else None,
-        Nodes.of_system() if options["numa"] else None,
-        bool(options["chunks"] or options["arrow"] or options["parquet"]),
-    )
-    chosen = choose(options["pids"], options["cgroups"], options["names"])
-    return *scan_all(chosen, looks), looks
-
-
 def _print(options: dict[str, Any]) -> None:
     """Read, and print once."""
+    from phyr.cli.scan import read_asked  # noqa: PLC0415 - only where memory is read
+
     with refusing():
-        scanned, skipped, looks = _read(options)
+        scanned, skipped, looks = read_asked(options)
     if options["as_json"]:
         import json  # noqa: PLC0415
 

@@ -1,38 +1,33 @@
 """The tables of the command line: columns that fit the terminal, and numbers never cut."""
 
-import io
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TypeAlias
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, TypeAlias
 
 from phyr.cli.lines import Line, fitted, grouped, ordered
 from phyr.cli.report import BUCKETS, Total, blocks, shares, spell
-from phyr.pagemap import Folio, Folios
+from phyr.cli.styled import Plain, Styled, print_lines, width_of
+from phyr.pagemap.page_flags import Folio, Folios
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "areas",
     "columns",
-    "console",
     "folio_cells",
     "folio_lines",
     "node_name",
     "order_lines",
-    "print_lines",
     "process_cells",
     "process_head",
     "show_lines",
     "summary",
     "titled",
-    "width_of",
 ]
 
 _GAP = "  "
 _NARROWEST_NAME = 16
-_USUAL_WIDTH = 80
 _BAR = 30
 _SHADES = "░▒▓█"
 _SHADES_HEAD = "░4K ▒64K ▓2M █1G"
@@ -50,30 +45,8 @@ _FOLIOS = ("range", "size", "resident", "huge", "mTHP", "part", "hugetlb", "anon
 _HUGE = 2 << 20
 
 
-def console() -> Console:
-    """Make the console for standard output. Characters that it cannot show are escaped."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(highlight=False)
-    if console.width < 1:
-        # COLUMNS=0 means that the width is unknown; rich would print nothing.
-        console.width = _USUAL_WIDTH
-    return console
-
-
-def print_lines(out: Console, lines: Iterable[str | Text]) -> None:
-    """Print lines as they are."""
-    for line in lines:
-        out.print(line, soft_wrap=True, markup=False)
-
-
-def width_of(out: Console) -> int:
-    """Give the columns there are; any number where it is no terminal."""
-    return out.width if out.is_terminal else sys.maxsize
-
-
 def show_lines(  # noqa: PLR0913 - the options of a command
-    out: Console,
+    out: "Console | Plain",
     lines: Sequence[Line],
     *,
     sort: str = "address",
@@ -205,7 +178,7 @@ def folio_cells(folios: Folios) -> list[str]:
 
 def columns(
     head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int
-) -> Iterator[Text]:
+) -> Iterator[Styled]:
     """Lay rows out: one line each where that fits in `width`, else two, with the name in the first.
 
     Args:
@@ -217,15 +190,16 @@ def columns(
     room = _room(head, rows, width)
     for number, (line, name) in enumerate(chain([(head, "name")], rows)):
         style = "" if number else "bold"
-        first = Text(f"{line[0]:{widths[0]}}", style or "cyan")
-        figures = Text(style=style)
-        for text, wide in zip(line[1:], widths[1:], strict=True):
-            figures.append(f"{_GAP}{text:>{wide}}", "dim" if text in ("-", "0") else "")
+        first = (f"{line[0]:{widths[0]}}", style or "cyan")
+        figures = [
+            (f"{_GAP}{text:>{wide}}", "dim" if text in ("-", "0") else style)
+            for text, wide in zip(line[1:], widths[1:], strict=True)
+        ]
         if room >= _NARROWEST_NAME:
-            yield first + figures + Text(_GAP + _cut(name, room), style)
+            yield (first, *figures, (_GAP + _cut(name, room), style))
         else:
-            yield first + Text(_GAP + _cut(name, width - widths[0] - len(_GAP)), style)
-            yield figures
+            yield (first, (_GAP + _cut(name, width - widths[0] - len(_GAP)), style))
+            yield tuple(figures)
 
 
 def _widths(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> list[int]:
@@ -244,7 +218,7 @@ def _cut(name: str, room: int) -> str:
     return name if len(name) <= room else f"…{name[1 - room :]}"
 
 
-def summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Text]:
+def summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Styled]:
     """Lay the total out.
 
     Args:
@@ -262,7 +236,7 @@ def summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Text]:
         )
         if state == "ram" or total.states[state]
     ]
-    yield Text()
+    yield ()
     yield from titled("total", [areas(vmas), *states], width)
     yield from titled("chunks", [f"{total.chunks:,}", f"largest {spell(total.largest)}"], width)
     yield from titled("blocks", [*blocks(total.buckets)], width)
@@ -346,12 +320,12 @@ def areas(lengths: Sequence[int]) -> str:
     return f"{len(lengths):,} VMA{'' if len(lengths) == 1 else 's'} of {spell(sum(lengths))}"
 
 
-def titled(title: str, parts: Sequence[str], width: int) -> Iterator[Text]:
+def titled(title: str, parts: Sequence[str], width: int) -> Iterator[Styled]:
     """Lay out parts beside a title, as many in a line as fit."""
     line = ""
     for part, comma in zip(parts, [*"," * (len(parts) - 1), ""], strict=True):
         if line and len(line) + len(part) + 10 > width:
-            yield Text.assemble((f"{title:8}", "bold"), line)
+            yield ((f"{title:8}", "bold"), (line, ""))
             title = line = ""
         line += f"{' ' if line else ''}{part}{comma}"
-    yield Text.assemble((f"{title:8}", "bold"), line)
+    yield ((f"{title:8}", "bold"), (line, ""))

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
-from phyr._phyr import Phyr
-from phyr.desc import bio_vecs, scatterlist
+from phyr._phyr import Phyr, bio_vecs, scatterlist
 from phyr.pagemap.page_flags import Folios
 from phyr.pagemap.proc import Vma
 from phyr.pagemap.process import Resident

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phyr.cli.bar import LateBar
-from phyr.cli.choose import Chosen, Wanted, command_of
-from phyr.cli.nodes import Nodes
+from phyr.cli.choose import Chosen, Wanted, choose, command_of
 from phyr.cli.report import Row
 from phyr.errors import HiddenPagesError, ProcessGoneError
 from phyr.pagemap.page_flags import Scan
 from phyr.pagemap.proc import Pid
 from phyr.pagemap.process import Pagemap
 
-__all__ = ["Looks", "Scanned", "Skipped", "rows_of", "scan", "scan_all"]
+if TYPE_CHECKING:
+    from phyr.cli.nodes import Nodes
+
+__all__ = ["Looks", "Scanned", "Skipped", "read_asked", "rows_of", "scan", "scan_all"]
 
 
 class Looks(NamedTuple):
@@ -21,7 +23,7 @@ class Looks(NamedTuple):
 
     wanted: Wanted
     folios: Scan | None = None
-    nodes: Nodes | None = None
+    nodes: "Nodes | None" = None
     stretches: bool = False
     """Keep where in virtual memory each chunk is."""
 
@@ -118,6 +120,23 @@ def scan_all(chosen: Chosen, looks: Looks) -> tuple[list[Scanned], Skipped]:
     if not found and why is not None:
         raise why
     return found, Skipped(gone, hidden)
+
+
+def read_asked(options: dict[str, Any]) -> tuple[list[Scanned], Skipped, Looks]:
+    """Read what the options of ``phyr map`` ask for."""
+    nodes = None
+    if options["numa"]:
+        from phyr.cli.nodes import Nodes  # noqa: PLC0415 - only where they are asked for
+
+        nodes = Nodes.of_system()
+    looks = Looks(
+        options["wanted"],
+        Scan(options["cont"]) if options["folios"] else None,
+        nodes,
+        bool(options["chunks"] or options["arrow"] or options["parquet"]),
+    )
+    chosen = choose(options["pids"], options["cgroups"], options["names"])
+    return *scan_all(chosen, looks), looks
 
 
 def rows_of(scanned: Iterable[Scanned]) -> list[Row]:

@@ -1,35 +1,36 @@
 """The output of ``phyr map``: one process VMA by VMA, or several processes in one line each."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.lines import Line, ordered
 from phyr.cli.render import (
     areas,
     columns,
-    console,
     folio_lines,
     order_lines,
-    print_lines,
     process_cells,
     process_head,
     show_lines,
     summary,
     titled,
-    width_of,
 )
 from phyr.cli.report import Row, Total
 from phyr.cli.scan import Scanned, rows_of
+from phyr.cli.styled import Plain, Styled, output, print_lines, width_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["show"]
 
 
-def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
-    """Print tables, the total, and the other requested parts."""
-    out = console()
+def show(
+    scanned: Sequence[Scanned], options: dict[str, Any], out: "Console | Plain | None" = None
+) -> None:
+    """Print tables, the total, and the other requested parts; by default to standard output."""
+    out = output() if out is None else out
     width = width_of(out)
     rows = rows_of(scanned)
     below = list(_below(scanned, rows, options, width))
@@ -40,7 +41,7 @@ def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
     elif not options["rollup"]:
         for process in scanned:
             if len(scanned) > 1:
-                out.print(f"{process.pid} {escaped(process.command)}", style="bold", markup=False)
+                print_lines(out, [((f"{process.pid} {escaped(process.command)}", "bold"),)])
             show_lines(
                 out,
                 [Line.of(row) for row in process.rows],
@@ -54,7 +55,7 @@ def show(scanned: Sequence[Scanned], options: dict[str, Any]) -> None:
 
 def _below(
     scanned: Sequence[Scanned], rows: Sequence[Row], options: dict[str, Any], width: int
-) -> Iterator[str | Text]:
+) -> Iterator[str | Styled]:
     """Return the lines below the table: the total, and the other requested parts."""
     total = Total.of(rows)
     yield from summary(total, [row.vma.length for row in rows], width)
@@ -72,7 +73,9 @@ def _below(
         yield from folio_lines(total.folios, pmd_mapped)
 
 
-def _processes(out: Any, scanned: Sequence[Scanned], sort: str, top: int | None) -> None:  # noqa: ANN401 - a console
+def _processes(
+    out: "Console | Plain", scanned: Sequence[Scanned], sort: str, top: int | None
+) -> None:
     """Print a line for each process."""
     lines = []
     for process in scanned:

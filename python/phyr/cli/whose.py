@@ -7,7 +7,8 @@ from typing import NamedTuple
 import click
 
 from phyr.cli.choose import Chosen, command_of, take_pids
-from phyr.cli.common import escaped, read_by, refusing, warn
+from phyr.cli.common import read_by, refusing, warn
+from phyr.cli.escape import escaped
 from phyr.errors import HiddenPagesError, ProcessGoneError
 from phyr.pagemap.proc import PROC, Pid, Vma
 from phyr.pagemap.process import Pagemap

@@ -146,7 +146,7 @@ def _write(subject: "Subject", painter: "Painter", output: Path, layout: str) ->
 def _show(subject: "Subject", painter: "Painter", layout: str) -> None:
     from phyr.cli.picture.drawing import drawn  # noqa: PLC0415
     from phyr.cli.picture.terminal import lines, side_for  # noqa: PLC0415
-    from phyr.cli.render import console, print_lines  # noqa: PLC0415
+    from phyr.cli.styled import console, print_lines  # noqa: PLC0415
 
     out = console()
     side = side_for(out.width, out.height)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.picture.cells import SMALLEST_LG2, Owners, Tally
 from phyr.cli.picture.curve import Array, Frame
 from phyr.cli.picture.layers import Layer, Painter

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.nodes import Nodes
 from phyr.cli.picture.curve import Array
 from phyr.cli.picture.pieces import FATES, Pieces

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phyr.cli.common import escaped
+from phyr.cli.escape import escaped
 from phyr.cli.picture.curve import Frame
 from phyr.cli.picture.drawing import (
     OUTSIDE,
