@@ -1,49 +1,20 @@
-"""The kernel's tools/mm/thpmaps, where it can be had: its figures are to be phyr's.
+"""The kernel's tools/mm/thpmaps, where it can be had: its figures are to be phyr's."""
 
-It is GPL and no part of phyr. It is taken from the file that PHYR_THPMAPS names, or, with
-PHYR_FETCH=1 on Debian, from the package of the kernel's source (some 150 MB, kept in the cache).
-"""
-
-import os
 import subprocess
 import sys
-import tarfile
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from phyr.pagemap import Folios
+from support import kernel_tools
 
-MISSING = "no thpmaps: set PHYR_THPMAPS to the file, or PHYR_FETCH=1 on Debian"
-
-_PACKAGE = "linux-source-6.12"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "phyr-tests"
+MISSING = kernel_tools.missing("thpmaps")
 
 
 @cache
 def find() -> Path | None:
     """Find the program, or get it if that is asked for."""
-    for path in (Path(os.environ.get("PHYR_THPMAPS", "/nonexistent")), _CACHE / "thpmaps"):
-        if path.is_file():
-            return path
-    return _fetch() if os.environ.get("PHYR_FETCH") == "1" else None
-
-
-def _fetch() -> Path:
-    """Take it out of Debian's package of the kernel's source."""
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=_CACHE) as work:
-        subprocess.run(["apt-get", "download", "-qq", _PACKAGE], cwd=work, check=True)  # noqa: S603, S607
-        (package,) = Path(work).glob("*.deb")
-        subprocess.run(["dpkg-deb", "--extract", package, work], check=True)  # noqa: S603, S607
-        with tarfile.open(Path(work, "usr/src", f"{_PACKAGE}.tar.xz"), "r|xz") as source:
-            for member in source:
-                if member.name.endswith("tools/mm/thpmaps"):
-                    text = source.extractfile(member)
-                    assert text is not None
-                    (_CACHE / "thpmaps").write_bytes(text.read())
-                    break
-    return _CACHE / "thpmaps"
+    return kernel_tools.find("thpmaps")
 
 
 def run(*arguments: str) -> str:
