@@ -1,7 +1,9 @@
 """How long do the ten questions of docs/fleet.md take in DuckDB, on files of up to 10^8 rows?
 
-``python benches/bench_fleet.py [--rows N] [--smoke]`` prints a table in Markdown. The rows are made
-by seed: forty hosts with three kernels, eight services, a look a day for two weeks.
+``python benches/bench_fleet.py [--rows N] [--memory SIZE] [--smoke]`` prints tables in Markdown.
+The rows are made by seed: forty hosts with three kernels, eight services, a look a day for two
+weeks. DuckDB may use so much memory (default 6GB), and writes what does not fit to a file that is
+deleted.
 """
 
 import argparse
@@ -97,6 +99,7 @@ def main() -> None:
     """Ask, and print the times."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=10**8)
+    parser.add_argument("--memory", default="6GB")
     parser.add_argument("--smoke", action="store_true")
     chosen = parser.parse_args()
     most = 10**4 if chosen.smoke else chosen.rows
@@ -109,6 +112,7 @@ def main() -> None:
             with duckdb.connect() as database:
                 # Groups that do not fit in memory go there.
                 database.execute(f"SET temp_directory = '{directory}'")
+                database.execute(f"SET memory_limit = '{chosen.memory}'")
                 database.execute(f"CREATE VIEW chunks AS SELECT * FROM '{file}'")  # noqa: S608 - ours
                 for question, sql in questions():
                     start = time.perf_counter()
