@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from phyr._devices import uapi
+from support.fake_iommufd import PageTables
 
 TYPE1V2, NOIOMMU = 3, 8
 BAR0, CONFIG = 0, 1 << 16
@@ -54,13 +55,14 @@ class Space:
         del self.maps[iova]
 
 
-class FakeKernel:
+class FakeKernel(PageTables):
     """One machine with a device in a group of its own, and one with a neighbour.
 
     `fail_at` is the number of the call, of all those that reach the kernel, which fails.
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        super().__init__()
         self.sys, self.dev = root / "sys", root / "dev"
         self.drivers = {"vfio-pci": True, "nvme": True, "useless": False}
         self.natural: dict[str, str] = {}
@@ -226,12 +228,14 @@ class FakeKernel:
                 for each in fds:
                     os.close(each)
             self.enabled.clear()
+            self.seen.pop(name, None)
         if name.startswith("vfio/") and not self.members:
             # The last group leaves: the container has no page table any more.
             self.space = None
         for number, owner in list(self.owners.items()):
             if owner == fd:
                 del self.owners[number], self.ioas[number]
+                self.tables = {at: t for at, t in self.tables.items() if t.ioas != number}
 
     # Requests
 
@@ -259,6 +263,7 @@ class FakeKernel:
             0x85: self._ioas_map,
             0x86: self._ioas_unmap,
             0x8F: self._ioas_map_file,
+            **self.iommufd_requests(),
         }
         self.asked = fd
         return handlers[number & 0xFF](self._name(fd), argument) or 0
@@ -416,17 +421,23 @@ class FakeKernel:
         size, flags, fd, _ = struct.unpack("=IIiI", argument)
         assert (size, flags, self._name(fd)) == (16, 0, "iommu")
         assert name.startswith("vfio/devices/")
+        number = self.number()
+        self.devices.add(number)
+        struct.pack_into("=I", argument, 12, number)
 
-    def _attach(self, _: str, argument: bytearray) -> None:
+    def _attach(self, name: str, argument: bytearray) -> None:
         size, flags, number = struct.unpack("=III", argument)
         assert (size, flags) == (12, 0)
+        self.seen[name] = number
+        if number in self.tables:
+            number = self.tables[number].ioas
         self.ioas[number].ranges = self.ranges
         self.ioas[number].granule = self.granule
 
     def _ioas_alloc(self, name: str, argument: bytearray) -> None:
         size, flags, _ = struct.unpack("=III", argument)
         assert (name, size, flags) == ("iommu", 12, 0)
-        number = max(self.ioas, default=9) + 1
+        number = self.number()
         self.owners[number] = self.asked
         self.ioas[number] = Space([(0, 2**64 - 1)], 1)
         struct.pack_into("=I", argument, 8, number)

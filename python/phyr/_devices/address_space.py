@@ -33,7 +33,7 @@ from phyr.pci.device import Device, Region, is_open, refuse_twice
 from phyr.pci.function import Function
 from phyr.pinning.pinned import memory_of
 
-__all__ = ["AddressSpace"]
+__all__ = ["AddressSpace", "Wanted"]
 
 _TOP = 2**64 - 1
 
@@ -44,6 +44,17 @@ class _Window(NamedTuple):
     length: int
     undo: bytearray
     """The request that unmaps. It is made before the mapping, so that unmapping needs no memory."""
+
+
+class Wanted(NamedTuple):
+    """A window that is to be made."""
+
+    head: int
+    """Bytes before the list."""
+    length: int
+    align: int
+    residue: int
+    """The address modulo `align`."""
 
 
 class AddressSpace(Closing):
@@ -195,23 +206,27 @@ class AddressSpace(Closing):
             head = uaddr & (granule - 1)
             length = (head + phyr.length + granule - 1) & -granule
             align, residue = alignment(phyr, self._pgsize_bitmap)
+            region, start, prot = phyr.owner, uaddr - head, Prot.of(direction, "ram")
+            ask = self._ask
+            if isinstance(region, Region):
+                ask, start = partial(self._ask_region, region), start - region.uaddr
+            wanted = Wanted(head, length, align, residue - head)
+            return self._map_list(phyr, wanted, lambda iova: ask(start, length, iova, prot))
+
+    def _map_list(self, phyr: Phyr, wanted: "Wanted", ask: Callable[[int], None]) -> Phyr:
+        """Map a window, and return the list in it that stands for `phyr`."""
+        head, length, align, residue = wanted
+        with ExitStack() as undo:
             last = phyr.granule * 2**52 - 1
-            with ExitStack() as undo:
-                iova = self._place(length, align, residue - head, last, undo)
-                builder = Builder(phyr.granule, phyr.kind)
-                builder.append(iova + head, phyr.length)
-                dma = builder.finish()
-                window = _Window(length, self._undoing(iova, length))
-                self._mapped[id(dma)] = (dma, iova, window)
-                undo.callback(self._mapped.pop, id(dma))
-                asked = (length, iova, Prot.of(direction, "ram"))
-                region, start = phyr.owner, uaddr - head
-                if isinstance(region, Region):
-                    ask = partial(self._ask_region, region, start - region.uaddr, *asked)
-                else:
-                    ask = partial(self._ask, start, *asked)
-                self._grant(ask, window, iova, undo)
-            return dma
+            iova = self._place(length, align, residue, last, undo)
+            builder = Builder(phyr.granule, phyr.kind)
+            builder.append(iova + head, phyr.length)
+            dma = builder.finish()
+            window = _Window(length, self._undoing(iova, length))
+            self._mapped[id(dma)] = (dma, iova, window)
+            undo.callback(self._mapped.pop, id(dma))
+            self._grant(partial(ask, iova), window, iova, undo)
+        return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Unmap the stretch. If the backend is closed, do nothing: closing unmapped it.
@@ -300,23 +315,30 @@ class AddressSpace(Closing):
         """Map whole granules from an address or an offset on; call `told` before that."""
         self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
-            granule = self._granule()
-            if length < 1 or (start | length) & (granule - 1):
-                raise AlignmentError(
-                    f"{start:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
-                    uaddr=start,
-                    length=length,
-                    align=granule,
-                )
-            # Large pages need the same offset in both addresses, modulo the page size.
-            fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
+            align = self._align(start, length)
             with ExitStack() as undo:
-                iova = self._place(length, 1 << fitting.bit_length() - 1, start, _TOP, undo)
+                iova = self._place(length, align, start, _TOP, undo)
                 window = _Window(length, self._undoing(iova, length))
                 if told is not None:
                     told(iova)
                 self._grant(partial(ask, iova), window, iova, undo)
             return iova
+
+    def _align(self, start: int, length: int) -> int:
+        """Return the largest page that fits, and raise if these are no whole granules.
+
+        Large pages need the same offset in both addresses, modulo the page size.
+        """
+        granule = self._granule()
+        if length < 1 or (start | length) & (granule - 1):
+            raise AlignmentError(
+                f"{start:#x}+{length:#x} is not whole granules of {granule:#x} bytes",
+                uaddr=start,
+                length=length,
+                align=granule,
+            )
+        fitting = self._pgsize_bitmap & ((1 << length.bit_length()) - 1)
+        return 1 << fitting.bit_length() - 1
 
     def map_buffer(
         self, buffer: object, direction: Direction = Direction.BIDIRECTIONAL

@@ -77,6 +77,20 @@ _HINTS = {
     ("export", errno.ENOTTY): "opened through sysfs: VFIO exports regions",
     ("map region", errno.EBADF): "it is closed",
     ("IOMMU_IOAS_MAP_FILE", errno.EINVAL): "the kernel does not map device memory, perhaps",
+    ("IOMMU_IOAS_COPY", errno.ENOENT): "the two are not of one iommufd, or it was unmapped",
+    ("IOMMU_HWPT_ALLOC", errno.EOPNOTSUPP): "this IOMMU does not keep track of dirty memory",
+    ("IOMMU_HWPT_SET_DIRTY_TRACKING", errno.EOPNOTSUPP): "make it with tracks=True",
+    ("IOMMU_HWPT_GET_DIRTY_BITMAP", errno.EOPNOTSUPP): "make it with tracks=True",
+    ("IOMMU_HWPT_GET_DIRTY_BITMAP", errno.EINVAL): "not all of it is mapped, or track comes first",
+    ("page table", errno.ENODEV): "the device is not open in this address space",
+    ("page table", errno.EOPNOTSUPP): "this IOMMU's table has no addresses until a device sees it",
+    ("page table", errno.ECHILD): _FORK,
+    ("page table", errno.EBADF): "the address space is closed",
+    **{
+        (f"{verb} page table", number): text
+        for verb in ("attach", "track", "read")
+        for number, text in ((errno.ECHILD, _FORK), (errno.EBADF, "it is closed"))
+    },
     ("interrupt", errno.EBADF): "it is disabled",
     ("enable", errno.EBUSY): "some are enabled already",
     ("enable", errno.EINVAL): "the device has not as many",

@@ -145,6 +145,8 @@ class Region:
 class Ways(NamedTuple):
     """How an open function is asked, which differs with who opened it."""
 
+    fd: int
+    """Its file."""
     find: Callable[[int, ExitStack], Window]
     """Gives where a region is, by number, or raises; the stack closes what it opens."""
     place: Callable[[int], Window]
@@ -189,6 +191,18 @@ class Device(Closing):
         self._process = os.getpid()
         self.closed = False
         OPEN[address] = self
+
+    @property
+    def fd(self) -> int:
+        """Its file, for requests that phyr does not make: VFIO's, or of sysfs its ``config``.
+
+        It is not yours to close. -1 once it is closed.
+        """
+        return -1 if self.closed else self._ways.fd
+
+    def fileno(self) -> int:
+        """Return `fd`, for functions that take an object with a file."""
+        return self.fd
 
     def __repr__(self) -> str:
         """Show which device it is."""

@@ -154,7 +154,7 @@ class Function:
             except OSError as failure:
                 raise uapi.refused(failure, "stat", path=str(self.path / "config")) from None
             config = Config(Window(fd, 0, length))
-            ways = Ways(self._find, self._place, self._reset, self._export)
+            ways = Ways(fd, self._find, self._place, self._reset, self._export)
             return Device(self.address, config, ways, stack.pop_all())
 
     def _disable(self, process: int) -> None:

@@ -38,7 +38,7 @@ def open_device(address: str, fd: int) -> Device:
         stack.callback(uapi.close, fd)
         file = _File(address, fd)
         config = Config(file.window(_CONFIG)[1])
-        ways = Ways(file.find, file.place, file.reset, file.export, file.irqs)
+        ways = Ways(fd, file.find, file.place, file.reset, file.export, file.irqs)
         return Device(address, config, ways, stack.pop_all())
 
 

@@ -1,10 +1,4 @@
-"""Devices through iommufd: the kernel's newer interface to its IOMMUs, as a backend.
-
-`Ioas` does what `phyr.vfio.Type1` does, without containers and groups. It needs Linux 6.6 or newer
-with ``CONFIG_IOMMUFD`` and ``CONFIG_VFIO_DEVICE_CDEV``.
-
-``docs/real-devices.md`` says what to enable, and which dangers there are. Linux only.
-"""
+"""An I/O address space of iommufd: the backend that maps, and opens devices."""
 
 import errno
 import os
@@ -13,12 +7,16 @@ from contextlib import ExitStack
 from mmap import PAGESIZE
 from struct import Struct
 from typing import ClassVar
+from weakref import WeakSet
 
 from phyr._devices import uapi
-from phyr._devices.address_space import AddressSpace
+from phyr._devices.address_space import AddressSpace, Wanted
 from phyr._devices.uapi import Request, ask, refused
-from phyr.iommu.protocols import Prot
-from phyr.pci.device import Device, Region
+from phyr._phyr import Phyr
+from phyr.errors import NotMappedError
+from phyr.iommu.protocols import Direction, Prot
+from phyr.iommufd.page_table import PageTable, attach, destroy
+from phyr.pci.device import Device, Region, is_open
 from phyr.pci.function import Function
 from phyr.vfio.device import open_device
 
@@ -32,12 +30,12 @@ _IOVA_RANGES = Request("IOMMU_IOAS_IOVA_RANGES", 0x3B84, Struct("=IIIQQ"))
 _IOAS_MAP = Request("IOMMU_IOAS_MAP", 0x3B85, Struct("=IIIQQQ"))
 # flags, ioas_id, fd, start, length, iova
 _IOAS_MAP_FILE = Request("IOMMU_IOAS_MAP_FILE", 0x3B8F, Struct("=IIiQQQ"))
+# flags, dst_ioas_id, src_ioas_id, length, dst_iova, src_iova
+_IOAS_COPY = Request("IOMMU_IOAS_COPY", 0x3B83, Struct("=IIIQQQ"))
 # ioas_id, iova, length
 _IOAS_UNMAP = Request("IOMMU_IOAS_UNMAP", 0x3B86, Struct("=IQQ"))
 # flags, iommufd, out_devid
 _BIND = Request("VFIO_DEVICE_BIND_IOMMUFD", 0x3B76, Struct("=IiI"))
-# flags, pt_id
-_ATTACH = Request("VFIO_DEVICE_ATTACH_IOMMUFD_PT", 0x3B77, Struct("=II"))
 _FIXED, _WRITEABLE, _READABLE = 1, 2, 4
 # The kernel names only the smallest page. Windows are also aligned for these larger pages.
 _LARGE = 1 << 21 | 1 << 30
@@ -54,10 +52,12 @@ class Ioas(AddressSpace):
         dma_mask: Highest address that the devices can put out, ``2**32 - 1`` for 32 bits.
         guard: Bytes after each mapping, at least, that stay unmapped: a device that runs over the
             end of one faults, instead of reaching the next.
+        beside: Another address space, whose iommufd this one is to share: memory that is mapped in
+            one of them can then be mapped in the other by `copy`.
 
     Raises:
         RangeError: `guard` is negative.
-        VfioError: The kernel has no iommufd, or rights are missing.
+        VfioError: The kernel has no iommufd, or rights are missing; or `beside` is closed.
 
     Source:
         include/uapi/linux/iommufd.h and drivers/iommu/iommufd, Linux.
@@ -66,14 +66,21 @@ class Ioas(AddressSpace):
     method: ClassVar[str] = "iommufd"
     """The method of pinning, because mapping here pins memory; see `phyr.pin`."""
 
-    def __init__(self, *, dma_mask: int = _TOP, guard: int = 0) -> None:
+    def __init__(
+        self, *, dma_mask: int = _TOP, guard: int = 0, beside: "Ioas | None" = None
+    ) -> None:
         """Open one."""
         super().__init__(dma_mask, guard)
+        # The kernel's numbers of open devices, by address.
+        self._numbers: dict[str, int] = {}
+        # A table keeps its address space, not the other way round.
+        self._tables: WeakSet[PageTable] = WeakSet()
         with ExitStack() as stack:
-            self._fd = uapi.open_file(uapi.DEV / "iommu")
+            self._fd = uapi.open_file(uapi.DEV / "iommu") if beside is None else beside._dup()  # noqa: SLF001
             stack.callback(uapi.close, self._fd)
             _, self.number = ask(self._fd, _IOAS_ALLOC, 0, 0)
             """The kernel's number of this address space."""
+            stack.callback(_destroy, self._fd, self.number, self._tables, self._process)
             self._renew()
             self._stack.push(stack.pop_all())
         self.closed = False
@@ -82,6 +89,101 @@ class Ioas(AddressSpace):
     def fd(self) -> int:
         """The file of ``/dev/iommu``, for requests that phyr does not make. Not yours to close."""
         return self._fd
+
+    def _dup(self) -> int:
+        """Return another descriptor of the same iommufd."""
+        self._check(not self.closed, errno.EBADF, "open", path=str(uapi.DEV / "iommu"))
+        self._check(self._is_ours, errno.ECHILD, "open", path=str(uapi.DEV / "iommu"))
+        return os.dup(self._fd)
+
+    def page_table(self, device: Device | int, *, tracks: bool = False) -> PageTable:
+        """Make a page table of the IOMMU of a device, with the mappings of this address space.
+
+        The device sees memory by it once it is attached to it. The table is closed with this
+        address space, at the latest.
+
+        Args:
+            device: A device that is open here; or the number of one that was bound to this iommufd
+                by other means.
+            tracks: The table is to keep track of the memory that devices write to.
+
+        Raises:
+            VfioError: The kernel refused: ``EOPNOTSUPP`` if the IOMMU keeps track of nothing, or if
+                the table has no addresses, as of a virtio IOMMU under Linux 6.12. Or the device is
+                not open here.
+
+        Examples:
+            .. code-block:: python
+
+                with ioas.page_table(device, tracks=True) as table:
+                    table.attach(device)
+                    table.track(on=True)
+                    ...  # the device works
+                    table.dirty(mapping.dma, mapping.phyr)
+        """
+        self._check(self._is_ours, errno.ECHILD, "page table", ioas=self.number)
+        with self._lock:
+            self._check(not self.closed, errno.EBADF, "page table", ioas=self.number)
+            if isinstance(device, int):
+                number = device
+            else:
+                here = device in self._devices and is_open(device)
+                self._check(here, errno.ENODEV, "page table", address=device.address)
+                number = self._numbers[device.address]
+            table = PageTable(self._fd, self.number, number, self._granule, tracks=tracks)
+            self._tables.add(table)
+            # The IOMMU of a device that is not open here may allow other addresses.
+            self._renew()
+            if self.ranges[-1][1] < self._granule():
+                # Nothing could be mapped any more.
+                table.close()
+                self._renew()
+                raise refused(OSError(errno.EOPNOTSUPP, ""), "page table", ioas=self.number)
+            return table
+
+    def copy(
+        self, dma: Phyr, source: "Ioas", direction: Direction = Direction.BIDIRECTIONAL
+    ) -> Phyr:
+        """Map here what another address space of the same iommufd maps.
+
+        The kernel pins the memory once for both. `unmap` of either leaves the other as it is.
+
+        Args:
+            dma: A list that `source` maps: `dma` of a mapping, or a list of one chunk at an address
+                that `map_user` or `map_file` returned.
+            source: The address space in which it is mapped; see `beside`.
+            direction: The direction of the data.
+
+        Returns:
+            A list of the same length, to be unmapped by `unmap`.
+
+        Raises:
+            NotMappedError: `source` maps nothing there.
+            IovaSpaceError: No room is left.
+            VfioError: The kernel refused: the two are not of one iommufd, say.
+        """
+        start, length = source._window_of(dma)  # noqa: SLF001
+        prot = Prot.of(direction, "ram")
+
+        def ask_copy(iova: int) -> None:
+            numbers = {"iova": iova, "length": length, "source": source.number}
+            flags = _flags(prot)
+            values = (flags, self.number, source.number, length, iova, start)
+            ask(self._fd, _IOAS_COPY, *values, **numbers)
+
+        self._check(self._is_ours, errno.ECHILD, "map")
+        with self._lock:
+            wanted = Wanted(dma[0] - start, length, self._align(start, length), start)
+            return self._map_list(dma, wanted, ask_copy)
+
+    def _window_of(self, dma: Phyr) -> tuple[int, int]:
+        """Return the window that a list starts in: its address and length."""
+        with self._lock:
+            iova = dma[0] & -self._granule() if dma else 0
+            window = self._windows.get(iova)
+            if window is None or dma[0] - iova + dma.length > window.length:
+                raise NotMappedError(f"{dma!r} is not mapped in {self!r}")
+            return iova, window.length
 
     def map_file(self, fd: int, offset: int, length: int, prot: int) -> int:
         """Map a part of a memfd, such as a virtual machine's memory; return its I/O address.
@@ -140,8 +242,9 @@ class Ioas(AddressSpace):
         with ExitStack() as stack:
             fd = uapi.open_file(path, address=function.address)
             stack.callback(uapi.close, fd)
-            ask(fd, _BIND, 0, self._fd, 0, address=function.address)
-            ask(fd, _ATTACH, 0, self.number, address=function.address)
+            reply = ask(fd, _BIND, 0, self._fd, 0, address=function.address)
+            attach(fd, self.number, address=function.address)
+            self._numbers[function.address] = reply[2]
             stack.pop_all()
         return open_device(function.address, fd)
 
@@ -163,6 +266,17 @@ class Ioas(AddressSpace):
 
     def _undo(self, request: bytearray) -> None:
         uapi.ioctl(self._fd, _IOAS_UNMAP.number, request)
+
+
+def _destroy(fd: int, number: int, tables: "WeakSet[PageTable]", process: int) -> None:
+    """Destroy an address space and its tables, unless this is a fork of `process`.
+
+    Closing the file would do that, too, if no other address space shared it.
+    """
+    for table in tables:
+        table.close()
+    if process == os.getpid():
+        destroy(fd, number)
 
 
 def _flags(prot: int) -> int:
