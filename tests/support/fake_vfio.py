@@ -17,6 +17,7 @@ import pytest
 
 from phyr._devices import uapi
 from support.fake_iommufd import PageTables
+from support.fake_reset import Resets
 
 TYPE1V2, NOIOMMU = 3, 8
 BAR0, CONFIG = 0, 1 << 16
@@ -55,14 +56,15 @@ class Space:
         del self.maps[iova]
 
 
-class FakeKernel(PageTables):
+class FakeKernel(PageTables, Resets):
     """One machine with a device in a group of its own, and one with a neighbour.
 
     `fail_at` is the number of the call, of all those that reach the kernel, which fails.
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__()
+        PageTables.__init__(self)
+        Resets.__init__(self)
         self.sys, self.dev = root / "sys", root / "dev"
         self.drivers = {"vfio-pci": True, "nvme": True, "useless": False}
         self.natural: dict[str, str] = {}
@@ -266,6 +268,9 @@ class FakeKernel(PageTables):
             **self.iommufd_requests(),
         }
         self.asked = fd
+        if "device" in self._name(fd):
+            # Two numbers mean something else for a container.
+            handlers |= {112: self._hot_reset_info, 113: self._hot_reset}
         return handlers[number & 0xFF](self._name(fd), argument) or 0
 
     def _check_extension(self, name: str, model: int) -> int:

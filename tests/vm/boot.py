@@ -163,6 +163,9 @@ def machine(
     arguments += iommu
     arguments += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={disk}"]
     arguments += ["-device", "nvme,drive=disk,serial=phyr,addr=04,cmb_size_mb=1"]
+    # On a bus of its own, which can be reset.
+    arguments += ["-device", "pcie-root-port,id=rp1,chassis=1,addr=07,x-speed=2_5"]
+    arguments += ["-device", "virtio-rng-pci,bus=rp1,iommu_platform=on,disable-legacy=on"]
     arguments += ["-device", f"edu,addr=05,dma_mask={(1 << args.edu_bits) - 1:#x}"]
     # For the kernel, and one behind the IOMMU for the example.
     rng = "virtio-rng-pci,addr=06,iommu_platform=on,disable-legacy=on"

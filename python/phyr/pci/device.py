@@ -19,6 +19,7 @@ from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
 from phyr._phyr import Loan, Phyr, held
 from phyr.errors import RangeError, VfioError
+from phyr.pci import power
 from phyr.pci.config import Capability, Config, Registers, Window
 from phyr.pci.irqs import Irqs
 
@@ -155,6 +156,10 @@ class Ways(NamedTuple):
     """Resets it, or raises."""
     export: Callable[[int, int, int], int]
     """Makes a dma-buf of a part of a region, by its number, or raises."""
+    partners: Callable[[], list[str]]
+    """Gives the addresses of all that a reset of its bus resets, or raises."""
+    hot_reset: Callable[[], None]
+    """Resets its bus, or raises."""
     irqs: Callable[[], dict[str, Irqs]] = dict
     """Gives the interrupts of each kind that it has, or raises."""
 
@@ -213,11 +218,13 @@ class Device(Closing):
 
         Raises:
             RangeError: It has no memory there.
-            VfioError: The kernel refused.
+            VfioError: The kernel refused. Or the device is not in D0, or its memory is off; then
+                `recover` helps.
         """
         if index not in BARS:
             raise no_region(self.address, index)
         if index not in self._regions:
+            self._check_awake(index)
             peer = Peer(partial(place_of, self.address, index), partial(self._ways.export, index))
             self._regions[index] = Region(self._ways.find(index, self._stack), peer)
         return self._regions[index]
@@ -257,6 +264,75 @@ class Device(Closing):
     def bus_master(self, allowed: bool) -> None:
         command = self.config.read(_COMMAND, 1)[0] & ~_MASTER
         self.config.write(_COMMAND, bytes([command | _MASTER * allowed]))
+
+    @property
+    def power_state(self) -> str:
+        """``D0`` to ``D3hot``: full power, to as little as it can be woken from.
+
+        Only in D0 does the device work, and are its regions there: through VFIO, **reading or
+        writing a mapped region in another state ends the process** (SIGBUS). A device without
+        power management is in D0. Setting it waits until the device is in that state.
+
+        Raises:
+            RangeError: There is no such state.
+            VfioError: The device has no such state, or does not reach it.
+        """
+        return power.power_state(self.config)
+
+    @power_state.setter
+    def power_state(self, state: str) -> None:
+        power.set_power_state(self.config, state)
+
+    @property
+    def memory_enabled(self) -> bool:
+        """True if it answers at the addresses of its memory; if not, beware as in D3hot."""
+        return power.memory_enabled(self.config)
+
+    @memory_enabled.setter
+    def memory_enabled(self, on: bool) -> None:
+        power.set_memory_enabled(self.config, on=on)
+
+    def recover(self) -> None:
+        """Bring a device that was found asleep to D0, with its memory switched on.
+
+        Its registers may have their values of a reset. Mapped regions work again.
+
+        Raises:
+            VfioError: It does not wake.
+        """
+        self.power_state = "D0"
+        if not self.memory_enabled:
+            self.memory_enabled = True
+
+    def _check_awake(self, index: int) -> None:
+        # The bit of a virtual function is always 0: its memory is switched on by the physical one.
+        is_virtual = (uapi.SYSFS / "devices" / self.address / "physfn").exists()
+        state = self.power_state
+        if state != "D0" or not (self.memory_enabled or is_virtual):
+            failure = OSError(errno.ENXIO, "")
+            raise refused(failure, "find region", index=index, address=self.address, state=state)
+
+    @property
+    def reset_with(self) -> list[str]:
+        """The functions that `hot_reset` resets, itself among them.
+
+        Raises:
+            VfioError: The device's bus cannot be reset: a root bus has no bridge for that.
+        """
+        return self._ways.partners()
+
+    def hot_reset(self) -> None:
+        """Reset its bus, with all functions on it, for a device that `reset` does not bring back.
+
+        Each function of `reset_with` must be open in the same backend, or not be in use.
+
+        Raises:
+            VfioError: Another one is in use, or the bus cannot be reset. Nothing is reset then.
+
+        Source:
+            ``VFIO_DEVICE_PCI_HOT_RESET``, include/uapi/linux/vfio.h, Linux.
+        """
+        self._ways.hot_reset()
 
     def close(self) -> None:
         """Forbid DMA, disable interrupts, let go of all of it. Closing again does nothing.

@@ -154,7 +154,15 @@ class Function:
             except OSError as failure:
                 raise uapi.refused(failure, "stat", path=str(self.path / "config")) from None
             config = Config(Window(fd, 0, length))
-            ways = Ways(fd, self._find, self._place, self._reset, self._export)
+            ways = Ways(
+                fd,
+                self._find,
+                self._place,
+                self._reset,
+                self._export,
+                self._partners,
+                self._hot_reset,
+            )
             return Device(self.address, config, ways, stack.pop_all())
 
     def _disable(self, process: int) -> None:
@@ -182,6 +190,12 @@ class Function:
         failure = OSError(errno.ENOTTY, "")
         numbers = {"index": index, "offset": offset, "length": length}
         raise uapi.refused(failure, "export", address=self.address, **numbers)
+
+    def _partners(self) -> list[str]:
+        raise uapi.refused(OSError(errno.ENOTTY, ""), "hot reset", address=self.address)
+
+    def _hot_reset(self) -> None:
+        self._partners()
 
     def _reset(self) -> None:
         path = self.path / "reset"

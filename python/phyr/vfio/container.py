@@ -75,7 +75,7 @@ class Container:
             self._join(group, function)
         name = bytearray(function.address.encode() + b"\0")
         fd = tell(self._groups[group], _GET_DEVICE_FD, name, address=function.address, group=group)
-        return open_device(function.address, fd)
+        return open_device(function.address, fd, self._groups)
 
     def _join(self, group: int, function: Function) -> None:
         prefix = "noiommu-" if self._model is Model.NOIOMMU else ""

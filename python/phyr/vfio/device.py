@@ -1,13 +1,15 @@
 """A device that VFIO opened by its group or by its own file. The requests are the same."""
 
+import errno
 import os
 from array import array
+from collections.abc import Mapping
 from contextlib import ExitStack
 from struct import Struct
 from typing import NamedTuple
 
 from phyr._devices import uapi
-from phyr._devices.uapi import Request, ask, tell
+from phyr._devices.uapi import Request, ask, refused, tell
 from phyr.pci.device import Config, Device, Ways, Window, no_region
 from phyr.pci.irqs import KINDS, Irqs
 
@@ -24,21 +26,40 @@ _NO_DATA, _EVENTFDS = 1 << 0, 1 << 2
 _FEATURE = Request("VFIO_DEVICE_FEATURE", 0x3B75, Struct("=IIIIIQQ"))
 _GET_DMA_BUF = 1 << 16 | 11
 _RESET = Request("VFIO_DEVICE_RESET", 0x3B6F)
+# flags, count; then for each function: group or number, segment, bus, device and function
+_HOT_RESET_INFO = Request("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", 0x3B70, Struct("=II"))
+_PARTNER = Struct("=IHBB")
+# flags, count; then the files of groups
+_HOT_RESET = Request("VFIO_DEVICE_PCI_HOT_RESET", 0x3B71, Struct("=II"))
 _MAPPABLE = 1 << 2
 _CONFIG = 7
 
 
-def open_device(address: str, fd: int) -> Device:
+def open_device(address: str, fd: int, groups: Mapping[int, int] | None = None) -> Device:
     """Return the device of an open file. It closes the file at the end, or now if this fails.
+
+    Args:
+        address: Of the device.
+        fd: Its file.
+        groups: The files of the groups of its container; None of a device without a container.
 
     Raises:
         VfioError: The kernel refused.
     """
     with ExitStack() as stack:
         stack.callback(uapi.close, fd)
-        file = _File(address, fd)
+        file = _File(address, fd, groups)
         config = Config(file.window(_CONFIG)[1])
-        ways = Ways(fd, file.find, file.place, file.reset, file.export, file.irqs)
+        ways = Ways(
+            fd,
+            file.find,
+            file.place,
+            file.reset,
+            file.export,
+            file.partners,
+            file.hot_reset,
+            file.irqs,
+        )
         return Device(address, config, ways, stack.pop_all())
 
 
@@ -51,6 +72,7 @@ class _File(NamedTuple):
 
     address: str
     fd: int
+    groups: Mapping[int, int] | None
 
     def window(self, index: int) -> tuple[int, Window]:
         """Return the flags of a region, and where it is."""
@@ -75,6 +97,45 @@ class _File(NamedTuple):
     def reset(self) -> None:
         """Reset the device."""
         tell(self.fd, _RESET, address=self.address)
+
+    def _dependent(self) -> list[tuple[int, str]]:
+        """Return each function that a reset of the bus resets: its group or number, and address."""
+        room = 0
+        while True:
+            argument = _HOT_RESET_INFO.pack(0, room) + bytes(room * _PARTNER.size)
+            argument[:4] = len(argument).to_bytes(4, "little")
+            try:
+                uapi.ioctl(self.fd, _HOT_RESET_INFO.number, argument)
+            except OSError as failure:
+                _, count = _HOT_RESET_INFO.fields.unpack_from(argument, 4)
+                if failure.errno != errno.ENOSPC or count <= room:
+                    raise refused(failure, _HOT_RESET_INFO.name, address=self.address) from None
+                room = count
+            else:
+                _, count = _HOT_RESET_INFO.fields.unpack_from(argument, 4)
+                found = _PARTNER.iter_unpack(argument[12 : 12 + count * _PARTNER.size])
+                return [
+                    (number, f"{segment:04x}:{bus:02x}:{devfn >> 3:02x}.{devfn & 7}")
+                    for number, segment, bus, devfn in found
+                ]
+
+    def partners(self) -> list[str]:
+        """Return the functions that a reset of the bus resets."""
+        return sorted({address for _, address in self._dependent()})
+
+    def hot_reset(self) -> None:
+        """Reset the bus: with the files of all groups there, or by iommufd without any."""
+        partners = self._dependent()
+        files: list[int] = []
+        if self.groups is not None:
+            strangers = sorted({each for group, each in partners if group not in self.groups})
+            if strangers:
+                failure = OSError(errno.EPERM, "")
+                raise refused(failure, "hot reset", address=self.address, others=strangers)
+            files = [self.groups[group] for group in sorted({group for group, _ in partners})]
+        argument = _HOT_RESET.pack(0, len(files)) + array("i", files).tobytes()
+        argument[:4] = len(argument).to_bytes(4, "little")
+        tell(self.fd, _HOT_RESET, argument, address=self.address)
 
     def export(self, index: int, offset: int, length: int) -> int:
         """Make a dma-buf of a part of a region."""

@@ -56,6 +56,11 @@ class NoIommu(Closing):
         devices = f"{sum(map(is_open, self._devices))} devices"
         return f"NoIommu({devices}, dma_mask {self.dma_mask:#x}{closed})"
 
+    @property
+    def fd(self) -> int | None:
+        """The container's file, for requests that phyr does not make; None through sysfs."""
+        return None if self._container is None else self._container.fd
+
     def open(self, function: Function | str) -> Device:
         """Open a device.
 
