@@ -42,12 +42,16 @@ class _ArrowStream(Protocol):
 class _DLPack(Protocol):
     def __dlpack__(self) -> _Foreign: ...
 
+class _MapsBuffers(Protocol[_Made_co]):
+    def map_buffer(self, buffer: object, direction: Direction, /) -> _Made_co: ...
+
 class _Array(Protocol):
     def __array__(self) -> _Foreign: ...
 
 _Ints: TypeAlias = Buffer | Iterable[int] | _ArrowArray | _ArrowStream | _DLPack | _Array
 _Pairs: TypeAlias = Iterable[tuple[int, int]] | _ArrowArray | _ArrowStream | _Array
 _Out = TypeVar("_Out")
+_Made_co = TypeVar("_Made_co", covariant=True)
 
 # A list in either form, and what a class was made of.
 _List: TypeAlias = Phyr | FrozenPhyr
@@ -495,6 +499,12 @@ def dma_map(
 def dma_map(
     phyr: _List, backend: DmaBackend, direction: Direction, *, owner: Owner | None = None
 ) -> Mapping[_List]: ...
+@overload
+def dma_map(
+    phyr: Buffer | tuple[int, int],
+    backend: _MapsBuffers[_Out],
+    direction: Direction,
+) -> _Out: ...
 def dma_unmap(mapping: Mapping[_List]) -> None: ...
 @overload
 def shift(phyr: Phyr, offset: int) -> Phyr: ...

@@ -29,12 +29,14 @@ from harness import (
     kind,
     log,
     mapped_in,
+    raises,
     scattered,
 )
 
 import phyr
 from phyr import Phyr, desc, pci
 from phyr.iommu import DeviceLimits, Direction, dma_map
+from phyr.vfio import NoIommu
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import nvme
@@ -128,6 +130,20 @@ def nvme_driver_of_the_kernel_is_back_and_reads_what_the_example_wrote() -> None
     assert disk().read_bytes()[: len(image(kind()))] == image(kind())
 
 
+def needs_no_page_numbers(backend: nvme.Backend) -> None:
+    """Map and pin a buffer by its address."""
+    assert not isinstance(backend, NoIommu)
+    data = bytearray(3 * PAGE)
+    with (
+        phyr.pin(data, backend=backend) as pinned,
+        dma_map(data, backend, Direction.BIDIRECTIONAL) as mapping,
+    ):
+        assert pinned.dma.length == mapping.dma.length == len(data)
+        assert pinned.dma[0] != mapping.dma[0]
+        with raises(phyr.HiddenPagesError):
+            assert pinned.phyr
+
+
 @checks.on(*IOMMUS)
 def nvme_example_runs_as_an_ordinary_user() -> None:
     """Without any capability, on a device whose file is the user's."""
@@ -158,6 +174,8 @@ def nvme_example_runs_as_an_ordinary_user() -> None:
                 count = str(PIECE // BLOCK)
                 nvme.main([NVME, "read", str(target), *options, "--count", count])
                 assert target.read_bytes() == expected
+            with nvme.BACKENDS[backend]() as opened, opened.open(NVME):
+                needs_no_page_numbers(opened)
 
         assert os.waitpid(fork(child), 0)[1] == 0, backend
         for path in files:

@@ -18,7 +18,7 @@ from phyr.pinning.reasons import refused, ring_refused
 from phyr.pinning.rings import Rings, Slot
 
 if TYPE_CHECKING:
-    from phyr._phyr import Ring
+    from phyr._phyr import Phyr, Ring
 
 __all__ = ["ByBackend", "Locked", "Nothing", "Pinner", "Reached", "Registered", "UserMapper"]
 
@@ -237,6 +237,14 @@ class ByBackend:
 
         self._iova = self._backend.map_user(start, end - start, Prot.READ | Prot.WRITE)
         reached(end)
+
+    def addresses(self, head: int, length: int) -> "Phyr":
+        """Return the list of I/O virtual addresses from `head` on."""
+        from phyr._phyr import Builder  # noqa: PLC0415 - only this needs it
+
+        builder = Builder()
+        builder.append((self._iova or 0) + head, length)
+        return builder.finish()
 
     def unpin(self) -> None:
         """Unmap the memory, never twice: another window may soon have the same address.

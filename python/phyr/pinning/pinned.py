@@ -16,7 +16,8 @@ method       the pages
 phyr never chooses another method silently: if `io_uring` is not allowed, `pin` raises an error that
 says so.
 
-Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.pagemap`.
+Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.pagemap`. A pin through
+a backend does without them, if it has to.
 """
 
 import os
@@ -25,7 +26,14 @@ from typing import TYPE_CHECKING, Self
 
 from phyr._phyr import Loan, Phyr, held
 from phyr._scope import Scope
-from phyr.errors import ArrayError, ArrayTypeError, MismatchError, PhyrError, RangeError
+from phyr.errors import (
+    ArrayError,
+    ArrayTypeError,
+    HiddenPagesError,
+    MismatchError,
+    PhyrError,
+    RangeError,
+)
 from phyr.pagemap.address import uaddr_and_length
 from phyr.pagemap.own import own_pagemap, own_pages
 from phyr.pagemap.process import Progress
@@ -51,10 +59,15 @@ class Pinned(Scope):
     A forked child has no pin: its memory is a copy, and the parent's memory stays pinned.
     """
 
-    def __init__(self, phyr: Phyr, hold: Hold) -> None:
+    def __init__(
+        self, phyr: Phyr | None, hold: Hold, dma: Phyr | None = None, hidden: str = ""
+    ) -> None:
         """Only `pin` makes one."""
         self._phyr = phyr
         self._hold = hold
+        self._dma = dma
+        # The reason, if there is no list.
+        self._hidden = hidden
 
     @property
     def phyr(self) -> Phyr:
@@ -62,9 +75,27 @@ class Pinned(Scope):
 
         Raises:
             PinError: It is no longer pinned.
+            HiddenPagesError: The kernel hides page numbers: it is pinned through a backend, without
+                rights. `dma`, `uaddr` and `length` are known.
         """
         self._hold.check()
+        if self._phyr is None:
+            raise HiddenPagesError(self._hidden)
         return self._phyr
+
+    @property
+    def dma(self) -> Phyr:
+        """Where devices of the backend find the memory: its I/O virtual addresses, as one chunk.
+
+        Raises:
+            PinError: It is no longer pinned.
+            MismatchError: It is not pinned through a backend, and so for no device.
+        """
+        self._hold.check()
+        if self._dma is None:
+            text = f"pinned by {self.method}, for no device: map its list, or pin with backend="
+            raise MismatchError(text, method=self.method)
+        return self._dma
 
     @property
     def method(self) -> str:
@@ -164,7 +195,8 @@ def pin(
             or the address, and `errno` is the kernel's: ``ENOMEM`` for RLIMIT_MEMLOCK, ``EPERM`` or
             ``ENOSYS`` if io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
             file, or not there.
-        HiddenPagesError: The kernel hides page numbers; reading them needs CAP_SYS_ADMIN.
+        HiddenPagesError: The kernel hides page numbers; reading them needs CAP_SYS_ADMIN. With a
+            `backend` that is no error: the pin then has `dma`, and no `phyr`.
         ArrayTypeError: There is neither a buffer nor an array.
         ArrayError: Its memory is not contiguous, read-only, or a device's.
         Exception: An error of the buffer itself, such as `ValueError` if it is closed.
@@ -201,10 +233,22 @@ def pin(
             pinner = Nothing(pinner.method)
         undo.callback(pinner.unpin)
         pinner.pin(start, end, reached)
-        phyr = _pages(uaddr, length) if length else Phyr.from_pfns([], granule=page)
+        phyr, hidden = Phyr.from_pfns([], granule=page), ""
+        dma = None if backend is None else phyr
+        if isinstance(pinner, ByBackend):
+            dma = pinner.addresses(uaddr - start, length)
+        if length:
+            try:
+                phyr = _pages(uaddr, length)
+            except HiddenPagesError as error:
+                # Behind an IOMMU a driver needs no page numbers.
+                if dma is None:
+                    raise
+                hidden = str(error)
         hold = Hold(pinner, loan, uaddr, length)
         undo.pop_all()
-    return Pinned(held(phyr, hold, uaddr), hold)
+    shown = None if hidden else held(phyr, hold, uaddr)
+    return Pinned(shown, hold, None if dma is None else held(dma, hold, None), hidden)
 
 
 def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:

@@ -14,6 +14,7 @@ use pyo3::types::PyType;
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::either::Either;
+use crate::python::list::frozen::no_list;
 use crate::python::made::{self, Ignored, Text};
 
 /// A list mapped for a device, until it is unmapped.
@@ -67,7 +68,9 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Map `phyr` for a device and return the mapping.
 ///
 /// Args:
-///     phyr: The list to map.
+///     phyr: The list to map. Or a buffer, or (uaddr, length), if the backend maps memory by its
+///         user address, without page numbers and so without rights: see `Type1.map_buffer`, whose
+///         result is then returned.
 ///     backend: The way the device's bus sees memory: `Direct`, `BusOffset`, `Paging`, `Bounce`, or
 ///         any object with their `map` and `unmap`.
 ///     direction: The direction of the data.
@@ -90,11 +93,11 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(signature = (phyr, backend, direction, *, owner=None))]
 pub(crate) fn dma_map<'py>(
-    phyr: Either,
+    phyr: &Bound<'py, PyAny>,
     backend: &Bound<'py, PyAny>,
     direction: &Bound<'py, PyAny>,
     owner: Option<Bound<'py, PyAny>>,
-) -> PyResult<PyMapping> {
+) -> PyResult<Bound<'py, PyAny>> {
     static DIRECTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = backend.py();
     let directions = class(py, &DIRECTION, "phyr.iommu.protocols", "Direction")?;
@@ -104,6 +107,14 @@ pub(crate) fn dma_map<'py>(
             direction.get_type()
         )));
     }
+    let Some(phyr) = Either::of(phyr) else {
+        return match made::attribute(backend, "map_buffer") {
+            Ok(map_buffer) if owner.is_none() => {
+                map_buffer.call1(made::objects(py, [phyr, direction])?)
+            }
+            _ => Err(no_list(phyr)),
+        };
+    };
     let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -125,7 +136,8 @@ pub(crate) fn dma_map<'py>(
         Some(owed.unbind())
     };
     let direction = direction.clone().unbind();
-    Ok(PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed })
+    let mapping = PyMapping { phyr, direction, mapped: AtomicBool::new(owed.is_none()), owed };
+    Ok(Bound::new(py, mapping)?.into_any())
 }
 
 /// Unmap `mapping`; as the method `unmap`.
