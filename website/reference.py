@@ -79,13 +79,19 @@ def documented(body: list[ast.stmt], of: Any) -> list[ast.stmt]:  # noqa: ANN401
         elif _is_overload(node):
             following = body[at + 1] if at + 1 < len(body) else None
             if getattr(following, "name", None) != node.name:
-                whole = copy.deepcopy(node)
+                whole = copy.deepcopy(_longest(body, node.name))
                 del whole.decorator_list[0]
                 whole.body = [*_words(member), *node.body]
                 found.append(whole)
         else:
             node.body = [*_words(member), *node.body]
     return found
+
+
+def _longest(body: list[ast.stmt], name: str) -> ast.FunctionDef:
+    """Return the overload with the most parameters: the words tell of all of them."""
+    overloads = [one for one in body if isinstance(one, ast.FunctionDef) and one.name == name]
+    return max(overloads, key=lambda one: len(one.args.args) + len(one.args.kwonlyargs))
 
 
 def _is_overload(node: ast.FunctionDef) -> bool:
