@@ -235,7 +235,7 @@ impl PagemapDecoder {
         let mut pfns = [0; BLOCK_RECORDS];
         let pfns = &mut pfns[..block.len()];
         let all_ram = records::is_all_ram(block, pfns, self.ram.as_deref(), &self.zero);
-        if all_ram && self.add_ram(pfns).is_ok() {
+        if all_ram && self.add_ram(pfns).is_ok() || self.add_among_holes(block, pfns) {
             return Ok(());
         }
         // The block is mixed, or has a page that no list can hold; decoding one by one finds that
@@ -301,6 +301,29 @@ impl PagemapDecoder {
         self.open[State::Ram as usize].builder.extend_pfns(pfns)?;
         self.advance(State::Ram, pfns.len() as u64);
         Ok(())
+    }
+
+    /// Adds a block of nothing but RAM and holes if extents are joined and both have begun: then it
+    /// does not matter which page is where. Otherwise adds nothing, and returns false.
+    fn add_among_holes(&mut self, block: &[u64], pfns: &mut [u64]) -> bool {
+        let has_begun = |state| self.open[state as usize].nr_pages > 0;
+        if !(self.join && has_begun(State::Ram) && has_begun(State::Hole)) {
+            return false;
+        }
+        let mut present = [0; BLOCK_RECORDS];
+        let (mut count, mut is_swapped) = (0, false);
+        for &record in block {
+            present[count] = record;
+            count += usize::from(record & PRESENT != 0);
+            is_swapped |= record & PRESENT == 0 && records::is_swapped(record);
+        }
+        let pfns = &mut pfns[..count];
+        let all_ram = records::is_all_ram(&present[..count], pfns, self.ram.as_deref(), &self.zero);
+        if is_swapped || !all_ram || self.add_ram(pfns).is_err() {
+            return false;
+        }
+        self.advance(State::Hole, (block.len() - count) as u64);
+        true
     }
 
     /// All extents in the order of their addresses. If extents are joined: one for each state that
