@@ -34,12 +34,15 @@ IN_FLIGHT = 8
 
 # Registers, section 3.1.4.
 CAP, CC, CSTS, AQA, ASQ, ACQ, DOORBELLS = 0x00, 0x14, 0x1C, 0x24, 0x28, 0x30, 0x1000
+CMBLOC, CMBSZ, CMBMSC = 0x38, 0x3C, 0x50  # of memory in the drive itself, section 3.1.4.10
 ENABLED = 6 << 16 | 4 << 20 | 1  # commands of 64 bytes, completions of 16, pages of 4 KiB
 # Commands, sections 5 and 3 of the command set.
 CREATE_SQ, CREATE_CQ, IDENTIFY, SET_FEATURES = 1, 5, 6, 9
 WRITE, READ = 1, 2
 COMMAND = struct.Struct("<BBHIQQ16s6I")
-COMPLETION = struct.Struct("<IIHHHH")
+COMPLETION = struct.Struct("<HH")  # of 16 bytes the last four: which command, and its status
+ADDRESSES = struct.Struct("<QQ")
+ZEROS = (0,) * 6
 
 
 class CommandError(Exception):
@@ -49,7 +52,7 @@ class CommandError(Exception):
     """
 
     def __init__(self, number: int, opcode: int, status: int) -> None:
-        self.opcode = opcode
+        self.number, self.opcode = number, opcode
         self.code, self.code_type = status & 0xFF, status >> 8 & 7
         self.do_not_retry = bool(status >> 14 & 1)
         again = "do not retry" if self.do_not_retry else "may be retried"
@@ -82,11 +85,17 @@ class Queue:
         number: int,
         memory: tuple[memoryview, Phyr],
         irq: pci.Irq | None,
+        inside: tuple[memoryview, int] | None = None,
     ) -> None:
         self.irq = irq  # without one, it looks again and again
         self.bar = device.region(0)
         self.view, dma = memory
-        self.commands, self.completions = dma[0], dma[PAGE]
+        # The ring of commands may be inside the drive.
+        self.ring, self.commands = inside or (self.view, dma[0])
+        self.completions = dma[PAGE]
+        # Memory for lists, and the part of each command in it.
+        self.room = memoryview(b"")
+        self.lists: list[tuple[slice, Phyr]] = []
         stride = 1 << (self.bar.u64[CAP // 8] >> 32 & 15)
         self.doorbells = [DOORBELLS // 4 + (2 * number + ring) * stride for ring in (0, 1)]
         self.tail = self.taken = 0
@@ -99,25 +108,25 @@ class Queue:
         """Hand over a command and return its number. `data` is the 16 bytes that say where."""
         number = self.free.pop()
         self.opcodes[number] = opcode
-        words += (0,) * (6 - len(words))
-        command = COMMAND.pack(opcode, sgl << 6, number, nsid, 0, 0, data, *words)
-        self.view[self.tail * 64 : (self.tail + 1) * 64] = command
+        if len(words) < len(ZEROS):
+            words += ZEROS[len(words) :]
+        at = self.tail * 64
+        COMMAND.pack_into(self.ring, at, opcode, sgl << 6, number, nsid, 0, 0, data, *words)
         self.tail = (self.tail + 1) % ENTRIES
         self.bar.u32[self.doorbells[0]] = self.tail
         return number
+
+    def answered(self) -> bool:
+        """True if a command is complete."""
+        return self.view[PAGE + self.taken % ENTRIES * 16 + 14] & 1 != self.taken // ENTRIES % 2
 
     def wait(self, seconds: float = 10) -> int:
         """Wait for any command to complete, and return its number."""
         phase = 1 - self.taken // ENTRIES % 2  # turns with each round
         at = PAGE + self.taken % ENTRIES * 16
-        until = time.monotonic() + seconds
-        while self.view[at + 14] & 1 != phase:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"the drive did not answer for {seconds} s")
-            if self.irq is not None:
-                self.irq.wait(left)
-        *_, number, status = COMPLETION.unpack_from(self.view, at)
+        if self.view[at + 14] & 1 != phase:
+            self.sleep(at + 14, phase, seconds)
+        number, status = COMPLETION.unpack_from(self.view, at + 12)
         self.taken += 1
         self.bar.u32[self.doorbells[1]] = self.taken % ENTRIES
         self.free.append(number)
@@ -125,20 +134,37 @@ class Queue:
             raise CommandError(number, self.opcodes[number], status >> 1)
         return int(number)
 
+    def sleep(self, at: int, phase: int, seconds: float) -> None:
+        """Wait for the phase at a place to turn."""
+        until = time.monotonic() + seconds
+        while self.view[at] & 1 != phase:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"the drive did not answer for {seconds} s")
+            if self.irq is not None:
+                self.irq.wait(left)
+
 
 class Nvme:
-    """A drive: its controller, one queue for administration and one for blocks."""
+    """A drive: its controller, one queue for administration, and queues for blocks."""
 
-    def __init__(
-        self, device: pci.Device, backend: Backend, *, sgl: bool, poll: bool = True
+    def __init__(  # noqa: PLR0913 - options
+        self,
+        device: pci.Device,
+        backend: Backend,
+        *,
+        sgl: bool,
+        poll: bool = True,
+        queues: int = 1,
+        inside: bool = False,
     ) -> None:
         self.device, self.backend = device, backend
         self.bar = device.region(0)
-        irqs: tuple[pci.Irq | None, ...] = (None, None)
+        irqs: tuple[pci.Irq | None, ...] = (None,) * (queues + 1)
         if not poll and "msix" in device.irqs:
-            irqs = device.irqs["msix"].enable(2)
+            irqs = device.irqs["msix"].enable(queues + 1)
         with ExitStack() as undo:
-            rings = [undo.enter_context(shared(backend, 2 * PAGE)) for _ in range(2)]
+            rings = [undo.enter_context(shared(backend, 2 * PAGE)) for _ in irqs]
             undo.callback(self.stop)  # before its memory goes, as at the end of this block
             self.enable(on=False)
             self.bar.u32[AQA // 4] = (ENTRIES - 1) << 16 | ENTRIES - 1
@@ -149,18 +175,61 @@ class Nvme:
             self.enable(on=True)
             self.identify()
             self.sgl = sgl and self.has_sgl
-            self.blocks = Queue(device, 1, rings[1], irqs[1])
-            self.command(SET_FEATURES, b"", 7, 0)
-            size = (ENTRIES - 1) << 16 | 1
-            # Contiguous, and with interrupt vector 1 or none.
-            how = 1 if irqs[1] is None else 1 << 16 | 1 << 1 | 1
-            self.command(CREATE_CQ, self.blocks.completions.to_bytes(16, "little"), size, how)
-            self.command(CREATE_SQ, self.blocks.commands.to_bytes(16, "little"), size, 1 << 16 | 1)
             # Room for the PRP lists or SGL segments of each command in flight: 255 pieces a page.
             self.room = PAGE * (self.max_transfer // PAGE // 255 + 1)
-            self.lists, self.lists_dma = undo.enter_context(shared(backend, IN_FLIGHT * self.room))
+            own = self.own_memory(undo, queues) if inside else [None] * queues
+            self.command(SET_FEATURES, b"", 7, (queues - 1) * 0x10001)
+            self.queues = [
+                self.open_queue(undo, number, rings[number], irqs[number], own[number - 1])
+                for number in range(1, queues + 1)
+            ]
+            self.blocks = self.queues[0]
             undo.callback(self.stop)
             self.close = undo.pop_all().close
+
+    def open_queue(
+        self,
+        undo: ExitStack,
+        number: int,
+        ring: tuple[memoryview, Phyr],
+        irq: pci.Irq | None,
+        inside: tuple[memoryview, int] | None,
+    ) -> Queue:
+        """Tell the drive of a queue for blocks."""
+        queue = Queue(self.device, number, ring, irq, inside)
+        size = (ENTRIES - 1) << 16 | number
+        # Contiguous, and with an interrupt vector of its own or none.
+        how = 1 if irq is None else number << 16 | 1 << 1 | 1
+        self.command(CREATE_CQ, queue.completions.to_bytes(16, "little"), size, how)
+        which = number << 16 | 1
+        self.command(CREATE_SQ, queue.commands.to_bytes(16, "little"), size, which)
+        self.cut(queue, *undo.enter_context(shared(self.backend, IN_FLIGHT * self.room)))
+        return queue
+
+    def cut(self, queue: Queue, view: memoryview, dma: Phyr) -> None:
+        """Give each command in flight its part of the memory for lists."""
+        places = [slice(at, at + self.room) for at in range(0, IN_FLIGHT * self.room, self.room)]
+        queue.lists, queue.room = [(place, dma[place]) for place in places], view
+
+    def own_memory(self, undo: ExitStack, pages: int) -> list[tuple[memoryview, int] | None]:
+        """Pages of the drive's own memory, each with its address as the drive sees it."""
+        has_any = self.bar.u64[CAP // 8] >> 57 & 1
+        if has_any:
+            self.bar.u64[CMBMSC // 8] = 1  # show where it is
+        where, size = self.bar.u32[CMBLOC // 4], self.bar.u32[CMBSZ // 4]
+        if not (has_any and size & 1):
+            raise ValueError("the drive has no memory for commands")
+        unit = PAGE << 4 * (size >> 8 & 15)
+        region, start = self.device.region(where & 7), (where >> 12) * unit
+        # Its address on the bus, where the IOMMU maps nothing.
+        base = region.phyr[start]
+        self.bar.u64[CMBMSC // 8] = base | 3
+        undo.callback(self.bar.u64.__setitem__, CMBMSC // 8, 0)
+        offsets = range(0, pages * PAGE, PAGE)
+        views = [region.u8[start + at : start + at + PAGE] for at in offsets]
+        for view in views:
+            undo.enter_context(view)  # a region with a view in use is not closed
+        return [(view, base + at) for view, at in zip(views, offsets, strict=True)]
 
     def stop(self) -> None:
         """Let the drive reach no memory any more, whatever state it is in."""
@@ -206,26 +275,31 @@ class Nvme:
         if controller[77]:
             self.max_transfer = min(self.max_transfer, PAGE << controller[77])
 
-    def submit(self, opcode: int, block: int, dma: Phyr) -> int:
-        """Read to or write from `dma`, at `block`; `blocks.wait` returns this number when done."""
-        self.check(block, dma.length)
-        if dma.length > self.max_transfer:
-            raise ValueError(f"{dma.length} bytes are more than {self.max_transfer} a transfer")
-        slot = self.blocks.free[-1] * self.room
-        lists = self.lists_dma[slot : slot + self.room]
+    def submit(self, opcode: int, block: int, dma: Phyr, queue: Queue | None = None) -> int:
+        """Read to or write from `dma`, at `block`; the queue's `wait` returns this number."""
+        queue = queue or self.blocks
+        length = dma.length
+        self.check(block, length)
+        if length > self.max_transfer:
+            raise ValueError(f"{length} bytes are more than {self.max_transfer} a transfer")
+        words = block & 0xFFFF_FFFF, block >> 32, length // self.block_size - 1, 0, 0, 0
+        first = dma[0]
+        if first % PAGE + length <= PAGE:  # a page: its address says all
+            return queue.submit(opcode, ADDRESSES.pack(first, 0), *words, nsid=1)
+        place, lists = queue.lists[queue.free[-1]]
         if self.sgl:
             data, table = desc.sgl(dma, lists)
         else:
             prp1, prp2, table = desc.prp(dma, lists)
-            data = struct.pack("<QQ", prp1, prp2)
-        table.fill(self.lists[slot : slot + self.room])
-        words = block & 0xFFFF_FFFF, block >> 32, dma.length // self.block_size - 1
-        return self.blocks.submit(opcode, data, *words, nsid=1, sgl=self.sgl)
+            data = ADDRESSES.pack(prp1, prp2)
+        table.fill(queue.room[place])
+        return queue.submit(opcode, data, *words, nsid=1, sgl=self.sgl)
 
     def check(self, block: int, length: int) -> None:
         """Refuse what is not whole blocks of the drive, one at least."""
-        blocks = self.capacity // self.block_size
-        if not (0 <= block < blocks and 0 < length <= (blocks - block) * self.block_size):
+        start = block * self.block_size
+        if not (block >= 0 < length and start + length <= self.capacity):
+            blocks = self.capacity // self.block_size
             raise ValueError(
                 f"{length} bytes from block {block} on are not in the drive's {blocks} blocks"
             )

@@ -1,7 +1,6 @@
 """Refusals and error messages of examples/nvme.py; all else of it is tested in a guest."""
 
 import struct
-import sys
 from array import array
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,31 +9,7 @@ from typing import Any
 import pytest
 
 from phyr import Phyr
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import nvme
-
-BLOCK, BLOCKS, MOST = 512, 1000, 64 << 10
-
-
-def queue() -> nvme.Queue:
-    """Return a queue whose registers and rings are plain memory."""
-    registers = bytearray(8192)
-    bar = SimpleNamespace(u32=memoryview(registers).cast("I"), u64=memoryview(registers).cast("Q"))
-    device: Any = SimpleNamespace(region=lambda _: bar)
-    rings = memoryview(bytearray(2 * nvme.PAGE))
-    return nvme.Queue(device, 1, (rings, Phyr.from_pfns([3, 4])), None)
-
-
-def drive() -> nvme.Nvme:
-    """Return a drive without a device."""
-    found = nvme.Nvme.__new__(nvme.Nvme)
-    found.block_size, found.capacity, found.max_transfer = BLOCK, BLOCK * BLOCKS, MOST
-    found.sgl, found.room = False, nvme.PAGE
-    found.lists = memoryview(bytearray(nvme.IN_FLIGHT * nvme.PAGE))
-    found.lists_dma = Phyr.from_pfns(range(100, 100 + nvme.IN_FLIGHT))
-    found.blocks = queue()
-    return found
+from support.drive import BLOCK, BLOCKS, MOST, drive, nvme
 
 
 def complete(blocks: nvme.Queue, number: int, status: int) -> None:

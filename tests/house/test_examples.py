@@ -9,7 +9,12 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 # Examples for a device run in the guest; here they show their help.
-ARGUMENTS = {"nvme": ["--help"], "virtio_rng": ["--help"], "edu": ["--help"]}
+ARGUMENTS = {
+    "nvme": ["--help"],
+    "virtio_rng": ["--help"],
+    "edu": ["--help"],
+    "nvme_queues": ["--help"],
+}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES])

@@ -40,6 +40,7 @@ from phyr.vfio import NoIommu
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import nvme
+import nvme_queues
 from kernel import BUILT
 
 checks = Checks()
@@ -184,6 +185,24 @@ def nvme_example_runs_as_an_ordinary_user() -> None:
         function.restore()
 
 
+@checks.on(*KINDS)
+def nvme_queues_example_reads_by_several_queues() -> dict[str, object]:
+    """Rings of commands in the program's memory by one backend, in the drive's own by another."""
+    known = backends(kind())
+    if not known:
+        raise Skip("this kernel has no VFIO without IOMMU")
+    expected = disk().read_bytes()[: 1 << 20]
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        target = Path(folder, "target")
+        for backend, option in ((known[0], []), (known[-1], ["--inside"])):
+            words = [NVME, str(target), "--backend", backend, "--count", "2048", *option]
+            done = nvme_queues.main(words)
+            assert target.read_bytes() == expected, words
+            assert done == [4] * 4, done
+            target.unlink()
+    return {"commands": done}
+
+
 @checks.on("intel", "none")
 def nvme_prp_lists_are_chained_past_513_pages() -> dict[str, int]:
     length = 3 << 20  # QEMU's drive itself takes no more than 1024 pages
@@ -197,7 +216,7 @@ def nvme_prp_lists_are_chained_past_513_pages() -> dict[str, int]:
             dma_map(pinned.phyr, opened.backend, Direction.FROM_DEVICE) as mapping,
         ):
             dma = mapping.dma[BLOCK : BLOCK + length]
-            figures[backend] = desc.prp(dma, opened.lists_dma).lists.nents
+            figures[backend] = desc.prp(dma, opened.blocks.lists[0][1]).lists.nents
             assert figures[backend] == 768, "pages behind the first"
             opened.submit(nvme.READ, block, dma)
             opened.blocks.wait()

@@ -216,16 +216,20 @@ class AddressSpace(Closing):
     def _map_list(self, phyr: Phyr, wanted: "Wanted", ask: Callable[[int], None]) -> Phyr:
         """Map a window, and return the list in it that stands for `phyr`."""
         head, length, align, residue = wanted
-        with ExitStack() as undo:
-            last = phyr.granule * 2**52 - 1
-            iova = self._place(length, align, residue, last, undo)
+        last = phyr.granule * 2**52 - 1
+        iova = self._place(length, align, residue, last)
+        dma = None
+        try:
             builder = Builder(phyr.granule, phyr.kind)
             builder.append(iova + head, phyr.length)
             dma = builder.finish()
             window = _Window(length, self._undoing(iova, length))
             self._mapped[id(dma)] = (dma, iova, window)
-            undo.callback(self._mapped.pop, id(dma))
-            self._grant(partial(ask, iova), window, iova, undo)
+            self._grant(ask, window, iova)
+        except BaseException:
+            self._mapped.pop(id(dma), None)
+            self._iovas.free(iova)
+            raise
         return dma
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
@@ -316,12 +320,15 @@ class AddressSpace(Closing):
         self._check(self._is_ours, errno.ECHILD, "map")
         with self._lock:
             align = self._align(start, length)
-            with ExitStack() as undo:
-                iova = self._place(length, align, start, _TOP, undo)
+            iova = self._place(length, align, start, _TOP)
+            try:
                 window = _Window(length, self._undoing(iova, length))
                 if told is not None:
                     told(iova)
-                self._grant(partial(ask, iova), window, iova, undo)
+                self._grant(ask, window, iova)
+            except BaseException:
+                self._iovas.free(iova)
+                raise
             return iova
 
     def _align(self, start: int, length: int) -> int:
@@ -421,18 +428,19 @@ class AddressSpace(Closing):
 
     def _granule(self) -> int:
         """Return the smallest page size; raise if nothing can be mapped."""
-        self._check(not self.closed, errno.EBADF, "map")
-        self._check(self._pgsize_bitmap != 0, errno.ENODEV, "map")
-        return self._pgsize_bitmap & -self._pgsize_bitmap
+        bitmap = self._pgsize_bitmap
+        if self.closed or not bitmap:
+            raise refused(OSError(errno.EBADF if self.closed else errno.ENODEV, ""), "map")
+        return bitmap & -bitmap
 
     @staticmethod
     def _check(right: bool, number: int, name: str, **numbers: object) -> None:  # noqa: FBT001
         if not right:
             raise refused(OSError(number, ""), name, **numbers)
 
-    def _place(self, length: int, align: int, residue: int, last: int, undo: ExitStack) -> int:
+    def _place(self, length: int, align: int, residue: int, last: int) -> int:
         """Return a free window. If there is no room, align it less."""
-        iova = self._iovas.alloc_for_pages(
+        return self._iovas.alloc_for_pages(
             length + self.guard,
             self._pgsize_bitmap,
             align=align,
@@ -440,22 +448,19 @@ class AddressSpace(Closing):
             residue=residue,
             last=min(last, self.dma_mask),
         )
-        undo.callback(self._iovas.free, iova)
-        return iova
 
-    def _grant(self, ask: Callable[[], None], window: _Window, iova: int, undo: ExitStack) -> None:
-        """Ask the kernel to map a placed window. If that fails, free the window."""
-        self._windows[iova] = window
-        undo.callback(self._windows.pop, iova)
+    def _grant(self, ask: Callable[[int], None], window: _Window, iova: int) -> None:
+        """Ask the kernel to map a placed window. If that fails, nothing is mapped."""
         try:
-            ask()
+            self._windows[iova] = window
+            ask(iova)
             self.requests += 1
         except BaseException:
             # The interrupt may have come after the kernel had mapped it.
             with suppress(OSError):
                 self._undo(window.undo)
+            self._windows.pop(iova, None)
             raise
-        undo.pop_all()
 
     def close(self) -> None:
         """Close the devices, undo all mappings, and close the files.

@@ -10,7 +10,6 @@ The list holds what is taken, so freeing a window only removes an item and needs
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import suppress
 from threading import RLock
 
 from phyr.errors import IovaSpaceError, RangeError
@@ -105,8 +104,10 @@ class IovaAllocator:
         with self._lock:
             while True:
                 changes, index, window = self._changes, 0, None
-                with suppress(IndexError):  # what became shorter meanwhile
+                try:
                     index, window = self._search(length, align, residue, last)
+                except IndexError:  # what became shorter meanwhile
+                    continue
                 after = changes + 1
                 # No code is called from here to the insertion. After it, nothing is allocated.
                 if changes != self._changes:
@@ -192,8 +193,10 @@ class IovaAllocator:
             while True:
                 changes, start, is_window = self._changes, -1, False
                 index = bisect_left(self._taken, (iova,), 1)
-                with suppress(IndexError):  # beyond the end, or what became shorter meanwhile
+                try:  # noqa: SIM105 - `suppress` takes its time
                     start, _, is_window = self._taken[index]
+                except IndexError:  # beyond the end, or what became shorter meanwhile
+                    pass
                 after, cursor = changes + 1, min(self._cursor, iova)
                 if changes == self._changes:
                     break

@@ -59,12 +59,15 @@ class Prot(IntFlag):
     @classmethod
     def of(cls, direction: Direction, kind: str) -> "Prot":
         """Return the accesses that a transfer in `direction` needs, for a list of this kind."""
-        prot = {
-            Direction.BIDIRECTIONAL: cls.READ | cls.WRITE,
-            Direction.TO_DEVICE: cls.READ,
-            Direction.FROM_DEVICE: cls.WRITE,
-        }[direction]
-        return prot if kind == "ram" else prot | cls.MMIO
+        prots = _OF_RAM if kind == "ram" else _OF_MMIO
+        if direction is Direction.TO_DEVICE:
+            return prots[0]
+        return prots[1] if direction is Direction.FROM_DEVICE else prots[2]
+
+
+# To the device, from it, both ways. Joining flags takes longer than the rest of a mapping.
+_OF_RAM = (Prot.READ, Prot.WRITE, Prot.READ | Prot.WRITE)
+_OF_MMIO = tuple(prot | Prot.MMIO for prot in _OF_RAM)
 
 
 @runtime_checkable

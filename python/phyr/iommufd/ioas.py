@@ -37,6 +37,7 @@ _IOAS_UNMAP = Request("IOMMU_IOAS_UNMAP", 0x3B86, Struct("=IQQ"))
 # flags, iommufd, out_devid
 _BIND = Request("VFIO_DEVICE_BIND_IOMMUFD", 0x3B76, Struct("=IiI"))
 _FIXED, _WRITEABLE, _READABLE = 1, 2, 4
+_READ, _WRITE = int(Prot.READ), int(Prot.WRITE)
 # The kernel names only the smallest page. Windows are also aligned for these larger pages.
 _LARGE = 1 << 21 | 1 << 30
 _TOP = 2**64 - 1
@@ -257,9 +258,12 @@ class Ioas(AddressSpace):
             os.close(fd)
 
     def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
-        flags = _flags(prot)
-        numbers = {"uaddr": uaddr, "length": length, "iova": iova}
-        ask(self._fd, _IOAS_MAP, flags, self.number, 0, uaddr, length, iova, **numbers)
+        request = _IOAS_MAP.pack(_flags(prot), self.number, 0, uaddr, length, iova)
+        try:
+            uapi.ioctl(self._fd, _IOAS_MAP.number, request)
+        except OSError as failure:
+            numbers = {"uaddr": uaddr, "length": length, "iova": iova}
+            raise refused(failure, _IOAS_MAP.name, **numbers) from None
 
     def _undoing(self, iova: int, length: int) -> bytearray:
         return _IOAS_UNMAP.pack(self.number, iova, length)
@@ -281,7 +285,9 @@ def _destroy(fd: int, number: int, tables: "WeakSet[PageTable]", process: int) -
 
 def _flags(prot: int) -> int:
     """Return the flags of a map request, at an address that is ours to choose."""
+    # Numbers: joining flags of `Prot` takes longer than the rest of a request.
+    prot = int(prot)
     flags = _FIXED
-    flags |= _READABLE if prot & Prot.READ else 0
-    flags |= _WRITEABLE if prot & Prot.WRITE else 0
-    return flags
+    if prot & _READ:
+        flags |= _READABLE
+    return flags | _WRITEABLE if prot & _WRITE else flags
