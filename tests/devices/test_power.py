@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from phyr import RangeError, VfioError, pci
+from phyr._devices.uapi import Request
 from phyr.iommufd import Ioas
 from phyr.pci import power
 from phyr.pci.config import Config, Window
 from phyr.pci.device import Device
 from phyr.vfio import NoIommu, Type1
+from phyr.vfio import device as module
 from support.fake_vfio import CONFIG, FakeKernel
+from support.layouts import layout_of, layouts
 from support.vfio import ONE, TWO, Backend
 
 pytest_plugins = ["support.vfio"]
@@ -155,6 +158,23 @@ def test_a_bus_without_a_bridge_is_not_reset(kernel: FakeKernel) -> None:
         kernel.bus, kernel.growing = [TWO], True
         with pytest.raises(VfioError, match="No space left"):
             assert device.reset_with
+
+
+def test_structures_are_those_of_the_header(tmp_path: Path) -> None:
+    requests = {each.name: each for each in vars(module).values() if isinstance(each, Request)}
+    # The fixed part of each; the number of files or functions says how much comes then.
+    structures = {
+        "VFIO_DEVICE_GET_REGION_INFO": (
+            "vfio_region_info",
+            "flags index cap_offset size offset",
+        ),
+        "VFIO_DEVICE_GET_IRQ_INFO": ("vfio_irq_info", "flags index count"),
+        "VFIO_DEVICE_SET_IRQS": ("vfio_irq_set", "flags index start count"),
+        "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO": ("vfio_pci_hot_reset_info", "flags count"),
+        "VFIO_DEVICE_PCI_HOT_RESET": ("vfio_pci_hot_reset", "flags count"),
+    }
+    told = layouts("linux/vfio.h", structures, tmp_path)
+    assert told == {name: layout_of(requests[name]) for name in structures}
 
 
 def test_a_bus_is_not_reset_through_sysfs(kernel: FakeKernel) -> None:

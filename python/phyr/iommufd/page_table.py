@@ -19,7 +19,7 @@ from phyr._devices.closing import Closing
 from phyr._devices.uapi import Request, ask, refused
 from phyr._phyr import Builder, Phyr
 from phyr.errors import AlignmentError, MismatchError
-from phyr.pci.device import Device, is_open
+from phyr.pci.device import Device
 
 __all__ = ["PageTable", "attach", "destroy"]
 
@@ -84,11 +84,14 @@ class PageTable(Closing):
         """Let a device that the address space opened see memory by this table.
 
         Raises:
-            VfioError: The kernel refused: the table was made for another IOMMU, say.
+            VfioError: The kernel refused: the table was made for another IOMMU, say. Or the device
+                is closed.
         """
         self._check_open("attach")
+        if device.closed:
+            raise refused(OSError(errno.ENODEV, ""), "page table", address=device.address)
         attach(device.fd, self.number, address=device.address, page_table=self.number)
-        self._devices = [*filter(is_open, self._devices), device]
+        self._devices = [*(each for each in self._devices if not each.closed), device]
 
     def track(self, *, on: bool) -> None:
         """Begin to keep track of dirty memory, with all of it clean, or end.
@@ -179,7 +182,9 @@ class PageTable(Closing):
     def close(self) -> None:
         """Give its devices back to the address space, and destroy it. Again, it does nothing."""
         if not self.closed and self._is_ours:
-            for device in filter(is_open, self._devices):
+            for device in self._devices:
+                if device.closed:
+                    continue
                 # A device that was removed from the machine sees no memory.
                 with suppress(OSError):
                     attach(device.fd, self._ioas)
