@@ -10,6 +10,12 @@ _HELP = os.path.join(os.path.dirname(__file__), "cli", "help.txt")  # noqa: PTH1
 _WIDTH = 80
 
 
+def _write_all(text: bytes) -> None:
+    """Write to standard output, however few bytes it takes at once."""
+    while text:
+        text = text[os.write(1, text) :]
+
+
 def _has_shown_help() -> bool:
     """Show the stored text of ``phyr --help``: making it anew takes several times as long.
 
@@ -26,18 +32,26 @@ def _has_shown_help() -> bool:
             return False
         with open(_HELP, "rb") as file:  # noqa: PTH123 - quick
             text = file.read()
-        return os.write(1, text) == len(text)
+        _write_all(text)
     except (OSError, ValueError):
         return False
+    return True
 
 
 def _has_mapped() -> bool:
     """Do the most usual work of ``phyr map`` without click; returns false if it takes more."""
     if sys.argv[1:2] != ["map"] or "_PHYR_COMPLETE" in os.environ or sys.stdout is None:
         return False
-    from phyr.cli.quick import has_mapped  # noqa: PLC0415 - not for help
+    from phyr.cli.quick import mapped  # noqa: PLC0415 - not for help
 
-    return has_mapped(sys.argv[2:])
+    text = mapped(sys.argv[2:])
+    if text is None:
+        return False
+    try:
+        _write_all(text)
+    except OSError:
+        return False
+    return True
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """``phyr map PID`` without click and rich: the same output, and everything unusual left alone."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -142,24 +143,41 @@ class Reads:
         return [], None, None
 
 
+class Fails:
+    """Stands in for a write to a disk that is full."""
+
+    def __call__(self, _fd: int, _data: bytes) -> int:
+        """Fail."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_in_one_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     monkeypatch.setattr(quick, "read_asked", Reads())
     monkeypatch.setattr(sys, "argv", ["phyr", "map", "self", "--rollup"])
     __main__.main()
-    assert capfd.readouterr().out.startswith("\ntotal   0 VMAs of 0, 0 resident\n")
+    whole = capfd.readouterr().out
+    assert whole.startswith("\ntotal   0 VMAs of 0, 0 resident\n")
+    with monkeypatch.context() as patch:
+        write = os.write
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+        __main__.main()
+    assert capfd.readouterr().out == whole
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", Fails())
+        assert not __main__._has_mapped()  # noqa: SLF001
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert quick.has_mapped(["self", "--rollup"])
+    assert quick.mapped(["self", "--rollup"]) == b""
     assert "total" in capfd.readouterr().out
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "rich.console", None)
-        assert not quick.has_mapped(["self", "--rollup"])
+        assert quick.mapped(["self", "--rollup"]) is None
     monkeypatch.setattr(quick, "read_asked", Reads(ProcessGoneError(3, "gone")))
-    assert not quick.has_mapped(["self"])
+    assert quick.mapped(["self"]) is None
     monkeypatch.setattr(quick, "read_asked", Reads(KeyboardInterrupt()))
     with pytest.raises(SystemExit) as caught:
-        quick.has_mapped(["self"])
+        quick.mapped(["self"])
     assert caught.value.code == 1
     assert capfd.readouterr() == ("", "\nAborted!\n")
 

@@ -5,7 +5,6 @@ way: other options, and errors, which are then told there.
 """
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from phyr.cli.show import show
 from phyr.cli.styled import Plain, output
 from phyr.errors import PhyrError
 
-__all__ = ["has_mapped"]
+__all__ = ["mapped"]
 
 _FLAGS = {"--rollup": "rollup", "--orders": "orders", "--folios": "folios", "--all": "everything"}
 
@@ -41,23 +40,22 @@ def options_of(arguments: Sequence[str]) -> dict[str, Any] | None:
     }
 
 
-def has_mapped(arguments: Sequence[str]) -> bool:
-    """Read processes and print. Returns false if it is left to the ordinary way."""
+def mapped(arguments: Sequence[str]) -> bytes | None:
+    """Read processes, and return what is to be printed.
+
+    A terminal has it printed already: nothing is left then. None if it is left to the ordinary way.
+    """
     options = options_of(arguments)
     if options is None:
-        return False
+        return None
     file = io.StringIO()
     try:
         out = output()
         scanned, _, _ = read_asked(options)
-        if not isinstance(out, Plain):
-            show(scanned, options, out)
-            return True
-        show(scanned, options, Plain(file))
-        text = file.getvalue().encode(sys.stdout.encoding, "backslashreplace")
-        return os.write(1, text) == len(text)
+        show(scanned, options, Plain(file) if isinstance(out, Plain) else out)
+        return file.getvalue().encode(sys.stdout.encoding, "backslashreplace")
     except (PhyrError, OSError, ModuleNotFoundError):
-        return False
+        return None
     except KeyboardInterrupt:
         sys.stderr.write("\nAborted!\n")  # as click has it
         sys.exit(1)
