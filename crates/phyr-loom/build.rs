@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 const SOURCE: &str = "../../src/storage/shared.rs";
-/// What is replaced, and must be there.
+/// Replacements; the old text must be there once.
 const BY_LOOM: [(&str, &str); 2] =
     [("core::sync::atomic::", "loom::sync::atomic::"), ("alloc::alloc::{", "loom::alloc::{")];
 const MISTAKES: [(&str, &str, &str); 2] = [

@@ -1,4 +1,4 @@
-//! What threads share in phyr, for loom: it runs a model in every order that its threads can run in,
+//! Models of what threads share in phyr, for loom: it runs a model in every order of its threads,
 //! and with every value that the orderings of its atomics let a read give.
 //!
 //! ```text
