@@ -43,7 +43,8 @@ def options_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 def mapped(arguments: Sequence[str]) -> bytes | None:
     """Read processes, and return what is to be printed.
 
-    A terminal has it printed already: nothing is left then. None if it is left to the ordinary way.
+    A terminal has it printed already: nothing is left then. Returns None for what is left to the
+    ordinary way.
     """
     options = options_of(arguments)
     if options is None:
