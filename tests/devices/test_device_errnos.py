@@ -37,6 +37,7 @@ ERRNOS = {
     "fstat": "ENOMEM EOVERFLOW",
     "pread64": "EINVAL EIO ENODEV ENOMEM EPERM",
     "pwrite64": "EINVAL EIO ENODEV EPERM",
+    "dup": "EBADF EMFILE ENOMEM",
     "eventfd2": "EINVAL EMFILE ENFILE ENODEV ENOMEM",
     "mmap": "EACCES EAGAIN EBUSY EINVAL ENODEV ENOMEM EPERM",
     "VFIO_CHECK_EXTENSION": "EFAULT EINVAL ENOTTY",
@@ -48,6 +49,8 @@ ERRNOS = {
     "VFIO_DEVICE_GET_IRQ_INFO": "EFAULT EINVAL ENODEV",
     "VFIO_DEVICE_SET_IRQS": "EBADF EBUSY EFAULT EINVAL ENODEV ENOMEM ENOSPC ENOTTY",
     "VFIO_DEVICE_RESET": "EAGAIN EINVAL EIO ENODEV ENOTTY",
+    "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO": "EFAULT EINVAL ENODEV ENOMEM ENOSPC",
+    "VFIO_DEVICE_PCI_HOT_RESET": "EAGAIN EFAULT EINVAL ENODEV ENOMEM ENOSPC ENOTTY EPERM",
     "VFIO_DEVICE_FEATURE": "EFAULT EINVAL EMFILE ENODEV ENOMEM ENOTTY EOPNOTSUPP",
     "VFIO_DEVICE_BIND_IOMMUFD": "EBADF EBUSY EFAULT EINVAL ENODEV ENOMEM EPERM",
     "VFIO_DEVICE_ATTACH_IOMMUFD_PT": "EBUSY EFAULT EINVAL ENODEV ENOENT ENOMEM ENOSPC",
@@ -58,6 +61,11 @@ ERRNOS = {
     "IOMMU_IOAS_IOVA_RANGES": "EFAULT EINVAL EMSGSIZE ENOENT EOPNOTSUPP",
     "IOMMU_IOAS_MAP": "EADDRINUSE EEXIST EFAULT EINVAL ENOENT ENOMEM ENOSPC EOVERFLOW EPERM",
     "IOMMU_IOAS_UNMAP": "EBUSY EDEADLOCK EFAULT EINVAL ENOENT ENOMEM EOVERFLOW",
+    "IOMMU_IOAS_COPY": "EADDRINUSE EEXIST EINVAL ENOENT ENOMEM ENOSPC EOVERFLOW EPERM",
+    "IOMMU_DESTROY": "EBUSY EFAULT ENOENT",
+    "IOMMU_HWPT_ALLOC": "EBUSY EINVAL ENOENT ENOMEM EOPNOTSUPP",
+    "IOMMU_HWPT_SET_DIRTY_TRACKING": "EINVAL ENOENT EOPNOTSUPP",
+    "IOMMU_HWPT_GET_DIRTY_BITMAP": "EFAULT EINVAL ENOENT ENOMEM EOPNOTSUPP EOVERFLOW",
     "IOMMU_IOAS_MAP_FILE": "EBADF EEXIST EFAULT EINVAL ENOENT ENOMEM ENOSPC EOPNOTSUPP EPERM",
 }
 """Those that the manual pages, vfio.h and iommufd.h name, and those that the code behind them
@@ -107,10 +115,18 @@ def ioas(kernel: FailingKernel, pin: Pin) -> None:
         other = backend.open(TWO)
         use(device)
         interrupts(other)
-        with dma_map(buffer_of(7, owner=pin), backend, BOTH):
+        with dma_map(buffer_of(7, owner=pin), backend, BOTH) as mapping:
             backend.unmap_user(backend.map_user(UADDR, PAGE, Prot.READ))
+            with Ioas(beside=backend) as space:
+                space.copy(mapping.dma, backend)
+            with backend.page_table(device, tracks=True) as table:
+                table.attach(device)
+                table.track(on=True)
+                table.dirty(mapping.dma)
         with dma_map(device.region(0).phyr, backend, BOTH):
             assert kernel.maps
+        kernel.bus = [ONE, TWO]
+        device.hot_reset()
 
 
 def noiommu(kernel: FailingKernel, pin: Pin) -> None:

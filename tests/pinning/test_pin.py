@@ -180,7 +180,7 @@ def test_the_pin_of_the_document_runs(document: str, capsys: pytest.CaptureFixtu
     text = (Path(__file__).parents[2] / document).read_text()
     blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
     # Methods that take a device are tried in a guest: see tests/vm.
-    blocks = [block for block in blocks if "phyr.pin(" in block and "pci.bound" not in block]
+    blocks = [block for block in blocks if "phyr.pin(" in block and "backend.open" not in block]
     assert blocks
     for block in blocks:
         exec(block, {"phyr": phyr, "buffer": bytearray(5)})  # noqa: S102 - our own document

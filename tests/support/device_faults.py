@@ -15,24 +15,25 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from phyr import iommufd
 from phyr._devices import uapi
+from phyr.iommufd import ioas, page_table
 from phyr.vfio import container, device, type1
 from support.fake_vfio import FakeKernel, fail
 
 PHYR = str(Path(uapi.__file__).parents[1])
 REQUESTS = {
-    request.number: request.name
-    for module in (container, device, type1, iommufd)
+    f"{request.number:#x}{' device' if 'HOT_RESET' in request.name else ''}": request.name
+    for module in (container, device, type1, ioas, page_table)
     for request in vars(module).values()
     if isinstance(request, uapi.Request)
 }
-"""The names of the requests that phyr makes, by number."""
+"""The names of the requests that phyr makes, by number; two numbers are of devices, too."""
 
 SYSTEM: tuple[tuple[object, str, str], ...] = (
     (os, "pread", "pread64"),
     (os, "pwrite", "pwrite64"),
     (os, "fstat", "fstat"),
+    (os, "dup", "dup"),
     (os, "eventfd", "eventfd2"),
     (os, "eventfd_read", "read"),
     (mmap, "mmap", "mmap"),
@@ -84,6 +85,6 @@ class FailingKernel(FakeKernel):
         super()._count(what)
         kind, _, rest = what.partition(" ")
         if kind == "ioctl":
-            self.tell(REQUESTS[int(rest, 16)], "")
+            self.tell(REQUESTS[rest], "")
         else:
             self.tell(kind, rest)

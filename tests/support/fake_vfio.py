@@ -242,7 +242,9 @@ class FakeKernel(PageTables, Resets):
     # Requests
 
     def ioctl(self, fd: int, number: int, argument: int | bytearray = 0) -> int:
-        self._count(f"ioctl {number:#x}")
+        # Two numbers mean something else for a device than for a container.
+        of_device = " device" if "device" in self._name(fd) and number in (0x3B70, 0x3B71) else ""
+        self._count(f"ioctl {number:#x}{of_device}")
         assert number >> 8 == ord(";")
         handlers: dict[int, Callable[[str, Any], int | None]] = {
             101: self._check_extension,
@@ -268,8 +270,7 @@ class FakeKernel(PageTables, Resets):
             **self.iommufd_requests(),
         }
         self.asked = fd
-        if "device" in self._name(fd):
-            # Two numbers mean something else for a container.
+        if of_device:
             handlers |= {112: self._hot_reset_info, 113: self._hot_reset}
         return handlers[number & 0xFF](self._name(fd), argument) or 0
 

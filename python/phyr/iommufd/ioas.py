@@ -95,7 +95,10 @@ class Ioas(AddressSpace):
         """Return another descriptor of the same iommufd."""
         self._check(not self.closed, errno.EBADF, "open", path=str(uapi.DEV / "iommu"))
         self._check(self._is_ours, errno.ECHILD, "open", path=str(uapi.DEV / "iommu"))
-        return os.dup(self._fd)
+        try:
+            return os.dup(self._fd)
+        except OSError as failure:
+            raise refused(failure, "dup", ioas=self.number) from None
 
     def page_table(self, device: Device | int, *, tracks: bool = False) -> PageTable:
         """Make a page table of the IOMMU of a device, with the mappings of this address space.
