@@ -5,26 +5,32 @@ mod frozen;
 mod operations;
 mod parse;
 mod plan;
+mod questions;
 mod records;
 mod serial;
 mod source;
+mod tables;
 
 pub use frozen::frozen;
 pub use operations::{operations, run as count_operations};
 pub use parse::parse;
 pub use plan::plan;
+pub use questions::questions;
 pub use records::records;
 pub use serial::serial;
+pub use tables::tables;
 
 /// The checks that are run on an input.
 pub type Check = fn(&[u8]);
 
 /// Each check, by its name.
-pub const CHECKS: [(&str, Check); 6] = [
+pub const CHECKS: [(&str, Check); 8] = [
     ("operations", operations),
     ("parse", parse),
     ("plan", plan),
     ("records", records),
+    ("questions", questions),
+    ("tables", tables),
     ("serial", serial),
     ("frozen", frozen),
 ];

@@ -86,8 +86,9 @@ fn memory(bytes: &[u8]) -> impl FnMut(u64, &mut [u8]) -> Result<(), u64> {
         if left == 0 || bytes.is_empty() {
             return Err(address);
         }
-        for (at, byte) in (address as usize..).zip(out) {
-            *byte = bytes[at % bytes.len()];
+        // From the last address it goes on at the first.
+        for (into, byte) in (0..).zip(out) {
+            *byte = bytes[(address as usize).wrapping_add(into) % bytes.len()];
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ fn main() {
             let length = 8 + random.below(200);
             operations += count_operations(&random.bytes(length));
         }
-        for (_, check) in &CHECKS[1..4] {
+        for (_, check) in &CHECKS[1..6] {
             for _ in 0..100 {
                 let length = random.below(160);
                 check(&random.bytes(length));
