@@ -138,10 +138,12 @@ impl<'a, P: List> Plan<'a, P> {
         self.sizes
     }
 
-    /// As `fold`, but passes blocks of single pages at once.
+    /// As `fold`, but passes blocks of single pages at once. In place, because the walk of a frozen list
+    /// is large. The plan is at its end then.
     #[inline(always)]
-    pub(crate) fn fold_parts<A>(self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
-        let Self { mut chunks, sizes, mut rest } = self;
+    pub(crate) fn fold_parts<A>(&mut self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
+        let Self { chunks, sizes, rest } = self;
+        let (sizes, mut rest) = (*sizes, core::mem::replace(rest, Rest { left: 0, ..*rest }));
         let granule = sizes.granule();
         let (low, lg2) = (granule - 1, granule.trailing_zeros());
         // A rest is a single call if it is shorter than the second smallest size, or if its two
@@ -260,7 +262,15 @@ impl<P: List> Iterator for Plan<'_, P> {
         (self.chunks.len(), None)
     }
 
-    fn fold<A, F: FnMut(A, MapCall) -> A>(self, start: A, mut f: F) -> A {
+    fn fold<A, F: FnMut(A, MapCall) -> A>(mut self, start: A, f: F) -> A {
+        self.fold_calls(start, f)
+    }
+}
+
+impl<P: List> Plan<'_, P> {
+    /// As `fold`, in place. The plan is at its end then.
+    #[inline]
+    pub(crate) fn fold_calls<A>(&mut self, start: A, mut f: impl FnMut(A, MapCall) -> A) -> A {
         let pgsize = self.sizes.granule();
         self.fold_parts(start, |mut acc, part| match part {
             Part::Call(call) => f(acc, call),

@@ -93,7 +93,7 @@ impl<P: List> Iterator for Unmaps<'_, P> {
     }
 
     fn fold<A, F: FnMut(A, UnmapCall) -> A>(self, start: A, mut f: F) -> A {
-        let Self { plan, joiner } = self;
+        let Self { mut plan, joiner } = self;
         let pgsize = plan.sizes().granule();
         let (acc, mut joiner) = plan.fold_parts((start, joiner), |(mut acc, mut joiner), part| {
             let next = match part {

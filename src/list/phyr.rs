@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::chunks::{Chunk, Chunks};
-use crate::list::walk::Walk;
+use crate::list::walk::{Walk, find_last};
 use crate::storage::chain::{Chain, Located};
 use crate::storage::digest::Digest;
 
@@ -223,7 +223,8 @@ impl Phyr {
         // If both bytes are in one chunk, one search is enough.
         let end = self.granule.to_bytes(first.page + first.run().nr_pages);
         let is_one = end - self.offset > more;
-        Some((first, if is_one { first } else { self.place(self.offset + more) }))
+        let last = || find_last(&self.chain, self.granule.floor(self.offset + more));
+        Some((first, if is_one { first } else { last() }))
     }
 
     /// Turns a position in the list into one in the chain, after a check.

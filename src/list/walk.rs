@@ -194,10 +194,34 @@ impl<'a> Walk<'a> {
 /// that chunk that come after byte `end - 1`.
 #[cold]
 fn locate_end(chain: &Chain, granule: Granule, end: u64) -> (Cursor<'_>, u64) {
-    let last = chain.find_page(granule.floor(end - 1));
+    let last = find_last(chain, granule.floor(end - 1));
     let (run, len) = words::decode(last.node.words, last.word);
     let cut = granule.to_bytes(last.page + run.nr_pages) - end;
     (Cursor { node: last.node, word: last.word + len, number: last.number + 1 }, cut)
+}
+
+/// The chunk that holds page `target` of the chain: as [`Chain::find_page`], and faster if that is the
+/// chain's last page, where most lists end.
+pub(crate) fn find_last(chain: &Chain, target: u64) -> Located<'_> {
+    /// Words that are summed up before it is known that this helps.
+    const FEW: usize = 128;
+
+    let totals = chain.totals();
+    if totals.is_none_or(|(nr_pages, _)| target + 1 == nr_pages) {
+        let node = chain.node(|_, _| true);
+        if totals.is_some() || node.words.len() <= FEW {
+            let word = words::before(node.words, node.words.len());
+            let (run, _) = words::decode(node.words, word);
+            // In a single node, words and chunks count from 0.
+            let number = totals.map_or(word as u64, |(_, nr_chunks)| nr_chunks - 1);
+            let pages = || words::plain_pages(&node.words[..word]);
+            let page = totals.map_or_else(pages, |(nr_pages, _)| Some(nr_pages - run.nr_pages));
+            if let Some(page) = page.filter(|page| page + run.nr_pages == target + 1) {
+                return Located { node, word, number, page };
+            }
+        }
+    }
+    chain.find_page(target)
 }
 
 impl fmt::Debug for Walk<'_> {

@@ -81,7 +81,7 @@ impl SimDomain {
     ) -> Result<(), DomainError> {
         self.counters.batch_calls += 1;
         let pgsize = plan.sizes().granule();
-        let walk = plan.clone();
+        let mut walk = plan.clone();
         let fill = |filler: &mut Filler<'_>| {
             walk.fold_parts((), |(), part| match part {
                 Part::Call(call) => filler.push(call),

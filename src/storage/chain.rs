@@ -315,7 +315,7 @@ impl Located<'_> {
 
 impl Chain {
     /// The last node whose first page and chunk satisfy `starts`, which must hold for (0, 0).
-    fn node(&self, starts: impl Fn(u64, u64) -> bool) -> Node<'_> {
+    pub(crate) fn node(&self, starts: impl Fn(u64, u64) -> bool) -> Node<'_> {
         match self {
             Self::Inline(words) => {
                 let used = words.iter().position(|&word| word == 0).unwrap_or(words.len());

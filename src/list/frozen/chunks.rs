@@ -157,19 +157,25 @@ impl<'a> FrozenChunks<'a> {
     pub(super) fn new(form: &'a Form, position: u64) -> Self {
         Self(match form {
             Form::Kept(phyr) => Source::Kept(phyr.walk_from(position)),
-            Form::Archived(view) => {
-                let (first, back) = view.numbers();
-                let (start, end) = (view.offset + position, view.offset + view.length);
-                let front = match position {
-                    0 => first,
-                    _ if start == end => back,
-                    _ => view.place(start).number.clamp(first, back - 1),
-                };
-                let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
-                Source::Archived(Archived { view, front, back, start, end, head, tail })
-            }
+            Form::Archived(view) => archived(view, position),
         })
     }
+}
+
+/// The walk over an archive from byte `position` of the list on.
+///
+/// Not inlined: else the walk over a `Phyr` would clear the two blocks, too.
+#[inline(never)]
+fn archived(view: &View, position: u64) -> Source<'_> {
+    let (first, back) = view.numbers();
+    let (start, end) = (view.offset + position, view.offset + view.length);
+    let front = match position {
+        0 => first,
+        _ if start == end => back,
+        _ => view.place(start).number.clamp(first, back - 1),
+    };
+    let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
+    Source::Archived(Archived { view, front, back, start, end, head, tail })
 }
 
 impl FrozenChunks<'_> {

@@ -62,7 +62,7 @@ impl PyPlan {
     }
 
     fn count(&self) -> usize {
-        *self.len.get_or_init(|| self.plan().fold(0, |count, _| count + 1))
+        *self.len.get_or_init(|| self.plan().fold_calls(0, |count, _| count + 1))
     }
 
     fn column(&self, py: Python<'_>, of: impl Fn(MapCall) -> u64 + Sync) -> PyResult<PyColumn> {
@@ -72,7 +72,7 @@ impl PyPlan {
             if items.try_reserve_exact(count).is_err() {
                 return Err(made::failure::<PyMemoryError>(format!("no memory for {count} calls")));
             }
-            self.plan().for_each(|call| items.push(of(call)));
+            self.plan().fold_calls((), |(), call| items.push(of(call)));
             Ok(PyColumn::new(items)?)
         })
     }
@@ -253,7 +253,7 @@ impl Batches {
         &self,
         state: &mut State,
         count: u64,
-        take: impl FnOnce(Plan<'_, Frozen>) -> T,
+        take: impl FnOnce(&mut Plan<'_, Frozen>) -> T,
     ) -> Result<Option<T>, Error> {
         let rest = self.list.slice(state.done, self.list.length())?;
         if rest.is_empty() {
@@ -262,13 +262,13 @@ impl Batches {
         let length = stretch(&rest, count);
         let iova = self.iova.wrapping_add(state.done);
         state.done += length;
-        Ok(Some(take(Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))
+        Ok(Some(take(&mut Plan::checked(&rest.slice(0, length)?, iova, self.sizes))))
     }
 
     /// The next calls; an empty result is the end.
     fn calls(&self, state: &mut State) -> Result<Vec<MapCall>, Error> {
         let mut calls = Vec::new();
-        self.next(state, BATCH, |plan| plan.for_each(|call| calls.push(call)))?;
+        self.next(state, BATCH, |plan| plan.fold_calls((), |(), call| calls.push(call)))?;
         Ok(calls)
     }
 
@@ -278,7 +278,7 @@ impl Batches {
         while runs.is_empty() {
             let mut joiner = state.joiner;
             let more = self.next(state, RUNS, |plan| {
-                plan.unmaps().for_each(|run| runs.extend(joiner.push(run)));
+                plan.clone().unmaps().for_each(|run| runs.extend(joiner.push(run)));
             })?;
             if more.is_none() {
                 runs.extend(joiner.finish());

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::iter;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,10 +14,11 @@ use pyo3::types::PyTuple;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::walk as list;
 use crate::python::convert::numbers::{self, Amount, Key, Position};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
-use crate::python::list::object::hash;
+use crate::python::list::object::{hash, is_short};
 use crate::python::list::table::{self, PyTable, part};
 use crate::python::made::{self, Ignored, Int, Text};
 
@@ -49,16 +51,18 @@ impl PyChunks {
         py: Python<'_>,
         of: impl Fn(Chunk) -> u64 + Copy + Sync,
     ) -> PyResult<PyColumn> {
-        let mut items = Vec::new();
-        let count = self.0.nr_chunks();
-        // Each has a word in memory, so their number fits.
-        if items.try_reserve_exact(usize::try_from(count).unwrap_or(usize::MAX)).is_err() {
-            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
-        }
-        if count <= FEW {
-            self.0.chunks().extend(&mut items, of);
+        // Nobody waits for a short list: the interpreter is not released, which takes longer.
+        if is_short(&self.0) {
+            let mut walk = self.0.walk();
+            // Finds the end of the list, which the count and the rest of the walk need, once.
+            let last = walk.next_back();
+            let mut items = room(walk.remaining() + u64::from(last.is_some()))?;
+            walk.extend(&mut items, of);
+            items.extend(last.map(of));
             return Ok(PyColumn::new(items)?);
         }
+        let count = self.0.nr_chunks();
+        let mut items = room(count)?;
         // Whole nodes at a time, a part of the list between two looks at signals.
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
@@ -265,8 +269,15 @@ pub(crate) fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
 /// Items of a column made at a time.
 const COLUMN: usize = 1 << 20;
 
-/// Chunks so few that nobody waits for them: the interpreter is not released, which takes longer.
-const FEW: u64 = 1 << 10;
+/// A vector with room for so many items.
+fn room(count: u64) -> PyResult<Vec<u64>> {
+    let mut items = Vec::new();
+    // Each has a word in memory, so their number fits.
+    match items.try_reserve_exact(usize::try_from(count).unwrap_or(usize::MAX)) {
+        Ok(()) => Ok(items),
+        Err(_) => Err(made::failure::<PyMemoryError>(format!("no memory for {count} items"))),
+    }
+}
 
 /// Chunks found at a time, at most: few at first, as many walks end soon.
 const BATCH: usize = 256;
@@ -298,19 +309,26 @@ impl Walk {
         let batch = &mut *batch;
         if batch.at == batch.chunks.len() {
             let most = (batch.chunks.len() * 4).clamp(FIRST, BATCH);
-            batch.chunks.clear();
-            let mut chunks = self.phyr.chunks();
-            if self.reversed {
-                if let Some(skip) = batch.done.checked_sub(1) {
-                    chunks.nth_back(skip);
-                }
-                batch.chunks.extend(chunks.rev().take(most));
-            } else {
-                if let Some(skip) = batch.done.checked_sub(1) {
-                    chunks.nth(skip);
-                }
-                batch.chunks.extend(chunks.take(most));
+            let mut walk = self.phyr.walk();
+            if let Some(skip) = batch.done.checked_sub(1) {
+                if self.reversed {
+                    walk.nth_back(skip)
+                } else {
+                    walk.nth(skip)
+                };
             }
+            batch.chunks.resize(most, Chunk { paddr: 0, length: 0 });
+            let mut found = 0;
+            while found < most {
+                let slots = &mut batch.chunks[found..];
+                let more =
+                    if self.reversed { read_back(&mut walk, slots) } else { walk.read(slots) };
+                if more == 0 {
+                    break;
+                }
+                found += more;
+            }
+            batch.chunks.truncate(found);
             batch.at = 0;
             batch.done += batch.chunks.len();
         }
@@ -318,6 +336,14 @@ impl Walk {
         batch.at += usize::from(chunk.is_some());
         chunk
     }
+}
+
+/// Copies the last chunks of a walk to `out`, the last first. Returns their number.
+fn read_back(walk: &mut list::Walk<'_>, out: &mut [Chunk]) -> usize {
+    out.iter_mut()
+        .zip(iter::from_fn(|| walk.next_back()))
+        .map(|(slot, chunk)| *slot = chunk)
+        .count()
 }
 
 #[pymethods]

@@ -69,6 +69,13 @@ pub(crate) fn hash(list: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// Returns true if a list is known to have few chunks, some 1,000 at most. True is certain; false means
+/// look. O(1).
+pub(crate) fn is_short(phyr: &Phyr) -> bool {
+    // A list of one node has at most as many chunks as the node has words.
+    phyr.chain().totals().is_none() || phyr.granules().1 <= 1 << 10
+}
+
 /// Makes `phyr.Stats`.
 pub(crate) fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Named<6>> = PyOnceLock::new();

@@ -381,8 +381,11 @@ impl PyPhyr {
     /// Return counts of what the list holds and of the memory that it uses. O(n).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         // Nobody waits for a short list; to release the interpreter takes longer.
-        let is_short = self.phyr.nr_chunks() <= 256;
-        let stats = if is_short { self.phyr.stats() } else { py.detach(|| self.phyr.stats()) };
+        let stats = if object::is_short(&self.phyr) {
+            self.phyr.stats()
+        } else {
+            py.detach(|| self.phyr.stats())
+        };
         object::stats(py, stats)
     }
 
