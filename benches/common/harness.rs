@@ -51,6 +51,13 @@ pub(crate) struct Timing {
     high: f64,
 }
 
+impl Timing {
+    /// The lowest of all turns.
+    pub(crate) fn lowest(&self) -> f64 {
+        self.low
+    }
+}
+
 /// One way to do the work.
 struct Contender<'a> {
     name: &'static str,
