@@ -13,7 +13,6 @@ import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
-system = sys.argv[1]
 MODULES = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
 LINUX = ["eventfd", "memfd_create", "pidfd_open", "sched_getaffinity"]
 UNIX = ["fork", "getuid", "geteuid", "pread", "preadv", "pwrite", "readv", "sysconf", "uname"]
@@ -27,7 +26,7 @@ class Without(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
-def act() -> None:
+def act(system: str) -> None:
     """Take away what the other system lacks."""
     found = importlib.util.find_spec("phyr")
     assert found is not None
@@ -106,8 +105,9 @@ def demo() -> None:
     main()
 
 
-if sys.argv[2:] == ["demo"]:
-    import click  # noqa: F401 - it has parts of its own for Windows
-    import rich.console  # noqa: F401 - likewise
-act()
-demo() if sys.argv[2:] == ["demo"] else live()
+if __name__ == "__main__":
+    if sys.argv[2:] == ["demo"]:
+        import click  # noqa: F401 - it has parts of its own for Windows
+        import rich.console  # noqa: F401 - likewise
+    act(sys.argv[1])
+    demo() if sys.argv[2:] == ["demo"] else live()
