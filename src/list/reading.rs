@@ -125,7 +125,7 @@ pub trait Inner {
 ///
 /// The lengths of all chunks that `next` and `read` return are at most the bytes of the list,
 /// whatever the words of a frozen list are.
-#[expect(unnameable_types, reason = "walks of this crate have it")]
+#[allow(unnameable_types, unreachable_pub, reason = "walks have it; Rust 1.85 has no such lint")]
 pub trait Steps:
     DoubleEndedIterator<Item = Chunk> + ExactSizeIterator + FusedIterator + Clone + fmt::Debug
 {
