@@ -52,6 +52,21 @@ def test_what_could_not_be_written_is_not_tried_again(
     assert capsys.readouterr().err == "phyr: cannot write: No space left on device\n"
 
 
+def test_a_pipe_that_nobody_reads_at_the_end_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        # What is left in the buffer.
+        monkeypatch.setattr(click.Group, "main", lambda *_, **__: pipe.write("x"))
+        with pytest.raises(SystemExit) as caught:
+            cli.phyr([])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == ""
+
+
 def test_a_closed_standard_output_is_one_line_and_exit_code_2() -> None:
     for arguments in (["demo", "--size", "64K"], ["--version"], ["map", "self"]):
         program = [sys.executable, "-m", "phyr", *arguments]

@@ -118,8 +118,9 @@ def test_errors_are_told_the_ordinary_way() -> None:
 
 
 @shown
-def test_no_room_and_a_closed_pipe_are_as_by_any_command() -> None:
-    program = [sys.executable, "-m", "phyr", "map", "self", "--rollup"]
+@pytest.mark.parametrize("options", [["--rollup"], ["--rollup", "--vma", "stack"]])
+def test_no_room_and_a_closed_pipe_are_as_by_any_command(options: list[str]) -> None:
+    program = [sys.executable, "-m", "phyr", "map", "self", *options]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, check=False)  # noqa: S603 - ours
     assert (done.returncode, done.stderr) == (2, b"phyr: cannot write: No space left on device\n")

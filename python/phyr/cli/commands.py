@@ -86,14 +86,20 @@ class _Group(click.Group):
             click.echo("phyr: cannot write: standard output is closed", err=True)
             sys.exit(2)
         try:
-            return super().main(*args, **kwargs)
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                # At the end of Python it would be too late to say what went wrong.
+                sys.stdout.flush()
         except OSError as error:
-            click.echo(f"phyr: cannot write: {error.strerror}", err=True)
+            is_closed = isinstance(error, BrokenPipeError)
+            if not is_closed:
+                click.echo(f"phyr: cannot write: {error.strerror}", err=True)
             # Text that is left in the buffer must not be written again at exit.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
-            sys.exit(2)
+            sys.exit(1 if is_closed else 2)
 
 
 _EPILOG = """\b
