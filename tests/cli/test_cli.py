@@ -59,7 +59,7 @@ def test_a_pipe_that_nobody_reads_at_the_end_is_exit_code_1(
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        # What is left in the buffer.
+        # It stays in the buffer.
         monkeypatch.setattr(click.Group, "main", lambda *_, **__: pipe.write("x"))
         with pytest.raises(SystemExit) as caught:
             cli.phyr([])
