@@ -80,7 +80,9 @@ def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description="Measure a driver beside a device's stand-in.")
     parser.add_argument("--rounds", type=int, default=400)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--smoke", action="store_true", help="one short round")
+    arguments = parser.parse_args()
+    rounds = 1 if arguments.smoke else arguments.rounds
     mappings(rounds)
     commands(rounds)
 

@@ -103,7 +103,8 @@ impl Entry {
     #[inline]
     pub(crate) const fn as_block(self, order: u32) -> (u64, u64) {
         let other = self.0 ^ (1 << (COUNT_BITS + order) | 1);
-        let low = (1 << (COUNT_BITS + order) << 1) - 1;
+        // At the highest order these are all bits: the shift leaves 0.
+        let low = (1_u64 << (COUNT_BITS + order) << 1).wrapping_sub(1);
         ((self.0 & !low) >> (COUNT_BITS + 1), other & low)
     }
 
@@ -299,6 +300,14 @@ mod tests {
         let (entry, _) = Entry::encode(0x201, 2049).unwrap();
         assert_eq!(format!("{entry:?}"), "Entry(pfn 0x201, order 0, escape)");
         assert_eq!(format!("{:?}", Entry(5)), "Entry(unused, 0x5)");
+    }
+
+    #[test]
+    fn a_block_may_be_all_the_pages_there_are() {
+        let (all, _) = Entry::encode(0, 1 << 52).unwrap();
+        assert_eq!(all.as_block(52), (0, 0));
+        let (half, _) = Entry::encode(0, 1 << 51).unwrap();
+        assert_ne!(half.as_block(52).1, 0);
     }
 
     proptest! {
