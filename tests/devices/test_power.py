@@ -115,7 +115,7 @@ class Slow(Config):
 def test_a_state_is_waited_for_and_not_for_ever() -> None:
     slept: list[float] = []
     config = Slow(Window(-1, 0, 256))
-    config.after = 5
+    config.after = 4
     power.set_power_state(config, "D3hot", slept.append)
     assert len(slept) == 2
     config.after = -1

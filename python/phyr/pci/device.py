@@ -19,7 +19,7 @@ from phyr._devices.closing import Closing
 from phyr._devices.uapi import refused
 from phyr._phyr import Loan, Phyr, held
 from phyr.errors import RangeError, VfioError
-from phyr.pci import power
+from phyr.pci import command, power
 from phyr.pci.config import Capability, Config, Registers, Window
 from phyr.pci.irqs import Irqs
 
@@ -40,8 +40,6 @@ __all__ = [
 ]
 
 BARS = range(6)
-_COMMAND = 4
-_MASTER = 1 << 2
 
 
 class Peer(NamedTuple):
@@ -258,12 +256,11 @@ class Device(Closing):
     @property
     def bus_master(self) -> bool:
         """True if it may do DMA."""
-        return bool(self.config.read(_COMMAND, 1)[0] & _MASTER)
+        return command.is_on(self.config, command.MASTER)
 
     @bus_master.setter
     def bus_master(self, allowed: bool) -> None:
-        command = self.config.read(_COMMAND, 1)[0] & ~_MASTER
-        self.config.write(_COMMAND, bytes([command | _MASTER * allowed]))
+        command.switch(self.config, command.MASTER, on=allowed)
 
     @property
     def power_state(self) -> str:
@@ -286,11 +283,11 @@ class Device(Closing):
     @property
     def memory_enabled(self) -> bool:
         """True if it answers at the addresses of its memory; if not, beware as in D3hot."""
-        return power.memory_enabled(self.config)
+        return command.is_on(self.config, command.MEMORY)
 
     @memory_enabled.setter
     def memory_enabled(self, on: bool) -> None:
-        power.set_memory_enabled(self.config, on=on)
+        command.switch(self.config, command.MEMORY, on=on)
 
     def recover(self) -> None:
         """Bring a device that was found asleep to D0, with its memory switched on.

@@ -1,4 +1,4 @@
-"""The power state of a PCI function, and whether it decodes its memory."""
+"""The power state of a PCI function."""
 
 import errno
 import time
@@ -8,26 +8,14 @@ from phyr._devices.uapi import refused
 from phyr.errors import RangeError
 from phyr.pci.config import Config
 
-__all__ = ["STATES", "memory_enabled", "power_state", "set_memory_enabled", "set_power_state"]
+__all__ = ["STATES", "power_state", "set_power_state"]
 
 STATES = ("D0", "D1", "D2", "D3hot")
-_COMMAND, _MEMORY = 0x04, 1 << 1
 _POWER_MANAGEMENT = 0x01
 _CONTROL = 4
 _STATE = 3
 # The specification gives a function 10 ms to leave D3hot; a reset may take longer.
 _SECONDS = 1.0
-
-
-def memory_enabled(config: Config) -> bool:
-    """Return true if the function answers at the addresses of its memory."""
-    return bool(config.read_int(_COMMAND, 2) & _MEMORY)
-
-
-def set_memory_enabled(config: Config, *, on: bool) -> None:
-    """Let the function answer at the addresses of its memory, or not."""
-    command = config.read_int(_COMMAND, 2) & ~_MEMORY
-    config.write_int(_COMMAND, 2, command | _MEMORY * on)
 
 
 def _control(config: Config) -> int | None:
@@ -56,15 +44,18 @@ def set_power_state(
     """
     if state not in STATES:
         raise RangeError(f"power state {state!r} is none of {', '.join(STATES)}", state=state)
-    if power_state(config) == state:
-        return
+    wanted = STATES.index(state)
     at = _control(config)
     if at is None:
+        if wanted == 0:
+            return
         raise refused(OSError(errno.EOPNOTSUPP, ""), "power state", state=state)
-    value = config.read_int(at, 2) & ~_STATE
-    config.write_int(at, 2, value | STATES.index(state))
+    value = config.read_int(at, 2)
+    if value & _STATE == wanted:
+        return
+    config.write_int(at, 2, value & ~_STATE | wanted)
     waited = 0.0
-    while config.read_int(at, 2) & _STATE != STATES.index(state):
+    while config.read_int(at, 2) & _STATE != wanted:
         if waited > _SECONDS:
             raise refused(OSError(errno.EIO, ""), "power state", state=state)
         sleep(0.01)
