@@ -213,7 +213,7 @@ class AddressSpace(Closing):
             wanted = Wanted(head, length, align, residue - head)
             return self._map_list(phyr, wanted, lambda iova: ask(start, length, iova, prot))
 
-    def _map_list(self, phyr: Phyr, wanted: "Wanted", ask: Callable[[int], None]) -> Phyr:
+    def _map_list(self, phyr: Phyr, wanted: Wanted, ask: Callable[[int], None]) -> Phyr:
         """Map a window, and return the list in it that stands for `phyr`."""
         head, length, align, residue = wanted
         last = phyr.granule * 2**52 - 1

@@ -49,10 +49,10 @@ class Request(NamedTuple):
     number: int
     fields: Struct = Struct("=")
 
-    def pack(self, *values: int) -> bytearray:
-        """Return the structure with these fields."""
-        size = 4 + self.fields.size
-        return bytearray(size.to_bytes(4, "little") + self.fields.pack(*values))
+    def pack(self, *values: int, tail: bytes = b"") -> bytearray:
+        """Return the structure with these fields, and with what lies behind them."""
+        size = 4 + self.fields.size + len(tail)
+        return bytearray(size.to_bytes(4, "little") + self.fields.pack(*values) + tail)
 
 
 # Explanations for an errno where the kernel's own text says too little.

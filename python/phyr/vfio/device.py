@@ -102,8 +102,7 @@ class _File(NamedTuple):
         """Return each function that a reset of the bus resets: its group or number, and address."""
         room = 0
         while True:
-            argument = _HOT_RESET_INFO.pack(0, room) + bytes(room * _PARTNER.size)
-            argument[:4] = len(argument).to_bytes(4, "little")
+            argument = _HOT_RESET_INFO.pack(0, room, tail=bytes(room * _PARTNER.size))
             try:
                 uapi.ioctl(self.fd, _HOT_RESET_INFO.number, argument)
             except OSError as failure:
@@ -133,8 +132,7 @@ class _File(NamedTuple):
                 failure = OSError(errno.EPERM, "")
                 raise refused(failure, "hot reset", address=self.address, others=strangers)
             files = [self.groups[group] for group in sorted({group for group, _ in partners})]
-        argument = _HOT_RESET.pack(0, len(files)) + array("i", files).tobytes()
-        argument[:4] = len(argument).to_bytes(4, "little")
+        argument = _HOT_RESET.pack(0, len(files), tail=array("i", files).tobytes())
         tell(self.fd, _HOT_RESET, argument, address=self.address)
 
     def export(self, index: int, offset: int, length: int) -> int:
@@ -156,8 +154,7 @@ class _File(NamedTuple):
     def act(self, index: int, action: int, first: int, count: int, fds: list[int] | None) -> None:
         """Ask for an action on interrupts."""
         flags = action | (_NO_DATA if fds is None else _EVENTFDS)
-        argument = _SET_IRQS.pack(flags, index, first, count)
-        argument += array("i", fds or []).tobytes()
-        argument[:4] = len(argument).to_bytes(4, "little")
+        tail = array("i", fds or []).tobytes()
+        argument = _SET_IRQS.pack(flags, index, first, count, tail=tail)
         numbers = {"kind": KINDS[index], "first": first, "count": count}
         tell(self.fd, _SET_IRQS, argument, **numbers)
