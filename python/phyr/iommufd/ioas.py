@@ -261,6 +261,7 @@ class Ioas(AddressSpace):
             os.close(fd)
 
     def _ask(self, uaddr: int, length: int, iova: int, prot: int) -> None:
+        # Without `ask`, as of Type1.
         request = _IOAS_MAP.pack(_flags(prot), self.number, 0, uaddr, length, iova)
         try:
             uapi.ioctl(self._fd, _IOAS_MAP.number, request)
