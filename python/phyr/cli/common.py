@@ -8,14 +8,16 @@ from typing import IO, TypeVar
 
 import click
 
+from phyr.cli.choose import vma_filter
 from phyr.cli.escape import escaped
 from phyr.errors import PhyrError, ProcessGoneError
 
-__all__ = ["Refusal", "read_by", "refusing", "size_of", "take_size", "warn"]
+__all__ = ["Refusal", "read_by", "refusing", "size_of", "take_size", "vma_option", "warn"]
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _DIGITS = 20
 _Read = TypeVar("_Read")
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 
 class Refusal(click.ClickException):
@@ -99,6 +101,13 @@ def read_by(
             raise click.BadParameter(str(error)) from None
 
     return callback
+
+
+def vma_option(text: str) -> Callable[[_Command], _Command]:
+    """Give a command the option of the VMAs to look at; `text` is its help."""
+    return click.option(
+        "--vma", "wanted", multiple=True, metavar="FILTER", callback=read_by(vma_filter), help=text
+    )
 
 
 def take_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int:

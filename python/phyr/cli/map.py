@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phyr.cli.choose import take_pids, vma_filter
-from phyr.cli.common import Refusal, read_by, refusing, size_of, warn
+from phyr.cli.choose import take_pids
+from phyr.cli.common import Refusal, read_by, refusing, size_of, vma_option, warn
 from phyr.cli.escape import escaped
 
 if TYPE_CHECKING:
@@ -61,14 +61,7 @@ Examples:
 )
 @click.option("--chunks", is_flag=True, help="List each chunk.")
 @click.option("--numa", is_flag=True, help="Show NUMA nodes.")
-@click.option(
-    "--vma",
-    "wanted",
-    multiple=True,
-    metavar="FILTER",
-    callback=read_by(vma_filter),
-    help="anon, file, heap, stack, 0xSTART-0xEND, or a pattern of names.",
-)
+@vma_option("anon, file, heap, stack, 0xSTART-0xEND, or a pattern of names.")
 @click.option("--sort", type=click.Choice(_SORTS), help="Order of lines.  [default: address]")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N lines only.")
 @click.option("--all", "everything", is_flag=True, help="List every VMA, joined with none.")

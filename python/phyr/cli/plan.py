@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phyr.cli.choose import vma_filter
-from phyr.cli.common import read_by, refusing, size_of
+from phyr.cli.common import refusing, size_of, vma_option
 
 if TYPE_CHECKING:
     from phyr._phyr import Phyr
@@ -43,14 +42,7 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
     metavar="DEVICE",
     help=f"{', '.join(_NAMES)}; the pages of rdma and iommu as in iommu={_USUAL}.",
 )
-@click.option(
-    "--vma",
-    "wanted",
-    multiple=True,
-    metavar="FILTER",
-    callback=read_by(vma_filter),
-    help="As of map.",
-)
+@vma_option("As of map.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401
     """Count the cost of giving memory to a device.

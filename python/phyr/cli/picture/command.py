@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phyr.cli.choose import range_of, vma_filter
-from phyr.cli.common import Refusal, read_by, refusing
+from phyr.cli.choose import range_of
+from phyr.cli.common import Refusal, refusing, vma_option
 
 if TYPE_CHECKING:
     from phyr.cli.picture.drawing import Subject
@@ -64,14 +64,7 @@ def _span(_context: click.Context, _parameter: click.Parameter, value: str | Non
     "--layout", type=click.Choice(["hilbert", "rows"]), default="hilbert", help="Folding."
 )
 @click.option("--against", metavar="FILE", help="An earlier look, as phyr dump saved it.")
-@click.option(
-    "--vma",
-    "wanted",
-    multiple=True,
-    metavar="FILTER",
-    callback=read_by(vma_filter),
-    help="As of map.",
-)
+@vma_option("As of map.")
 @click.option(
     "--range", "span", metavar="0xSTART-0xEND", callback=_span, help="Physical addresses to show."
 )
