@@ -59,8 +59,6 @@ module burst #(
     localparam IDLE = 0, LOOK = 1, READ = 2, WRITE = 3, ANSWER = 4;
     localparam BLOCK = 128;
 
-    reg [63:0] from_pages [0:511];
-    reg [63:0] to_pages [0:511];
     reg [63:0] words [0:15];
     reg [2:0]  state;
     reg [31:0] at;     // bytes copied
@@ -69,13 +67,14 @@ module burst #(
     reg [3:0]  last;   // beat of the burst
     reg        broken;
 
-    // What is looked up, and what is counted from there.
+    // What is looked up: the first byte of the burst, or of the block.
     wire [31:0] look = BUG ? block : at;
-    wire [31:0] ahead = at - look;
-    wire [31:0] from_look = from_offset + look;
-    wire [31:0] to_look = to_offset + look;
-    wire [63:0] from = from_pages[from_look[20:12]] + from_look[11:0] + ahead;
-    wire [63:0] to = to_pages[to_look[20:12]] + to_look[11:0] + ahead;
+    wire [63:0] from, to;
+
+    pages pages (
+        .clk(clk), .page_write(page_write), .page_number(page_number), .page_from(page_from), .page_to(page_to),
+        .from_offset(from_offset), .to_offset(to_offset), .look(look), .ahead(at - look), .from(from), .to(to)
+    );
 
     function [31:0] least(input [31:0] a, input [31:0] b);
         least = a < b ? a : b;
@@ -97,10 +96,6 @@ module burst #(
     assign m_axi_wlast = beat == last;
 
     always @(posedge clk) begin
-        if (page_write) begin
-            from_pages[page_number] <= page_from;
-            to_pages[page_number] <= page_to;
-        end
         if (m_axi_arready) m_axi_arvalid <= 0;
         if (m_axi_awready) m_axi_awvalid <= 0;
         if (rst) begin

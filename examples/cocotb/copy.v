@@ -44,26 +44,23 @@ module copy #(
 );
     localparam IDLE = 0, READ = 1, DATA = 2, WRITE = 3, ANSWER = 4;
 
-    reg [63:0] from_pages [0:511];
-    reg [63:0] to_pages [0:511];
     reg [2:0]  state;
     reg [31:0] at;
 
-    // The first byte of the word's burst, and what is looked up: that, or the word itself.
-    wire [31:0] burst = {at[31:6], 6'd0};
-    wire [31:0] from_look = from_offset + (BUG ? burst : at);
-    wire [31:0] to_look = to_offset + (BUG ? burst : at);
-    wire [31:0] ahead = BUG ? at - burst : 0;
+    // What is looked up: the word, or the first byte of its burst.
+    wire [31:0] look = BUG ? {at[31:6], 6'd0} : at;
+    wire [63:0] from, to;
+
+    pages pages (
+        .clk(clk), .page_write(page_write), .page_number(page_number), .page_from(page_from), .page_to(page_to),
+        .from_offset(from_offset), .to_offset(to_offset), .look(look), .ahead(at - look), .from(from), .to(to)
+    );
 
     assign m_axil_arprot = 0;
     assign m_axil_awprot = 0;
     assign m_axil_wstrb = 8'hff;
 
     always @(posedge clk) begin
-        if (page_write) begin
-            from_pages[page_number] <= page_from;
-            to_pages[page_number] <= page_to;
-        end
         if (rst) begin
             state <= IDLE;
             done <= 0;
@@ -84,7 +81,7 @@ module copy #(
                 done <= 1;
                 state <= IDLE;
             end else begin
-                m_axil_araddr <= from_pages[from_look[20:12]] + from_look[11:0] + ahead;
+                m_axil_araddr <= from;
                 m_axil_arvalid <= 1;
                 m_axil_rready <= 1;
                 state <= DATA;
@@ -103,7 +100,7 @@ module copy #(
                 end
             end
             WRITE: begin
-                m_axil_awaddr <= to_pages[to_look[20:12]] + to_look[11:0] + ahead;
+                m_axil_awaddr <= to;
                 m_axil_awvalid <= 1;
                 m_axil_wvalid <= 1;
                 m_axil_bready <= 1;

@@ -17,7 +17,7 @@ def results(engine: str, bug: int, folder: str) -> dict[str, bool]:
     """Return which tests of the bench pass."""
     runner = get_runner("icarus")
     runner.build(
-        sources=[HERE / f"{engine}.v"],
+        sources=[HERE / f"{engine}.v", HERE / "pages.v"],
         hdl_toplevel=engine,
         parameters={"BUG": bug},
         build_dir=folder,
