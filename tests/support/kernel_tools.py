@@ -26,7 +26,7 @@ _LIBRARY = "static inline const char *debugfs__mount(void) { return 0; }\n"
 
 def find(name: str) -> Path | None:
     """Find a program, ``thpmaps`` or ``page-types``, or get it if that is asked for."""
-    named = os.environ.get(f"PHYR_{name.upper().replace('-', '_')}", "/nonexistent")
+    named = os.environ.get(_variable(name), "/nonexistent")
     for path in (Path(named), _CACHE / name):
         if path.is_file():
             return path
@@ -38,8 +38,12 @@ def find(name: str) -> Path | None:
 
 def missing(name: str) -> str:
     """Say how to get a program."""
-    variable = f"PHYR_{name.upper().replace('-', '_')}"
-    return f"no {name}: set {variable} to the file, or PHYR_FETCH=1 on Debian"
+    return f"no {name}: set {_variable(name)} to the file, or PHYR_FETCH=1 on Debian"
+
+
+def _variable(name: str) -> str:
+    """Return the variable that may name the file of a program."""
+    return f"PHYR_{name.upper().replace('-', '_')}"
 
 
 def _fetch() -> None:
