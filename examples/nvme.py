@@ -117,16 +117,14 @@ class Queue:
         return number
 
     def answered(self) -> bool:
-        """True if a command is complete."""
+        """True if a command is complete: its phase turns with each round."""
         return self.view[PAGE + self.taken % ENTRIES * 16 + 14] & 1 != self.taken // ENTRIES % 2
 
     def wait(self, seconds: float = 10) -> int:
         """Wait for any command to complete, and return its number."""
-        phase = 1 - self.taken // ENTRIES % 2  # turns with each round
-        at = PAGE + self.taken % ENTRIES * 16
-        if self.view[at + 14] & 1 != phase:
-            self.sleep(at + 14, phase, seconds)
-        number, status = COMPLETION.unpack_from(self.view, at + 12)
+        if not self.answered():
+            self.sleep(seconds)
+        number, status = COMPLETION.unpack_from(self.view, PAGE + self.taken % ENTRIES * 16 + 12)
         self.taken += 1
         self.bar.u32[self.doorbells[1]] = self.taken % ENTRIES
         self.free.append(number)
@@ -134,10 +132,10 @@ class Queue:
             raise CommandError(number, self.opcodes[number], status >> 1)
         return int(number)
 
-    def sleep(self, at: int, phase: int, seconds: float) -> None:
-        """Wait for the phase at a place to turn."""
+    def sleep(self, seconds: float) -> None:
+        """Wait until a command is complete."""
         until = time.monotonic() + seconds
-        while self.view[at] & 1 != phase:
+        while not self.answered():
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"the drive did not answer for {seconds} s")
