@@ -18,7 +18,8 @@ import pytest
 from phyr._devices import uapi
 from phyr.iommufd import ioas, page_table
 from phyr.vfio import container, device, type1
-from support.fake_vfio import FakeKernel, fail
+from support.fake_vfio import FakeKernel
+from support.refusal import fail
 
 PHYR = str(Path(uapi.__file__).parents[1])
 REQUESTS = {

@@ -5,14 +5,11 @@ Requests are decoded from the layouts of include/uapi/linux/iommufd.h, as in `su
 
 import ctypes
 import errno
-import os
 import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-
-def fail(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+from support.refusal import fail
 
 
 @dataclass

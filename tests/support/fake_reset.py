@@ -4,13 +4,10 @@ Requests are decoded from the layouts of include/uapi/linux/vfio.h, as in `suppo
 """
 
 import errno
-import os
 import struct
 from collections.abc import Callable
 
-
-def fail(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+from support.refusal import fail
 
 
 class Resets:

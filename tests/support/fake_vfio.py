@@ -18,14 +18,11 @@ import pytest
 from phyr._devices import uapi
 from support.fake_iommufd import PageTables
 from support.fake_reset import Resets
+from support.refusal import fail
 
 TYPE1V2, NOIOMMU = 3, 8
 BAR0, CONFIG = 0, 1 << 16
 Range = tuple[int, int]
-
-
-def fail(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 class Space:
