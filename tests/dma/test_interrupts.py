@@ -23,12 +23,9 @@ from phyr.iommu import (
 )
 from phyr.sim import Memory, SimDomain
 from support.interrupts import interrupted
-from support.machine import FlatMemory, PageTable, pattern
+from support.machine import PHYR, SIZES, SMALL, FlatMemory, PageTable, pattern
 
 BOTH = Direction.BIDIRECTIONAL
-SIZES = 1 << 12 | 1 << 14
-PHYR = Phyr.from_chunks([(0x7000, 0x1000), (0x1_1000, 0x9000), (0x5000, 0x1000), (0x3000, 0x123)])
-SMALL = Phyr.from_pages([0x1_9000, 0x1_3000, 0x2_5000, 0x2_6000, 0x0_1000])[0x123:0x4321]
 WHEN = ["before", "half-way", "after"]
 
 

@@ -17,11 +17,18 @@ from phyr.iommu import (
     dma_map,
 )
 from support.agree import names
-from support.machine import FlatMemory, NoTablePageError, PageTable, pattern, seen
+from support.machine import (
+    PHYR,
+    SIZES,
+    SMALL,
+    FlatMemory,
+    NoTablePageError,
+    PageTable,
+    pattern,
+    seen,
+)
 
 BOTH = Direction.BIDIRECTIONAL
-SIZES = 1 << 12 | 1 << 14
-PHYR = Phyr.from_chunks([(0x7000, 0x1000), (0x1_1000, 0x9000), (0x5000, 0x1000), (0x3000, 0x123)])
 
 
 def test_whichever_call_fails_nothing_stays_and_the_window_comes_back() -> None:
@@ -236,8 +243,6 @@ def test_two_devices_may_share_an_allocator() -> None:
 
 
 # Domains with pages larger than the list's chunks
-
-SMALL = Phyr.from_pages([0x1_9000, 0x1_3000, 0x2_5000, 0x2_6000, 0x0_1000])[0x123:0x4321]
 
 
 def test_pages_too_large_are_an_error_that_names_the_chunk() -> None:

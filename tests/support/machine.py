@@ -12,6 +12,11 @@ from phyr.iommu import Prot
 
 Call = tuple[int, int, int, int, Prot]
 
+# The page sizes of a table, a list with pages of both, and one of small pages only.
+SIZES = 1 << 12 | 1 << 14
+PHYR = Phyr.from_chunks([(0x7000, 0x1000), (0x1_1000, 0x9000), (0x5000, 0x1000), (0x3000, 0x123)])
+SMALL = Phyr.from_pages([0x1_9000, 0x1_3000, 0x2_5000, 0x2_6000, 0x0_1000])[0x123:0x4321]
+
 
 class NoTablePageError(Exception):
     """The error of a table that is told to fail."""
