@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `orders`, `stats`, `read_pages`, `translate` and
-//! `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
+//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `from_prp`,
+//! `from_sgl`, `orders`, `stats`, `read_pages`, `translate` and `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
 //! new domain, `map_256`, `map_unmap_256`, `map_unmap_1` and `map_unmap_new`, which map a few pages beside a
 //! list of so many pages, `tables`, which makes a
 //! table of each format under limits that cut and writes none, and `fill_F` and `plain_F`, which write
@@ -21,6 +21,7 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
@@ -32,10 +33,11 @@ use common::lists::from_pages;
 use common::plain::{Format, formats, merge};
 use common::workloads::Workload;
 use phyr::desc::{
-    ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Table, page_list,
+    self, ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Table,
+    page_list,
 };
 use phyr::sim::{Columns, DomainOptions, Memory, SimDomain};
-use phyr::{Builder, Chunk, MapCall, PageSizes, Phyr, Plan, Prot};
+use phyr::{Builder, Chunk, Granule, MapCall, PageSizes, Phyr, Plan, Prot};
 
 /// Positions a turn of seeking.
 const SEEKS: usize = 1 << 10;
@@ -43,7 +45,7 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 27] = [
+const OPERATIONS: [&str; 29] = [
     "build_pages",
     "build_pfns",
     "fold",
@@ -66,6 +68,8 @@ const OPERATIONS: [&str; 27] = [
     "to_bytes",
     "from_bytes",
     "from_chunks",
+    "from_prp",
+    "from_sgl",
     "orders",
     "stats",
     "read_pages",
@@ -160,6 +164,7 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             (Box::new(turn), nr_chunks)
         }
         "map_256" | "map_unmap_256" | "map_unmap_1" | "map_unmap_new" => short_maps(name, &phyr),
+        "from_prp" | "from_sgl" => read(name, &phyr),
         "tables" => {
             let lists = from_pages(&pages);
             (Box::new(move || timed(|| tables(&phyr, &lists).expect("tables"))), 1)
@@ -228,6 +233,32 @@ fn tables(phyr: &Phyr, lists: &Phyr) -> Result<[Box<dyn Fill>; 7], DescError> {
         Box::new(SegmentList::new(phyr, lists, 4096, Limits::default())?.segments),
         Box::new(page_list(phyr, 4096, 0, ByteOrder::Big)?),
     ])
+}
+
+/// Reads a list from what an NVMe command points to.
+fn read(name: &str, phyr: &Phyr) -> Operation {
+    const LISTS: u64 = 1 << 50;
+
+    let (length, usual) = (phyr.length(), Granule::default());
+    let lists = Phyr::from_chunks([Chunk { paddr: LISTS, length: length * 2 }]).expect("a chunk");
+    let prp = Prp::new(phyr, &lists, 4096).expect("whole pages");
+    let sgl = SegmentList::new(phyr, &lists, 4096, Limits::default()).expect("no limits");
+    let table: &dyn Fill = if name == "from_prp" { &prp.lists } else { &sgl.segments };
+    let parts = table.count().records;
+    let mut bytes = vec![0; usize::try_from(parts).expect("memory") * table.record_size()];
+    table.fill(&mut Place::default(), &mut bytes);
+    let memory = move |at: u64, out: &mut [u8]| {
+        let at = usize::try_from(at - LISTS).expect("memory");
+        out.copy_from_slice(&bytes[at..at + out.len()]);
+        Ok::<(), Infallible>(())
+    };
+    let (prp1, prp2, sgl1) = (prp.prp1, prp.prp2, sgl.sgl1.to_bytes());
+    if name == "from_prp" {
+        let turn = move || desc::from_prp(prp1, prp2, length, 4096, usual, &memory);
+        return (Box::new(move || timed(|| turn().expect("a list"))), parts);
+    }
+    let turn = move || desc::from_sgl(&sgl1, u64::MAX, usual, &memory);
+    (Box::new(move || timed(|| turn().expect("a list"))), parts)
 }
 
 /// Writes descriptors, ours or those of the plain loop.

@@ -1,4 +1,5 @@
-//! Lists from descriptors, and counts of blocks, beside the same loop over plain words.
+//! Lists from descriptors and ranges, and counts of blocks, beside the same loop over plain words. That
+//! loop makes a `Vec`, joins neighbours, and refuses what a list refuses.
 //!
 //! `cargo bench --bench parse`; `PHYR_BENCH_N` sets the number of pages.
 
@@ -6,11 +7,12 @@ mod common;
 
 use std::convert::Infallible;
 
+use common::checked as plain;
 use common::harness::{Race, Settings, Table};
 use common::lists::from_pages;
 use common::workloads::{PAGE, Workload};
 use phyr::desc::{self, Fill, Limits, PageStructs, Place, Prp, SegmentList};
-use phyr::{Builder, Granule};
+use phyr::{Builder, Chunk, Granule, Phyr};
 
 /// Where the kernel's array of `struct page` starts.
 const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
@@ -37,37 +39,41 @@ fn main() {
         let sgl = SegmentList::new(&phyr, &lists, PAGE, none).expect("no limits");
         let segments = filled(&sgl.segments);
         let sgl1 = sgl.sgl1.to_bytes();
+        let vecs = filled(&desc::Table::phys_vecs(&phyr, none).expect("no limits"));
         let pairs: Vec<(u64, u64)> = phyr.chunks().map(|c| (c.paddr, c.length)).collect();
 
         let mut race = Race::default();
-        race.add("scatterlist, plain", count, || {
-            merge(
-                records::<32>(&sg).map(|r| {
-                    ((word(r, 0) & !3).wrapping_sub(VMEMMAP) / 64 * PAGE, word(r, 8) >> 32)
-                }),
-            )
-        });
+        race.add("scatterlist, plain", count, || plain::scatterlist(&sg, VMEMMAP).expect("ranges"));
         race.add("from_scatterlist", count, || {
             desc::from_scatterlist(&sg, pages, 0, false, usual).expect("a list")
         });
-        race.add("SGL, plain", count, || {
-            merge(records::<16>(&segments).map(|r| (word(r, 0), word(r, 8) & 0xffff_ffff)))
-        });
+        race.add("SGL, plain", count, || plain::sgl(sgl1, reader(&segments)).expect("ranges"));
         race.add("from_sgl", count, || {
             desc::from_sgl(&sgl1, u64::MAX, usual, reader(&segments)).expect("a list")
         });
         race.add("PRP, plain", nr_pages, || {
-            merge(records::<8>(&entries).map(|r| (word(r, 0), PAGE)))
+            plain::prp(prp.prp1, prp.prp2, phyr.length(), reader(&entries)).expect("ranges")
         });
         race.add("from_prp", nr_pages, || {
             let length = phyr.length();
             desc::from_prp(prp.prp1, prp.prp2, length, PAGE, usual, reader(&entries))
                 .expect("a list")
         });
+        race.add("phys_vec, plain", count, || plain::phys_vecs(&vecs).expect("ranges"));
+        race.add("from_phys_vecs", count, || desc::from_phys_vecs(&vecs, usual).expect("a list"));
+        race.add("chunks, plain", count, || plain::merge(pairs.iter().copied()).expect("ranges"));
+        race.add("from_chunks", count, || {
+            let chunk = |&(paddr, length): &(u64, u64)| Chunk { paddr, length };
+            Phyr::from_chunks(pairs.iter().map(chunk)).expect("a list")
+        });
         race.add("orders, plain", count, || orders(&pairs));
         race.add("orders", count, || phyr.orders());
         assert_eq!(orders(&pairs), phyr.orders());
         assert!(desc::from_sgl(&sgl1, u64::MAX, usual, reader(&segments)).expect("a list") == phyr);
+        assert_eq!(plain::sgl(sgl1, reader(&segments)).as_ref(), Some(&pairs));
+        assert_eq!(plain::scatterlist(&sg, VMEMMAP).as_ref(), Some(&pairs));
+        let read = plain::prp(prp.prp1, prp.prp2, phyr.length(), reader(&entries));
+        assert_eq!(read.as_ref(), Some(&pairs));
         table.times(workload.name(), &race.run(settings));
     }
     println!("{table}");
@@ -88,26 +94,6 @@ fn reader(bytes: &[u8]) -> impl FnMut(u64, &mut [u8]) -> Result<(), Infallible> 
         out.copy_from_slice(&bytes[at..at + out.len()]);
         Ok(())
     }
-}
-
-fn records<const SIZE: usize>(bytes: &[u8]) -> impl Iterator<Item = &[u8; SIZE]> {
-    bytes.chunks_exact(SIZE).map(|record| record.try_into().expect("so many bytes"))
-}
-
-fn word<const SIZE: usize>(record: &[u8; SIZE], at: usize) -> u64 {
-    u64::from_le_bytes(record[at..at + 8].try_into().expect("eight bytes"))
-}
-
-/// The plain loop: ranges joined where they touch.
-fn merge(ranges: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
-    let mut merged: Vec<(u64, u64)> = Vec::new();
-    for (start, bytes) in ranges {
-        match merged.last_mut() {
-            Some((paddr, length)) if *paddr + *length == start => *length += bytes,
-            _ => merged.push((start, bytes)),
-        }
-    }
-    merged
 }
 
 /// The plain loop: the largest aligned block that fits, again and again.

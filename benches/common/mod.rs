@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 pub(crate) mod baselines;
+pub(crate) mod checked;
 pub(crate) mod counting;
 pub(crate) mod harness;
 pub(crate) mod lists;

@@ -351,7 +351,7 @@ impl<R> Walk<R> {
             };
             self.left = left;
             self.keys += 1;
-            self.links.data();
+            self.links.data(1);
             match self.chunks.last_mut() {
                 Some(last)
                     if last.last().checked_add(1) == Some(block.paddr) && last.length < 1 << 62 =>

@@ -257,7 +257,7 @@ pub fn from_kho_vmalloc<E>(
                     );
                 }
                 builder.append(address, unit).map_err(|why| DescError::list(index, why))?;
-                links.data();
+                links.data(1);
                 index += 1;
             }
             if !is_full {

@@ -95,6 +95,20 @@ impl Gathered<'_> {
         Ok(())
     }
 
+    /// Takes the ranges of records `index` on. An error is of one of these or of one before.
+    pub(crate) fn ranges(
+        &mut self,
+        index: u64,
+        paddrs: &[u64],
+        lengths: &[u64],
+    ) -> Result<(), DescError> {
+        if let Err(why) = self.ranges.flush() {
+            return Err(self.misfit(why));
+        }
+        let appended = self.ranges.append(paddrs, lengths);
+        appended.map_err(|(at, why)| DescError::list(index + at as u64, why))
+    }
+
     #[cold]
     fn misfit(&self, (number, why): (u64, Error)) -> DescError {
         let at = usize::try_from(number % BLOCK_CHUNKS as u64).unwrap_or_default();

@@ -8,6 +8,9 @@ use super::parse::{Gathered, half, word};
 use super::sgl::SglDescriptor;
 use crate::granule::Granule;
 use crate::list::phyr::Phyr;
+use crate::slices;
+use crate::storage::words;
+use crate::wide::wide;
 
 /// Why a chain could not be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +69,9 @@ impl Links {
         }
     }
 
-    /// Counts a record that has data.
-    pub(super) fn data(&mut self) {
-        self.data += 1;
+    /// Counts records that have data.
+    pub(super) fn data(&mut self, records: u64) {
+        self.data += records;
     }
 
     pub(super) fn follow(&mut self, address: u64, records: u64) -> Result<(), DescError> {
@@ -110,7 +113,7 @@ pub fn from_prp<E>(
         let mut left = length;
         let mut index = 0;
         // Takes the next page of the transfer. The first page may start at any multiple of 4.
-        let mut page = |index: u64, entry: u64, left: &mut u64| {
+        let page = |gathered: &mut Gathered<'_>, index: u64, entry: u64, left: &mut u64| {
             let wrong = if index == 0 { entry & 3 } else { entry & low };
             if wrong != 0 {
                 return Err(DescError::Record { index, field: "offset", value: entry });
@@ -120,12 +123,13 @@ pub fn from_prp<E>(
             gathered.push(index, entry, length)
         };
         if left > 0 {
-            page(index, prp1, &mut left)?;
+            page(gathered, index, prp1, &mut left)?;
         }
         if left > 0 && left <= page_size {
-            page(1, prp2, &mut left)?;
+            page(gathered, 1, prp2, &mut left)?;
         }
         let (mut list, mut links, mut piece) = (prp2, Links::default(), [0; PIECE]);
+        let (mut pages, lengths) = ([0; PIECE / 8], [page_size; PIECE / 8]);
         while left > 0 {
             if list % 8 != 0 {
                 return Err(
@@ -144,14 +148,27 @@ pub fn from_prp<E>(
                 let count = slots.min(room);
                 let bytes = usize::try_from(count * 8).unwrap_or(PIECE).min(PIECE);
                 read(at, &mut piece[..bytes]).map_err(ReadError::Read)?;
-                for (number, entry) in (1..).zip(piece[..bytes].chunks_exact(8)) {
-                    let entry = word(entry, 0);
+                for (page, entry) in pages.iter_mut().zip(piece[..bytes].chunks_exact(8)) {
+                    *page = word(entry, 0);
+                }
+                // Whole pages go together; the rest, and those of which one is wrong, one by one.
+                let data = if is_last || count < slots { count } else { count - 1 };
+                let whole = usize::try_from(data.min(left / page_size)).unwrap_or(0);
+                let mut done = 0;
+                if words::any_bit(&pages[..whole]) & low == 0 {
+                    gathered.ranges(2 + index, &pages[..whole], &lengths[..whole])?;
+                    done = whole;
+                    index += whole as u64;
+                    left -= page_size * whole as u64;
+                    links.data(whole as u64);
+                }
+                for (number, &entry) in (1..).zip(&pages[..bytes / 8]).skip(done) {
                     if !is_last && number == slots {
                         list = entry;
                     } else {
                         index += 1;
-                        page(1 + index, entry, &mut left)?;
-                        links.data();
+                        page(gathered, 1 + index, entry, &mut left)?;
+                        links.data(1);
                     }
                 }
                 slots -= count;
@@ -188,6 +205,7 @@ pub fn from_sgl<E>(
     Gathered::list(granule, |gathered| {
         let mut links = Links::default();
         let mut piece = [0; PIECE];
+        let (mut paddrs, mut lengths) = ([0; PIECE / 16], [0; PIECE / 16]);
         let (mut index, mut left) = (0, max_length);
         // The bytes of the current segment that are still to be read, and their address.
         let (mut at, mut bytes) = (0, 0);
@@ -195,7 +213,19 @@ pub fn from_sgl<E>(
         piece[..16].copy_from_slice(sgl1);
         let mut count = 16;
         loop {
-            for (record, number) in piece[..count].chunks_exact(16).zip(1..) {
+            // All but the last of a segment are data blocks, if nothing is wrong: they go together.
+            let mut done = 0;
+            let most = count / 16 - usize::from(bytes == 0);
+            if let Some(total) = data_blocks(&piece[..most * 16], &mut paddrs, &mut lengths) {
+                if total <= left {
+                    gathered.ranges(index, &paddrs[..most], &lengths[..most])?;
+                    links.data(most as u64);
+                    index += most as u64;
+                    left -= total;
+                    done = most;
+                }
+            }
+            for (record, number) in piece[..count].chunks_exact(16).zip(1..).skip(done) {
                 let (address, length, identifier) = (word(record, 0), half(record, 8), record[15]);
                 let wrong = |field, value| DescError::Record { index, field, value };
                 match identifier {
@@ -206,7 +236,7 @@ pub fn from_sgl<E>(
                                 DescError::TooLong { index, length, max_length }
                             })?;
                             gathered.push(index, address, length.into())?;
-                            links.data();
+                            links.data(1);
                         } else {
                             links.idle(index)?;
                         }
@@ -244,4 +274,27 @@ pub fn from_sgl<E>(
             bytes -= count as u64;
         }
     })
+}
+
+wide! {
+    /// Reads the addresses and lengths of data blocks, and returns the sum of the lengths; `None` if one
+    /// is of another type or has no bytes.
+    fn data_blocks(
+        records: &[u8],
+        paddrs: &mut [u64; PIECE / 16],
+        lengths: &mut [u64; PIECE / 16],
+    ) -> Option<u64> {
+        let (mut total, mut types, mut empty) = (0, 0, 0);
+        let records = slices::arrays::<_, 16>(records).0;
+        for ((record, paddr), length) in records.iter().zip(paddrs).zip(lengths) {
+            let second = word(record, 8);
+            *paddr = word(record, 0);
+            *length = second & u64::from(u32::MAX);
+            types |= second >> 56;
+            empty |= u64::from(*length == 0);
+            // So many lengths of 32 bits fit.
+            total += *length;
+        }
+        (types | empty == u64::from(SglDescriptor::DATA_BLOCK)).then_some(total)
+    }
 }

@@ -120,6 +120,12 @@ impl<'b> Ranges<'b> {
         Ok(())
     }
 
+    /// Appends ranges of another array; nothing may be gathered. Errors have an index of that array.
+    pub(crate) fn append(&mut self, paddrs: &[u64], lengths: &[u64]) -> Result<(), (usize, Error)> {
+        debug_assert_eq!(self.count, 0, "ranges are gathered");
+        self.builder.append_ranges(paddrs, lengths)
+    }
+
     /// Hands over what is gathered. After an error nothing is left to hand over.
     pub(crate) fn flush(&mut self) -> Result<(), (u64, Error)> {
         let count = core::mem::take(&mut self.count);
