@@ -60,7 +60,7 @@ def test_a_copy_of_what_is_not_mapped_is_refused(kernel: FakeKernel) -> None:
     with Ioas() as one, Ioas(beside=one) as two, Ioas() as stranger:
         iova = one.map_user(UADDR, 2 * PAGE, Prot.READ)
         long = Phyr.from_chunks([(iova, 3 * PAGE)])
-        for dma in (long, long[PAGE:], Phyr.from_pfns([])):
+        for dma in (long, long[PAGE:]):
             with pytest.raises(NotMappedError, match="is not mapped in Ioas"):
                 two.copy(dma, one)
         kernel.same_iommufd = False
@@ -68,6 +68,17 @@ def test_a_copy_of_what_is_not_mapped_is_refused(kernel: FakeKernel) -> None:
             stranger.copy(long[: 2 * PAGE], one)
         assert caught.value.errno == errno.ENOENT
         assert len(kernel.maps) == 1
+
+
+def test_an_empty_list_is_its_own_copy(kernel: FakeKernel) -> None:
+    empty = Phyr.from_pfns([])
+    with Ioas() as one, Ioas(beside=one) as two:
+        # Mapped at the lowest address, or nothing: an empty list is inside neither.
+        for _ in range(2):
+            assert two.copy(empty, one) is empty
+            two.unmap(empty, Direction.BIDIRECTIONAL)
+            one.map_user(UADDR, PAGE, Prot.READ)
+        assert len(kernel.maps) == 2
 
 
 def test_nothing_is_shared_with_a_closed_one(kernel: FakeKernel) -> None:

@@ -1,5 +1,6 @@
 """Layouts of the kernel's requests, as its headers say by way of a C compiler."""
 
+import os
 import re
 import shutil
 import struct
@@ -18,7 +19,8 @@ Layout: TypeAlias = tuple[int, int, list[int]]
 def layouts(header: str, structures: dict[str, tuple[str, str]], folder: Path) -> dict[str, Layout]:
     """Compile a program that prints the layouts, or skip where there is no such header.
 
-    CPATH may name another folder of headers.
+    PHYR_HEADERS may name another folder of the kernel's headers, such as ``usr/include`` of
+    Debian's package linux-libc-dev; then nothing skips.
 
     Args:
         header: Such as ``linux/vfio.h``.
@@ -36,11 +38,13 @@ def layouts(header: str, structures: dict[str, tuple[str, str]], folder: Path) -
         lines.append('puts("");')
     source, program = folder / "layouts.c", folder / "layouts"
     source.write_text("\n".join([*lines, "return 0; }"]))
-    made = subprocess.run(  # noqa: S603 - ours
-        [compiler, source, "-o", program], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
+    named = os.environ.get("PHYR_HEADERS")
+    include = [f"-I{named}"] if named else []
+    command = [compiler, *include, str(source), "-o", str(program)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    if made.returncode and not named:
         pytest.skip(f"no {header} here, or an older one")
+    assert made.returncode == 0, made.stderr
     told = subprocess.run([program], capture_output=True, text=True, check=True).stdout  # noqa: S603 - ours
     rows = [[int(word) for word in line.split()] for line in told.splitlines()]
     return {

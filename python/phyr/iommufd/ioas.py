@@ -159,13 +159,15 @@ class Ioas(AddressSpace):
             direction: The direction of the data.
 
         Returns:
-            A list of the same length, to be unmapped by `unmap`.
+            A list of the same length, to be unmapped by `unmap`. An empty one is returned as it is.
 
         Raises:
             NotMappedError: `source` maps nothing there.
             IovaSpaceError: No room is left.
             VfioError: The kernel refused: the two are not of one iommufd, say.
         """
+        if not dma:
+            return dma
         start, length = source._window_of(dma)  # noqa: SLF001
         prot = Prot.of(direction, "ram")
 
@@ -183,7 +185,7 @@ class Ioas(AddressSpace):
     def _window_of(self, dma: Phyr) -> tuple[int, int]:
         """Return the window that a list starts in: its address and length."""
         with self._lock:
-            iova = dma[0] & -self._granule() if dma else 0
+            iova = dma[0] & -self._granule()
             window = self._windows.get(iova)
             if window is None or dma[0] - iova + dma.length > window.length:
                 raise NotMappedError(f"{dma!r} is not mapped in {self!r}")
