@@ -123,16 +123,16 @@ fn new<const N: usize>(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     Ok(unsafe { tuple.cast_into_unchecked::<PyTuple>() })
 }
 
-/// Puts an item into a new tuple that no other code has a reference to.
+/// Puts an item into a tuple that no other code has a reference to.
 #[inline]
 #[expect(unsafe_code, reason = "a tuple is filled item by item")]
-fn put<'py>(
+pub(crate) fn put<'py>(
     tuple: &Bound<'py, PyTuple>,
     at: ffi::Py_ssize_t,
     item: Bound<'py, PyAny>,
 ) -> PyResult<()> {
-    // SAFETY: the tuple is live, new, and has no other reference; the function checks that it has
-    // an item `at`; it takes over the reference to the item, and drops that reference on failure.
+    // SAFETY: the tuple is live; the function refuses it if there is another reference to it, or no
+    // item `at`; it takes over the reference to the item, and drops that reference on failure.
     let done: c_int = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at, item.into_ptr()) };
     if done == 0 { Ok(()) } else { Err(PyErr::fetch(tuple.py())) }
 }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::iter;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -83,7 +83,7 @@ impl PyChunks {
 
     fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
         let class = chunk_class(py)?;
-        let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
+        let batch = Mutex::new(Batch::default());
         Ok(Walk { phyr: self.0.clone(), reversed, class, batch })
     }
 }
@@ -284,12 +284,18 @@ const BATCH: usize = 256;
 const FIRST: usize = 4;
 
 /// The state of an iterator.
+#[derive(Default)]
 struct Batch {
     chunks: Vec<Chunk>,
     /// Number of chunks of this batch that were returned.
     at: usize,
     /// Number of chunks before the end of this batch.
     done: usize,
+    /// The object last returned. If nobody kept it, as in `for paddr, length in chunks`, it is
+    /// returned again with new numbers.
+    last: Option<Py<PyAny>>,
+    /// True as soon as one was kept: the others will be, too.
+    kept: bool,
 }
 
 /// An iterator over chunks, which threads may share.
@@ -304,37 +310,64 @@ struct Walk {
 }
 
 impl Walk {
-    fn next(&self) -> Option<Chunk> {
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = &mut *batch;
-        if batch.at == batch.chunks.len() {
-            let most = (batch.chunks.len() * 4).clamp(FIRST, BATCH);
-            let mut walk = self.phyr.walk();
-            if let Some(skip) = batch.done.checked_sub(1) {
-                if self.reversed {
-                    walk.nth_back(skip)
-                } else {
-                    walk.nth(skip)
-                };
-            }
-            batch.chunks.resize(most, Chunk { paddr: 0, length: 0 });
-            let mut found = 0;
-            while found < most {
-                let slots = &mut batch.chunks[found..];
-                let more =
-                    if self.reversed { read_back(&mut walk, slots) } else { walk.read(slots) };
-                if more == 0 {
-                    break;
-                }
-                found += more;
-            }
-            batch.chunks.truncate(found);
-            batch.at = 0;
-            batch.done += batch.chunks.len();
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch {
+    /// The next chunk of a walk over `phyr`.
+    #[inline]
+    fn next(&mut self, phyr: &Phyr, reversed: bool) -> Option<Chunk> {
+        if self.at == self.chunks.len() {
+            self.read(phyr, reversed);
         }
-        let chunk = batch.chunks.get(batch.at).copied();
-        batch.at += usize::from(chunk.is_some());
+        let chunk = self.chunks.get(self.at).copied();
+        self.at += usize::from(chunk.is_some());
         chunk
+    }
+
+    /// Finds the chunks of the next batch.
+    fn read(&mut self, phyr: &Phyr, reversed: bool) {
+        let most = (self.chunks.len() * 4).clamp(FIRST, BATCH);
+        let mut walk = phyr.walk();
+        if let Some(skip) = self.done.checked_sub(1) {
+            if reversed {
+                walk.nth_back(skip)
+            } else {
+                walk.nth(skip)
+            };
+        }
+        self.chunks.resize(most, Chunk { paddr: 0, length: 0 });
+        let mut found = 0;
+        while found < most {
+            let slots = &mut self.chunks[found..];
+            let more = if reversed { read_back(&mut walk, slots) } else { walk.read(slots) };
+            if more == 0 {
+                break;
+            }
+            found += more;
+        }
+        self.chunks.truncate(found);
+        self.at = 0;
+        self.done += self.chunks.len();
+    }
+
+    /// The object last returned, with the numbers of `chunk`, if nobody kept it.
+    #[inline]
+    fn again<'py>(
+        &mut self,
+        py: Python<'py>,
+        class: &Pairs,
+        chunk: Chunk,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(last) = &self.last else { return Ok(None) };
+        let last = last.bind(py);
+        if class.make_again(last, [chunk.paddr, chunk.length])? {
+            return Ok(Some(last.clone()));
+        }
+        (self.last, self.kept) = (None, true);
+        Ok(None)
     }
 }
 
@@ -354,7 +387,19 @@ impl Walk {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next().map(|chunk| to_python(py, self.class, chunk)).transpose()
+        let mut batch = self.lock();
+        let Some(chunk) = batch.next(&self.phyr, self.reversed) else { return Ok(None) };
+        if let Some(again) = batch.again(py, self.class, chunk)? {
+            return Ok(Some(again));
+        }
+        let kept = batch.kept;
+        // A new object may start a collection, whose code may use this iterator.
+        drop(batch);
+        let made = to_python(py, self.class, chunk)?;
+        if !kept {
+            self.lock().last = Some(made.clone().unbind());
+        }
+        Ok(Some(made))
     }
 }
 
