@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # Beside the sources, of which every file is there.
 PACKAGED = (
-    r"benches/(common/)?\w+\.rs",
+    r"benches/((common|linear)/)?\w+\.rs",
     r"tests/\w+\.rs",
     r"tests/oracle/\w+\.rs",
     r"tests/pages/\w+\.phyf",
