@@ -10,8 +10,9 @@ use common::harness::{Race, Settings, Table, Timing};
 use common::workloads::Workload;
 use phyr::{Builder, Chunk, Frozen, Index, Phyr};
 
-/// Positions a turn: enough of them that most lie in cold cache lines.
-const SEEKS: usize = 1 << 14;
+/// Positions a turn. So many that the caches hold what a long series of searches leaves there, and not
+/// what the contender before has left.
+const SEEKS: usize = 1 << 20;
 
 fn main() {
     let settings = Settings::read();
@@ -34,7 +35,8 @@ fn main() {
             bytes.column(workload.name(), sizes_of(&phyr, &frozen).into_iter());
             makes.times(workload.name(), &make(&phyr, &frozen, settings));
             walks.times(workload.name(), &walk(&phyr, &frozen, settings));
-            let positions = workload.positions(nr_pages, SEEKS);
+            let count = if settings.is_bench { SEEKS } else { 1 << 10 };
+            let positions = workload.positions(nr_pages, count);
             seeks.times(workload.name(), &seek(&phyr, &frozen, &positions, settings));
         }
         println!("{bytes}\n{makes}\n{walks}\n{seeks}");
@@ -122,6 +124,9 @@ fn seek(phyr: &Phyr, frozen: &Frozen, positions: &[u64], settings: Settings) -> 
     let index = Index::new([frozen.clone()]).expect("one list");
     let paddrs: Vec<u64> =
         positions.iter().map(|&at| phyr.translate(at).expect("inside")).collect();
+    // The least that any search costs: a load from memory of the size of the frozen list.
+    let words: Vec<u64> = (0..frozen.storage() as u64 / 8).collect();
+    let bytes_a_word = phyr.length() / words.len() as u64 + 1;
     let mut race = Race::default();
     race.add("phyr", positions.len(), || {
         one_by_one(positions, |position| phyr.translate(position).expect("inside"))
@@ -131,6 +136,10 @@ fn seek(phyr: &Phyr, frozen: &Frozen, positions: &[u64], settings: Settings) -> 
     });
     race.add("index: whose", positions.len(), || {
         one_by_one(&paddrs, |paddr| index.find(paddr).first().map_or(0, |place| place.position))
+    });
+    race.add("one load", positions.len(), || {
+        let at = |position| usize::try_from(position / bytes_a_word).expect("in memory");
+        one_by_one(positions, |position| words[at(position)])
     });
     race.add("sorted vec", positions.len(), || {
         one_by_one(positions, |position| {

@@ -17,6 +17,14 @@ pub(crate) fn arrays<T, const N: usize>(items: &[T]) -> (&[[T; N]], &[T]) {
     (unsafe { slice::from_raw_parts(whole.as_ptr().cast(), nr_arrays) }, rest)
 }
 
+/// The bytes of words, as they lie in memory.
+#[inline(always)]
+#[expect(unsafe_code, reason = "no safe function makes bytes of words")]
+pub(crate) fn bytes(words: &[u64]) -> &[u8] {
+    // SAFETY: a word is so many bytes, each of them set, and bytes may lie anywhere.
+    unsafe { slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
 /// As [`arrays`], to write to.
 #[inline(always)]
 #[expect(unsafe_code, reason = "no safe function of Rust 1.85 makes arrays of a slice")]

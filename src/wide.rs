@@ -43,9 +43,28 @@ macro_rules! wide {
 }
 pub(crate) use wide;
 
+#[cfg(all(test, feature = "std"))]
+std::thread_local! {
+    /// True while a test asks for the plain functions.
+    static IS_PLAIN: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
+/// Runs `work` with the functions for the baseline of the target.
+#[cfg(all(test, feature = "std"))]
+pub(crate) fn plainly<T>(work: impl FnOnce() -> T) -> T {
+    IS_PLAIN.set(true);
+    let result = work();
+    IS_PLAIN.set(false);
+    result
+}
+
 /// Returns true if the machine has every feature that [`wide!`](wide) enables.
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) fn available() -> bool {
+    #[cfg(test)]
+    if IS_PLAIN.get() {
+        return false;
+    }
     std::is_x86_feature_detected!("avx2")
         && std::is_x86_feature_detected!("bmi1")
         && std::is_x86_feature_detected!("bmi2")

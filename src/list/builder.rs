@@ -148,7 +148,8 @@ impl Builder {
             return Err(Error::Pfn { pfn, granule: self.granule.bytes() });
         }
         self.check_pages(self.granule.to_bytes(first), pfns.len() as u64)?;
-        self.all_or_nothing(|builder| Ok(builder.push_pages(pfns, 0)?))
+        self.all_or_nothing(|builder| builder.push_pages(pfns, 0))?;
+        Ok(())
     }
 
     /// Appends whole pages by address.
@@ -174,7 +175,8 @@ impl Builder {
             });
         }
         self.check_pages(first, paddrs.len() as u64)?;
-        self.all_or_nothing(|builder| Ok(builder.push_pages(paddrs, granule.lg2())?))
+        self.all_or_nothing(|builder| builder.push_pages(paddrs, granule.lg2()))?;
+        Ok(())
     }
 
     /// Appends another list, of the same granule and kind.
@@ -185,14 +187,7 @@ impl Builder {
     /// lists meet inside a granule and the other does not start at the byte right after this one;
     /// [`Error::TooLong`] and [`Error::NoMemory`] as in [`Self::append`].
     pub fn extend(&mut self, other: &Phyr) -> Result<(), Error> {
-        let granule = self.granule;
-        if granule != other.granule() {
-            let (left, right) = (granule.bytes(), other.granule().bytes());
-            return Err(Error::Granules { left, right });
-        }
-        if self.kind != other.kind() {
-            return Err(Error::Kinds { left: self.kind, right: other.kind() });
-        }
+        self.check_alike(other.granule(), other.kind())?;
         self.extend_moved(other, 0)
     }
 
@@ -269,20 +264,25 @@ impl Builder {
         self.tail == 0 && nr_pages <= self.granule.most() - self.nr_pages
     }
 
-    /// Appends ranges of whole pages that may follow. If it fails, some were appended.
-    pub(crate) fn push_ranges(&mut self, paddrs: &[u64], lengths: &[u64]) -> Result<(), NoMemory> {
-        let (run, nr_pages) =
-            self.writer.push_ranges(self.run, paddrs, lengths, self.granule.lg2())?;
+    /// Appends ranges of whole pages that may follow, in units of `1 << lg2`. If it fails, some were
+    /// appended.
+    pub(crate) fn push_ranges(
+        &mut self,
+        paddrs: &[u64],
+        lengths: &[u64],
+        lg2: u32,
+    ) -> Result<(), NoMemory> {
+        let (run, nr_pages) = self.writer.push_ranges(self.run, paddrs, lengths, lg2)?;
         self.run = run;
         self.nr_pages += nr_pages;
         Ok(())
     }
 
     /// Runs `append`, which appends several pieces. If it fails, all its pieces are removed.
-    pub(crate) fn all_or_nothing(
+    pub(crate) fn all_or_nothing<E>(
         &mut self,
-        append: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        append: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Self { run, nr_pages, head, tail, .. } = *self;
         let mark = self.writer.mark();
         append(self).inspect_err(|_| {
@@ -303,7 +303,19 @@ impl Builder {
         Error::Unaligned { paddr, position: self.length(), align: self.granule.bytes() }
     }
 
-    fn check_room(&self, nr_pages: u64) -> Result<(), Error> {
+    /// Checks that a list of this granule and kind may follow.
+    pub(crate) fn check_alike(&self, granule: Granule, kind: Kind) -> Result<(), Error> {
+        if granule != self.granule {
+            let (left, right) = (self.granule.bytes(), granule.bytes());
+            return Err(Error::Granules { left, right });
+        }
+        if kind != self.kind {
+            return Err(Error::Kinds { left: self.kind, right: kind });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_room(&self, nr_pages: u64) -> Result<(), Error> {
         if nr_pages <= self.granule.most() - self.nr_pages {
             return Ok(());
         }

@@ -85,7 +85,7 @@ impl Builder {
                 // No range has less than a page, so each is one.
                 self.push_pages(paddrs, granule.lg2()).map_err(|why| (at, why.into()))?;
             } else {
-                self.push_ranges(paddrs, lengths).map_err(|why| (at, why.into()))?;
+                self.push_ranges(paddrs, lengths, granule.lg2()).map_err(|why| (at, why.into()))?;
             }
             at += paddrs.len();
         }

@@ -12,6 +12,7 @@ use crate::python::made;
 
 use crate::desc::DescError;
 use crate::error::{Error, FormatError};
+use crate::list::frozen::extend::ExtendError;
 use crate::list::validate::Invalid;
 use crate::pagemap::decoder::Hidden;
 use crate::sim::{Access, DomainError, Fault, MemoryError};
@@ -195,6 +196,15 @@ impl From<Error> for PyErr {
                 let names = [("left", left.to_string()), ("right", right.to_string())];
                 new("MismatchError", message, names)
             }
+        }
+    }
+}
+
+impl From<ExtendError> for PyErr {
+    fn from(error: ExtendError) -> Self {
+        match error {
+            ExtendError::List(why) => why.into(),
+            ExtendError::Words(why) => why.into(),
         }
     }
 }

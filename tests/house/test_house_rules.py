@@ -20,10 +20,10 @@ SOURCES = sorted((ROOT / "src").rglob("*.rs"))
 WINGS = {
     "": "kind wide slices error granule pgsize",
     "storage": "digest entry words shared sorted chain pack leaf writer mod",
-    "storage/frozen": "bits block header archive write check mod",
+    "storage/frozen": "bits block unpack header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions bounds reading overlap pages join"
     " collect shift stats validate serial mod",
-    "list/frozen": "view chunks list bytes reading index mod",
+    "list/frozen": "view chunks list extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"

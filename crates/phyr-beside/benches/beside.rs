@@ -17,8 +17,9 @@ use phyr::Builder;
 use phyr_beside::{Ranges, Sorted, Sux};
 use workloads::Workload;
 
-/// Positions a turn: enough of them that most lie in cold cache lines.
-const SEEKS: usize = 1 << 14;
+/// Positions a turn. So many that the caches hold what a long series of searches leaves there, and not
+/// what the contender before has left.
+const SEEKS: usize = 1 << 20;
 
 fn main() {
     let settings = Settings::read();

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
+use core::ops::Range;
 
 use super::view::{Form, View};
 use crate::granule::Granule;
@@ -33,6 +34,12 @@ struct Archived<'a> {
     /// The blocks of the two ends, as far as they were needed.
     head: Window,
     tail: Window,
+}
+
+/// A part of a walk: a chunk at an end, which may be trimmed, or runs of a block, at least one.
+pub(super) enum Part<'w> {
+    Chunk(Chunk),
+    Block(&'w Window, Range<usize>),
 }
 
 impl Archived<'_> {
@@ -86,6 +93,26 @@ impl Archived<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
+        // Most chunks lie between the ends, so nothing is trimmed, and in the unpacked block.
+        let index = self.front.wrapping_sub(self.head.number);
+        if index < self.head.count as u64 && self.front + 1 < self.back {
+            #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
+            let index = index as usize % BLOCK;
+            let (granule, run) = (self.view.granule, self.head.run(index));
+            let (paddr, length) = (granule.to_bytes(run.pfn), granule.to_bytes(run.nr_pages));
+            let is_whole = granule.to_bytes(self.head.page(index)) == self.start;
+            if is_whole && length <= self.end - self.start {
+                self.front += 1;
+                self.start += length;
+                return Some(Chunk { paddr, length });
+            }
+        }
+        self.next_end()
+    }
+
+    /// As [`Self::next`], of a chunk that may be trimmed or is in another block.
+    #[inline(never)]
+    fn next_end(&mut self) -> Option<Chunk> {
         if self.front == self.back {
             return None;
         }
@@ -108,14 +135,27 @@ impl Archived<'_> {
         Some(chunk)
     }
 
-    /// Visits all chunks still to come: the ends, which may be trimmed, by the plain way.
-    fn fold<A>(mut self, start: A, mut f: impl FnMut(A, Chunk) -> A) -> A {
+    /// Visits all chunks still to come.
+    fn fold<A>(self, start: A, mut f: impl FnMut(A, Chunk) -> A) -> A {
+        let granule = self.view.granule;
+        self.fold_parts(start, |acc, part| match part {
+            Part::Chunk(chunk) => f(acc, chunk),
+            // Shifts by what the compiler knows are none.
+            Part::Block(window, range) if granule == Granule::default() => {
+                Self::fold_window(window, range, Granule::default(), acc, &mut f)
+            }
+            Part::Block(window, range) => Self::fold_window(window, range, granule, acc, &mut f),
+        })
+    }
+
+    /// Visits all parts still to come: the ends, which may be trimmed, by themselves.
+    #[inline(always)]
+    fn fold_parts<A>(mut self, start: A, mut f: impl FnMut(A, Part<'_>) -> A) -> A {
         let mut acc = start;
         if let Some(first) = self.next() {
-            acc = f(acc, first);
+            acc = f(acc, Part::Chunk(first));
         }
         let last = self.next_back();
-        let granule = self.view.granule;
         while self.front < self.back {
             if self.front - self.head.number >= self.head.count as u64 {
                 self.view.archive().unpack(self.front, &mut self.head);
@@ -123,16 +163,11 @@ impl Archived<'_> {
             let from = usize::try_from(self.front - self.head.number).unwrap_or_default();
             let left = usize::try_from(self.back - self.front).unwrap_or(usize::MAX);
             let to = self.head.count.min(from.saturating_add(left));
-            acc = if granule == Granule::default() {
-                // Shifts by what the compiler knows are none.
-                Self::fold_window(&self.head, from..to, Granule::default(), acc, &mut f)
-            } else {
-                Self::fold_window(&self.head, from..to, granule, acc, &mut f)
-            };
+            acc = f(acc, Part::Block(&self.head, from..to));
             self.front += (to - from) as u64;
         }
         match last {
-            Some(last) => f(acc, last),
+            Some(last) => f(acc, Part::Chunk(last)),
             None => acc,
         }
     }
@@ -140,7 +175,7 @@ impl Archived<'_> {
     #[inline(always)]
     fn fold_window<A>(
         window: &Window,
-        range: core::ops::Range<usize>,
+        range: Range<usize>,
         granule: Granule,
         start: A,
         f: &mut impl FnMut(A, Chunk) -> A,
@@ -179,6 +214,13 @@ fn archived(view: &View, position: u64) -> Source<'_> {
 }
 
 impl FrozenChunks<'_> {
+    /// Visits the parts of an archive still to come. There are none of a list that is a `Phyr`.
+    pub(super) fn each_part(self, mut f: impl FnMut(Part<'_>)) {
+        if let Source::Archived(chunks) = self.0 {
+            chunks.fold_parts((), |(), part| f(part));
+        }
+    }
+
     /// The byte where the walk stands, counted from the start of what the list is a view of.
     pub(super) fn at(&self) -> u64 {
         match &self.0 {

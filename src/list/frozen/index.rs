@@ -1,18 +1,18 @@
 //! From a physical address back to the places that hold it.
 //!
 //! The runs of all lists, sorted by address, are kept as an archive of their own. Its "pages" are
-//! the addresses from the lowest on. Its "page numbers" say where a run starts among the pages of
-//! all lists, one list after the other. The lists know how long each run is. Memory may be in many
-//! lists, so a run may overlap the run before. Such runs are few: they lie beside the archive, as a
-//! tree of intervals.
+//! the addresses from the lowest on. Its "page numbers" are the numbers of the runs, those of one
+//! list after those of the other. The lists know where each run starts, and how long it is. Memory
+//! may be in many lists, so a run may overlap the run before. Such runs are few: they lie beside the
+//! archive.
 
 use alloc::vec::Vec;
 
+use super::extras::{Extras, Item, reserve};
 use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory};
 use crate::granule::Granule;
 use crate::kind::Kind;
-use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
 use crate::storage::entry::Run;
 use crate::storage::frozen::{Archive, Header, Sizes};
@@ -30,12 +30,13 @@ pub struct Holder {
     pub position: u64,
 }
 
-/// A run of a list, and where it starts among the pages of all lists.
+/// A list among others.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    pfn: u64,
-    last: u64,
-    page: u64,
+struct Start {
+    /// Runs of the lists before it.
+    before: u64,
+    /// Runs before its own in what it is a view of.
+    first: u64,
 }
 
 /// Lists, and the way back from an address to them.
@@ -61,16 +62,13 @@ struct Item {
 #[derive(Debug)]
 pub struct Index {
     lists: Vec<Frozen>,
-    /// Pages before each list, and bytes of its first page before it.
-    starts: Vec<(u64, u64)>,
+    starts: Vec<Start>,
     granule: Granule,
     /// Runs that do not overlap the one before, from page `lowest` on; to page `last`.
     archive: Option<Archive>,
     lowest: u64,
     last: u64,
-    /// The other runs by address, and of each range of them that a search looks at, the last page.
-    extras: Vec<Item>,
-    furthest: Vec<u64>,
+    extras: Extras,
 }
 
 impl Index {
@@ -78,8 +76,7 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// [`Error::Granules`] or [`Error::Kinds`] where two lists differ; [`Error::TooLong`] if all lists
-    /// together have more granules than can be numbered.
+    /// [`Error::Granules`] or [`Error::Kinds`] where two lists differ.
     ///
     /// # Panics
     ///
@@ -102,7 +99,6 @@ impl Index {
         let mut items = Vec::new();
         let mut starts = Vec::new();
         reserve(&mut starts, lists.len())?;
-        let mut page = 0_u64;
         for list in &lists {
             let of = list.granule();
             if of != granule {
@@ -111,65 +107,61 @@ impl Index {
             if list.kind() != kind {
                 return Err(Error::Kinds { left: kind, right: list.kind() });
             }
-            let mut chunks = list.chunks();
+            let (chunks, before) = (list.chunks(), items.len() as u64);
             reserve(&mut items, chunks.len())?;
-            let head = chunks.clone().next().map_or(0, |first| first.paddr & granule.mask());
-            starts.push((page, head));
-            let mut too_long = None;
-            chunks.by_ref().for_each(|chunk| {
-                let run = run_of(granule, chunk);
-                if run.nr_pages >= granule.reach() - page {
-                    too_long = Some(run.nr_pages);
-                    return;
-                }
-                items.push(Item { pfn: run.pfn, last: run.pfn + (run.nr_pages - 1), page });
-                page += run.nr_pages;
+            starts.push(Start { before, first: list.first_number() });
+            chunks.for_each(|chunk| {
+                let (run, number) = (run_of(granule, chunk), items.len() as u64);
+                items.push(Item { pfn: run.pfn, last: run.pfn + (run.nr_pages - 1), number });
             });
-            if let Some(nr_pages) = too_long {
-                let (length, granule) = (granule.to_bytes(page), granule.bytes());
-                return Err(Error::TooLong { length, nr_pages, granule });
-            }
         }
-        items.sort_unstable_by_key(|item| (item.pfn, item.page));
+        items.sort_unstable_by_key(|item| (item.pfn, item.number));
         Self::of_sorted(lists, starts, (granule, kind), items)
     }
 
     fn of_sorted(
         lists: Vec<Frozen>,
-        starts: Vec<(u64, u64)>,
+        starts: Vec<Start>,
         (granule, kind): (Granule, Kind),
         mut items: Vec<Item>,
     ) -> Result<Self, Error> {
         // Those that do not overlap move to the front.
-        let (mut kept, mut last, mut extras) = (0, None, Vec::new());
+        let mut overlapping = {
+            let mut last = None;
+            move |item: &Item| {
+                let overlaps = last.is_some_and(|last| item.pfn <= last);
+                last = if overlaps { last } else { Some(item.last) };
+                overlaps
+            }
+        };
+        let mut again = overlapping;
+        let nr_extras = items.iter().filter(|item| again(item)).count();
+        let mut extras = Vec::new();
+        extras.try_reserve_exact(nr_extras).map_err(|_| NoMemory::of::<Item>(nr_extras))?;
+        let mut kept = 0;
         for at in 0..items.len() {
             let item = items[at];
-            if last.is_some_and(|last| item.pfn <= last) {
-                reserve(&mut extras, 1)?;
+            if overlapping(&item) {
                 extras.push(item);
             } else {
-                last = Some(item.last);
                 items[kept] = item;
                 kept += 1;
             }
         }
         items.truncate(kept);
         let lowest = items.first().map_or(0, |item| item.pfn);
-        let last = last.unwrap_or_default();
+        let last = items.last().map_or(0, |item| item.last);
         let runs = || {
             let ends = items.iter().skip(1).map(|item| item.pfn).chain([last + 1]);
             items
                 .iter()
                 .zip(ends)
-                .map(|(item, end)| Run { pfn: item.page, nr_pages: end - item.pfn })
+                .map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
         };
         let header = Header { granule, kind, head: 0, length: 0 };
         let archive = Sizes::of(runs()).map(|sizes| sizes.write(runs(), &header)).transpose()?;
-        let mut furthest = Vec::new();
-        reserve(&mut furthest, extras.len())?;
-        furthest.resize(extras.len(), 0);
-        fill_furthest(&extras, &mut furthest);
-        Ok(Self { lists, starts, granule, archive, lowest, last, extras, furthest })
+        let extras = Extras::new(extras)?;
+        Ok(Self { lists, starts, granule, archive, lowest, last, extras })
     }
 
     /// The lists.
@@ -182,9 +174,8 @@ impl Index {
     #[must_use]
     pub fn storage(&self) -> usize {
         self.archive.as_ref().map_or(0, Archive::storage)
-            + size_of::<Item>() * self.extras.capacity()
-            + size_of::<u64>() * self.furthest.capacity()
-            + size_of::<(u64, u64)>() * self.starts.capacity()
+            + self.extras.storage()
+            + size_of::<Start>() * self.starts.capacity()
     }
 
     /// The places that hold the byte at `paddr`, by list and position. O(log n) for each.
@@ -202,13 +193,13 @@ impl Index {
             return found;
         }
         let pages = (self.granule.floor(first), self.granule.floor(last));
-        let mut add = |page: u64| {
-            if let Some(holder) = self.holder(page, first, last) {
+        let mut add = |number: u64| {
+            if let Some(holder) = self.holder(number, first, last) {
                 found.push(holder);
             }
         };
         self.each_kept(pages, &mut add);
-        each_extra(&self.extras, &self.furthest, pages, &mut add);
+        self.extras.each(pages.0, pages.1, &mut add);
         found.sort_unstable();
         found
     }
@@ -231,58 +222,18 @@ impl Index {
         }
     }
 
-    /// Returns the part of the bytes `first` to `last` that one run holds; `None` if it holds none.
-    /// `page` is where the run starts among the pages of all lists.
-    fn holder(&self, page: u64, first: u64, last: u64) -> Option<Holder> {
-        let number = self.starts.partition_point(|start| start.0 <= page).checked_sub(1)?;
-        let (before, head) = self.starts[number];
-        // The first run starts where the list does.
-        let at = self.granule.to_bytes(page - before).saturating_sub(head);
-        let (start, chunk) = self.lists[number].chunk_at(at).ok()?;
-        let Chunk { paddr, .. } = chunk;
-        let (from, to) = (first.max(paddr), last.min(chunk.last()));
+    /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds; `None` if
+    /// it holds none.
+    fn holder(&self, number: u64, first: u64, last: u64) -> Option<Holder> {
+        let at = self.starts.partition_point(|start| start.before <= number).checked_sub(1)?;
+        let start = self.starts[at];
+        let (position, chunk) = self.lists[at].numbered(start.first, number - start.before)?;
+        let (from, to) = (first.max(chunk.paddr), last.min(chunk.last()));
         (from <= to).then(|| Holder {
             paddr: from,
             length: to - from + 1,
-            list: number,
-            position: start + (from - paddr),
+            list: at,
+            position: position + (from - chunk.paddr),
         })
     }
-}
-
-/// The middle of a range of a tree, and what it is split into.
-fn middle(len: usize) -> usize {
-    len / 2
-}
-
-/// Writes, for each range that a search looks at, the range's last page to its middle.
-fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
-    let at = middle(items.len());
-    let Some(item) = items.get(at) else { return 0 };
-    let (left, right) = furthest.split_at_mut(at);
-    let below = fill_furthest(&items[..at], left);
-    let above = fill_furthest(&items[at + 1..], &mut right[1..]);
-    right[0] = item.last.max(below).max(above);
-    right[0]
-}
-
-/// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
-fn each_extra(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64)) {
-    let at = middle(items.len());
-    let Some(item) = items.get(at) else { return };
-    if furthest[at] < pages.0 {
-        return;
-    }
-    each_extra(&items[..at], &furthest[..at], pages, add);
-    if item.pfn <= pages.1 {
-        if item.last >= pages.0 {
-            add(item.page);
-        }
-        each_extra(&items[at + 1..], &furthest[at + 1..], pages, add);
-    }
-}
-
-/// Makes room for more items.
-fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
-    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
 }

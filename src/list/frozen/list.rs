@@ -5,16 +5,15 @@ use core::hash::{Hash, Hasher};
 
 use super::chunks::FrozenChunks;
 use super::view::{Form, View};
-use crate::error::{Error, FormatError, expect_memory};
+use crate::error::{Error, expect_memory};
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::stats::run_of;
 use crate::storage::digest::Digest;
-use crate::storage::entry::{Entry, Run};
+use crate::storage::entry::Entry;
 use crate::storage::frozen::{Header, Sizes};
-use crate::storage::writer::Writer;
 
 /// Words that an archive costs beside its own, in memory, and a header of `Phyr`'s bytes.
 const OBJECT: usize = 16 + 6;
@@ -159,10 +158,10 @@ impl Frozen {
             Form::Kept(phyr) => phyr.translate(position),
             Form::Archived(view) => {
                 let at = view.checked(position)?;
-                let place = view.place(at);
-                let bytes = view.granule.to_bytes(place.run.nr_pages);
-                let into = at.saturating_sub(view.granule.to_bytes(place.page)).min(bytes - 1);
-                Ok(view.granule.to_bytes(place.run.pfn) + into)
+                let granule = view.granule;
+                // Only words that are no archive have a page out of reach.
+                let pfn = view.archive().translate(granule.floor(at)).min(granule.reach() - 1);
+                Ok(granule.to_bytes(pfn) | (at & granule.mask()))
             }
         }
     }
@@ -230,50 +229,32 @@ impl Frozen {
         }
     }
 
+    /// The number of the list's first run in what it is a view of, for [`Self::numbered`].
+    pub(super) fn first_number(&self) -> u64 {
+        match &self.0 {
+            Form::Kept(_) => 0,
+            Form::Archived(view) => view.numbers().0,
+        }
+    }
+
+    /// As [`Self::chunk`], without a search for the list's first run, whose number is `first`.
+    pub(super) fn numbered(&self, first: u64, number: u64) -> Option<(u64, Chunk)> {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.chunk(number).ok(),
+            Form::Archived(view) => {
+                // Words that others change may have had more runs.
+                let last = view.archive().nr_chunks() - 1;
+                let place = view.archive().find_chunk(first.saturating_add(number).min(last));
+                let (start, chunk) = view.trim(place.page, place.run);
+                Some((start.saturating_sub(view.offset), chunk))
+            }
+        }
+    }
+
     /// The chunks, in order, trimmed to the list.
     #[must_use]
     pub fn chunks(&self) -> FrozenChunks<'_> {
         FrozenChunks::new(&self.0, 0)
-    }
-
-    /// The same list as a [`Phyr`]. O(n).
-    ///
-    /// # Errors
-    ///
-    /// A [`FormatError`] if the words are not those of a list, which can happen only if others own
-    /// them; [`FormatError::NoMemory`].
-    pub fn thaw(&self) -> Result<Phyr, FormatError> {
-        let view = match &self.0 {
-            Form::Kept(phyr) => return Ok(phyr.clone()),
-            Form::Archived(view) => view,
-        };
-        let granule = view.granule;
-        let mut writer = Writer::default();
-        // The end of the run before. Before the first run: a number that no page has.
-        let (mut end, mut nr_pages, mut is_canonical) = (u64::MAX, 0_u64, true);
-        let mut outcome = Ok(());
-        self.chunks().for_each(|chunk| {
-            let run = run_of(granule, chunk);
-            is_canonical &= run.pfn != end;
-            end = run.pfn + run.nr_pages;
-            nr_pages = nr_pages.saturating_add(run.nr_pages);
-            if outcome.is_ok() {
-                outcome = writer.push(run);
-            }
-        });
-        outcome?;
-        let (head, used) = match view.length.checked_sub(1) {
-            Some(more) => {
-                let head = view.offset & granule.mask();
-                (head, granule.floor(head + more) + 1)
-            }
-            None => (0, 0),
-        };
-        if !is_canonical || nr_pages != used {
-            return Err(FormatError::Header { field: "length", value: view.length });
-        }
-        let chain = writer.finish(Run::default())?;
-        Ok(Phyr::new(chain, granule, view.kind, head, view.length))
     }
 
     /// Bytes of heap that the list keeps alive. Other views may share all of them. Mapped words do

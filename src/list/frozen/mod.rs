@@ -4,13 +4,19 @@
 //! | --- | --- |
 //! | `view` | bytes of an archive |
 //! | `chunks` | walks, a block at a time |
-//! | `list` | [`Frozen`]: slicing, translating, comparing, thawing |
+//! | `list` | [`Frozen`]: slicing, translating, comparing |
+//! | `extend` | thawing, and appending to a builder |
 //! | `reading` | what it has in common with a [`Phyr`](crate::Phyr) |
 //! | `bytes` | a frozen list as bytes, and over memory of others |
 //! | `index` | [`Index`]: from a physical address to the lists that hold it |
+//! | `extras` | runs of an index that overlap others |
 
+#[cfg(all(test, feature = "std"))]
+mod both_paths;
 mod bytes;
 mod chunks;
+pub(crate) mod extend;
+mod extras;
 mod index;
 mod list;
 mod reading;

@@ -182,8 +182,8 @@ impl PyBuilder {
     ///     MismatchError: Granule or kind differ.
     ///     RangeError: The list's length would pass 2^64 - 1 bytes.
     fn extend(&self, py: Python<'_>, other: Either) -> PyResult<()> {
-        let other = other.thawed(py)?;
-        Ok(py.detach(|| self.lock().extend(&other))?)
+        let other = other.into_list();
+        Ok(py.detach(|| self.lock().extend_frozen(&other))?)
     }
 
     /// Return the finished list, or a part of it. The builder is empty afterwards.

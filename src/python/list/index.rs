@@ -20,7 +20,6 @@ use crate::python::made::{self, Text};
 ///
 /// Raises:
 ///     MismatchError: Two lists differ in granule or kind.
-///     RangeError: All lists together have more granules than can be numbered.
 ///     TypeError: Something is not a list.
 ///
 /// Examples:

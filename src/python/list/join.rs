@@ -37,13 +37,13 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
             return Err(not_lists(format!("item {at} is {}, not a Phyr", numbers::text(&item))));
         };
         let (length, held) = (part.length(), part.held().part(py, 0));
-        let phyr = &part.thawed(py)?;
+        let list = &part.list();
         let builder: &mut Builder =
-            builder.get_or_insert_with(|| Builder::with(phyr.granule(), phyr.kind()));
-        if phyr.nr_chunks() < FEW {
-            builder.extend(phyr)?;
+            builder.get_or_insert_with(|| Builder::with(list.granule(), list.kind()));
+        if list.nr_chunks() < FEW {
+            builder.extend_frozen(list)?;
         } else {
-            py.detach(|| builder.extend(phyr))?;
+            py.detach(|| builder.extend_frozen(list))?;
         }
         gathered.push(py, &held, length);
         if at % BLOCK_CHUNKS == BLOCK_CHUNKS - 1 {

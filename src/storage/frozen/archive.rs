@@ -6,8 +6,9 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use super::bits::Words;
-use super::block::{BLOCK, Block, Unpacked};
+use super::block::{BLOCK, Block};
 use super::header::HEADER;
+use super::unpack::Unpacked;
 use crate::granule::Granule;
 use crate::storage::entry::Run;
 use crate::storage::shared::Shared;
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     /// Words where the index and the data start.
     pub(crate) index: usize,
     pub(crate) data: usize,
+    /// True if all runs may have one size, so that each block is a bucket.
+    pub(crate) is_even: bool,
 }
 
 impl Parts {
@@ -77,7 +80,8 @@ impl Parts {
         let nr_buckets = usize::try_from(last_page >> bucket_lg2).ok()? + 1;
         let index = HEADER.checked_add((nr_buckets + 1).div_ceil(2))?;
         let data = nr_blocks.checked_add(1)?.checked_mul(ENTRY)?.checked_add(index)?;
-        Some(Self { nr_blocks, bucket_lg2, nr_buckets, index, data })
+        let is_even = nr_pages % nr_chunks == 0 && (nr_pages / nr_chunks).is_power_of_two();
+        Some(Self { nr_blocks, bucket_lg2, nr_buckets, index, data, is_even })
     }
 }
 
@@ -190,6 +194,11 @@ impl Archive {
         with_words!(&self.store, words => find_page(self, words, page))
     }
 
+    /// The page number of the page `page`, which the archive has.
+    pub(crate) fn translate(&self, page: u64) -> u64 {
+        with_words!(&self.store, words => translate(self, words, page))
+    }
+
     /// Run `number`, which the archive has.
     pub(crate) fn find_chunk(&self, number: u64) -> Located {
         with_words!(&self.store, words => find_chunk(self, words, number))
@@ -233,25 +242,46 @@ fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
     usize::try_from(word & 0xffff_ffff).unwrap_or(usize::MAX)
 }
 
+/// The block that holds page `page`, and its number.
+#[inline(always)]
+fn find_block(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (Block, usize) {
+    let Parts { nr_blocks, bucket_lg2, index, is_even, .. } = archive.parts;
+    let first_page = |block: usize| words.word(index + ENTRY * block);
+    let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
+    // Most lists of runs of one size have a block for each bucket; they need no directory.
+    if is_even && first_page(bucket) <= page && page < first_page(bucket + 1) {
+        let number = bucket.min(nr_blocks - 1);
+        return (archive.block(words, number), number);
+    }
+    // The block that holds the page: between those that hold the first pages of its bucket and
+    // of the next. In the archive, whatever the directory says.
+    let mut first = named(words, bucket).min(nr_blocks - 1);
+    let mut last = named(words, bucket + 1).clamp(first, nr_blocks - 1);
+    while first < last {
+        let middle = last - (last - first) / 2;
+        if first_page(middle) <= page {
+            first = middle;
+        } else {
+            last = middle - 1;
+        }
+    }
+    (archive.block(words, first), first)
+}
+
 wide! {
     fn find_page(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> Located {
-        let Parts { nr_blocks, bucket_lg2, index, .. } = archive.parts;
-        let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
-        // The block that holds the page: between those that hold the first pages of its bucket and
-        // of the next. In the archive, whatever the directory says.
-        let mut first = named(words, bucket).min(nr_blocks - 1);
-        let mut last = named(words, bucket + 1).clamp(first, nr_blocks - 1);
-        while first < last {
-            let middle = last - (last - first) / 2;
-            if words.word(index + ENTRY * middle) <= page {
-                first = middle;
-            } else {
-                last = middle - 1;
-            }
-        }
-        let block = archive.block(words, first);
+        let (block, number) = find_block(archive, words, page);
         let found = block.find(words, page.wrapping_sub(block.first_page));
-        archive.place(words, (&block, first), found)
+        archive.place(words, (&block, number), found)
+    }
+}
+
+wide! {
+    fn translate(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> u64 {
+        let (block, _) = find_block(archive, words, page);
+        let page = page.wrapping_sub(block.first_page);
+        let (index, start) = block.find_start(words, page);
+        block.pfn(words, index).wrapping_add(page.wrapping_sub(start))
     }
 }
 
@@ -279,8 +309,7 @@ wide! {
     ) {
         let (number, _) = split(number);
         let block = archive.block(words, number);
-        window.unpacked.read(&block, words, archive.granule);
-        window.is_sound = window.unpacked.is_sound(block.count, archive.granule);
+        window.is_sound = window.unpacked.read(&block, words, archive.granule);
         window.number = (number * BLOCK) as u64;
         window.count = block.count;
         window.first_page = block.first_page;

@@ -3,6 +3,8 @@
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::slices;
+
 /// Words of an archive: in memory of our own, or in memory that others may change.
 pub(crate) trait Words {
     /// The word; 0 outside.
@@ -11,13 +13,8 @@ pub(crate) trait Words {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// Copies words from word `from` on, each as it lies in a file; 0 for those outside.
-    #[inline(always)]
-    fn copy(&self, from: usize, out: &mut [[u8; 8]]) {
-        for (index, word) in out.iter_mut().enumerate() {
-            *word = self.word(from.saturating_add(index)).to_le_bytes();
-        }
-    }
+    /// The bytes of `count` words from word `from` on, if they lie there and nobody changes them.
+    fn bytes(&self, from: usize, count: usize) -> Option<&[u8]>;
 }
 
 impl Words for [u64] {
@@ -32,15 +29,8 @@ impl Words for [u64] {
     }
 
     #[inline(always)]
-    fn copy(&self, from: usize, out: &mut [[u8; 8]]) {
-        match from.checked_add(out.len()).and_then(|end| self.get(from..end)) {
-            Some(words) => {
-                for (out, word) in out.iter_mut().zip(words) {
-                    *out = word.to_ne_bytes();
-                }
-            }
-            None => out.fill([0; 8]),
-        }
+    fn bytes(&self, from: usize, count: usize) -> Option<&[u8]> {
+        self.get(from..from.checked_add(count)?).map(slices::bytes)
     }
 }
 
@@ -54,6 +44,10 @@ impl Words for [AtomicU64] {
     #[inline(always)]
     fn count(&self) -> usize {
         self.len()
+    }
+
+    fn bytes(&self, _from: usize, _count: usize) -> Option<&[u8]> {
+        None
     }
 }
 

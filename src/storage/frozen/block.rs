@@ -11,8 +11,9 @@
 //! page number       lowest of the block + (field << pfn_lg2)
 //! ```
 
+use core::hint::black_box;
+
 use super::bits::{self, Words, field, mask};
-use crate::granule::Granule;
 use crate::storage::entry::Run;
 
 /// Runs of a block, all but the last.
@@ -21,8 +22,8 @@ pub(crate) const BLOCK: usize = 128;
 /// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
 pub(crate) const MARK_WORDS: usize = 3 * BLOCK / 64;
 
-/// Words of data that a block has at most, and two more.
-pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK + 2;
+/// Words of data that a block has at most.
+pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK;
 
 /// How a block is packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl Block {
 
     /// Units of all runs.
     #[inline(always)]
-    fn units(&self) -> u64 {
+    pub(super) fn units(&self) -> u64 {
         self.nr_pages >> self.packing.unit_lg2
     }
 
@@ -123,13 +124,13 @@ impl Block {
 
     /// Bit of the first field.
     #[inline(always)]
-    fn fields(&self) -> usize {
+    pub(super) fn fields(&self) -> usize {
         self.data.saturating_add(self.marks).saturating_mul(64)
     }
 
     /// Bit of the first page number.
     #[inline(always)]
-    fn pfns(&self) -> usize {
+    pub(super) fn pfns(&self) -> usize {
         let low_bits = if self.is_even() { 0 } else { self.packing.low_bits };
         self.fields().saturating_add(self.count * low_bits as usize)
     }
@@ -201,12 +202,39 @@ impl Block {
     /// gives them.
     #[inline(always)]
     pub(crate) fn find<W: Words + ?Sized>(&self, words: &W, page: u64) -> (usize, (u64, u64)) {
-        let Packing { unit_lg2, low_bits, .. } = self.packing;
-        let unit = page >> unit_lg2;
         if self.is_even() {
-            let index = usize::try_from(unit).unwrap_or(usize::MAX).min(self.count - 1);
+            let index = self.even(page);
             return (index, self.pages(words, index));
         }
+        let (index, mark) = self.find_mark(words, page);
+        (index, self.bounds(words, index, mark))
+    }
+
+    /// The run that holds page `page` of the block: its number, and its first page.
+    #[inline(always)]
+    pub(crate) fn find_start<W: Words + ?Sized>(&self, words: &W, page: u64) -> (usize, u64) {
+        let unit_lg2 = self.packing.unit_lg2;
+        if self.is_even() {
+            let index = self.even(page);
+            return (index, (index as u64) << unit_lg2);
+        }
+        let (index, mark) = self.find_mark(words, page);
+        (index, self.start(words, index, mark) << unit_lg2)
+    }
+
+    /// The run that holds page `page`, if each run is one unit.
+    #[inline(always)]
+    fn even(&self, page: u64) -> usize {
+        let unit = page >> self.packing.unit_lg2;
+        usize::try_from(unit).unwrap_or(usize::MAX).min(self.count - 1)
+    }
+
+    /// The run that holds page `page` of the block, and its mark. Not each run is one unit.
+    #[inline(always)]
+    fn find_mark<W: Words + ?Sized>(&self, words: &W, page: u64) -> (usize, usize) {
+        let Packing { unit_lg2, low_bits, .. } = self.packing;
+        let unit = page >> unit_lg2;
+        self.fetch(words, unit);
         // The runs whose start has the same upper bits lie behind as many clear marks.
         let upper = usize::try_from(unit >> low_bits).unwrap_or(usize::MAX);
         let mut mark = self.behind_clear(words, upper);
@@ -236,7 +264,22 @@ impl Block {
             }
             mark = word * 64;
         }
-        (index, self.bounds(words, index, mark))
+        (index, mark)
+    }
+
+    /// Reads the words that the run of a unit probably has, before it is known which run that is.
+    ///
+    /// The search would else wait for the marks and then, once more, for the page number.
+    #[inline(always)]
+    fn fetch<W: Words + ?Sized>(&self, words: &W, unit: u64) {
+        let Packing { low_bits, pfn_bits, .. } = self.packing;
+        // As far in the block as the unit is.
+        let index = unit.wrapping_mul(self.count as u64).checked_div(self.units()).unwrap_or(0);
+        let index = usize::try_from(index).unwrap_or(usize::MAX).min(self.count - 1);
+        let at = self.fields().saturating_add(index * low_bits as usize);
+        black_box(words.word(at / 64));
+        let at = self.pfns().saturating_add(index * pfn_bits as usize);
+        black_box(words.word(at / 64));
     }
 
     /// The bit behind the first `clear` clear marks.
@@ -253,90 +296,6 @@ impl Block {
             before -= here;
         }
         self.marks * 64
-    }
-}
-
-/// The runs of one block, unpacked.
-#[derive(Clone, Debug)]
-pub(crate) struct Unpacked {
-    /// First page of each run, in pages of the block, and then the pages of the block.
-    pub(crate) starts: [u64; BLOCK + 1],
-    pub(crate) pfns: [u64; BLOCK],
-}
-
-impl Unpacked {
-    pub(crate) const EMPTY: Self = Self { starts: [0; BLOCK + 1], pfns: [0; BLOCK] };
-
-    /// Unpacks all runs of a block.
-    #[inline(always)]
-    pub(crate) fn read<W: Words + ?Sized>(&mut self, block: &Block, words: &W, granule: Granule) {
-        let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits } = block.packing;
-        let count = block.count.min(BLOCK);
-        // A copy: it is in reach, it does not change, and its bounds are known.
-        let data = Copied::new(words, block);
-        let block = Block { data: 0, ..*block };
-        let (mut at, limit) = (block.pfns(), granule.reach() - 1);
-        for pfn in &mut self.pfns[..count] {
-            let value = data.field(at, pfn_bits);
-            *pfn = lowest.wrapping_add(value << pfn_lg2).min(limit);
-            at += pfn_bits as usize;
-        }
-        if block.is_even() {
-            for (start, index) in self.starts[..=count].iter_mut().zip(0_u64..) {
-                *start = index << unit_lg2;
-            }
-            return;
-        }
-        let (mut index, mut at) = (0, block.fields());
-        for word in 0..block.marks {
-            let mut marks = u64::from_le_bytes(data.words[word]);
-            while marks != 0 && index < count {
-                let mark = (word * 64) as u64 + u64::from(marks.trailing_zeros());
-                let upper = mark - index as u64;
-                self.starts[index] = (upper << low_bits | data.field(at, low_bits)) << unit_lg2;
-                marks &= marks - 1;
-                at += low_bits as usize;
-                index += 1;
-            }
-        }
-        // All of them, but for what is no block.
-        self.starts[index..=count].fill(block.nr_pages);
-    }
-
-    /// Returns true if a list can hold each of the first `count` runs.
-    #[inline(always)]
-    pub(crate) fn is_sound(&self, count: usize, granule: Granule) -> bool {
-        let (reach, most) = (granule.reach(), granule.most());
-        let runs = self.starts.windows(2).zip(&self.pfns).take(count);
-        runs.fold(true, |is_sound, (bounds, pfn)| {
-            let more = bounds[1].wrapping_sub(bounds[0]).wrapping_sub(1);
-            is_sound & (more < (reach - pfn).min(most))
-        })
-    }
-}
-
-/// A copy of the data of a block, and zeros.
-struct Copied {
-    words: [[u8; 8]; DATA_WORDS],
-}
-
-impl Copied {
-    #[inline(always)]
-    fn new<W: Words + ?Sized>(words: &W, block: &Block) -> Self {
-        let mut copy = Self { words: [[0; 8]; DATA_WORDS] };
-        let count = block.words().min(DATA_WORDS - 2);
-        words.copy(block.data, &mut copy.words[..count]);
-        copy
-    }
-
-    /// As [`field`], of up to 57 bits; no field of a block has more than 52.
-    #[inline(always)]
-    fn field(&self, at: usize, width: u32) -> u64 {
-        // One load, from the byte that the field starts in.
-        let byte = (at / 8).min(8 * (DATA_WORDS - 1));
-        let bytes = self.words.as_flattened();
-        let word = bytes[byte..byte + 8].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-        word >> (at % 8) & mask(width)
     }
 }
 

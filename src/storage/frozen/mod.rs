@@ -19,6 +19,7 @@ mod bits;
 mod block;
 mod check;
 mod header;
+mod unpack;
 mod write;
 
 #[cfg(target_has_atomic = "64")]

@@ -1,0 +1,122 @@
+//! The runs of an index that overlap the run before.
+//!
+//! They are sorted by address, and lie as a tree of intervals: the middle of a range of them is the
+//! root, and knows the last page of all in the range. Most addresses have no such run near them, which
+//! a bit for each piece of the addresses says before the tree is searched.
+
+use alloc::vec::Vec;
+
+use crate::error::NoMemory;
+
+/// A run of a list, and its number among the runs of all lists.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) pfn: u64,
+    pub(super) last: u64,
+    pub(super) number: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    items: Vec<Item>,
+    /// Of each range of items that a search looks at, the last page; at the range's middle.
+    furthest: Vec<u64>,
+    /// A bit for each `1 << piece_lg2` pages: set if an item has some of them.
+    pieces: Vec<u64>,
+    piece_lg2: u32,
+}
+
+impl Extras {
+    /// Bits for an item.
+    const BITS: usize = 8;
+
+    /// These runs, which are sorted by address.
+    pub(super) fn new(items: Vec<Item>) -> Result<Self, NoMemory> {
+        let mut furthest = Vec::new();
+        reserve(&mut furthest, items.len())?;
+        furthest.resize(items.len(), 0);
+        let last = fill_furthest(&items, &mut furthest);
+        let nr_words = (Self::BITS * items.len()).div_ceil(64);
+        let fits = |lg2: &u32| (last >> lg2) < 64 * nr_words as u64;
+        let piece_lg2 = (0..64).find(fits).unwrap_or_default();
+        let mut pieces = Vec::new();
+        reserve(&mut pieces, nr_words)?;
+        pieces.resize(nr_words, 0);
+        let mut next = 0;
+        for item in &items {
+            // Only pieces that no item before has: each is set once.
+            for piece in (item.pfn >> piece_lg2).max(next)..=item.last >> piece_lg2 {
+                let (word, bit) = split(piece);
+                pieces[word] |= bit;
+                next = piece + 1;
+            }
+        }
+        Ok(Self { items, furthest, pieces, piece_lg2 })
+    }
+
+    /// Bytes of heap.
+    pub(super) fn storage(&self) -> usize {
+        size_of::<Item>() * self.items.capacity()
+            + size_of::<u64>() * (self.furthest.capacity() + self.pieces.capacity())
+    }
+
+    /// Hands out the runs that have any of the pages `first` to `last`.
+    pub(super) fn each(&self, first: u64, last: u64, add: &mut impl FnMut(u64)) {
+        if self.may_have(first, last) {
+            each(&self.items, &self.furthest, (first, last), add);
+        }
+    }
+
+    /// Returns false if no run has any of these pages; true means look.
+    fn may_have(&self, first: u64, last: u64) -> bool {
+        let piece = first >> self.piece_lg2;
+        let (word, bit) = split(piece);
+        match self.pieces.get(word) {
+            _ if piece != last >> self.piece_lg2 => true,
+            Some(pieces) => pieces & bit != 0,
+            None => false,
+        }
+    }
+}
+
+/// The word and the bit of a piece.
+fn split(piece: u64) -> (usize, u64) {
+    (usize::try_from(piece / 64).unwrap_or(usize::MAX), 1 << (piece % 64))
+}
+
+/// The middle of a range of a tree.
+fn middle(len: usize) -> usize {
+    len / 2
+}
+
+/// Writes, for each range that a search looks at, the range's last page to its middle.
+fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
+    let at = middle(items.len());
+    let Some(item) = items.get(at) else { return 0 };
+    let (left, right) = furthest.split_at_mut(at);
+    let below = fill_furthest(&items[..at], left);
+    let above = fill_furthest(&items[at + 1..], &mut right[1..]);
+    right[0] = item.last.max(below).max(above);
+    right[0]
+}
+
+/// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
+fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64)) {
+    let at = middle(items.len());
+    let Some(item) = items.get(at) else { return };
+    if furthest[at] < pages.0 {
+        return;
+    }
+    each(&items[..at], &furthest[..at], pages, add);
+    if item.pfn <= pages.1 {
+        if item.last >= pages.0 {
+            add(item.number);
+        }
+        each(&items[at + 1..], &furthest[at + 1..], pages, add);
+    }
+}
+
+/// Makes room for more items.
+pub(super) fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
+}
