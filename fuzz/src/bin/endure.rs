@@ -1,10 +1,13 @@
 //! The seeds of the repository, and then random input by a seed, for every check.
 //!
-//! `endure SECONDS [SEED]` prints how many operations and inputs ran; a broken law is a panic.
+//! `endure SECONDS [SEED [OPERATIONS [THREADS]]]` ends after the seconds, or earlier after so many operations.
+//! Each thread has numbers of its own: of SEED, of SEED + 1 and so on. It prints how many operations and inputs
+//! ran; a broken law is a panic.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, panic, process, thread};
 
 use phyr::{Builder, Phyr};
 use phyr_fuzz::{CHECKS, count_operations};
@@ -78,35 +81,86 @@ fn sow() -> usize {
     seeds
 }
 
+/// What ran, of all threads.
+#[derive(Default)]
+struct Count {
+    operations: AtomicU64,
+    inputs: AtomicU64,
+}
+
+impl Count {
+    fn text(&self) -> String {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        format!(
+            "{} operations, {} hostile inputs, no law broken",
+            load(&self.operations),
+            load(&self.inputs)
+        )
+    }
+}
+
+/// Some random inputs for each check: nearly ten times as many operations as other inputs.
+fn round(random: &mut Random, count: &Count) {
+    let (mut operations, mut inputs) = (0, 0);
+    for _ in 0..340 {
+        let length = 8 + random.below(200);
+        operations += count_operations(&random.bytes(length));
+    }
+    for (_, check) in &CHECKS[1..6] {
+        for _ in 0..100 {
+            let length = random.below(160);
+            check(&random.bytes(length));
+            inputs += 1;
+        }
+    }
+    for _ in 0..10 {
+        phyr_fuzz::frozen(&forged_frozen(random));
+        inputs += 1;
+    }
+    for _ in 0..300 {
+        phyr_fuzz::serial(&forged(random));
+        inputs += 1;
+    }
+    count.operations.fetch_add(operations, Ordering::Relaxed);
+    count.inputs.fetch_add(inputs, Ordering::Relaxed);
+}
+
 fn main() {
     let mut arguments = env::args().skip(1);
     let mut next =
         |other: u64| arguments.next().map_or(other, |text| text.parse().expect("a number"));
-    let (seconds, seed) = (next(10), next(1));
+    let (seconds, seed, most, threads) = (next(10), next(1), next(u64::MAX), next(1));
     println!("{} seeds, no law broken", sow());
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (mut operations, mut inputs) = (0_u64, 0_u64);
-    while Instant::now() < until {
-        for _ in 0..100 {
-            let length = 8 + random.below(200);
-            operations += count_operations(&random.bytes(length));
+    // A law that is broken on one thread ends all.
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |broken| {
+        report(broken);
+        process::exit(101);
+    }));
+    let (began, count) = (Instant::now(), Count::default());
+    let is_over = || {
+        began.elapsed() >= Duration::from_secs(seconds)
+            || count.operations.load(Ordering::Relaxed) >= most
+    };
+    thread::scope(|scope| {
+        for number in 0..threads {
+            let (count, is_over) = (&count, &is_over);
+            let start = (seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            scope.spawn(move || {
+                let mut random = Random(start);
+                while !is_over() {
+                    round(&mut random, count);
+                }
+            });
         }
-        for (_, check) in &CHECKS[1..6] {
-            for _ in 0..100 {
-                let length = random.below(160);
-                check(&random.bytes(length));
-                inputs += 1;
+        let mut said = 0;
+        while !is_over() {
+            thread::sleep(Duration::from_millis(50));
+            if began.elapsed().as_secs() / 60 > said {
+                said += 1;
+                println!("after {said} minutes: {}", count.text());
             }
         }
-        for _ in 0..10 {
-            phyr_fuzz::frozen(&forged_frozen(&mut random));
-            inputs += 1;
-        }
-        for _ in 0..300 {
-            phyr_fuzz::serial(&forged(&mut random));
-            inputs += 1;
-        }
-    }
-    println!("seed {seed}: {operations} operations, {inputs} hostile inputs, no law broken");
+    });
+    println!("seed {seed}: {}", count.text());
 }
