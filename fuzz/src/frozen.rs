@@ -5,15 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use phyr::{Chunk, FormatError, Frozen, Phyr};
 
-/// Words that the fuzzer changes while a list lies in them.
-#[derive(Clone, Debug)]
-struct Words(Arc<Vec<AtomicU64>>);
-
-impl AsRef<[AtomicU64]> for Words {
-    fn as_ref(&self) -> &[AtomicU64] {
-        &self.0
-    }
-}
+use crate::source::{Said, Words};
 
 /// Opens the bytes where they are and as a copy, as they are and with a digest that fits.
 pub fn frozen(bytes: &[u8]) {
@@ -29,7 +21,7 @@ pub fn frozen(bytes: &[u8]) {
 }
 
 fn copied(bytes: &[u8]) {
-    let Ok(frozen) = Frozen::from_bytes(bytes) else { return };
+    let Some(frozen) = Frozen::from_bytes(bytes).said() else { return };
     assert_eq!(frozen.to_bytes().as_deref(), Ok(bytes), "one form for each list");
     let phyr = frozen.thaw().expect("a list that was checked");
     phyr.validate().expect("a list that was read");
@@ -40,8 +32,8 @@ fn shared(bytes: &[u8]) {
     let words = bytes
         .chunks_exact(8)
         .map(|word| AtomicU64::new(u64::from_ne_bytes(word.try_into().expect("eight bytes"))));
-    let words = Words(Arc::new(words.collect()));
-    let Ok(frozen) = Frozen::from_shared(Box::new(words.clone())) else { return };
+    let words = Words(words.collect::<Arc<[AtomicU64]>>());
+    let Some(frozen) = Frozen::from_shared(Box::new(words.clone())).said() else { return };
     // A header may promise any number of chunks that the words have room for.
     read(&frozen);
     for (index, word) in words.0.iter().enumerate().step_by(1 + words.0.len() / 24) {
@@ -72,12 +64,12 @@ fn read(frozen: &Frozen) {
             let _ = frozen.find(position);
         }
         let _ = frozen.chunk(count / 8 * part).map(|(_, chunk)| inside(chunk));
-        if let Ok(slice) = frozen.slice(position, length) {
+        if let Some(slice) = frozen.slice(position, length).said() {
             slice.chunks().take(300).for_each(inside);
         }
     }
     let checked = frozen.check();
-    if let Ok(phyr) = frozen.thaw() {
+    if let Some(phyr) = frozen.thaw().said() {
         Phyr::validate(&phyr).expect("a list of any chunks");
         assert!(checked.is_err() || phyr.freeze() == *frozen);
     }

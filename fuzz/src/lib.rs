@@ -1,7 +1,9 @@
 //! Laws that hold for any bytes. Each function takes an input and panics if it finds a law of
 //! phyr broken. `endure` tries the seeds of `corpus/` and random inputs by a seed.
 
+mod areas;
 mod frozen;
+mod long;
 mod operations;
 mod parse;
 mod plan;
@@ -10,8 +12,11 @@ mod records;
 mod serial;
 mod source;
 mod tables;
+mod values;
 
+pub use areas::areas;
 pub use frozen::frozen;
+pub use long::long;
 pub use operations::{operations, run as count_operations};
 pub use parse::parse;
 pub use plan::plan;
@@ -19,18 +24,22 @@ pub use questions::questions;
 pub use records::records;
 pub use serial::serial;
 pub use tables::tables;
+pub use values::values;
 
 /// The checks that are run on an input.
 pub type Check = fn(&[u8]);
 
 /// Each check, by its name.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 11] = [
     ("operations", operations),
     ("parse", parse),
     ("plan", plan),
     ("records", records),
     ("questions", questions),
     ("tables", tables),
+    ("values", values),
+    ("areas", areas),
+    ("long", long),
     ("serial", serial),
     ("frozen", frozen),
 ];

@@ -6,7 +6,7 @@ use phyr::desc::{
 };
 use phyr::{Granule, Kind, Phyr};
 
-use crate::source::Source;
+use crate::source::{Said, Source};
 
 /// Reads the bytes as each format.
 pub fn parse(bytes: &[u8]) {
@@ -14,26 +14,29 @@ pub fn parse(bytes: &[u8]) {
     let (which, granule) = (source.byte() % 11, source.granule());
     match which {
         0 => {
-            let Ok(phyr) = from_phys_vecs(source.0, granule) else { return };
+            let Some(phyr) = from_phys_vecs(source.0, granule).said() else { return };
             validate(&phyr);
             // Written again, and read again, it is the same list.
-            let Ok(table) = Table::phys_vecs(&phyr, phyr::desc::Limits::default()) else { return };
+            let Some(table) = Table::phys_vecs(&phyr, phyr::desc::Limits::default()).said() else {
+                return;
+            };
             let mut out = vec![0; usize::try_from(table.count().records).expect("few") * 16];
             table.fill(&mut Place::default(), &mut out);
             assert_eq!(from_phys_vecs(&out, granule).as_ref(), Ok(&phyr));
         }
         1 => {
             let uaddr = source.edge();
-            from_iovecs(source.0, uaddr, granule).iter().for_each(validate);
+            from_iovecs(source.0, uaddr, granule).said().iter().for_each(validate);
         }
         2 => {
             let Some(pages) = pages(&mut source) else { return };
-            from_bio_vecs(source.0, pages, granule).iter().for_each(validate);
+            from_bio_vecs(source.0, pages, granule).said().iter().for_each(validate);
         }
         3 | 4 => {
             let Some(pages) = pages(&mut source) else { return };
             let address = source.edge();
             from_scatterlist(source.0, pages, address, which == 4, granule)
+                .said()
                 .iter()
                 .for_each(validate);
         }
@@ -41,14 +44,14 @@ pub fn parse(bytes: &[u8]) {
         6 => sgl(&mut source, granule),
         7 => {
             let size = source.number();
-            if let Ok(phyr) = from_memfd_folios(source.0, size, 4096, granule) {
+            if let Some(phyr) = from_memfd_folios(source.0, size, 4096, granule).said() {
                 validate(&phyr);
                 assert_eq!(phyr.length(), size);
             }
         }
         8 => {
             let length = source.number();
-            if let Ok(phyr) = from_dma_buf_vecs(source.0, length, granule, Kind::Ram) {
+            if let Some(phyr) = from_dma_buf_vecs(source.0, length, granule, Kind::Ram).said() {
                 validate(&phyr);
                 assert_eq!(phyr.length(), length);
                 assert!(Table::dma_buf_vecs(&phyr).is_ok(), "no byte comes twice");
@@ -57,11 +60,14 @@ pub fn parse(bytes: &[u8]) {
         9 => {
             let mut head = [0; 16];
             head.iter_mut().for_each(|byte| *byte = source.byte());
-            from_kho_vmalloc(&head, 4096, granule, memory(source.0)).iter().for_each(validate);
+            from_kho_vmalloc(&head, 4096, granule, memory(source.0))
+                .said()
+                .iter()
+                .for_each(validate);
         }
         _ => {
             let (root, most) = (source.number(), source.up_to(1 << 32));
-            if let Ok(phyr) = from_kho_radix(root, most, 4096, granule, memory(source.0)) {
+            if let Some(phyr) = from_kho_radix(root, most, 4096, granule, memory(source.0)).said() {
                 validate(&phyr);
                 assert!(phyr.length() <= most);
             }
@@ -97,7 +103,7 @@ fn memory(bytes: &[u8]) -> impl FnMut(u64, &mut [u8]) -> Result<(), u64> {
 fn prp(source: &mut Source<'_>, granule: Granule) {
     let (prp1, prp2) = (source.number(), source.number());
     let (length, size) = (source.up_to(1 << 22), 4096 << (source.byte() % 5));
-    if let Ok(phyr) = from_prp(prp1, prp2, length, size, granule, memory(source.0)) {
+    if let Some(phyr) = from_prp(prp1, prp2, length, size, granule, memory(source.0)).said() {
         validate(&phyr);
         assert_eq!(phyr.length(), length);
     }
@@ -107,7 +113,7 @@ fn sgl(source: &mut Source<'_>, granule: Granule) {
     let mut sgl1 = [0; 16];
     sgl1.iter_mut().for_each(|byte| *byte = source.byte());
     let most = source.up_to(1 << 22);
-    if let Ok(phyr) = from_sgl(&sgl1, most, granule, memory(source.0)) {
+    if let Some(phyr) = from_sgl(&sgl1, most, granule, memory(source.0)).said() {
         validate(&phyr);
         assert!(phyr.length() <= most);
     }

@@ -1,9 +1,11 @@
 //! The plan of a mapping, and the tables of a list: every byte once, in order, where it belongs.
 
 use phyr::desc::{Fill, Limits, Place, Prp, Segments, Table, from_phys_vecs, from_prp};
-use phyr::{Alignment, PageSizes, Phyr, Plan};
+use std::collections::BTreeMap;
 
-use crate::source::Source;
+use phyr::{Alignment, DmaBackend, IommuDomain, Linear, PageSizes, Phyr, Plan, Prot};
+
+use crate::source::{Said, Source};
 
 /// Segments and calls that are walked.
 const MOST: usize = 1 << 12;
@@ -13,7 +15,7 @@ pub fn plan(bytes: &[u8]) {
     let mut source = Source(bytes);
     let phyr = source.list();
     let (iova, bitmap) = (source.edge(), source.number() | 1 << (source.byte() % 48));
-    if let Ok(sizes) = PageSizes::new(bitmap) {
+    if let Some(sizes) = PageSizes::new(bitmap).said() {
         mapped(&phyr, iova, sizes);
         let Alignment { align, residue } = phyr.alignment(sizes);
         assert!(align.is_power_of_two() && residue < align);
@@ -21,10 +23,11 @@ pub fn plan(bytes: &[u8]) {
     }
     segments(&phyr, &mut source);
     prp(&phyr);
+    linear(&phyr, iova, bitmap, source.byte());
 }
 
 fn mapped(phyr: &Phyr, iova: u64, sizes: PageSizes) {
-    let Ok(plan) = Plan::new(phyr, iova, sizes) else { return };
+    let Some(plan) = Plan::new(phyr, iova, sizes).said() else { return };
     let (granule, mut next) = (sizes.granule(), iova & !(sizes.granule() - 1));
     let mut position = 0_u64;
     for call in plan.clone().take(MOST) {
@@ -46,13 +49,69 @@ fn mapped(phyr: &Phyr, iova: u64, sizes: PageSizes) {
     }
 }
 
+/// A domain that takes some calls and refuses the next.
+struct Domain {
+    sizes: PageSizes,
+    calls: BTreeMap<(u64, u64), u64>,
+    left: u8,
+}
+
+impl IommuDomain for Domain {
+    type Error = u64;
+
+    fn page_sizes(&self) -> PageSizes {
+        self.sizes
+    }
+
+    fn map_pages(&mut self, iova: u64, _: u64, size: u64, count: u64, _: Prot) -> Result<(), u64> {
+        self.left = self.left.checked_sub(1).ok_or(iova)?;
+        for page in 0..count.min(MOST as u64) {
+            assert_eq!(self.calls.insert((iova + page * size, size), count), None);
+        }
+        Ok(())
+    }
+
+    fn unmap_pages(&mut self, iova: u64, size: u64, count: u64) -> Result<(), u64> {
+        for page in 0..count.min(MOST as u64) {
+            self.calls.remove(&(iova + page * size, size)).ok_or(iova)?;
+        }
+        Ok(())
+    }
+
+    fn iova_to_phys(&self, _: u64) -> Option<u64> {
+        None
+    }
+}
+
+/// Mapped by a domain that may refuse a call: all of it, or nothing.
+fn linear(phyr: &Phyr, iova: u64, bitmap: u64, left: u8) {
+    let Some(sizes) = PageSizes::new(bitmap).said() else { return };
+    let mut domain = Domain { sizes, calls: BTreeMap::new(), left };
+    // Calls that are longer are remembered in part.
+    let is_short = |plan: &Plan<'_>| plan.clone().all(|call| call.pgcount < 64);
+    if !Plan::new(phyr, iova, sizes).is_ok_and(|plan| is_short(&plan)) {
+        return;
+    }
+    match Linear::new(&mut domain, iova).map(phyr, Prot::READ | Prot::WRITE) {
+        Ok(dma) => {
+            assert_eq!(dma.length(), phyr.length());
+            assert!(phyr.is_empty() || dma.translate(0) == Ok(iova));
+            assert!(domain.calls.is_empty() == phyr.is_empty());
+            Linear::new(&mut domain, iova).unmap(phyr, &dma).expect("all was mapped");
+            assert!(Linear::new(&mut domain, iova).unmap(phyr, &dma).is_err() || phyr.is_empty());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    assert!(domain.calls.is_empty(), "nothing is left");
+}
+
 fn segments(phyr: &Phyr, source: &mut Source<'_>) {
     let limits = Limits {
         max_segment_size: source.edge(),
         seg_boundary_mask: source.edge() | u64::MAX >> (source.byte() & 63),
         virt_boundary_mask: source.edge(),
     };
-    let Ok(segments) = Segments::new(phyr, limits) else { return };
+    let Some(segments) = Segments::new(phyr, limits).said() else { return };
     let mut position = 0;
     for segment in segments.clone().take(6 * MOST) {
         assert!(segment.length > 0 && segment.length <= limits.max_segment_size);
@@ -90,7 +149,7 @@ fn prp(phyr: &Phyr) {
     let mut builder = phyr::Builder::new();
     builder.append(LISTS, 64 * SIZE).expect("list pages");
     let lists = builder.finish();
-    let Ok(prp) = Prp::new(phyr, &lists, SIZE) else { return };
+    let Some(prp) = Prp::new(phyr, &lists, SIZE).said() else { return };
     if prp.lists.least() > MOST as u64 {
         return;
     }
@@ -104,7 +163,7 @@ fn prp(phyr: &Phyr) {
     };
     let back = from_prp(prp.prp1, prp.prp2, phyr.length(), SIZE, phyr.granule(), read);
     // A list of another granule may be cut where this one is not, so only whole pages have to come back.
-    if let Ok(back) = back {
+    if let Some(back) = back.said() {
         assert_eq!(back.length(), phyr.length());
         assert!(back.chunks().map(|chunk| chunk.paddr).eq(phyr.chunks().map(|chunk| chunk.paddr)));
     }

@@ -1,6 +1,34 @@
 //! Numbers and lists made of an input's bytes, from the front on; zeros where it has ended.
 
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use phyr::{Builder, Granule, Kind, Phyr};
+
+/// An outcome whose error must say something.
+pub(crate) trait Said<T> {
+    /// What was made, if it was.
+    fn said(self) -> Option<T>;
+}
+
+impl<T, E: Display> Said<T> for Result<T, E> {
+    fn said(self) -> Option<T> {
+        let why = self.as_ref().err().map(ToString::to_string);
+        assert_ne!(why.as_deref(), Some(""), "an error without words");
+        self.ok()
+    }
+}
+
+/// Words of a frozen list, which others may change while it lies in them.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(pub(crate) Arc<[AtomicU64]>);
+
+impl AsRef<[AtomicU64]> for Words {
+    fn as_ref(&self) -> &[AtomicU64] {
+        &self.0
+    }
+}
 
 /// An input, as far as it is not used yet.
 pub(crate) struct Source<'a>(pub(crate) &'a [u8]);
@@ -46,9 +74,9 @@ impl Source<'_> {
         for _ in 0..self.byte() % 41 {
             let (paddr, length) = (self.edge(), self.edge());
             let before = builder.length();
-            match builder.append(paddr, length) {
-                Ok(()) => assert_eq!(builder.length(), before + length),
-                Err(_) => assert_eq!(builder.length(), before),
+            match builder.append(paddr, length).said() {
+                Some(()) => assert_eq!(builder.length(), before + length),
+                None => assert_eq!(builder.length(), before),
             }
         }
         let phyr = builder.finish();

@@ -8,7 +8,7 @@ use phyr::desc::{
 };
 use phyr::{Builder, Phyr};
 
-use crate::source::Source;
+use crate::source::{Said, Source};
 
 /// Records that are written.
 const MOST: u64 = 1 << 12;
@@ -30,28 +30,29 @@ pub fn tables(bytes: &[u8]) {
     };
     let pages = PageStructs::new(source.edge(), 4096 << (source.byte() % 5));
     let address = source.edge();
-    if let Ok(pages) = pages {
+    if let Some(pages) = pages.said() {
         if let Some(bytes) =
-            Table::bio_vecs(&phyr, pages, limits).ok().and_then(|made| write(&made))
+            Table::bio_vecs(&phyr, pages, limits).said().and_then(|made| write(&made))
         {
             assert_eq!(from_bio_vecs(&bytes, pages, phyr.granule()).as_ref(), Ok(&phyr));
         }
         let made = Table::scatterlist(&phyr, pages, address, None, limits);
-        if let Some(bytes) = made.ok().and_then(|made| write(&made)) {
+        if let Some(bytes) = made.said().and_then(|made| write(&made)) {
             let back = from_scatterlist(&bytes, pages, address, false, phyr.granule());
             assert!(phyr.is_empty() || back.as_ref() == Ok(&phyr), "{back:?}");
         }
     }
-    if let Some(bytes) = Table::iovecs(&phyr, address, limits).ok().and_then(|made| write(&made)) {
+    if let Some(bytes) = Table::iovecs(&phyr, address, limits).said().and_then(|made| write(&made))
+    {
         assert_eq!(from_iovecs(&bytes, address, phyr.granule()).as_ref(), Ok(&phyr));
     }
-    if let Some(bytes) = Table::dma_buf_vecs(&phyr).ok().and_then(|made| write(&made)) {
+    if let Some(bytes) = Table::dma_buf_vecs(&phyr).said().and_then(|made| write(&made)) {
         let back = from_dma_buf_vecs(&bytes, phyr.length(), phyr.granule(), phyr.kind());
         assert_eq!(back.as_ref(), Ok(&phyr));
     }
     let folio = 4096 << (source.byte() % 12);
     if let Some(bytes) =
-        Table::memfd_folios(&phyr, 3, folio, 4096).ok().and_then(|made| write(&made))
+        Table::memfd_folios(&phyr, 3, folio, 4096).said().and_then(|made| write(&made))
     {
         let back = from_memfd_folios(&bytes, phyr.length(), 4096, phyr.granule());
         assert_eq!(back.as_ref(), Ok(&phyr));
@@ -79,7 +80,7 @@ fn write(table: &impl Fill) -> Option<Vec<u8>> {
 
 fn requests(phyr: &Phyr, source: &mut Source<'_>) {
     let (uaddr, size) = (source.edge(), 1 << (source.byte() % 64));
-    let Ok(requests) = map_requests(phyr, uaddr, size, MAX_REQUESTS) else { return };
+    let Some(requests) = map_requests(phyr, uaddr, size, MAX_REQUESTS).said() else { return };
     let mut next = uaddr;
     for (request, chunk) in requests.records().zip(phyr.chunks()) {
         assert_eq!(
@@ -96,13 +97,13 @@ fn requests(phyr: &Phyr, source: &mut Source<'_>) {
 
 fn blocks(phyr: &Phyr, source: &mut Source<'_>) {
     let (bitmap, iova) = (source.number(), source.edge());
-    let Ok(size) = best_pgsize(phyr, bitmap, iova) else { return };
+    let Some(size) = best_pgsize(phyr, bitmap, iova).said() else { return };
     if size == 0 {
         return;
     }
     assert!(size.is_power_of_two() && bitmap & size != 0);
     for order in [ByteOrder::Little, ByteOrder::Big] {
-        let Ok(table) = page_list(phyr, size, 0, order) else { continue };
+        let Some(table) = page_list(phyr, size, 0, order).said() else { continue };
         let Some(bytes) = write(&table) else { return };
         let read = |bytes: &[u8]| {
             let bytes = bytes.try_into().expect("eight");
@@ -131,7 +132,7 @@ fn chained(phyr: &Phyr, limits: Limits, source: &mut Source<'_>) {
     builder.append(LISTS, LISTS_LENGTH).expect("pages of lists");
     let lists = builder.finish();
     let granule = phyr.granule();
-    if let Ok(made) = SegmentList::new(phyr, &lists, 32 << (source.byte() % 16), limits)
+    if let Some(made) = SegmentList::new(phyr, &lists, 32 << (source.byte() % 16), limits).said()
         && let Some(bytes) = write(&made.segments)
     {
         let back = from_sgl(&made.sgl1.to_bytes(), phyr.length(), granule, memory(bytes));
@@ -139,7 +140,7 @@ fn chained(phyr: &Phyr, limits: Limits, source: &mut Source<'_>) {
     }
     let size = 4096 << (source.byte() % 5);
     let order = u32::from(source.byte() % 11);
-    if let Ok(made) = KhoVmalloc::new(phyr, &lists, order, size)
+    if let Some(made) = KhoVmalloc::new(phyr, &lists, order, size).said()
         && let Some(mut bytes) = write(&made.chunks)
     {
         // The reader takes whole pages.
@@ -150,7 +151,7 @@ fn chained(phyr: &Phyr, limits: Limits, source: &mut Source<'_>) {
     // In the order of its addresses, the ends of a list may be no multiples of its granule.
     if phyr.length() < 1 << 28
         && granule.bytes() <= size
-        && let Ok(made) = KhoRadix::new(phyr, &lists, order, size)
+        && let Some(made) = KhoRadix::new(phyr, &lists, order, size).said()
     {
         let back = from_kho_radix(made.root, phyr.length(), size, granule, memory(made.nodes));
         let back = back.expect("a tree of our own");

@@ -106,12 +106,17 @@ fn round(random: &mut Random, count: &Count) {
         let length = 8 + random.below(200);
         operations += count_operations(&random.bytes(length));
     }
-    for (_, check) in &CHECKS[1..6] {
+    for (_, check) in &CHECKS[1..8] {
         for _ in 0..100 {
             let length = random.below(160);
             check(&random.bytes(length));
             inputs += 1;
         }
+    }
+    // These make thousands of chunks each.
+    for _ in 0..2 {
+        phyr_fuzz::long(&random.bytes(90));
+        inputs += 1;
     }
     for _ in 0..10 {
         phyr_fuzz::frozen(&forged_frozen(random));
