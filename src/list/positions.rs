@@ -21,6 +21,8 @@ const FEW: usize = 64;
 const CHUNKS_EACH: u64 = 1 << 8;
 /// Positions in a node that are worth decoding all of it.
 const WORTH: usize = 24;
+/// Chunks in a node for each position that ascends: with more, a search is faster than a walk.
+const CHUNKS_A_POSITION: usize = 4;
 
 impl Phyr {
     /// Replaces each of these positions by the physical address of the byte there.
@@ -58,7 +60,11 @@ impl Phyr {
             let mut positions = Some(positions);
             self.chain().for_each_node(|node| {
                 let positions = positions.take().unwrap_or_default();
-                translate_in(&node, granule, offset, positions.iter_mut());
+                if is_sorted {
+                    translate_ascending_in(&node, granule, offset, positions);
+                } else {
+                    translate_in(&node, granule, offset, positions.iter_mut());
+                }
             });
             return Ok(());
         };
@@ -96,7 +102,7 @@ impl Phyr {
             };
             let (here, rest) = core::mem::take(&mut positions).split_at_mut(count);
             positions = rest;
-            translate_in(&node, granule, offset, here.iter_mut());
+            translate_ascending_in(&node, granule, offset, here);
         };
         let mut last: Option<Node<'_>> = None;
         self.chain().for_each_node(|node| {
@@ -232,6 +238,15 @@ fn room<T>(count: usize) -> Option<Vec<T>> {
     Some(items)
 }
 
+/// Translates positions that ascend and are in this node.
+fn translate_ascending_in(node: &Node<'_>, granule: Granule, offset: u64, positions: &mut [u64]) {
+    if node.is_single() || positions.len() < node.words.len() / CHUNKS_A_POSITION {
+        translate_in(node, granule, offset, positions.iter_mut());
+    } else {
+        merge_in_node(node.words, node.first_page, granule, offset, positions);
+    }
+}
+
 /// Translates positions that are in this node.
 fn translate_in<'p>(
     node: &Node<'_>,
@@ -306,6 +321,35 @@ wide! {
             }
             let pfn = page.wrapping_add(moves[chunk % CHUNKS]);
             *position = granule.to_bytes(pfn) | at & granule.mask();
+        }
+    }
+}
+
+wide! {
+    /// Translates positions that ascend in a node: both are walked together.
+    fn merge_in_node(
+        words: &[u64],
+        first: u64,
+        granule: Granule,
+        offset: u64,
+        positions: &mut [u64],
+    ) {
+        let (mut at, mut page, mut word) = (0, first, 0);
+        while word < words.len() && at < positions.len() {
+            let (run, len) = words::decode(words, word);
+            // The last position in the chunk, and what leads from one to its address. A view may start
+            // behind the chunk.
+            let last = granule.to_bytes(page + (run.nr_pages - 1)) | granule.mask();
+            let by = granule.to_bytes(run.pfn).wrapping_sub(granule.to_bytes(page));
+            if let Some(last) = last.checked_sub(offset) {
+                let by = by.wrapping_add(offset);
+                while at < positions.len() && positions[at] <= last {
+                    positions[at] = positions[at].wrapping_add(by);
+                    at += 1;
+                }
+            }
+            page += run.nr_pages;
+            word += len;
         }
     }
 }
