@@ -88,6 +88,13 @@ impl Phyr {
                 whole[order as usize] += words.len() as u64;
                 return;
             }
+            // Or one block for each chunk.
+            if words::are_blocks(words) {
+                for &word in words {
+                    whole[Entry::stored(word).order() as usize] += 1;
+                }
+                return;
+            }
             let mut at = 0;
             while at < words.len() {
                 let (run, len) = words::decode(words, at);

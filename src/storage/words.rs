@@ -45,6 +45,13 @@ wide! {
     }
 }
 
+wide! {
+    /// Returns true if every word is a chunk of one unit: an aligned block.
+    pub(crate) fn are_blocks(words: &[u64]) -> bool {
+        words.iter().fold(0, |other, &word| other | (Entry::stored(word).count() ^ 1)) == 0
+    }
+}
+
 /// A chunk found in a slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -270,6 +277,10 @@ mod tests {
             }
             prop_assert_eq!(is_plain(&words), words.len() == runs.len());
             prop_assert_eq!(count(&words), runs.len() as u64);
+            let is_block = |run: &Run| {
+                run.nr_pages.is_power_of_two() && run.pfn % run.nr_pages == 0
+            };
+            prop_assert_eq!(are_blocks(&words), runs.iter().all(is_block));
             let longest = runs.iter().map(|run| run.nr_pages).max().unwrap_or(0);
             prop_assert!(!are_shorter(&words, longest.max(1)) || runs.is_empty());
             prop_assert_eq!(super::longest(&words), (runs.len() as u64, longest));
