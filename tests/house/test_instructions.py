@@ -96,7 +96,7 @@ pytestmark = [
         ("from_sgl", "rand4k", 45),
         ("from_sgl", "geo8", 57),
         ("orders", "rand4k", 9.5),
-        ("orders", "geo8", 99),
+        ("orders", "geo8", 80),
         ("stats", "geo8", 7.5),
         ("read_pages", "rand4k", 4.5),
         ("read_pages", "geo8", 21),
@@ -104,7 +104,7 @@ pytestmark = [
         ("translate", "rand4k", 130),
         ("translate", "geo8", 180),
         ("translate_sorted", "rand4k", 42),
-        ("translate_sorted", "geo8", 74),
+        ("translate_sorted", "geo8", 32),
         ("plan", "rand4k", 10),
         ("window", "rand4k", 0.5),
         # Of these, 8 clear a new table, of which a byte counts as an instruction here.
