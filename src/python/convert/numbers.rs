@@ -255,6 +255,25 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Position {
     }
 }
 
+/// An argument that is a place in a sequence, as `list.index` takes it: a number that is too large counts
+/// as the end, and one that is too small as the start.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(pub(crate) isize);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Place {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        object.extract().map(Self).or_else(|failure: PyErr| {
+            if !failure.is_instance_of::<PyOverflowError>(object.py()) {
+                return Err(failure);
+            }
+            let is_low = object.lt(0).unwrap_or(false);
+            Ok(Self(if is_low { isize::MIN } else { isize::MAX }))
+        })
+    }
+}
+
 /// A number from 0 to 2^64 - 1. Any other number raises an exception of `class`.
 fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
     object.extract().map_err(|failure: PyErr| {
@@ -384,10 +403,10 @@ pub(crate) fn index_of<T: PartialEq + Send + Sync>(
     py: Python<'_>,
     mut items: impl ExactSizeIterator<Item = T> + Send,
     value: Option<T>,
-    (start, stop): (isize, isize),
+    (start, stop): (Place, Place),
 ) -> PyResult<usize> {
     let len = items.len();
-    let place = |at: isize| match at {
+    let place = |Place(at)| match at {
         0.. => at.unsigned_abs().min(len),
         _ => len.saturating_sub(at.unsigned_abs()),
     };

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::walk as list;
-use crate::python::convert::numbers::{self, Amount, Key, Position};
+use crate::python::convert::numbers::{self, Amount, Key, Place, Position};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
@@ -191,10 +191,10 @@ impl PyChunks {
 
     /// Number of the first chunk equal to `value`; works as for any sequence.
     #[pyo3(
-        signature = (value, start=0, stop=isize::MAX),
+        signature = (value, start=Place(0), stop=Place(isize::MAX)),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
-    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+    fn index(&self, value: &Bound<'_, PyAny>, start: Place, stop: Place) -> PyResult<usize> {
         let wanted = chunk(value)?;
         numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }

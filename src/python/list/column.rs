@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::convert::dlpack::{self, Form};
-use crate::python::convert::numbers::{self, Key};
+use crate::python::convert::numbers::{self, Key, Place};
 use crate::python::made::{self, Ignored, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -149,10 +149,10 @@ impl PyColumn {
 
     /// Number of the first item equal to `value`; works as for any sequence.
     #[pyo3(
-        signature = (value, start=0, stop=isize::MAX),
+        signature = (value, start=Place(0), stop=Place(isize::MAX)),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
-    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+    fn index(&self, value: &Bound<'_, PyAny>, start: Place, stop: Place) -> PyResult<usize> {
         let wanted = numbers::wanted(value)?;
         numbers::index_of(value.py(), self.items().iter().copied(), wanted, (start, stop))
     }

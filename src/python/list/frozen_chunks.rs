@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Key, Position};
+use crate::python::convert::numbers::{self, Key, Place, Position};
 use crate::python::convert::tuple::Pairs;
 use crate::python::list::chunks::{PyChunks, chunk, chunk_class, to_python};
 use crate::python::list::column::PyColumn;
@@ -106,10 +106,10 @@ impl PyFrozenChunks {
 
     /// Number of the first chunk equal to `value`, as of any sequence.
     #[pyo3(
-        signature = (value, start=0, stop=isize::MAX),
+        signature = (value, start=Place(0), stop=Place(isize::MAX)),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
-    fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+    fn index(&self, value: &Bound<'_, PyAny>, start: Place, stop: Place) -> PyResult<usize> {
         let wanted = chunk(value)?;
         numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
