@@ -1,5 +1,7 @@
 """`index` of a sequence of phyr takes places as that of a list does: any number."""
 
+from typing import Any
+
 import pytest
 
 from phyr import Phyr
@@ -14,7 +16,7 @@ def test_places_of_any_size_are_those_of_a_list(start: int, stop: int) -> None:
     phyr = Phyr.from_pfns(LISTED)
     frozen = phyr.freeze()
     listed = list(phyr.chunks)
-    sequences = [phyr.chunks, frozen.chunks, phyr.chunks.paddrs]
+    sequences: list[Any] = [phyr.chunks, frozen.chunks, phyr.chunks.paddrs]
     wanted = [listed[1], listed[1], listed[1].paddr]
     for sequence, value in zip(sequences, wanted, strict=True):
         try:
