@@ -31,6 +31,8 @@ def sealed(data: bytes) -> int:
     return file
 
 
+if len(sys.argv) != 2:  # noqa: PLR2004 - the program and the driver
+    sys.exit("usage: daemon.py DRIVER")
 with ExitStack() as stack:
     memory = os.memfd_create("memory", os.MFD_CLOEXEC)
     stack.callback(os.close, memory)

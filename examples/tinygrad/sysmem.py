@@ -59,7 +59,7 @@ class PinnedHostMemory(PCIIfaceBase):  # type: ignore[misc] # tinygrad's has no 
             pieces = [(paddr, pgsize * pgcount) for _, paddr, pgsize, pgcount in plan]
             mapping = mm.map_range(vaddr, size, pieces, AddrSpace.SYS, snooped=True, uncached=True)
             undo.callback(mm.unmap_range, vaddr, size)
-            # What tinygrad takes for its own mapping it would unmap by itself.
+            # tinygrad unmaps by itself if it is told of a mapping.
             meta = PCIAllocationMeta(mapping, has_cpu_mapping=False, hMemory=pieces[0][0])
             view = MMIOInterface(vaddr, size)
             self.kept[vaddr] = undo.pop_all()

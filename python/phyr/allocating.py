@@ -110,16 +110,8 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         raise RangeError(f"a buffer of {size} bytes cannot be allocated", size=size)
     if align < 1 or align & (align - 1):
         raise RangeError(f"align {align} is not a power of two", align=align)
-    if uaddr is not None and (
-        uaddr < 1 or uaddr % max(align, mmap.PAGESIZE) or uaddr + size > _TOP
-    ):
-        raise RangeError(
-            f"memory {uaddr:#x}+{size:#x} does not start at a page and a multiple of {align}, or "
-            "ends beyond all addresses",
-            uaddr=uaddr,
-            size=size,
-            align=align,
-        )
+    if uaddr is not None:
+        _check_place(uaddr, size, max(align, mmap.PAGESIZE))
     if huge not in _LADDER:
         raise RangeError(f"huge {huge!r} is none of '1G', '2M', 'thp', None", huge=huge)
     if sys.platform != "linux":  # pragma: no cover - another system
@@ -140,6 +132,14 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         text = f"asked for {huge} pages, got {buffer.huge or 'ordinary ones'}: {'; '.join(reasons)}"
         warnings.warn(text, RuntimeWarning, stacklevel=2)
     return buffer
+
+
+def _check_place(uaddr: int, size: int, align: int) -> None:
+    """Refuse an address at which no memory of that size can start."""
+    if uaddr % align or not align <= uaddr <= _TOP - size:
+        text = f"memory cannot start at {uaddr:#x}: a multiple of {align:#x}, from there to "
+        text += f"{_TOP:#x} less {size:#x}, can be its start"
+        raise RangeError(text, uaddr=uaddr, size=size, align=align)
 
 
 def _allocate(  # noqa: PLR0913 - one for each wish

@@ -239,7 +239,7 @@ class Region:
             FaultError: An address is not reached; what came before is written.
             RangeError: An address is beyond the device's mask.
         """
-        data = bytes(data)
+        data = memoryview(data).tobytes()  # a number is no data
         if self._is_others(address, len(data)):
             await self.others.write(address, data, **_)
             return
@@ -298,6 +298,10 @@ def _addresses(dma: Phyr | FrozenPhyr | int, length: int | None) -> Phyr | Froze
     if length is None:
         msg = f"address {dma:#x} needs a length"
         raise TypeError(msg)
+    if not 0 <= dma <= _EVERYWHERE:
+        raise RangeError(f"address {dma:#x} is outside 64 bits", dma_addr=dma)
+    if not 0 <= length <= _EVERYWHERE:
+        raise RangeError(f"length {length:#x} is outside 64 bits", length=length)
     return Phyr.from_chunks([(dma, length)] if length else [])
 
 

@@ -137,3 +137,13 @@ def test_what_is_no_address_is_refused(number: int) -> None:
             call(number)
     with pytest.raises(TypeError):
         iovas.map(0, [5])  # type: ignore[arg-type]
+
+
+def test_clear_reaches_the_last_address() -> None:
+    iovas: IovaMap[Phyr] = IovaMap()
+    iovas.map((1 << 64) - 4096, Phyr.from_pfns([1]))
+    iovas.map(0, Phyr.from_pfns([2]))
+    assert iovas.unmap(0, (1 << 64) - 1) == 8191
+    assert iovas.translate((1 << 64) - 1) == 0x1FFF
+    iovas.clear()
+    assert (len(iovas), iovas.translate((1 << 64) - 1), iovas.ranges()) == (0, None, [])

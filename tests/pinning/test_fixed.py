@@ -156,3 +156,12 @@ def test_closing_again_does_nothing() -> None:
     whole.close()
     whole.close()
     assert not is_mapped(BASE)
+
+
+@pytest.mark.parametrize("uaddr", [0, -4096, 5, 1 << 63, (1 << 64) - PAGE])
+def test_an_address_at_which_nothing_can_start_is_told_with_those_that_can(uaddr: int) -> None:
+    with pytest.raises(RangeError) as caught:
+        phyr.alloc(2 * PAGE, uaddr=uaddr)
+    assert f"cannot start at {uaddr:#x}: a multiple of {PAGE:#x}, from there to" in str(
+        caught.value
+    )

@@ -1,5 +1,6 @@
 """Devices: what they see is what the buffer holds, and what stops them says where and why."""
 
+import asyncio
 import copy
 import hashlib
 import pickle
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from phyr import ArrayError, MismatchError, Phyr, PhyrError, RangeError
 from phyr.errors import FaultError
 from phyr.iommu import Direct, Direction, Paging, Prot, dma_map, plan_map
-from phyr.sim import Device, FaultReason, Memory, SimDomain, scatter
+from phyr.sim import Device, FaultReason, Memory, Region, SimDomain, scatter
 from support import vtd_walker
 
 K4, M2, G1 = 4 << 10, 2 << 20, 1 << 30
@@ -351,7 +352,7 @@ def test_lists_and_addresses_are_not_mixed_up() -> None:
             Device(memory, domain).readinto(window, bytearray(9))
     with pytest.raises(ArrayError):
         device.readinto(window, bytes(8))
-    with pytest.raises(ArrayError, match="2\\^64"):
+    with pytest.raises(RangeError, match="outside 64 bits"):
         device.read(1 << 64, 1)
 
 
@@ -379,3 +380,17 @@ def test_a_fault_can_be_pickled_and_copied() -> None:
     for again in (pickle.loads(pickle.dumps(info.value)), copy.copy(info.value)):  # noqa: S301
         assert str(again) == str(info.value)
         assert again.dma_addr == 1 << 30
+
+
+def test_a_region_names_the_number_that_is_wrong() -> None:
+    region = Region(Device(Memory(1 << 20)))
+    for address in (-4, 1 << 64):
+        with pytest.raises(RangeError, match=f"address {address:#x} is outside 64 bits"):
+            asyncio.run(region.read(address, 8))
+    with pytest.raises(RangeError, match="length -0x8 is outside 64 bits"):
+        asyncio.run(region.read(4, -8))
+    asyncio.run(region.write(8, b"kept"))
+    for data in (5, "text", None):
+        with pytest.raises(TypeError, match="bytes-like object"):
+            asyncio.run(region.write(8, data))  # type: ignore[arg-type]
+    assert asyncio.run(region.read(8, 4)) == b"kept"

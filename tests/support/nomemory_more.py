@@ -162,6 +162,7 @@ MORE: dict[str, Callable[[], object]] = {
     "held": lambda: held(PHYR, None, 4096),
     "IovaMap.map": in_map,
     "IovaMap.unmap": in_map,
+    "IovaMap.clear": IovaMap().clear,
     "IovaMap.ranges": IOVAS.ranges,
     "IovaMap.translate": lambda: IOVAS.translate((1 << 20) + 5),
     "IovaMap.is_whole": lambda: IOVAS.is_whole(1 << 20, 4096),

@@ -350,6 +350,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "iommu.Paging.map": paging,
     "iommu.IovaMap.map": map_each,
     "iommu.IovaMap.unmap": unmap_each,
+    "iommu.IovaMap.clear": lambda d: iova_map(d).clear,
     "iommu.IovaMap.translate": lambda d: each(
         iova_map(d).translate, [at << 20 for at in range(d.n)]
     ),

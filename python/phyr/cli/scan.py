@@ -13,6 +13,7 @@ from phyr.pagemap.proc import Pid
 from phyr.pagemap.process import Pagemap
 
 if TYPE_CHECKING:
+    from phyr._phyr import Phyr
     from phyr.cli.nodes import Nodes
 
 __all__ = ["Looks", "Scanned", "Skipped", "read_asked", "rows_of", "scan", "scan_all"]
@@ -75,13 +76,17 @@ def scan(pid: Pid, looks: Looks) -> Scanned:
         rows = []
         with closing(LateBar(sum(vma.length for vma in vmas))) as bar:
             for vma in vmas:
+                stretches: list[tuple[int, Phyr]] | None = [] if looks.stretches else None
                 resident = pagemap.resident(
-                    vma.start, vma.length, progress=bar.reach, scan=looks.folios
+                    vma.start,
+                    vma.length,
+                    progress=bar.reach,
+                    scan=looks.folios,
+                    stretches=stretches,
                 )
                 folios = looks.folios.finish() if looks.folios else None
                 nodes = looks.nodes.split(resident.phyr) if looks.nodes else None
-                stretches = pagemap.present(vma.start, vma.length) if looks.stretches else ()
-                rows.append(Row.of(vma, resident, folios, nodes, stretches))
+                rows.append(Row.of(vma, resident, folios, nodes, stretches or ()))
                 bar.leave(vma.length)
         has_large = any(
             row.folios.large_bytes(origin="thp", shape="aligned") for row in rows if row.folios

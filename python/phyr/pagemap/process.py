@@ -164,15 +164,22 @@ class Pagemap(Scope):
         *,
         progress: Progress | None = None,
         scan: Scan | None = None,
+        stretches: list[tuple[int, Phyr]] | None = None,
     ) -> Resident:
-        """Like `phyr.pagemap.resident`; `scan` is fed with the same records, in whole pages."""
+        """Like `phyr.pagemap.resident`; `scan` is fed with the same records, in whole pages.
+
+        `stretches` gets what `present` returns, of the same look.
+        """
         sizes = dict.fromkeys(("ram", "device", "zero", "swap", "hole"), 0)
         lists = []
         counter = None if scan is None else scan.counter
-        for extent in self._extents(start, length, progress, join=True, scan=counter):
+        join = stretches is None
+        for extent in self._extents(start, length, progress, join=join, scan=counter):
             sizes[extent.state] += extent.length
             if extent.state == "ram" and extent.phyr is not None:
                 lists.append(extent.phyr)
+                if stretches is not None:
+                    stretches.append((extent.uaddr, extent.phyr))
         return Resident(self._joined(lists), **sizes)
 
     def folios(

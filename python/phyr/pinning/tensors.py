@@ -8,6 +8,7 @@ Source:
 """
 
 import ctypes
+import re
 from enum import IntEnum
 from itertools import pairwise
 from struct import Struct
@@ -23,6 +24,10 @@ _READ_ONLY = 1
 _TENSOR = Struct("@PiiiBBHPPQ")
 # DLManagedTensorVersioned: major, minor, manager, deleter, flags; then the tensor.
 _VERSIONED = Struct("@IIPPQ")
+# Of an item in the array interface: byte order, kind, and bytes or, of some kinds, characters; then
+# the unit of a time.
+_TYPE = re.compile(r"[<>|=]([a-zA-Z])(\d+)(?:\[.*\])?")
+_UNITS = {"U": 4}
 
 
 class _DeviceType(IntEnum):
@@ -69,10 +74,10 @@ class Exported:
         """Let the array export its memory."""
         # The capsule, or the array, keeps the memory alive. Dropping the capsule releases it.
         self._kept: object
-        if hasattr(array, "__dlpack__"):
-            self._kept, place = _by_dlpack(array)
-        elif hasattr(array, "__array_interface__"):
+        if hasattr(array, "__array_interface__"):
             self._kept, place = array, _by_interface(array)
+        elif hasattr(array, "__dlpack__"):
+            self._kept, place = _by_dlpack(array)
         else:
             raise ArrayTypeError(f"{type(array)} has no buffer, and is no array")
         self.uaddr, self.length, self.readonly = place
@@ -88,7 +93,14 @@ class Exported:
 
 def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN401 - anybody's
     """Have an array export a capsule; return it, the address, the length and if it is read-only."""
-    device_type, device_id = array.__dlpack_device__()
+    if not hasattr(array, "__dlpack_device__"):
+        raise ArrayTypeError(f"{type(array)} has __dlpack__ and no __dlpack_device__")
+    answer = array.__dlpack_device__()
+    try:
+        device_type, device_id = map(int, answer)
+    except (TypeError, ValueError):
+        text = f"{type(array)}.__dlpack_device__() gave {answer!r:.80}, which is no device"
+        raise ArrayTypeError(text) from None
     if device_type != _CPU:
         try:
             name = _DeviceType(device_type).name.lower()
@@ -130,10 +142,18 @@ def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN
 def _by_interface(array: Any) -> tuple[int, int, bool]:  # noqa: ANN401 - anybody's
     """Return the address, the length, and if it is read-only, from an array interface."""
     interface = array.__array_interface__
-    uaddr, readonly = interface["data"]
-    item = int(interface["typestr"][2:])
-    shape, strides = interface["shape"], interface.get("strides")
-    return uaddr, _items(type(array), shape, strides, item) * item, readonly
+    try:
+        uaddr, readonly = map(int, interface["data"])
+        found = _TYPE.fullmatch(interface["typestr"])
+        shape, strides = tuple(map(int, interface["shape"])), interface.get("strides")
+        strides = None if strides is None else tuple(map(int, strides))
+    except (TypeError, ValueError, KeyError):
+        found = None
+    if not found or min(shape, default=0) < 0 or len(shape) != len(strides or shape):
+        text = f"the array interface of {type(array)} is none of version 3: {interface!r:.300}"
+        raise ArrayTypeError(text)
+    item = int(found[2]) * _UNITS.get(found[1], 1)
+    return uaddr, _items(type(array), shape, strides, item) * item, bool(readonly)
 
 
 def _items(kind: type, shape: Any, strides: Any, step: int) -> int:  # noqa: ANN401 - of numbers

@@ -130,14 +130,17 @@ impl Batches {
 
     /// The columns of a table by their names, or, without names, the only column.
     pub(crate) fn find<const N: usize>(&self, names: Option<[&str; N]>) -> PyResult<[Column; N]> {
-        let integers = |number, layout: &Layout| match layout {
-            Layout::Integers(item) => Ok((number, *item)),
-            Layout::Struct(_) => {
-                Err(wrong_type("a column of structs does not hold integers".into()))
-            }
-            Layout::Other(format) => Err(wrong_type(format!(
-                "a column of Arrow format {format:?} does not hold integers"
-            ))),
+        let integers = |number: Option<usize>, layout: &Layout| {
+            let what = match layout {
+                Layout::Integers(item) => return Ok((number, *item)),
+                Layout::Struct(_) => "structs",
+                Layout::Other(format) => type_name(format),
+            };
+            let name = match (&self.layout, number) {
+                (Layout::Struct(fields), Some(at)) => format!("column {:?}", fields[at].0),
+                _ => "a column".into(),
+            };
+            Err(wrong_type(format!("{name} of {what} does not hold integers: cast it to uint64")))
         };
         let found = match (&self.layout, names) {
             (Layout::Struct(fields), Some(names)) => names
@@ -165,6 +168,21 @@ impl Batches {
             }
         };
         found.try_into().map_err(|_| wrong_type("one column is asked for".into()))
+    }
+}
+
+/// The name of a type of Arrow's that has no integers, by its format (the C data interface).
+fn type_name(format: &str) -> &str {
+    match format.split(':').next().unwrap_or_default() {
+        "n" => "nulls",
+        "b" => "booleans",
+        "e" => "float16",
+        "f" => "float32",
+        "g" => "float64",
+        "d" => "decimals",
+        "u" | "U" | "vu" => "strings",
+        "z" | "Z" | "vz" | "w" => "bytes",
+        _ => format,
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `buffer` | memory lent by Python and to it |
 //! | `dlpack` | the structs of DLPack, both ways |
 //! | `exchange` | the protocols by which objects hand over columns and tables |
+//! | `fits` | numbers that NumPy converted |
 //! | `foreign` | memory of others, which they may write meanwhile |
 //! | `items` | sequences, read item by item |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
@@ -18,6 +19,7 @@ pub(crate) mod arrow_made;
 pub(crate) mod buffer;
 pub(crate) mod dlpack;
 pub(crate) mod exchange;
+pub(crate) mod fits;
 pub(crate) mod foreign;
 pub(crate) mod items;
 pub(crate) mod kind;

@@ -142,6 +142,13 @@ impl PyIovaMap {
         Ok(Int(removed.iter().map(|mapped| mapped.phyr.length()).sum()))
     }
 
+    /// Unmap everything, up to the last address of the space, which no length from 0 on reaches.
+    fn clear(&self) {
+        let all = core::mem::replace(&mut *self.lock(), IovaMap::new());
+        // An owner that is dropped now may run any code, even a method of this map.
+        drop(all);
+    }
+
     /// Return the physical address behind `iova`; None if nothing is mapped there.
     fn translate(&self, iova: Amount) -> Option<Int> {
         self.lock().translate(iova.0).map(Int)

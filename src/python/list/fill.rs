@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
+use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::granule::Granule;
 use crate::list::builder::Builder;
@@ -15,6 +15,7 @@ use crate::python::convert::buffer::Array;
 use crate::python::convert::exchange::{self, Batches};
 use crate::python::convert::kind;
 use crate::python::convert::numbers::{self, Amount, Numbers};
+use crate::python::error;
 use crate::python::list::object::{self, PyPhyr};
 use crate::python::made;
 
@@ -69,6 +70,15 @@ fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
     }
 }
 
+/// Refuses what a loop would take for something else: a dict for its keys, and a text for its letters.
+fn check_iterable(chunks: &Bound<'_, PyAny>) -> PyResult<()> {
+    if chunks.is_instance_of::<PyDict>() || chunks.is_instance_of::<PyString>() {
+        let what = format!("{} is no iterable of pairs, and no table", chunks.get_type());
+        return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
+    }
+    Ok(())
+}
+
 /// Appends the chunks of a `chunks` and a `lengths` argument.
 pub(crate) fn chunks(
     py: Python<'_>,
@@ -76,6 +86,7 @@ pub(crate) fn chunks(
     chunks: &Bound<'_, PyAny>,
     lengths: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
+    check_iterable(chunks)?;
     let mut append = |paddrs: &[u64], lengths: &[u64]| {
         builder.append_ranges(paddrs, lengths).map_err(|(_, why)| why)
     };
@@ -119,7 +130,15 @@ fn columns<'py>(table: &Bound<'py, PyAny>) -> PyResult<Option<(Numbers<'py>, Num
     if exchange::optional(&class, "dtype")?.is_some() {
         let dtype = made::attribute(table, "dtype")?;
         let array = |column: Bound<'py, PyAny>| Array::column(&column).map(Numbers::of_array);
-        if has(&dtype, "fields")? {
+        // Only NumPy's records have names: those of Arrow's structs are found there.
+        if let Some(names) = exchange::optional(&dtype, "names")?.filter(|names| !names.is_none()) {
+            if !has(&dtype, "names")? {
+                let what = format!(
+                    "an array of records {} has no {paddr:?} and {length:?}",
+                    names.repr()?.to_string_lossy()
+                );
+                return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
+            }
             return Ok(Some((array(column(paddr)?)?, array(column(length)?)?)));
         }
         if is_pairs(table, &dtype)? {

@@ -13,6 +13,7 @@ use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::Bytes;
+use crate::python::convert::fits;
 use crate::python::error;
 use crate::python::made::{self, Ignored, Text};
 
@@ -188,6 +189,7 @@ impl PyTable {
     ///
     /// Raises:
     ///     ArrayError: `copy` is False.
+    ///     RangeError: A number does not fit in `dtype`.
     ///     ImportError: There is no NumPy.
     #[pyo3(signature = (dtype=None, copy=None))]
     pub(crate) fn __array__<'py>(
@@ -212,7 +214,9 @@ impl PyTable {
             array =
                 made::attribute(&array, "reshape")?.call1(made::objects(py, [&rows, &width])?)?;
         }
-        made::call(&made::attribute(&array, "astype")?, &dtype)
+        let converted = made::call(&made::attribute(&array, "astype")?, &dtype)?;
+        fits::check(&converted, &array)?;
+        Ok(converted)
     }
 
     /// Return the Arrow schema of a row, in a capsule: a struct of uint64 without nulls.
