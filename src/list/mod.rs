@@ -11,6 +11,7 @@
 //! | `collect` | lists by the traits of the standard library |
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `overlap` | the memory that two lists have in common, and the part in a range of addresses |
+//! | `partition` | words sorted by address |
 //! | `pages` | the list as pages of one size |
 //! | `reading` | [`List`](crate::List): what both forms of a list have in common |
 //! | `bounds` | lowest and highest address, and alignments, without a walk |
@@ -27,6 +28,7 @@ pub(crate) mod frozen;
 pub(crate) mod join;
 pub(crate) mod overlap;
 pub(crate) mod pages;
+mod partition;
 pub(crate) mod phyr;
 pub(crate) mod positions;
 pub(crate) mod ranges;

@@ -19,12 +19,13 @@ use crate::error::{Error, NoMemory};
 use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
+use crate::list::partition::{LOW, Parts};
 use crate::list::phyr::Phyr;
 use crate::list::reading::List;
 
 impl Phyr {
     /// How many bytes of memory this list and another have in common. A byte counts once, however
-    /// often it is listed. O(n), and 16 bytes for each chunk of both.
+    /// often it is listed. O(n), and at most 16 bytes for each chunk of both.
     ///
     /// # Errors
     ///
@@ -54,7 +55,7 @@ impl Phyr {
     }
 
     /// The memory that this list and another have in common: by address, each byte once, however
-    /// often it is listed. O(n), and 16 bytes for each chunk of both.
+    /// often it is listed. O(n), and at most 16 bytes for each chunk of both.
     ///
     /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
     /// granule that is not at its own ends.
@@ -147,8 +148,7 @@ pub(crate) fn within(phyr: &impl List, first: u64, last: u64) -> Result<Vec<(u64
 }
 
 /// Lower bits of a word: the list, and the length.
-const LOW: u32 = 12;
-const LIST: u64 = 1 << 11;
+const LIST: u64 = 1 << (LOW - 1);
 const LENGTH: u64 = LIST - 1;
 
 /// A run whose length is not in its word: its first byte, its list, its last byte.
@@ -156,7 +156,7 @@ type Odd = (u64, u64, u64);
 
 /// The runs of two lists, by address.
 struct Runs {
-    words: Vec<u64>,
+    words: Parts,
     /// The runs whose length is 0 in their word, in the order of the words.
     odd: Vec<Odd>,
     granule: Granule,
@@ -171,32 +171,37 @@ impl Runs {
         if b.kind() != kind {
             return Err(Error::Kinds { left: kind, right: b.kind() });
         }
+        let (mut odd, mut late) = (Vec::new(), Vec::new());
+        let first = a.chunks().next().map_or(0, |chunk| granule.floor(chunk.paddr));
+        let mut differ = 0;
+        a.chunks().for_each(|chunk| differ |= granule.floor(chunk.paddr) ^ first);
+        b.chunks().for_each(|chunk| differ |= granule.floor(chunk.paddr) ^ first);
         let count = a.chunks().len().saturating_add(b.chunks().len());
-        let (mut words, mut odd, mut late) = (Vec::new(), Vec::new(), Vec::new());
-        reserve(&mut words, count)?;
+        let mut words = Parts::new(count, differ << LOW)?;
+        let count = |chunk: Chunk| words.count(granule.floor(chunk.paddr) << LOW);
+        a.chunks().chain(b.chunks()).for_each(count);
+        words.open()?;
         gather(a, 0, &mut words, &mut odd, &mut late)?;
         gather(b, LIST, &mut words, &mut odd, &mut late)?;
         // Behind all others of the same granule: sorting keeps the order of equals.
         late.sort_unstable_by_key(|&(_, run)| run);
         for (word, run) in late {
-            reserve(&mut words, 1)?;
             reserve(&mut odd, 1)?;
             words.push(word);
             odd.push(run);
         }
         odd.sort_unstable();
-        sort(&mut words)?;
         Ok(Self { words, odd, granule })
     }
 
     /// Hands out the first and the last byte of each piece that both lists have, by address. Pieces do
     /// not overlap.
-    fn sweep(&self, mut emit: impl FnMut(u64, u64) -> Result<(), NoMemory>) -> Result<(), Error> {
+    fn sweep(self, mut emit: impl FnMut(u64, u64) -> Result<(), NoMemory>) -> Result<(), Error> {
         let mut odd = self.odd.iter();
         // How far each list reaches, and what was handed out, if anything.
         let mut reach = [None::<u64>; 2];
         let mut done = None::<u64>;
-        for &word in &self.words {
+        self.words.each(|word| {
             let number = usize::from(word & LIST != 0);
             let (first, last) = match word & LENGTH {
                 0 => odd.next().map_or((0, 0), |&(first, _, last)| (first, last)),
@@ -214,77 +219,39 @@ impl Runs {
                 }
             }
             reach[number] = reach[number].max(Some(last));
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 }
 
-/// Appends the words of a list, and the bytes of odd runs; those that start inside a granule to `late`.
+/// Takes the words of a list, and the bytes of odd runs; those that start inside a granule to `late`.
 fn gather(
     list: &impl List,
     tag: u64,
-    words: &mut Vec<u64>,
+    words: &mut Parts,
     odd: &mut Vec<Odd>,
     late: &mut Vec<(u64, Odd)>,
 ) -> Result<(), NoMemory> {
-    let granule = list.granule();
-    for chunk in list.chunks() {
+    let (granule, mut outcome) = (list.granule(), Ok(()));
+    // A walk by `for_each` is fast, but cannot stop early.
+    list.chunks().for_each(|chunk| {
         let pages = granule.floor(chunk.length);
         let word = granule.floor(chunk.paddr) << LOW | tag;
-        let run = (chunk.paddr, tag, chunk.last());
-        if chunk.paddr & granule.mask() != 0 {
-            reserve(late, 1)?;
-            late.push((word, run));
-        } else if chunk.length & granule.mask() == 0 && pages <= LENGTH {
+        if (chunk.paddr | chunk.length) & granule.mask() == 0 && pages <= LENGTH {
             words.push(word | pages);
+            return;
+        }
+        let run = (chunk.paddr, tag, chunk.last());
+        if outcome.is_err() {
+        } else if chunk.paddr & granule.mask() != 0 {
+            outcome = reserve(late, 1).map(|()| late.push((word, run)));
         } else {
-            reserve(odd, 1)?;
+            outcome = reserve(odd, 1).map(|()| odd.push(run));
             words.push(word);
-            odd.push(run);
         }
-    }
-    Ok(())
-}
-
-/// Sorts words by all but their lower bits, and keeps the order of equals. A pass for each ten bits
-/// in which they differ.
-fn sort(words: &mut Vec<u64>) -> Result<(), NoMemory> {
-    const DIGIT: u32 = 10;
-    /// Fewer words are inserted one by one.
-    const FEW: usize = 64;
-
-    if words.len() < FEW {
-        for end in 1..words.len() {
-            let at = words[..end].partition_point(|word| word >> LOW <= words[end] >> LOW);
-            words[at..=end].rotate_right(1);
-        }
-        return Ok(());
-    }
-    let first = words[0];
-    let differ = words.iter().fold(0, |differ, word| differ | (word ^ first)) >> LOW;
-    let mut other = Vec::new();
-    reserve(&mut other, words.len())?;
-    other.resize(words.len(), 0);
-    let mut shift = differ.trailing_zeros() & 63;
-    while differ >> shift != 0 {
-        let digit = |word: u64| (word >> LOW >> shift) as usize & ((1 << DIGIT) - 1);
-        let mut starts = [0_usize; 1 << DIGIT];
-        for &word in &*words {
-            starts[digit(word)] += 1;
-        }
-        let mut start = 0;
-        for slot in &mut starts {
-            start += core::mem::replace(slot, start);
-        }
-        for &word in &*words {
-            let slot = &mut starts[digit(word)];
-            other[*slot] = word;
-            *slot += 1;
-        }
-        core::mem::swap(words, &mut other);
-        shift += DIGIT;
-    }
-    Ok(())
+    });
+    outcome
 }
 
 /// Makes room for more items.
