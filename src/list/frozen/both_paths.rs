@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Frozen, Index};
+use super::index::Index;
+use super::list::Frozen;
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
