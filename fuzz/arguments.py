@@ -63,7 +63,7 @@ LEFT_OUT: Final = {"FrozenPhyr.open": "any text is a file"}
 
 
 class OwnError(Exception):
-    """What an argument raises when it is looked at."""
+    """The error of an argument that is looked at."""
 
 
 class Source:
@@ -489,7 +489,7 @@ def main() -> None:
         return
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     gc.freeze()
-    # What an argument becomes is decided here.
+    # These decide how an argument looks.
     for function in [check, call, converted, appended, argument, numbers, chunks, strange, memory]:
         atheris.instrument_func(function)
     atheris.Setup(sys.argv, check)

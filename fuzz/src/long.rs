@@ -340,7 +340,7 @@ fn copies(phyr: &Phyr, frozen: &Frozen, source: &mut Source<'_>) {
     refused(phyr, source);
 }
 
-/// What cannot be appended leaves a long list as it was.
+/// A long list is as it was after pages that cannot be appended.
 fn refused(phyr: &Phyr, source: &mut Source<'_>) {
     let mut builder = Builder::with(phyr.granule(), phyr.kind());
     builder.extend(phyr).expect("a list of the same kind");

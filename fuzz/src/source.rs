@@ -8,7 +8,7 @@ use phyr::{Builder, Granule, Kind, Phyr};
 
 /// An outcome whose error must say something.
 pub(crate) trait Said<T> {
-    /// What was made, if it was.
+    /// The value, if there is one.
     fn said(self) -> Option<T>;
 }
 

@@ -1,4 +1,4 @@
-//! What a value says of itself, and what is refused: texts, device memory, windows.
+//! Texts of values, and refusals: lists of a device, windows, errors that name an argument.
 
 use std::fmt::Debug;
 

@@ -81,7 +81,7 @@ fn sow() -> usize {
     seeds
 }
 
-/// What ran, of all threads.
+/// Counts of all threads.
 #[derive(Default)]
 struct Count {
     operations: AtomicU64,
