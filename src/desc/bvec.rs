@@ -124,7 +124,7 @@ pub(crate) fn check_last(
     phyr: &impl List,
     check: impl Fn(u64) -> Result<(), DescError>,
 ) -> Result<(), DescError> {
-    let walk = || phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
+    let walk = || phyr.chunks().fold(0, |last, chunk| chunk.last_of_list().max(last));
     check(phyr.upper_bound()).or_else(|_| check(walk()))
 }
 

@@ -29,8 +29,8 @@ pub(super) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), DescError> {
 pub(super) fn sort(chunks: &mut [Chunk]) -> Result<(), DescError> {
     chunks.sort_unstable_by_key(|chunk| chunk.paddr);
     for pair in chunks.windows(2) {
-        if pair[1].paddr <= pair[0].last() {
-            let last = pair[0].last().min(pair[1].last());
+        if pair[1].paddr <= pair[0].last_of_list() {
+            let last = pair[0].last_of_list().min(pair[1].last_of_list());
             let paddr = pair[1].paddr;
             return Err(DescError::Overlap { paddr, length: last - paddr + 1 });
         }

@@ -267,8 +267,8 @@ pub(crate) fn check_boundaries_of(
             return Err(DescError::Gap { argument, paddr: chunk.paddr, position, align });
         }
         let position = position.wrapping_add(chunk.length);
-        if number < ends && !chunk.last() & mask != 0 {
-            let paddr = chunk.last().wrapping_add(1);
+        if number < ends && !chunk.last_of_list() & mask != 0 {
+            let paddr = chunk.last_of_list().wrapping_add(1);
             return Err(DescError::Gap { argument, paddr, position, align });
         }
         Ok((number + 1, position))

@@ -87,7 +87,10 @@ pub(super) fn check_folios(phyr: &Phyr, field: &'static str, size: u64) -> Resul
     });
     match state {
         Ok(_) => Ok(()),
-        Err(position) => Err(DescError::Record { index: position / size, field, value: 0 }),
+        Err(position) => {
+            let index = position.checked_div(size).unwrap_or_default();
+            Err(DescError::Record { index, field, value: 0 })
+        }
     }
 }
 
@@ -171,7 +174,7 @@ pub fn from_memfd_folios(
         let gap = next.unwrap_or(pages).saturating_sub(index);
         // A folio is a power of two of pages and lies at a multiple of its size, in memory and in
         // the file. Of the last, only what is in the file is known.
-        let is_folio = gap.is_power_of_two() && index % gap == 0;
+        let is_folio = gap.is_power_of_two() && index & (gap - 1) == 0;
         if !is_folio && next.is_some() {
             return Err(wrong("gap to the next index", gap));
         }

@@ -14,16 +14,16 @@ use crate::list::ranges::{BLOCK_CHUNKS, Ranges};
 
 /// Reads the little-endian `u64` at byte `at`, which must exist.
 pub(crate) fn word(record: &[u8], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&record[at..at + 8]);
-    u64::from_le_bytes(bytes)
+    let bytes = record.get(at..).and_then(<[u8]>::first_chunk);
+    debug_assert!(bytes.is_some(), "no word at byte {at} of {}", record.len());
+    u64::from_le_bytes(bytes.copied().unwrap_or_default())
 }
 
 /// Reads the little-endian `u32` at byte `at`, which must exist.
 pub(crate) fn half(record: &[u8], at: usize) -> u32 {
-    let mut bytes = [0; 4];
-    bytes.copy_from_slice(&record[at..at + 4]);
-    u32::from_le_bytes(bytes)
+    let bytes = record.get(at..).and_then(<[u8]>::first_chunk);
+    debug_assert!(bytes.is_some(), "no half word at byte {at} of {}", record.len());
+    u32::from_le_bytes(bytes.copied().unwrap_or_default())
 }
 
 /// Splits bytes into records of `size` bytes.
@@ -31,7 +31,7 @@ pub(super) fn records(
     bytes: &[u8],
     size: usize,
 ) -> Result<core::slice::ChunksExact<'_, u8>, DescError> {
-    if bytes.len() % size == 0 {
+    if bytes.len().checked_rem(size) == Some(0) {
         Ok(bytes.chunks_exact(size))
     } else {
         Err(DescError::Ragged { bytes: bytes.len() as u64, record_size: size as u64 })
@@ -197,7 +197,7 @@ pub fn from_scatterlist(
     Gathered::list(granule, |gathered| {
         for _ in 0..nr_records {
             let index = at as u64;
-            let Some(record) = bytes[at * SIZE..].first_chunk::<SIZE>() else {
+            let Some(record) = bytes.get(at * SIZE..).and_then(<[u8]>::first_chunk::<SIZE>) else {
                 return Err(DescError::NoEnd { records: index });
             };
             let link = word(record, 0);

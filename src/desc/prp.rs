@@ -123,7 +123,7 @@ pub(crate) fn check_blocks(lists: &Phyr, nr_blocks: u64, size: u64) -> Result<()
         return Err(DescError::NoRoom { needed, given });
     }
     match lists.translate(0) {
-        Ok(first) if first % size != 0 => {
+        Ok(first) if first.checked_rem(size) != Some(0) => {
             return Err(DescError::Unaligned { field: "list address", value: first, align: size });
         }
         _ => {}

@@ -104,7 +104,7 @@ fn whole_pages(chunk: Chunk, size: u64) -> u64 {
     // `before` is the number of blocks that start before the chunk. A block that ends where the
     // chunk ends counts as inside, even the last one of the 64-bit space.
     let before = (u128::from(chunk.paddr) + u128::from(size - 1)) >> lg2;
-    let behind = (u128::from(chunk.last()) + 1) >> lg2;
+    let behind = (u128::from(chunk.last_of_list()) + 1) >> lg2;
     u64::try_from(behind.saturating_sub(before)).unwrap_or(u64::MAX)
 }
 

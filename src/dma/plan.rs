@@ -207,7 +207,7 @@ impl Rest {
         // Only the ends of the list grow, because chunks inside the list are whole pages. No chunk
         // is longer than the window, which is shorter than 2^64.
         self.paddr = chunk.paddr & !low;
-        self.left = (chunk.last() | low).wrapping_sub(self.paddr).wrapping_add(1);
+        self.left = (chunk.last_of_list() | low).wrapping_sub(self.paddr).wrapping_add(1);
     }
 
     /// The next call, if bytes are left: as many pages as fit.

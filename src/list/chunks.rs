@@ -87,7 +87,8 @@ impl<'a> Chunks<'a> {
         let Some((chunk, words)) = walk.next_with_words() else {
             return Self { ahead: [].iter(), form: Form::Usual, walk };
         };
-        Self { ahead: words[..1].iter(), form: Form::blocks(words[0], chunk), walk }
+        let ahead = words.first_chunk::<1>().unwrap_or(&[0]);
+        Self { ahead: ahead.iter(), form: Form::blocks(ahead[0], chunk), walk }
     }
 
     /// Appends `of(chunk)` to `items` for each chunk still to come, a whole node at a time.

@@ -56,7 +56,7 @@ impl<'a, P: List> Pages<'a, P> {
         let check = |state: Result<(u64, u64), Error>, chunk: Chunk| {
             let (number, total) = state?;
             let starts_inside = number > 0 && chunk.paddr & low != 0;
-            let ends_inside = number < last_number && chunk.last() & low != low;
+            let ends_inside = number < last_number && chunk.last_of_list() & low != low;
             if starts_inside || ends_inside {
                 return Err(Error::Block {
                     paddr: chunk.paddr,
@@ -81,7 +81,7 @@ impl<'a, P: List> Pages<'a, P> {
 /// byte and a chunk of 2^64 bytes, and no chunk is that long.
 fn blocks(chunk: Chunk, page_size: u64) -> u64 {
     let lg2 = page_size.trailing_zeros();
-    (chunk.last() >> lg2) - (chunk.paddr >> lg2) + 1
+    (chunk.last_of_list() >> lg2) - (chunk.paddr >> lg2) + 1
 }
 
 /// Addresses of blocks; from [`Phyr::pages`].

@@ -114,8 +114,10 @@ impl<'b> Ranges<'b> {
         if self.count == BLOCK_CHUNKS {
             self.flush()?;
         }
-        self.paddrs[self.count] = paddr;
-        self.lengths[self.count] = length;
+        // The count is below that: a mask that changes nothing says so to the compiler.
+        let at = self.count % BLOCK_CHUNKS;
+        self.paddrs[at] = paddr;
+        self.lengths[at] = length;
         self.count += 1;
         Ok(())
     }
@@ -129,7 +131,8 @@ impl<'b> Ranges<'b> {
     /// Hands over what is gathered. After an error nothing is left to hand over.
     pub(crate) fn flush(&mut self) -> Result<(), (u64, Error)> {
         let count = core::mem::take(&mut self.count);
-        let (paddrs, lengths) = (&self.paddrs[..count], &self.lengths[..count]);
+        let paddrs = self.paddrs.get(..count).unwrap_or(&self.paddrs);
+        let lengths = self.lengths.get(..count).unwrap_or(&self.lengths);
         let appended = self.builder.append_ranges(paddrs, lengths);
         appended.map_err(|(index, why)| (self.done + index as u64, why))?;
         self.done += count as u64;

@@ -149,7 +149,13 @@ impl Phyr {
     ///
     /// A [`FormatError`] that says which part is wrong, or [`FormatError::NoMemory`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let read = |at, out: &mut [u8]| out.copy_from_slice(&bytes[at..at + out.len()]);
+        let read = |at: usize, out: &mut [u8]| {
+            let from = bytes.get(at..).and_then(|rest| rest.get(..out.len()));
+            // Without these bytes the rest is zeros, which is no list.
+            if let Some(from) = from {
+                out.copy_from_slice(from);
+            }
+        };
         Self::deserialise(bytes.len(), read)
     }
 

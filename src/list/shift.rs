@@ -37,10 +37,10 @@ impl Phyr {
         };
         let aligned = offset & i128::from(granule.mask()) == 0;
         let (first, last) = self.chunks().fold((u64::MAX, 0), |(first, last), chunk| {
-            (chunk.paddr.min(first), chunk.last().max(last))
+            (chunk.paddr.min(first), chunk.last_of_list().max(last))
         });
         if !aligned || !fits(first, last) {
-            let bad = |chunk: &Chunk| !aligned || !fits(chunk.paddr, chunk.last());
+            let bad = |chunk: &Chunk| !aligned || !fits(chunk.paddr, chunk.last_of_list());
             let Chunk { paddr, length } =
                 self.chunks().find(bad).unwrap_or(Chunk { paddr: first, length: last - first });
             return Err(Error::Shift { paddr, length, offset, granule: granule.bytes() });
@@ -76,11 +76,11 @@ impl Phyr {
 
 /// As [`Phyr::first_beyond`], of a list in either form.
 pub(crate) fn first_beyond(phyr: &impl List, last: u64) -> Option<(u64, Chunk)> {
-    let highest = || phyr.chunks().fold(0, |highest, chunk| chunk.last().max(highest));
+    let highest = || phyr.chunks().fold(0, |highest, chunk| chunk.last_of_list().max(highest));
     if phyr.upper_bound() <= last || highest() <= last {
         return None;
     }
-    (0..).zip(phyr.chunks()).find(|(_, chunk)| chunk.last() > last)
+    (0..).zip(phyr.chunks()).find(|(_, chunk)| chunk.last_of_list() > last)
 }
 
 #[cfg(test)]

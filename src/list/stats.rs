@@ -27,7 +27,7 @@ pub struct Stats {
 /// The run of granules that a chunk touches.
 pub(crate) fn run_of(granule: Granule, chunk: Chunk) -> Run {
     let pfn = granule.floor(chunk.paddr);
-    Run { pfn, nr_pages: granule.floor(chunk.last()) - pfn + 1 }
+    Run { pfn, nr_pages: granule.floor(chunk.last_of_list()) - pfn + 1 }
 }
 
 impl Phyr {

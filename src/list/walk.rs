@@ -33,6 +33,12 @@ impl Chunk {
         }
     }
 
+    /// As [`Self::last`], for a chunk of a list: those have bytes and end in the address space.
+    #[inline]
+    pub(crate) const fn last_of_list(self) -> u64 {
+        self.paddr.saturating_add(self.length.saturating_sub(1))
+    }
+
     /// The chunk of a word that is a whole entry.
     #[inline(always)]
     pub(crate) fn of_word(granule: Granule, word: u64) -> Self {
@@ -214,7 +220,7 @@ pub(crate) fn find_last(chain: &Chain, target: u64) -> Located<'_> {
             let (run, _) = words::decode(node.words, word);
             // In a single node, words and chunks count from 0.
             let number = totals.map_or(word as u64, |(_, nr_chunks)| nr_chunks - 1);
-            let pages = || words::plain_pages(&node.words[..word]);
+            let pages = || node.words.get(..word).and_then(words::plain_pages);
             let page = totals.map_or_else(pages, |(nr_pages, _)| Some(nr_pages - run.nr_pages));
             if let Some(page) = page.filter(|page| page + run.nr_pages == target + 1) {
                 return Located { node, word, number, page };

@@ -233,7 +233,7 @@ impl PagemapDecoder {
             return self.add_present(Run { pfn: record & PFN, nr_pages: block.len() as u64 });
         }
         let mut pfns = [0; BLOCK_RECORDS];
-        let pfns = &mut pfns[..block.len()];
+        let pfns = &mut pfns[..block.len().min(BLOCK_RECORDS)];
         let all_ram = records::is_all_ram(block, pfns, self.ram.as_deref(), &self.zero);
         if all_ram && self.add_ram(pfns).is_ok() || self.add_among_holes(block, pfns) {
             return Ok(());
@@ -260,7 +260,7 @@ impl PagemapDecoder {
                 self.add_present(Run { pfn: record & PFN, nr_pages: count as u64 })?;
                 count
             };
-            rest = &rest[count..];
+            rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
     }
@@ -313,12 +313,14 @@ impl PagemapDecoder {
         let mut present = [0; BLOCK_RECORDS];
         let (mut count, mut is_swapped) = (0, false);
         for &record in block {
-            present[count] = record;
+            // Below that: a mask that changes nothing says so to the compiler.
+            present[count % BLOCK_RECORDS] = record;
             count += usize::from(record & PRESENT != 0);
             is_swapped |= record & PRESENT == 0 && records::is_swapped(record);
         }
-        let pfns = &mut pfns[..count];
-        let all_ram = records::is_all_ram(&present[..count], pfns, self.ram.as_deref(), &self.zero);
+        let pfns = pfns.get_mut(..count).unwrap_or_default();
+        let present = present.get(..count).unwrap_or_default();
+        let all_ram = records::is_all_ram(present, pfns, self.ram.as_deref(), &self.zero);
         if is_swapped || !all_ram || self.add_ram(pfns).is_err() {
             return false;
         }

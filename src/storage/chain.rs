@@ -18,11 +18,9 @@
 //! list of up to 510 words is a single node. A list of up to two words needs no heap.
 
 use alloc::boxed::Box;
-use core::ops::Deref;
 
-use crate::error::NoMemory;
 use crate::storage::entry::Run;
-use crate::storage::shared::Shared;
+use crate::storage::shared::{One, Shared};
 use crate::storage::words::{self, Found};
 
 /// Largest single allocation, in bytes.
@@ -137,7 +135,8 @@ impl Branch {
         match self {
             Self::Twig(slots) => {
                 for (index, slot) in slots.iter().enumerate() {
-                    let (before, after) = (&slots[..index], &slots[index + 1..]);
+                    let before = slots.get(..index).unwrap_or_default();
+                    let after = slots.get(index + 1..).unwrap_or_default();
                     f(Node { before, after, ..Node::of_slot(slot, first_chunk) });
                 }
             }
@@ -173,24 +172,7 @@ pub(crate) struct Tree {
 }
 
 /// A tree, immutable and shared.
-#[derive(Clone, Debug)]
-pub(crate) struct Root(Shared<Tree>);
-
-impl Root {
-    /// Makes a tree with `make`, after the memory for its root was allocated.
-    pub(crate) fn try_new(make: impl FnOnce() -> Tree) -> Result<Self, NoMemory> {
-        Shared::try_new(1, core::iter::once_with(make)).map(Self)
-    }
-}
-
-impl Deref for Root {
-    type Target = Tree;
-
-    #[inline]
-    fn deref(&self) -> &Tree {
-        &self.0[0]
-    }
-}
+pub(crate) type Root = One<Tree>;
 
 /// Entries, immutable and shared. Cloning copies a pointer.
 #[derive(Clone, Debug)]
@@ -330,15 +312,21 @@ impl Chain {
                             // The first slot always starts at or before the target.
                             let after = slots
                                 .partition_point(|slot| starts(slot.first_page, slot.first_chunk));
-                            let slot = &slots[after.saturating_sub(1)];
+                            let slot = slots.get(after.saturating_sub(1));
+                            // Each limb has a slot.
+                            let Some(slot) = slot else { return Node::default() };
                             (branch, base) = (&slot.child, slot.first_chunk);
                         }
                         Branch::Twig(slots) => {
                             let after = slots.partition_point(|slot| {
                                 starts(slot.first_page, base + u64::from(slot.first_chunk))
                             });
-                            let (before, rest) = slots.split_at(after.saturating_sub(1));
-                            let (slot, after) = (&rest[0], &rest[1..]);
+                            let found = slots.split_at_checked(after.saturating_sub(1));
+                            let (before, rest) = found.unwrap_or_default();
+                            // So has each twig.
+                            let Some((slot, after)) = rest.split_first() else {
+                                return Node::default();
+                            };
                             return Node { before, after, ..Node::of_slot(slot, base) };
                         }
                     }
@@ -491,7 +479,7 @@ impl Chain {
         match (self, other) {
             (Self::Inline(a), Self::Inline(b)) => a == b,
             (Self::Node(a), Self::Node(b)) => a.is_same(b),
-            (Self::Tree(a), Self::Tree(b)) => a.0.is_same(&b.0),
+            (Self::Tree(a), Self::Tree(b)) => a.is_same(b),
             _ => false,
         }
     }

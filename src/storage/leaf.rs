@@ -80,7 +80,8 @@ wide! {
                 next += (to - from) as u64;
                 let run = Run { pfn, nr_pages: next - pfn };
                 if !open.push(run) {
-                    return (open, run, &items[number * BLOCK_ITEMS + to..]);
+                    let rest = items.get(number * BLOCK_ITEMS + to..).unwrap_or_default();
+                    return (open, run, rest);
                 }
                 pfn = block[to] >> shift;
                 (next, from) = (pfn, to);
@@ -93,7 +94,7 @@ wide! {
             if page != next {
                 let run = Run { pfn, nr_pages: next - pfn };
                 if !open.push(run) {
-                    return (open, run, &items[index..]);
+                    return (open, run, items.get(index..).unwrap_or_default());
                 }
                 pfn = page;
             }
@@ -122,7 +123,8 @@ wide! {
         let (mut taken, mut pages) = (0, 0);
         while taken < paddrs.len() {
             let fits = run.nr_pages > 0 && open.room() >= BLOCK_RANGES;
-            let block = paddrs[taken..].first_chunk().zip(lengths[taken..].first_chunk());
+            let rest = paddrs.get(taken..).zip(lengths.get(taken..));
+            let block = rest.and_then(|(paddrs, lengths)| paddrs.first_chunk().zip(lengths.first_chunk()));
             let packed = block
                 .filter(|_| fits)
                 .and_then(|(paddrs, lengths)| pack(run, paddrs, lengths, lg2));
@@ -134,7 +136,8 @@ wide! {
                 continue;
             }
             let end = paddrs.len().min(taken + FEW);
-            for (&paddr, &length) in paddrs[taken..end].iter().zip(&lengths[taken..end]) {
+            let few = paddrs.get(taken..end).zip(lengths.get(taken..end)).unwrap_or_default();
+            for (&paddr, &length) in few.0.iter().zip(few.1) {
                 let (pfn, nr_pages) = (paddr >> lg2, length >> lg2);
                 if run.nr_pages > 0 && run.pfn + run.nr_pages == pfn {
                     run.nr_pages += nr_pages;

@@ -107,6 +107,38 @@ impl<T> Deref for Shared<T> {
     }
 }
 
+/// Shared ownership of one item.
+#[derive(Debug)]
+pub(crate) struct One<T>(Shared<T>);
+
+impl<T> One<T> {
+    /// Makes the item after its memory was allocated.
+    pub(crate) fn try_new(make: impl FnOnce() -> T) -> Result<Self, NoMemory> {
+        Shared::try_new(1, core::iter::once_with(make)).map(Self)
+    }
+
+    /// Returns true if both share one allocation.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+}
+
+impl<T> Deref for One<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: there is one item: only `try_new` makes a `One`. The rest as for `Shared`.
+        unsafe { &*Shared::first(self.0.count) }
+    }
+}
+
+impl<T> Clone for One<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // The cloned reference keeps the items alive, so no memory ordering is needed.

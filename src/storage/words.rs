@@ -8,12 +8,17 @@ use crate::storage::entry::{Entry, Run};
 use crate::wide::wide;
 
 /// Decodes the entry that starts at index `word`. Also returns the number of its words.
+///
+/// The entry is there in every list. Where it were not, there would be no pages.
 #[inline]
 pub(crate) fn decode(words: &[u64], word: usize) -> (Run, usize) {
-    let entry = Entry::stored(words[word]);
+    debug_assert!(word < words.len(), "no entry at {word} of {}", words.len());
+    let Some(&first) = words.get(word) else { return (Run::default(), 1) };
+    let entry = Entry::stored(first);
     if entry.is_escape() {
+        let next = words.get(word + 1).copied().unwrap_or_default();
         // A stored chunk has at most 2^52 pages.
-        let nr_pages = entry.nr_pages_with(words[word + 1]).unwrap_or(u64::MAX);
+        let nr_pages = entry.nr_pages_with(next).unwrap_or(u64::MAX);
         (Run { pfn: entry.pfn(), nr_pages }, 2)
     } else {
         (Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() }, 1)
@@ -26,7 +31,8 @@ pub(crate) fn before(words: &[u64], word: usize) -> usize {
     // A word whose count field is not 0 is the last word of its entry, so the next word starts an
     // entry. After it, words with count field 0 come in pairs: first, second, first, second.
     let previous = word - 1;
-    let zeros = words[..previous].iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
+    let earlier = words.get(..previous).unwrap_or_default();
+    let zeros = earlier.iter().rev().take_while(|&&w| Entry::stored(w).is_escape());
     if zeros.count() % 2 == 1 { previous - 1 } else { previous }
 }
 
@@ -100,7 +106,7 @@ fn skip<const BLOCK_WORDS: usize>(
     at: &mut Found,
     reached: &impl Fn(u64, u64) -> bool,
 ) {
-    while let Some(block) = words[at.word..].first_chunk::<BLOCK_WORDS>() {
+    while let Some(block) = words.get(at.word..).and_then(<[u64]>::first_chunk::<BLOCK_WORDS>) {
         let Some(pages) = pages_of_plain(block) else { break };
         if reached(at.pages + pages, at.chunks + BLOCK_WORDS as u64) {
             break;

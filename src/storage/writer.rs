@@ -22,7 +22,7 @@ pub(crate) struct Writer {
     open: OpenLeaf,
     /// The open twig, and the open limb of each level above the twig.
     twig: Vec<LeafSlot>,
-    limbs: Vec<Vec<Slot<Branch>>>,
+    limbs: Limbs,
     closed: Closed,
 }
 
@@ -69,7 +69,7 @@ impl Writer {
                 self.open_leaf()?;
                 continue;
             }
-            let (fit, rest) = words.split_at(len);
+            let (fit, rest) = words.split_at_checked(len).unwrap_or((words, &[]));
             let sum = words::find(fit, Found::default(), |_, _| false);
             self.open.words.extend_from_slice(fit);
             self.open.nr_pages += sum.pages;
@@ -130,7 +130,8 @@ impl Writer {
             self.open = open;
             run = last;
             nr_pages += pages;
-            (paddrs, lengths) = (&paddrs[taken..], &lengths[taken..]);
+            paddrs = paddrs.get(taken..).unwrap_or_default();
+            lengths = lengths.get(taken..).unwrap_or_default();
             if paddrs.is_empty() {
                 return Ok((run, nr_pages));
             }
@@ -154,7 +155,9 @@ impl Writer {
                     self.closed.nr_leaves -= 1;
                     self.open.words = slot.words.into_vec();
                 }
-                None => self.reopen_twig(),
+                // There is a twig as long as a leaf is closed.
+                None if self.reopen_twig() => {}
+                None => break,
             }
         }
         while self.limbs.last().is_some_and(Vec::is_empty) {
@@ -165,18 +168,24 @@ impl Writer {
         (self.open.nr_pages, self.open.nr_escapes) = (mark.nr_pages, mark.nr_escapes);
     }
 
-    /// Opens the last closed twig again; there must be one.
-    fn reopen_twig(&mut self) {
-        let Some(level) = self.limbs.iter().position(|limb| !limb.is_empty()) else {
-            unreachable!("{} leaves, and none in {self:?}", self.closed.nr_leaves)
+    /// Opens the last closed twig again. Returns false if there is none.
+    fn reopen_twig(&mut self) -> bool {
+        let Some(lowest) = self.limbs.iter().position(|limb| !limb.is_empty()) else {
+            return false;
         };
-        for level in (0..=level).rev() {
-            match self.limbs[level].pop().map(|slot| slot.child) {
-                Some(Branch::Limb(slots)) => self.limbs[level - 1] = slots.into_vec(),
+        // From above down: each limb takes the slots of the node that was opened above it.
+        let mut opened = None;
+        for limb in self.limbs.iter_mut().take(lowest + 1).rev() {
+            if let Some(slots) = opened.take() {
+                *limb = slots;
+            }
+            match limb.pop().map(|slot| slot.child) {
+                Some(Branch::Limb(slots)) => opened = Some(slots.into_vec()),
                 Some(Branch::Twig(slots)) => self.twig = slots.into_vec(),
                 None => {}
             }
         }
+        true
     }
 
     /// Closes the open leaf if it is full, and opens the next.
@@ -227,34 +236,11 @@ impl Writer {
         if self.twig.len() < TWIG_SLOTS {
             return reserve(&mut self.twig, TWIG_SLOTS);
         }
-        self.make_room_in(0)?;
+        let limb = limb(&mut self.limbs, 0)?;
         let mut next = Vec::new();
         reserve(&mut next, TWIG_SLOTS)?;
-        self.limbs[0].extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
+        limb.extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
         self.twig = next;
-        Ok(())
-    }
-
-    /// Makes room for a slot in the open limb of a level. The limb exists, or is a new one above
-    /// all others.
-    fn make_room_in(&mut self, level: usize) -> Result<(), NoMemory> {
-        let Some(limb) = self.limbs.get_mut(level) else {
-            let count = self.limbs.len() + 1;
-            reserve(&mut self.limbs, count)?;
-            let mut limb = Vec::new();
-            reserve(&mut limb, LIMB_SLOTS)?;
-            self.limbs.push(limb);
-            return Ok(());
-        };
-        if limb.len() < LIMB_SLOTS {
-            return reserve(limb, LIMB_SLOTS);
-        }
-        self.make_room_in(level + 1)?;
-        let mut next = Vec::new();
-        reserve(&mut next, LIMB_SLOTS)?;
-        let slot = close_limb(&mut self.limbs[level])?;
-        self.limbs[level + 1].extend(slot);
-        self.limbs[level] = next;
         Ok(())
     }
 
@@ -322,32 +308,78 @@ impl Writer {
         // From the lowest level up, each open node becomes a slot of the level above, until one
         // slot is left.
         if !self.twig.is_empty() {
-            self.make_room_in(0)?;
-            self.limbs[0].extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
+            let limb = limb(&mut self.limbs, 0)?;
+            limb.extend(close_twig(&mut self.twig, self.closed.twig_chunk)?);
         }
-        for level in 0.. {
-            let is_top = self.limbs[level + 1..].iter().all(Vec::is_empty);
-            let limb = &mut self.limbs[level];
-            if is_top && limb.len() == 1 {
+        let mut level = 0;
+        while let Some((lowest, above)) = self.limbs.get(level..).and_then(<[_]>::split_first) {
+            if lowest.len() == 1 && above.iter().all(Vec::is_empty) {
                 break;
             }
-            if !limb.is_empty() {
-                self.make_room_in(level + 1)?;
-                let limb = &mut self.limbs[level];
-                // A single node is the root.
-                let slot = if limb.len() == 1 { limb.pop() } else { close_limb(limb)? };
-                self.limbs[level + 1].extend(slot);
+            if !lowest.is_empty() {
+                // A single node needs no limb of its own.
+                let is_single = lowest.len() == 1;
+                close_into_next(&mut self.limbs, level, |limb| {
+                    if is_single { Ok(limb.pop()) } else { close_limb(limb) }
+                })?;
             }
+            level += 1;
         }
         let Closed { nr_pages, nr_chunks, inner, .. } = self.closed;
         let limbs = &mut self.limbs;
         let root = Root::try_new(|| {
-            let root = limbs.iter_mut().find_map(Vec::pop);
-            let Some(Slot { child: root, .. }) = root else { unreachable!("a tree of no leaves") };
+            // Without leaves there are no pages either.
+            let none = || Branch::Twig(Box::default());
+            let root = limbs.iter_mut().find_map(Vec::pop).map_or_else(none, |slot| slot.child);
             Tree { root, nr_pages, nr_chunks, inner }
         })?;
         Ok(Chain::Tree(root))
     }
+}
+
+/// The open limbs of all levels above the twig.
+type Limbs = Vec<Vec<Slot<Branch>>>;
+
+/// The open limb of a level, with room for a slot. The limb exists, or is a new one above all others.
+fn limb(limbs: &mut Limbs, level: usize) -> Result<&mut Vec<Slot<Branch>>, NoMemory> {
+    let none = NoMemory::of::<Slot<Branch>>(LIMB_SLOTS);
+    match limbs.get(level).map(Vec::len) {
+        None => {
+            let count = limbs.len() + 1;
+            reserve(limbs, count)?;
+            let mut limb = Vec::new();
+            reserve(&mut limb, LIMB_SLOTS)?;
+            limbs.push(limb);
+        }
+        Some(LIMB_SLOTS..) => {
+            let mut next = Vec::new();
+            close_into_next(limbs, level, |limb| {
+                reserve(&mut next, LIMB_SLOTS)?;
+                close_limb(limb)
+            })?;
+            if let Some(limb) = limbs.get_mut(level) {
+                *limb = next;
+            }
+        }
+        Some(_) => {}
+    }
+    let limb = limbs.get_mut(level).ok_or(none)?;
+    reserve(limb, LIMB_SLOTS)?;
+    Ok(limb)
+}
+
+/// Moves what `close` makes of the open limb of a level to the limb above. If this fails, the limb
+/// stays.
+fn close_into_next(
+    limbs: &mut Limbs,
+    level: usize,
+    close: impl FnOnce(&mut Vec<Slot<Branch>>) -> Result<Option<Slot<Branch>>, NoMemory>,
+) -> Result<(), NoMemory> {
+    limb(limbs, level + 1)?;
+    if let Some([open, above]) = limbs.get_mut(level..).and_then(<[_]>::first_chunk_mut) {
+        above.extend(close(open)?);
+    }
+    Ok(())
 }
 
 /// Makes room for exactly `len` items in all.

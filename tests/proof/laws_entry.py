@@ -198,8 +198,8 @@ def words_joined_bound_every_page_number_and_order(code: Code) -> Law:
     breaks=[
         Mutant(
             "words",
-            "let nr_pages = entry.nr_pages_with(words[word + 1])",
-            "let nr_pages = entry.nr_pages_with(words[word])",
+            "let next = words.get(word + 1)",
+            "let next = words.get(word)",
         )
     ]
 )

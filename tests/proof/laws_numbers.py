@@ -198,7 +198,9 @@ def there_is_room_exactly_while_the_length_fits_64_bits(code: Code) -> Law:
 @law(
     breaks=[
         Mutant(
-            "pages", "(chunk.last() >> lg2) - (chunk.paddr >> lg2) + 1", "(chunk.length >> lg2) + 1"
+            "pages",
+            "(chunk.last_of_list() >> lg2) - (chunk.paddr >> lg2) + 1",
+            "(chunk.length >> lg2) + 1",
         )
     ]
 )

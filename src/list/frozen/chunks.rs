@@ -207,7 +207,7 @@ fn archived(view: &View, position: u64) -> Source<'_> {
     let front = match position {
         0 => first,
         _ if start == end => back,
-        _ => view.place(start).number.clamp(first, back - 1),
+        _ => view.place(start).number.min(back - 1).max(first),
     };
     let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
     Source::Archived(Archived { view, front, back, start, end, head, tail })

@@ -7,7 +7,7 @@ use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::storage::entry::Run;
 use crate::storage::frozen::{Archive, Header, Located};
-use crate::storage::shared::Shared;
+use crate::storage::shared::One;
 
 /// The two forms that a frozen list can have.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub(super) enum Form {
 /// Bytes of an archive.
 #[derive(Clone)]
 pub(super) struct View {
-    pub(super) archive: Shared<Archive>,
+    pub(super) archive: One<Archive>,
     /// Bytes of the archive before the view, and of the view.
     pub(super) offset: u64,
     pub(super) length: u64,
@@ -32,11 +32,11 @@ impl View {
     /// All of an archive.
     pub(super) fn new(archive: Archive, header: &Header) -> Result<Self, NoMemory> {
         let Header { granule, kind, head, length } = *header;
-        Ok(Self { archive: Shared::try_new(1, [archive])?, offset: head, length, granule, kind })
+        Ok(Self { archive: One::try_new(|| archive)?, offset: head, length, granule, kind })
     }
 
     pub(super) fn archive(&self) -> &Archive {
-        &self.archive[0]
+        &self.archive
     }
 
     /// The run that holds byte `at` of the archive.

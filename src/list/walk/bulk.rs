@@ -23,7 +23,7 @@ impl<'a> Walk<'a> {
         let words = self.front.node.words;
         let is_last = core::ptr::eq(words, back.node.words);
         let end = if is_last { back.word } else { words.len() };
-        Some(&words[self.front.word..end])
+        words.get(self.front.word..end)
     }
 
     /// Passes the next words that each are a whole chunk, none of them trimmed, as far as that is
@@ -38,7 +38,7 @@ impl<'a> Walk<'a> {
         }
         self.front.enter(self.chain);
         let node = self.front.node;
-        let words = &node.words[self.front.word..];
+        let words = node.words.get(self.front.word..).unwrap_or_default();
         let end = node.end_page().map(|page| granule.to_bytes(page));
         if let Some(end) = end.filter(|&end| end < self.end && node.is_plain()) {
             self.advance(words.len(), words.len() as u64);
