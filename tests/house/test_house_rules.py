@@ -31,7 +31,7 @@ WINGS = {
     "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"
     " domain map bus walk attached mod",
     "python": "calls made error",
-    "python/convert": "foreign buffer arrow arrow_made dlpack exchange kind numbers items tuple"
+    "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items tuple"
     " mod",
     "python/list": "held object column table chunks overlap frozen_chunks frozen either index fill"
     " join phyr builder mod",
