@@ -21,8 +21,8 @@ WINGS = {
     "": "kind wide slices error granule pgsize",
     "storage": "digest entry words shared sorted chain pack leaf writer mod",
     "storage/frozen": "bits block unpack header archive write check mod",
-    "list": "walk walk/bulk chunks phyr builder ranges positions bounds reading partition overlap pages join"
-    " collect shift stats validate serial mod",
+    "list": "walk walk/bulk chunks phyr builder ranges positions bounds reading partition overlap"
+    " pages join collect shift stats validate serial mod",
     "list/frozen": "view chunks list extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
@@ -31,8 +31,8 @@ WINGS = {
     "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"
     " domain map bus walk attached mod",
     "python": "calls made error",
-    "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items tuple"
-    " mod",
+    "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items"
+    " tuple mod",
     "python/list": "held object column table chunks overlap frozen_chunks frozen either index fill"
     " join phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
