@@ -60,7 +60,7 @@ struct phyr {
     uint64_t length;            /* bytes */
     uint32_t provider;          /* of MMIO, else 0 */
     unsigned char lg2;          /* log2 of the granule in bytes */
-    unsigned char kind;         /* 0 RAM, 1 MMIO */
+    unsigned char kind;         /* 0 RAM, 1 MMIO, 2 user addresses */
 };
 
 /* A stretch of physical memory of 1 byte and more. `paddr + length` may be 2^64, which reads 0. */
@@ -231,7 +231,7 @@ PHYR_FN int phyr_open(struct phyr *list, const void *bytes, size_t size) {
     found.provider = (uint32_t)provider;
     found.offset = phyr_load(at + 16);
     found.length = phyr_load(at + 24);
-    if (found.lg2 > 16 || found.kind > 1 || provider > (found.kind == 1 ? UINT32_MAX : 0) ||
+    if (found.lg2 > 16 || found.kind > 2 || provider > (found.kind == 1 ? UINT32_MAX : 0) ||
         found.offset >> found.lg2 != 0)
         return PHYR_E_HEADER;
     error = phyr_check_entries(&found);

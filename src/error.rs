@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, NO_PADDRS};
 
 /// There is no memory for so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +183,8 @@ pub enum Error {
         /// Granule of the second list, in bytes.
         right: u64,
     },
+    /// A list of user addresses, where physical ones are needed.
+    UserAddresses,
     /// Two lists of different kinds.
     Kinds {
         /// Kind of the first list.
@@ -273,6 +275,7 @@ impl fmt::Display for Error {
             Self::Granules { left, right } => {
                 write!(f, "lists of granule {left} and {right} cannot be joined")
             }
+            Self::UserAddresses => f.write_str(NO_PADDRS),
             Self::Kinds { left, right } => {
                 write!(f, "lists of kind {left} and {right} cannot be joined")
             }

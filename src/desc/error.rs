@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::error::Error;
+use crate::kind::NO_PADDRS;
 
 /// Why a list cannot be written as descriptors, or bytes cannot be read as descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub enum DescError {
         /// The number of the device that provides the memory.
         provider: u32,
     },
+    /// A list of user addresses, where a device or a kernel needs others.
+    UserAddresses,
     /// An empty list, in a format that has to point to a byte.
     Empty,
     /// The bytes are not a whole number of records.
@@ -220,6 +223,7 @@ impl fmt::Display for DescError {
             Self::NoPages { provider } => {
                 write!(f, "memory of device {provider} has no struct page: only RAM has")
             }
+            Self::UserAddresses => f.write_str(NO_PADDRS),
             Self::Empty => f.write_str("an empty list has no byte to point to"),
             Self::Ragged { bytes, record_size } => {
                 write!(f, "{bytes} bytes are not whole records of {record_size}")

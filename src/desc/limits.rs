@@ -3,6 +3,7 @@
 use core::num::NonZeroU64;
 
 use super::error::DescError;
+use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::reading::List;
 
@@ -242,10 +243,16 @@ impl Cut {
     }
 }
 
+/// Checks that a list does not have user addresses, with which no device does anything.
+pub(crate) fn refuse_user(list: &impl List) -> Result<(), DescError> {
+    if list.kind() == Kind::User { Err(DescError::UserAddresses) } else { Ok(()) }
+}
+
 /// Checks that every boundary inside a list is a multiple of `mask + 1`.
 ///
 /// O(log n) if they are. Otherwise a walk finds the boundary that is not, or finds that it belongs
-/// to another part of a longer list.
+/// to another part of a longer list. Every descriptor is made after this check, so it refuses user
+/// addresses, too.
 pub(crate) fn check_boundaries(list: &impl List, mask: u64) -> Result<(), DescError> {
     check_boundaries_of("phyr", list, mask)
 }
@@ -256,6 +263,7 @@ pub(crate) fn check_boundaries_of(
     list: &impl List,
     mask: u64,
 ) -> Result<(), DescError> {
+    refuse_user(list)?;
     if list.is_aligned(mask) {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::bvec::check_size;
 use super::error::DescError;
 use super::layout::Layout;
 use super::layout::write_run;
-use super::limits::{Cut, check_boundaries};
+use super::limits::{Cut, check_boundaries, refuse_user};
 use super::table::Table;
 use crate::list::chunks::Chunk;
 use crate::list::reading::List;
@@ -38,6 +38,7 @@ use crate::list::reading::List;
 ///
 /// Source: `ib_umem_find_best_pgsz()`, `drivers/infiniband/core/umem.c`.
 pub fn best_pgsize(phyr: &impl List, pgsize_bitmap: u64, iova: u64) -> Result<u64, DescError> {
+    refuse_user(phyr)?;
     let sizes = pgsize_bitmap & !0xfff;
     let more = phyr.length().saturating_sub(1);
     let Some(last) = iova.checked_add(more) else {

@@ -11,6 +11,7 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::pages::Pages;
 use crate::list::phyr::Phyr;
@@ -99,7 +100,8 @@ impl<'a, P: List> Plan<'a, P> {
     ///
     /// [`Error::Skew`] if `iova` and the list's first byte have different offsets inside the
     /// smallest page; [`Error::Block`] if a chunk starts or ends inside the list and inside a page;
-    /// [`Error::Window`] if the window passes 2^64, or would be all of the space.
+    /// [`Error::UserAddresses`] for a list of kind `user`; [`Error::Window`] if the window passes 2^64,
+    /// or would be all of the space.
     pub fn new(phyr: &'a P, iova: u64, sizes: PageSizes) -> Result<Self, Error> {
         Self::check(phyr, iova, sizes)?;
         Ok(Self::checked(phyr, iova, sizes))
@@ -108,6 +110,9 @@ impl<'a, P: List> Plan<'a, P> {
     /// Returns the error of [`Self::new`]. A walk of a frozen list is large, and moving one around takes
     /// longer than the check.
     pub(crate) fn check(phyr: &P, iova: u64, sizes: PageSizes) -> Result<(), Error> {
+        if phyr.kind() == Kind::User {
+            return Err(Error::UserAddresses);
+        }
         let low = sizes.granule() - 1;
         if let Some(more) = phyr.length().checked_sub(1) {
             let paddr = phyr.walk_from(0).next().map_or(iova, |chunk| chunk.paddr);

@@ -5,7 +5,7 @@
 //!      0    4  "PHYR"
 //!      4    2  version, 1
 //!      6    1  log2 of the granule in bytes, 0 to 16
-//!      7    1  kind: 0 RAM, 1 MMIO
+//!      7    1  kind: 0 RAM, 1 MMIO, 2 user addresses
 //!      8    4  provider of MMIO, else 0
 //!     12    4  0
 //!     16    8  bytes of the first granule before the list, less than a granule
@@ -95,10 +95,7 @@ impl Phyr {
     /// Writes the bytes that [`Self::to_bytes`] returns to `out`, which must have that size.
     pub(crate) fn serialise(&self, out: &mut [u8]) {
         let granule = self.granule();
-        let (kind, provider) = match self.kind() {
-            Kind::Ram => (0, 0),
-            Kind::Mmio { provider } => (1, provider),
-        };
+        let (kind, provider) = self.kind().numbers();
         let head = self.walk().next().map_or(0, |first| first.paddr & granule.mask());
         let (slots, _) = slices::arrays_mut::<_, WORD_BYTES>(out);
         let nr_words = slots.len().saturating_sub(HEADER_WORDS) as u64;
@@ -195,13 +192,8 @@ impl Phyr {
             .checked_shl(lg2.into())
             .and_then(|bytes| Granule::new(bytes).ok())
             .ok_or(FormatError::Header { field: "granule", value: lg2.into() });
-        let bad_provider = FormatError::Header { field: "provider", value: provider };
-        let kind = match (kind, u32::try_from(provider)) {
-            (0, Ok(0)) => Ok(Kind::Ram),
-            (1, Ok(provider)) => Ok(Kind::Mmio { provider }),
-            (0 | 1, _) => Err(bad_provider),
-            _ => Err(FormatError::Header { field: "kind", value: kind.into() }),
-        };
+        let kind = Kind::from_numbers(kind, provider)
+            .map_err(|(field, value)| FormatError::Header { field, value });
         let mask = granule.map_or(u64::MAX, Granule::mask);
         let offset = if head > mask {
             Err(FormatError::Header { field: "offset", value: head })

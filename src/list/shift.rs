@@ -1,6 +1,7 @@
 //! The same list at other addresses, and the first chunk above an address.
 
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
@@ -13,7 +14,7 @@ impl Phyr {
     ///
     /// [`Error::Shift`], which names the first bad chunk, if `offset` is not a multiple of the
     /// granule, or if it moves a chunk below 0, to 2^64 or past the granule's reach;
-    /// [`Error::NoMemory`].
+    /// [`Error::UserAddresses`] for a list of kind `user`; [`Error::NoMemory`].
     ///
     /// # Examples
     ///
@@ -26,6 +27,9 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn shift(&self, offset: i128) -> Result<Self, Error> {
+        if self.kind() == Kind::User {
+            return Err(Error::UserAddresses);
+        }
         if offset == 0 || self.is_empty() {
             return Ok(self.clone());
         }

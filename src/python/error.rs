@@ -192,6 +192,7 @@ impl From<Error> for PyErr {
             Error::Granules { left, right } => {
                 new("MismatchError", message, [("left", left), ("right", right)])
             }
+            Error::UserAddresses => new("MismatchError", message, NO_NUMBERS),
             Error::Kinds { left, right } => {
                 let names = [("left", left.to_string()), ("right", right.to_string())];
                 new("MismatchError", message, names)
@@ -293,6 +294,7 @@ impl From<DescError> for PyErr {
                 ("RangeError", &[("nr_requests", nr_requests), ("max_requests", max_requests)])
             }
             DescError::NoPages { provider } => ("MismatchError", &[("provider", provider.into())]),
+            DescError::UserAddresses => ("MismatchError", &[]),
             DescError::Empty => ("RangeError", &[("length", 0)]),
             DescError::Ragged { bytes, record_size } => {
                 ("FormatError", &[("bytes", bytes), ("record_size", record_size)])
@@ -373,6 +375,7 @@ impl From<MemoryError> for PyErr {
             MemoryError::Mmio { provider } => {
                 new("MismatchError", message, [("provider", u64::from(provider))])
             }
+            MemoryError::UserAddresses => new("MismatchError", message, NO_NUMBERS),
             MemoryError::Length { given, length } => {
                 new("RangeError", message, [("given", given), ("length", length)])
             }

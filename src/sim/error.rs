@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::error::{Error, NoMemory};
+use crate::kind::NO_PADDRS;
 
 /// Why memory could not be made, accessed, allocated or freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum MemoryError {
         /// The provider of the list's memory.
         provider: u32,
     },
+    /// A list of user addresses, where physical ones are needed.
+    UserAddresses,
     /// The data is longer or shorter than the list.
     Length {
         /// Bytes given.
@@ -104,6 +107,7 @@ impl fmt::Display for MemoryError {
             Self::Mmio { provider } => {
                 write!(f, "a list of kind mmio:{provider} is not RAM, which this needs")
             }
+            Self::UserAddresses => f.write_str(NO_PADDRS),
             Self::Length { given, length } => {
                 write!(f, "{given:#x} bytes of data for a list of {length:#x} bytes")
             }

@@ -338,10 +338,12 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Mmio`], [`MemoryError::Outside`].
+    /// [`MemoryError::Mmio`], [`MemoryError::UserAddresses`], [`MemoryError::Outside`].
     pub fn check(&self, phyr: &Phyr) -> Result<(), MemoryError> {
-        if let Kind::Mmio { provider } = phyr.kind() {
-            return Err(MemoryError::Mmio { provider });
+        match phyr.kind() {
+            Kind::Ram => {}
+            Kind::Mmio { provider } => return Err(MemoryError::Mmio { provider }),
+            Kind::User => return Err(MemoryError::UserAddresses),
         }
         let last = phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
         if last < self.size {

@@ -16,7 +16,7 @@ PACKAGED = (
     r"tests/\w+\.rs",
     r"tests/oracle/\w+\.rs",
     r"tests/pages/\w+\.phyf",
-    r"docs/[\w-]+\.md",
+    r"docs/(with/)?[\w-]+\.md",
     r"docs/pictures/[\w-]+\.png",
     r"include/phyr\.h",
     r"(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md",

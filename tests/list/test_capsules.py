@@ -209,7 +209,7 @@ def test_an_array_of_nothing_needs_no_buffers() -> None:
     [
         ({"format": None}, 'format ""'),
         ({"format": b"\xff"}, "does not hold integers"),
-        ({"format": b"g"}, 'format "g"'),
+        ({"format": b"g"}, "of float64"),
         ({"format": b"+s"}, "a table of 0 columns"),
         ({"format": b"+s", "n_children": 3}, "a table of 0 columns"),
         ({"format": b"+s", "n_children": -3}, "a table of 0 columns"),

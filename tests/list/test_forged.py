@@ -39,6 +39,8 @@ def test_a_form_that_is_right_is_read() -> None:
     assert Phyr.from_bytes(one.write()) == Phyr.from_pfns([5])
     late = replace(one, offset=0xFFF, length=1, kind=1, provider=(1 << 32) - 1)
     agree(Phyr.from_bytes(late.write()), Model(((0x5FFF, 1),), kind="mmio:4294967295"))
+    user = replace(one, kind=2)
+    agree(Phyr.from_bytes(user.write()), Model(((0x5000, PAGE),), kind="user"))
     long = Form(tuple(entry(0x201, 2049)), 2049 * PAGE)
     agree(Phyr.from_bytes(long.write()), Model(((0x201 * PAGE, 2049 * PAGE),)))
 
@@ -50,7 +52,8 @@ HEADERS: dict[str, dict[str, int | bytes]] = {
     "granule of 128 KiB": {"granule_lg2": 17, "length": 1 << 17},
     "granule of 2^64": {"granule_lg2": 64},
     "granule of 2^255": {"granule_lg2": 255},
-    "kind 2": {"kind": 2},
+    "kind 3": {"kind": 3},
+    "user addresses of a provider": {"kind": 2, "provider": 1},
     "kind 255": {"kind": 255},
     "RAM of a provider": {"provider": 1},
     "provider of 33 bits": {"kind": 1, "provider": 1 << 32},
@@ -81,7 +84,7 @@ def test_a_refusal_names_what_it_refuses() -> None:
     far = Form(tuple(entry(1 << 50, 1)), 1 << 16, granule_lg2=16)
     for form, names in [
         (replace(one, magic=b"PHYS"), {"magic": b"PHYS"}),
-        (replace(one, kind=2), {"field": "kind", "value": 2}),
+        (replace(one, kind=3), {"field": "kind", "value": 3}),
         (replace(one, version=9), {"version": 9}),
     ]:
         with pytest.raises(FormatError) as caught:

@@ -253,7 +253,7 @@ def test_the_starts_of_long_runs_are_as_documented() -> None:
         (0, lambda word: word & ~0xFF, "PHYR"),
         (0, lambda word: word ^ 2 << 32, "version 3"),
         (0, lambda word: word ^ 17 << 48 ^ 12 << 48, "granule"),
-        (0, lambda word: word ^ 2 << 56, "kind"),
+        (0, lambda word: word ^ 4 << 56, "kind"),
         (1, lambda _: 1, "provider"),
         (1, lambda _: 1 << 32, "provider"),
         (2, lambda _: 4096, "offset"),

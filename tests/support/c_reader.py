@@ -69,7 +69,10 @@ def said(case: Case) -> list[str]:
         return [f"open {-1 - code}"]
     kind, _, provider = phyr.kind.partition(":")
     lg2, length = phyr.granule.bit_length() - 1, phyr.length
-    lines = ["open 0", f"list {lg2} {int(kind == 'mmio')} {int(provider or 0)} {length:x}"]
+    lines = [
+        "open 0",
+        f"list {lg2} {['ram', 'mmio', 'user'].index(kind)} {int(provider or 0)} {length:x}",
+    ]
     lines.append(_said_of_range(phyr, 0, length))
     lines.append(_said_of_range(phyr, length // 3, length - length // 4))
     if page_size:

@@ -72,6 +72,6 @@ def form_of(model: Model) -> Form:
         length=model.length,
         offset=model.pieces[0][0] % model.granule if model.pieces else 0,
         granule_lg2=model.granule.bit_length() - 1,
-        kind=["ram", "mmio"].index(kind),
+        kind=["ram", "mmio", "user"].index(kind),
         provider=int(provider or 0),
     )

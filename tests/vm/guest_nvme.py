@@ -35,7 +35,7 @@ from harness import (
 
 import phyr
 from phyr import Phyr, desc, pci
-from phyr.iommu import DeviceLimits, Direction, dma_map
+from phyr.iommu import DeviceLimits, Direct, Direction, dma_map
 from phyr.vfio import NoIommu
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
@@ -141,8 +141,14 @@ def needs_no_page_numbers(backend: nvme.Backend) -> None:
     ):
         assert pinned.dma.length == mapping.dma.length == len(data)
         assert pinned.dma[0] != mapping.dma[0]
+        assert (pinned.phyr.kind, pinned.phyr.length) == ("user", len(data))
+        with dma_map(pinned.phyr[PAGE:], backend, Direction.TO_DEVICE) as part:
+            assert (part.dma.kind, part.dma.length) == ("ram", 2 * PAGE)
+        for refuse in (desc.prp, lambda phyr: dma_map(phyr, Direct(), Direction.TO_DEVICE)):
+            with raises(phyr.MismatchError):
+                refuse(pinned.phyr)
         with raises(phyr.HiddenPagesError):
-            assert pinned.phyr
+            pinned.moved()
 
 
 @checks.on(*IOMMUS)

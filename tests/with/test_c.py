@@ -70,7 +70,7 @@ def forged(rng: random.Random, form: Form) -> Form:
             return replace(
                 form,
                 version=rng.choice([0, 1, 2, 257]),
-                kind=rng.choice([0, 1, 2, 255]),
+                kind=rng.choice([0, 1, 2, 3, 255]),
                 provider=rng.choice([0, 1, (1 << 32) - 1, 1 << 32]),
                 nr_words=rng.choice([None, any_number]),
             )

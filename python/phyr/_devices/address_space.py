@@ -182,7 +182,8 @@ class AddressSpace(Closing):
         This is one request, for the whole pages that hold the list. Devices can reach all of those.
 
         Args:
-            phyr: The list of a pin, the `phyr` of a device region, or a slice of one.
+            phyr: The list of a pin, even of kind ``user``; the `phyr` of a device region; or a part
+                of one.
             direction: The direction of the data. The device may only read what goes to it, and only
                 write what comes from it, if the IOMMU enforces that: see `enforces_write_only`.
 
@@ -220,7 +221,8 @@ class AddressSpace(Closing):
         iova = self._place(length, align, residue, last)
         dma = None
         try:
-            builder = Builder(phyr.granule, phyr.kind)
+            # Devices find it at addresses of the IOMMU, not at user addresses.
+            builder = Builder(phyr.granule, "ram" if phyr.kind == "user" else phyr.kind)
             builder.append(iova + head, phyr.length)
             dma = builder.finish()
             window = _Window(length, self._undoing(iova, length))

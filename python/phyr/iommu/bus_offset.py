@@ -40,9 +40,10 @@ class BusOffset:
         Raises:
             RangeError: An address would pass 0 or 2^64, or the constant is not a multiple of the
                 list's granule.
-            MismatchError: There is no route to the provider of an MMIO list.
+            MismatchError: There is no route to the provider of an MMIO list; or the list has user
+                addresses, which no bus has.
         """
-        if phyr.kind == "ram":
+        if phyr.kind in ("ram", "user"):
             return shift(phyr, self.offset)
         # "mmio" is "mmio:0".
         provider = int(phyr.kind.partition(":")[2] or 0)

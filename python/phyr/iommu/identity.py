@@ -1,6 +1,6 @@
 """A bus that sees physical addresses: a list is its own mapping."""
 
-from phyr._phyr import Phyr
+from phyr._phyr import Phyr, shift
 from phyr.iommu.protocols import Direction
 
 __all__ = ["Direct"]
@@ -18,8 +18,12 @@ class Direct:
     __slots__ = ()
 
     def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
-        """Return `phyr` itself."""
-        return phyr
+        """Return `phyr` itself.
+
+        Raises:
+            MismatchError: The list has user addresses, which no bus has.
+        """
+        return shift(phyr, 0)
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Do nothing."""

@@ -17,14 +17,14 @@ phyr never chooses another method silently: if `io_uring` is not allowed, `pin` 
 says so.
 
 Page numbers are read after the pin. That needs CAP_SYS_ADMIN, as for `phyr.pagemap`. A pin through
-a backend does without them, if it has to.
+a backend does without them, if it has to: its list is of kind ``user`` then.
 """
 
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from phyr._phyr import Loan, Phyr, held
+from phyr._phyr import Builder, Loan, Phyr, held
 from phyr._scope import Scope
 from phyr.errors import (
     ArrayError,
@@ -59,28 +59,27 @@ class Pinned(Scope):
     A forked child has no pin: its memory is a copy, and the parent's memory stays pinned.
     """
 
-    def __init__(
-        self, phyr: Phyr | None, hold: Hold, dma: Phyr | None = None, hidden: str = ""
-    ) -> None:
+    def __init__(self, phyr: Phyr, hold: Hold, dma: Phyr | None = None, hidden: str = "") -> None:
         """Only `pin` makes one."""
         self._phyr = phyr
         self._hold = hold
         self._dma = dma
-        # The reason, if there is no list.
+        # The reason, if the list has user addresses.
         self._hidden = hidden
 
     @property
     def phyr(self) -> Phyr:
         """The memory, byte for byte. `owner` and `uaddr` of the list refer to the pin.
 
+        If the kernel hides page numbers, the list has one chunk of user virtual addresses instead,
+        and says so: its `kind` is ``user``. `Type1` and `Ioas` map it and its slices for their
+        devices. All that needs physical addresses raises `MismatchError`: other backends, and
+        descriptors.
+
         Raises:
             PinError: It is no longer pinned.
-            HiddenPagesError: The kernel hides page numbers: it is pinned through a backend, without
-                rights. `dma`, `uaddr` and `length` are known.
         """
         self._hold.check()
-        if self._phyr is None:
-            raise HiddenPagesError(self._hidden)
         return self._phyr
 
     @property
@@ -138,6 +137,8 @@ class Pinned(Scope):
             HiddenPagesError: The kernel hides page numbers.
         """
         phyr = self.phyr
+        if self._hidden:
+            raise HiddenPagesError(self._hidden)
         position = 0
         with own_pagemap() as pagemap:
             for extent in pagemap.read(self.uaddr, self.length):
@@ -196,7 +197,7 @@ def pin(
             ``ENOSYS`` if io_uring is not allowed, ``EFAULT`` for memory that is read-only, of a
             file, or not there.
         HiddenPagesError: The kernel hides page numbers; reading them needs CAP_SYS_ADMIN. With a
-            `backend` that is no error: the pin then has `dma`, and no `phyr`.
+            `backend` that is no error: the pin then has `dma`, and its `phyr` has user addresses.
         ArrayTypeError: There is neither a buffer nor an array.
         ArrayError: Its memory is not contiguous, read-only, or a device's.
         Exception: An error of the buffer itself, such as `ValueError` if it is closed.
@@ -244,11 +245,11 @@ def pin(
                 # Behind an IOMMU a driver needs no page numbers.
                 if dma is None:
                     raise
-                hidden = str(error)
+                phyr, hidden = _by_user_address(uaddr, length, page), str(error)
         hold = Hold(pinner, loan, uaddr, length)
         undo.pop_all()
-    shown = None if hidden else held(phyr, hold, uaddr)
-    return Pinned(shown, hold, None if dma is None else held(dma, hold, None), hidden)
+    mapped = None if dma is None else held(dma, hold, None)
+    return Pinned(held(phyr, hold, uaddr), hold, mapped, hidden)
 
 
 def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
@@ -304,6 +305,13 @@ def _pages(uaddr: int, length: int) -> Phyr:
         raise
     except OSError as error:
         raise map_refused(error) from error
+
+
+def _by_user_address(uaddr: int, length: int, page: int) -> Phyr:
+    """Return the list of memory whose page numbers are hidden: it says so by its kind."""
+    builder = Builder(page, "user")
+    builder.append(uaddr, length)
+    return builder.finish()
 
 
 def _first_difference(was: Phyr, now: Phyr) -> int:

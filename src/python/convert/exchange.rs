@@ -133,7 +133,7 @@ impl Batches {
         let integers = |number: Option<usize>, layout: &Layout| {
             let what = match layout {
                 Layout::Integers(item) => return Ok((number, *item)),
-                Layout::Struct(_) => "structs",
+                Layout::Struct(_) => "structs".into(),
                 Layout::Other(format) => type_name(format),
             };
             let name = match (&self.layout, number) {
@@ -172,8 +172,8 @@ impl Batches {
 }
 
 /// The name of a type of Arrow's that has no integers, by its format (the C data interface).
-fn type_name(format: &str) -> &str {
-    match format.split(':').next().unwrap_or_default() {
+fn type_name(format: &str) -> String {
+    let name = match format.split(':').next().unwrap_or_default() {
         "n" => "nulls",
         "b" => "booleans",
         "e" => "float16",
@@ -182,8 +182,10 @@ fn type_name(format: &str) -> &str {
         "d" => "decimals",
         "u" | "U" | "vu" => "strings",
         "z" | "Z" | "vz" | "w" => "bytes",
-        _ => format,
-    }
+        "dictionary" => "a dictionary",
+        _ => return format!("format {format:?}"),
+    };
+    name.into()
 }
 
 /// The names of columns, of which there may be many.

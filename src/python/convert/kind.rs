@@ -1,4 +1,4 @@
-//! Kinds as strings: `"ram"`, `"mmio"` and `"mmio:7"`.
+//! Kinds as strings: `"ram"`, `"user"`, `"mmio"` and `"mmio:7"`.
 
 use alloc::format;
 
@@ -11,6 +11,7 @@ use crate::python::error;
 pub(crate) fn parse(name: &str) -> PyResult<Kind> {
     match name {
         "ram" => return Ok(Kind::Ram),
+        "user" => return Ok(Kind::User),
         "mmio" => return Ok(Kind::Mmio { provider: 0 }),
         _ => (),
     }
@@ -19,7 +20,9 @@ pub(crate) fn parse(name: &str) -> PyResult<Kind> {
     provider.map(|provider| Kind::Mmio { provider }).ok_or_else(|| {
         error::new(
             "RangeError",
-            format!("kind {name:?} is not \"ram\", \"mmio\" or \"mmio:N\" with N below 2^32"),
+            format!(
+                "kind {name:?} is not \"ram\", \"user\", \"mmio\" or \"mmio:N\" with N below 2^32"
+            ),
             error::NO_NUMBERS,
         )
     })

@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::error::Error;
+use crate::kind::Kind;
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::either::Either;
@@ -79,7 +81,8 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///         they can refuse to release the memory in between.
 /// Raises:
 ///     Exception: The backend's own error; nothing is mapped then.
-///     MismatchError: The backend returned a list of another length.
+///     MismatchError: The backend returned a list of another length. Or the list has user addresses,
+///         and the backend does not map by them.
 ///     TypeError: The backend returned something else than a list. In both cases it is asked to
 ///         unmap what it returned.
 ///
@@ -115,6 +118,10 @@ pub(crate) fn dma_map<'py>(
             _ => Err(no_list(phyr)),
         };
     };
+    // Only a backend that maps by user addresses can do with them.
+    if phyr.kind() == Kind::User && made::attribute(backend, "map_user").is_err() {
+        return Err(Error::UserAddresses.into());
+    }
     let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::kind::Kind;
 use crate::pgsize::PageSizes;
 use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
@@ -22,6 +23,7 @@ use crate::python::made::{self, Int};
 /// Raises:
 ///     RangeError: A chunk would pass 0, 2^64 or the granule's reach, or `offset` is not a multiple
 ///         of the granule. The attributes `paddr` and `length` tell which chunk.
+///     MismatchError: The list has user addresses, which no bus has.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -39,7 +41,7 @@ pub(crate) fn shift<'py>(phyr: Either, offset: &Bound<'py, PyAny>) -> PyResult<B
             failure
         }
     })?;
-    if offset == 0 {
+    if offset == 0 && phyr.kind() != Kind::User {
         return phyr.into_pyobject(py);
     }
     let phyr = phyr.thawed(py)?;

@@ -25,7 +25,7 @@ use crate::python::made::{Int, Text};
 ///
 /// Args:
 ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
-///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+///     kind: ``"ram"``; ``"mmio"``, or ``"mmio:N"`` with the number of the provider; or ``"user"``.
 ///
 /// Raises:
 ///     RangeError: There is no such granule or kind.

@@ -6,6 +6,7 @@ use core::fmt;
 use pyo3::prelude::*;
 
 use crate::error::FormatError;
+use crate::kind::Kind;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
@@ -64,6 +65,13 @@ impl Either {
         match self {
             Self::Phyr(phyr) => phyr.get().as_ref().length(),
             Self::Frozen(frozen) => frozen.get().as_ref().length(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Phyr(phyr) => phyr.get().as_ref().kind(),
+            Self::Frozen(frozen) => frozen.get().as_ref().kind(),
         }
     }
 

@@ -46,7 +46,7 @@ impl PyPhyr {
     ///         addresses.
     ///     lengths: Array of lengths in bytes.
     ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
-    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     kind: ``"ram"``; ``"mmio"``, or ``"mmio:N"`` with the number of the provider; or ``"user"``.
     ///     offset: Bytes to leave out at the start.
     ///     length: Bytes to keep from there, all by default.
     ///
@@ -85,7 +85,7 @@ impl PyPhyr {
     ///     pfns: Array, column (of Arrow, DLPack, a data frame) or iterable of page numbers; ``bytes``
     ///         hold packed native ``uint64``.
     ///     granule: Page size in bytes, a power of two up to 65536.
-    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     kind: ``"ram"``; ``"mmio"``, or ``"mmio:N"`` with the number of the provider; or ``"user"``.
     ///     offset: Bytes to leave out at the start.
     ///     length: Bytes to keep from there, all by default.
     ///
@@ -120,7 +120,7 @@ impl PyPhyr {
     ///     paddrs: Array, column (of Arrow, DLPack, a data frame) or iterable of addresses in bytes,
     ///         multiples of the granule; ``bytes`` hold packed native ``uint64``.
     ///     granule: Page size in bytes, a power of two up to 65536.
-    ///     kind: ``"ram"``, ``"mmio"``, or ``"mmio:N"`` with the number of the provider.
+    ///     kind: ``"ram"``; ``"mmio"``, or ``"mmio:N"`` with the number of the provider; or ``"user"``.
     ///     offset: Bytes to leave out at the start.
     ///     length: Bytes to keep from there, all by default.
     ///

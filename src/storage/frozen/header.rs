@@ -30,10 +30,7 @@ impl Header {
         let [m0, m1, m2, m3] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
         let [lg2, ..] = self.granule.lg2().to_le_bytes();
-        let (kind, provider) = match self.kind {
-            Kind::Ram => (0, 0),
-            Kind::Mmio { provider } => (1, provider),
-        };
+        let (kind, provider) = self.kind.numbers();
         let first = u64::from_le_bytes([m0, m1, m2, m3, v0, v1, lg2, kind]);
         let size = words.len() as u64;
         let header = [first, u64::from(provider), self.head, self.length, nr_chunks, size, 0, 0];
@@ -64,12 +61,8 @@ impl Header {
         let bad = |field, value| FormatError::Header { field, value };
         let granule = 1_u64.checked_shl(lg2.into()).and_then(|bytes| Granule::new(bytes).ok());
         let granule = granule.ok_or(bad("granule", lg2.into()))?;
-        let kind = match (kind, u32::try_from(provider)) {
-            (0, Ok(0)) => Kind::Ram,
-            (1, Ok(provider)) => Kind::Mmio { provider },
-            (0 | 1, _) => return Err(bad("provider", provider)),
-            _ => return Err(bad("kind", kind.into())),
-        };
+        let kind =
+            Kind::from_numbers(kind, provider).map_err(|(field, value)| bad(field, value))?;
         if head > granule.mask() {
             return Err(bad("offset", head));
         }
