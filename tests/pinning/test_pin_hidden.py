@@ -44,6 +44,17 @@ def test_without_a_backend_hidden_pages_are_an_error(monkeypatch: pytest.MonkeyP
         phyr.pin(private(PAGE))
 
 
+def test_a_cache_of_pins_needs_page_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch)
+    backend, buffer = FakeBackend(), private(PAGE)
+    with phyr.PinCache(backend=backend) as cache:
+        # The second time as the first.
+        for _ in range(2):
+            with pytest.raises(phyr.HiddenPagesError, match="by which a PinCache notices freed"):
+                cache.pin(buffer)
+            assert backend.mapped == {}
+
+
 @shown
 def test_a_pin_through_a_backend_has_both_lists() -> None:
     backend, buffer = FakeBackend(), private(2 * PAGE)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from phyr._phyr import Loan, Phyr
 from phyr._scope import Scope
-from phyr.errors import PinError, RangeError
+from phyr.errors import HiddenPagesError, PinError, RangeError
 from phyr.pagemap.own import own_pages
 from phyr.pinning.methods import UserMapper
 from phyr.pinning.pinned import Pinned, memory_of, pin
@@ -196,6 +196,8 @@ class PinCache(Scope):
             buffer: As of `phyr.pin`.
 
         Raises:
+            HiddenPagesError: The kernel hides page numbers, by which the cache notices freed memory;
+                a `backend` does not help.
             Exception: As of `phyr.pin`. Where locked memory is short, what nobody uses is unpinned
                 before that.
         """
@@ -254,11 +256,16 @@ class PinCache(Scope):
     def _pinned(self, start: int, end: int) -> Pinned:
         memory = start, end - start
         try:
-            return pin(memory, backend=self._backend)
+            pinned = pin(memory, backend=self._backend)
         except PinError as error:
             if error.errno not in {errno.ENOMEM, errno.EMFILE} or not self._shrink(self.limit):
                 raise
-        return pin(memory, backend=self._backend)
+            pinned = pin(memory, backend=self._backend)
+        if pinned.phyr.kind == "user":
+            pinned.unpin()
+            text = "page numbers are hidden, by which a PinCache notices freed memory: use phyr.pin"
+            raise HiddenPagesError(errno.EPERM, text)
+        return pinned
 
     def _overlapping(self, start: int, end: int) -> Iterator[_Entry]:
         """Yield the entries that have a page of a stretch."""
