@@ -196,8 +196,8 @@ class PinCache(Scope):
             buffer: As of `phyr.pin`.
 
         Raises:
-            HiddenPagesError: The kernel hides page numbers, by which the cache notices freed memory;
-                a `backend` does not help.
+            HiddenPagesError: The kernel hides page numbers, by which the cache notices freed
+                memory; a `backend` does not help.
             Exception: As of `phyr.pin`. Where locked memory is short, what nobody uses is unpinned
                 before that.
         """
