@@ -3,33 +3,18 @@
 Each figure is a difference of two runs, so what a program does before and after does not count.
 """
 
-import json
 import os
 import re
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.callgrind import built
+
 NR_PAGES = 1 << 16
 FEW_PAGES = 1 << 14
-
-
-@cache
-def bench() -> Path:
-    """Build the program that does one operation so many times."""
-    command = ["cargo", "bench", "--no-run", "--bench", "instructions", "--message-format=json"]
-    build = subprocess.run(  # noqa: S603 - the command is ours
-        command, cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    messages = map(json.loads, build.stdout.splitlines())
-    [executable] = [
-        message["executable"] for message in messages if message.get("executable") is not None
-    ]
-    return Path(executable)
 
 
 def instructions(
@@ -37,7 +22,7 @@ def instructions(
 ) -> tuple[int, int]:
     """Run `turns` turns: instructions of the whole run, and the parts that a turn has."""
     counts = folder / f"{operation}.{workload}.{turns}"
-    program = [str(bench()), operation, workload, str(nr_pages), str(turns)]
+    program = [built("instructions"), operation, workload, str(nr_pages), str(turns)]
     run = subprocess.run(  # noqa: S603 - the command is ours
         ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", *program],  # noqa: S607
         check=True,

@@ -4,9 +4,7 @@ The operations are in `support/operations.py`, and are all that reflection finds
 """
 
 import inspect
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -22,11 +20,10 @@ import phyr.pagemap
 import phyr.sim
 import phyr.testing
 from support import operations
+from support.callgrind import costs_between, worse_than_linear
 from support.operations import EXCEPTIONS, OPERATIONS
 
 FEW = 1 << 10
-MOST = 1.3
-"""Searches and sorting take a step more for each doubling."""
 MORE = {
     # A copy: one instruction for all bytes from 16 KiB on, and that counts as one a byte.
     "Column.__dlpack__": 3.0,
@@ -71,23 +68,6 @@ def test_each_exception_is_needed() -> None:
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts instructions")
 def test_no_public_operation_is_worse_than_linear(tmp_path: Path) -> None:
-    counts = tmp_path / "counts"
-    options = [f"--callgrind-out-file={counts}", "--dump-before=getppid", "--combine-dumps=no"]
     program = [sys.executable, operations.__file__, str(FEW), str(4 * FEW)]
-    command = ["valgrind", "--tool=callgrind", *options, *program]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - the command is ours
-    # Each dump ends at a call of `getppid`: every second one is an operation.
-    dumps = sorted(tmp_path.glob("counts.*"), key=lambda path: int(path.suffix[1:]))
-    totals = [
-        int(re.findall(r"^(?:totals|summary): (\d+)", dump.read_text(), re.MULTILINE)[-1])
-        for dump in dumps
-    ]
-    costs = totals[1::2]
-    names = sorted(OPERATIONS)
-    assert len(costs) == 2 * len(names)
-    worse = []
-    for name, few, many in zip(names, costs[: len(names)], costs[len(names) :], strict=True):
-        print(f"{name}: {few / FEW:.1f} and {many / FEW / 4:.1f} instructions a chunk")  # noqa: T201 - figures to report
-        if many > 4 * MORE.get(name, MOST) * few:
-            worse.append(f"{name}: {few} and {many}")
-    assert worse == []
+    costs = costs_between("getppid", program, tmp_path)
+    assert worse_than_linear(sorted(OPERATIONS), costs, FEW, MORE) == []

@@ -3,7 +3,6 @@
 The operations are in `benches/linear/`, and are all public functions and methods of the sources.
 """
 
-import json
 import re
 import shutil
 import subprocess
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.callgrind import ROOT, built, costs_between, worse_than_linear
+
 FEW = 1 << 10
-MOST = 1.3
-"""Searches and sorting take a step more for each doubling."""
 
 NEW = "makes something empty, or of parts that others made"
 PLAIN = "reads a field, or computes with a few numbers"
@@ -74,21 +72,9 @@ EXCEPTIONS = {
 
 
 @cache
-def bench() -> str:
-    """Build the program that does each operation."""
-    command = ["cargo", "bench", "--no-run", "--bench", "linear", "--message-format=json"]
-    build = subprocess.run(  # noqa: S603 - the command is ours
-        command, cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    messages = map(json.loads, build.stdout.splitlines())
-    [program] = [found for message in messages if (found := message.get("executable"))]
-    return str(program)
-
-
-@cache
 def names() -> list[str]:
     """Return the operations, as ``Type::method`` or ``function``, in the order of their counts."""
-    run = subprocess.run([bench(), "names"], check=True, capture_output=True, text=True)  # noqa: S603 - ours
+    run = subprocess.run([built("linear"), "names"], check=True, capture_output=True, text=True)  # noqa: S603 - ours
     return run.stdout.splitlines()
 
 
@@ -141,21 +127,6 @@ def test_each_exception_of_rust_is_needed() -> None:
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts instructions")
 def test_no_public_operation_of_rust_is_worse_than_linear(tmp_path: Path) -> None:
-    counts = tmp_path / "counts"
-    options = [f"--callgrind-out-file={counts}", "--dump-before=getpid", "--combine-dumps=no"]
-    command = ["valgrind", "--tool=callgrind", *options, bench(), str(FEW), str(4 * FEW)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - the command is ours
-    # Each dump ends at a call of `getpid`: every second one is an operation.
-    dumps = sorted(tmp_path.glob("counts.*"), key=lambda path: int(path.suffix[1:]))
-    totals = [
-        int(re.findall(r"^(?:totals|summary): (\d+)", dump.read_text(), re.MULTILINE)[-1])
-        for dump in dumps
-    ]
-    costs = totals[1::2]
-    assert len(costs) == 2 * len(names())
-    worse = []
-    for name, few, many in zip(names(), costs[: len(names())], costs[len(names()) :], strict=True):
-        print(f"{name}: {few / FEW:.1f} and {many / FEW / 4:.1f} instructions a chunk")  # noqa: T201 - figures to report
-        if many > 4 * MOST * few:
-            worse.append(f"{name}: {few} and {many}")
-    assert worse == []
+    program = [built("linear"), str(FEW), str(4 * FEW)]
+    costs = costs_between("getpid", program, tmp_path)
+    assert worse_than_linear(names(), costs, FEW, {}) == []
