@@ -40,6 +40,8 @@ def test_an_array_that_lends_no_buffer_is_pinned(array: np.ndarray[Any, Any]) ->
         {"data": None},
         {"data": (5,)},
         {"data": b"bytes"},
+        {"data": b"\x08\0"},
+        {"data": ("4096", "0")},
         {"strides": (8, 8)},
         {"strides": ("x",)},
         {"shape": (-3,)},
@@ -62,7 +64,7 @@ def test_strides_are_told(cut: slice) -> None:
     assert f"shape {shape}, strides {strides}" in str(caught.value)
 
 
-@pytest.mark.parametrize("answer", [3, (1,), (1, 2, 3), "xy", None])
+@pytest.mark.parametrize("answer", [3, (1,), (1, 2, 3), "xy", "10", None])
 def test_a_device_that_is_none_is_refused(answer: object) -> None:
     class Tensor:
         def __dlpack__(self) -> None:

@@ -285,7 +285,7 @@ def _loan(buffer: object) -> "Loan | Exported":
     """Hold the memory of a buffer in place, or of an array that is none."""
     try:
         return Loan(buffer)
-    except (ArrayError, ValueError):
+    except ValueError:
         # NumPy's buffers have no times; and only an array knows its strides.
         if not hasattr(buffer, "__array_interface__"):
             raise

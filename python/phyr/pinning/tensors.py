@@ -11,6 +11,7 @@ import ctypes
 import re
 from enum import IntEnum
 from itertools import pairwise
+from operator import index
 from struct import Struct
 from typing import Any
 
@@ -97,7 +98,7 @@ def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN
         raise ArrayTypeError(f"{type(array)} has __dlpack__ and no __dlpack_device__")
     answer = array.__dlpack_device__()
     try:
-        device_type, device_id = map(int, answer)
+        device_type, device_id = map(index, answer)
     except (TypeError, ValueError):
         text = f"{type(array)}.__dlpack_device__() gave {answer!r:.80}, which is no device"
         raise ArrayTypeError(text) from None
@@ -143,10 +144,12 @@ def _by_interface(array: Any) -> tuple[int, int, bool]:  # noqa: ANN401 - anybod
     """Return the address, the length, and if it is read-only, from an array interface."""
     interface = array.__array_interface__
     try:
-        uaddr, readonly = map(int, interface["data"])
-        found = _TYPE.fullmatch(interface["typestr"])
-        shape, strides = tuple(map(int, interface["shape"])), interface.get("strides")
-        strides = None if strides is None else tuple(map(int, strides))
+        data, strides = interface["data"], interface.get("strides")
+        # A buffer may stand there as well, whose first bytes are no address.
+        found = _TYPE.fullmatch(interface["typestr"]) if isinstance(data, tuple) else None
+        uaddr, readonly = map(index, data)
+        shape = tuple(map(index, interface["shape"]))
+        strides = None if strides is None else tuple(map(index, strides))
     except (TypeError, ValueError, KeyError):
         found = None
     if not found or min(shape, default=0) < 0 or len(shape) != len(strides or shape):
