@@ -1,5 +1,6 @@
 //! Errors of the core, and their messages. A range reads `0xbase+0xlength`.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::kind::{Kind, NO_PADDRS};
@@ -17,10 +18,20 @@ impl NoMemory {
     }
 }
 
+/// Makes room for more items.
+pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
+}
+
 impl From<NoMemory> for Error {
     fn from(NoMemory { bytes }: NoMemory) -> Self {
         Self::NoMemory { bytes }
     }
+}
+
+/// Refuses a list of user addresses, where physical ones are needed.
+pub(crate) fn check_paddrs(kind: Kind) -> Result<(), Error> {
+    if kind == Kind::User { Err(Error::UserAddresses) } else { Ok(()) }
 }
 
 /// Returns the result of an operation that the caller expects to have memory.

@@ -10,8 +10,7 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
-use crate::error::Error;
-use crate::kind::Kind;
+use crate::error::{Error, check_paddrs};
 use crate::list::chunks::Chunk;
 use crate::list::pages::Pages;
 use crate::list::phyr::Phyr;
@@ -110,9 +109,7 @@ impl<'a, P: List> Plan<'a, P> {
     /// Returns the error of [`Self::new`]. A walk of a frozen list is large, and moving one around takes
     /// longer than the check.
     pub(crate) fn check(phyr: &P, iova: u64, sizes: PageSizes) -> Result<(), Error> {
-        if phyr.kind() == Kind::User {
-            return Err(Error::UserAddresses);
-        }
+        check_paddrs(phyr.kind())?;
         let low = sizes.granule() - 1;
         if let Some(more) = phyr.length().checked_sub(1) {
             let paddr = phyr.walk_from(0).next().map_or(iova, |chunk| chunk.paddr);

@@ -15,7 +15,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{Error, NoMemory};
+use crate::error::{Error, NoMemory, reserve};
 use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
@@ -114,7 +114,7 @@ pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
             // Pieces may touch where the runs of a list do.
             Some(before) if before.1 + 1 == first => before.1 = last,
             _ => {
-                pieces.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(1))?;
+                reserve(&mut pieces, 1)?;
                 pieces.push((first, last));
             }
         }
@@ -252,9 +252,4 @@ fn gather(
         }
     });
     outcome
-}
-
-/// Makes room for more items.
-fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
-    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
 }

@@ -1,7 +1,6 @@
 //! The same list at other addresses, and the first chunk above an address.
 
-use crate::error::Error;
-use crate::kind::Kind;
+use crate::error::{Error, check_paddrs};
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
@@ -27,9 +26,7 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn shift(&self, offset: i128) -> Result<Self, Error> {
-        if self.kind() == Kind::User {
-            return Err(Error::UserAddresses);
-        }
+        check_paddrs(self.kind())?;
         if offset == 0 || self.is_empty() {
             return Ok(self.clone());
         }

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::NoMemory;
+use crate::error::{NoMemory, reserve};
 
 /// A run of a list, and its number among the runs of all lists.
 #[derive(Clone, Copy, Debug)]
@@ -114,9 +114,4 @@ fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMu
         }
         each(&items[at + 1..], &furthest[at + 1..], pages, add);
     }
-}
-
-/// Makes room for more items.
-pub(super) fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
-    items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
 }

@@ -8,9 +8,9 @@
 
 use alloc::vec::Vec;
 
-use super::extras::{Extras, Item, reserve};
+use super::extras::{Extras, Item};
 use super::list::Frozen;
-use crate::error::{Error, NoMemory, expect_memory};
+use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::stats::run_of;

@@ -11,8 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::error::Error;
-use crate::kind::Kind;
+use crate::error::check_paddrs;
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::either::Either;
@@ -119,8 +118,8 @@ pub(crate) fn dma_map<'py>(
         };
     };
     // Only a backend that maps by user addresses can do with them.
-    if phyr.kind() == Kind::User && made::attribute(backend, "map_user").is_err() {
-        return Err(Error::UserAddresses.into());
+    if let Err(why) = check_paddrs(phyr.kind()) {
+        made::attribute(backend, "map_user").map_err(|_| why)?;
     }
     let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
