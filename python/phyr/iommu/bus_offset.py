@@ -43,7 +43,7 @@ class BusOffset:
             MismatchError: There is no route to the provider of an MMIO list; or the list has user
                 addresses, which no bus has.
         """
-        if phyr.kind in ("ram", "user"):
+        if phyr.kind in ("ram", "user"):  # which `shift` refuses
             return shift(phyr, self.offset)
         # "mmio" is "mmio:0".
         provider = int(phyr.kind.partition(":")[2] or 0)

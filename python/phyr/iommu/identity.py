@@ -23,7 +23,7 @@ class Direct:
         Raises:
             MismatchError: The list has user addresses, which no bus has.
         """
-        return shift(phyr, 0)
+        return shift(phyr, 0)  # the list itself; refuses user addresses
 
     def unmap(self, dma: Phyr, direction: Direction) -> None:
         """Do nothing."""
