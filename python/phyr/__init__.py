@@ -9,13 +9,12 @@ writes descriptors for devices and kernels, `phyr.iommu` maps a list for a devic
 checks a backend of your own.
 """
 
-import typing as _typing
 from collections.abc import Sequence as _Sequence
 from importlib import import_module as _import_module
 
+from phyr import _named as _names
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Index, Phyr, __version__
-from phyr._records import Chunk, Holder, Stats
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -41,7 +40,7 @@ from phyr.errors import (
     VfioError,
 )
 
-if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+if _names.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
     from phyr import (  # noqa: F401 - see `_WINGS`
         desc,
         iommu,
@@ -53,6 +52,7 @@ if _typing.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
         vfio,
     )
     from phyr._include import include
+    from phyr._records import Chunk, Holder, Stats
     from phyr.allocating import Allocation, alloc
     from phyr.pinning import Pinned, pin
     from phyr.pinning.cache import PinCache
@@ -109,15 +109,18 @@ _Sequence.register(FrozenChunks)
 _WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}
 _LATE = {
     "Allocation": "phyr.allocating",
+    "Chunk": "phyr._records",
     "DmaPool": "phyr.pinning.pool",
+    "Holder": "phyr._records",
     "PinCache": "phyr.pinning.cache",
     "Pinned": "phyr.pinning",
+    "Stats": "phyr._records",
     "alloc": "phyr.allocating",
     "include": "phyr._include",
     "pin": "phyr.pinning",
 }
 
-if not _typing.TYPE_CHECKING:  # who checks types knows the names
+if not _names.TYPE_CHECKING:  # who checks types knows the names
 
     def __getattr__(name: str) -> object:
         """Import a wing, or a name of `_LATE`, on first use."""

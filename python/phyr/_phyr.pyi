@@ -15,9 +15,9 @@ from typing import (
 
 from typing_extensions import Buffer, TypeVar, disjoint_base
 
+from phyr._columns import Columns
 from phyr._records import (
     Chunk,
-    Columns,
     Counters,
     Holder,
     KhoRadix,

@@ -1,20 +1,14 @@
-"""Named tuples and protocols of the compiled module: chunks, descriptors, the simulation."""
+"""Named tuples of the compiled module: chunks, descriptors, the simulation."""
 
-from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from phyr._named import NamedTuple
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
-
     from phyr._phyr import Descriptors
 
 __all__ = [
     "Chunk",
-    "Columns",
     "Counters",
-    "FaultReason",
     "KhoRadix",
     "KhoVmalloc",
     "Leaf",
@@ -107,33 +101,6 @@ class KhoRadix(NamedTuple):
     """The bytes to write to the pages for nodes, one after the other."""
 
 
-class Columns(Protocol):
-    """A plan as columns: call *i* maps ``pgcounts[i]`` pages of ``pgsizes[i]`` bytes.
-
-    `phyr.iommu.Plan` is one, and so is any object with these four arrays or iterables of int.
-    """
-
-    @property
-    def iovas(self) -> "Buffer | Iterable[int]":
-        """I/O virtual address of the first page of each call."""
-        ...
-
-    @property
-    def paddrs(self) -> "Buffer | Iterable[int]":
-        """Physical address of the first page of each call."""
-        ...
-
-    @property
-    def pgsizes(self) -> "Buffer | Iterable[int]":
-        """Bytes in a page of each call."""
-        ...
-
-    @property
-    def pgcounts(self) -> "Buffer | Iterable[int]":
-        """Pages of each call."""
-        ...
-
-
 class Counters(NamedTuple):
     """Counts of the calls to a `SimDomain` and of its work. A failed call counts as a call only."""
 
@@ -176,25 +143,3 @@ class Leaf(NamedTuple):
     """True if a device has accessed the page."""
     dirty: bool
     """True if a device has written to the page."""
-
-
-class FaultReason(IntEnum):
-    """Why an access was not done.
-
-    Source:
-        Fault reasons of Intel VT-d for requests without PASID, Architecture Specification, appendix
-        on fault reason encodings; 0 is none of them.
-    """
-
-    NO_MEMORY = 0
-    """The address is translated, but there is no memory at the result."""
-    BEYOND_WIDTH = 4
-    """The address has more bits than the tables translate."""
-    NO_WRITE = 5
-    """A write, but an entry on the way does not permit writes, or is not present."""
-    NO_READ = 6
-    """A read, but an entry on the way does not permit reads, or is not present."""
-    TABLE_POINTER = 7
-    """An entry points to a table where there is no memory."""
-    RESERVED_BITS = 12
-    """An entry that is present has a reserved bit set."""

@@ -2,7 +2,10 @@
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["Scope"]
 
@@ -16,7 +19,7 @@ class Scope(ABC):
     def _end(self) -> None:
         """End it, at the end of the block."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         """Return the object itself."""
         return self
 

@@ -27,8 +27,9 @@ from collections.abc import Iterator
 from errno import EFAULT
 from typing import TYPE_CHECKING, Any, Protocol
 
+from phyr._columns import Columns, FaultReason
 from phyr._phyr import FrozenPhyr, Memory, Phyr, SimDomain, dma_read, dma_write, scatter
-from phyr._records import Columns, Counters, FaultReason, Leaf
+from phyr._records import Counters, Leaf
 from phyr.errors import FaultError, RangeError
 
 if TYPE_CHECKING:

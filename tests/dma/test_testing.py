@@ -159,7 +159,7 @@ class SyncUnmaps(Paging):
 class KeepsWindows(Paging):
     """Unmaps, and does not give the addresses back."""
 
-    def _give_back(self, window: int, copy: Copy | None) -> None:
+    def _give_back(self, window: int | None, copy: Copy | None) -> None:
         pass
 
 

@@ -26,7 +26,7 @@ SECONDS = 2
 OTHERS = ("not PosixPath", "can't allocate", "MemoryError", "is in use by")
 """Errors of `os`, locks and `ctypes` in place of `MemoryError`; and of an allocation that is closed
 while the traceback of the error still refers to a loan of it."""
-QUIET = 8
+QUIET = 50
 """Runs without an error after which no allocation is left to fail."""
 
 BIG = 1 << 40

@@ -449,7 +449,6 @@ EXCEPTIONS: Final[dict[str, str]] = {
             "iommu.SyncBackend.*",
             "sim.Region.*",
             "sim.Translator.*",
-            "pagemap.Pid",
             "pagemap.Progress",
         ],
         CALLER,

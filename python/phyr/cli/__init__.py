@@ -6,8 +6,7 @@
 Needs the extra ``phyr[cli]``.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from phyr.cli.commands import phyr
 

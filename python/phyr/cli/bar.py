@@ -2,8 +2,8 @@
 
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress

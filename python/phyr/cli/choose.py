@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import NamedTuple
 
+from phyr._named import NamedTuple
 from phyr.errors import PhyrError
-from phyr.pagemap.proc import PROC, Pid, Vma
+from phyr.pagemap.proc import PROC, Pid, Vma, read_file
 
 __all__ = ["Chosen", "Wanted", "choose", "command_of", "range_of", "take_pids", "vma_filter"]
 
 Wanted = Callable[[Vma], bool]
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS = "/sys/fs/cgroup"
 _DIGITS = 20
 
 
@@ -56,12 +54,12 @@ def choose(pids: Sequence[Pid], cgroups: Sequence[str], names: Sequence[str]) ->
     for group in cgroups:
         chosen += _in_cgroup(group)
     if names:
-        running = sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+        running = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
         me = os.getpid()
         chosen += [
             pid
             for pid in running
-            if pid != me and any(fnmatchcase(command_of(pid), name) for name in names)
+            if pid != me and any(_fits(command_of(pid), name) for name in names)
         ]
     if not chosen:
         text = f"no process is in {', '.join(cgroups)}" if cgroups else "no process has that name"
@@ -71,9 +69,11 @@ def choose(pids: Sequence[Pid], cgroups: Sequence[str], names: Sequence[str]) ->
 
 def _in_cgroup(group: str) -> list[int]:
     """List the processes of a control group and of those inside it, ascending."""
+    from pathlib import Path  # noqa: PLC0415 - takes longer than many a map
+
     top = Path(group)
     if not (top / "cgroup.procs").is_file():
-        top = _CGROUPS / group.lstrip("/")
+        top = Path(_CGROUPS) / group.lstrip("/")
     if not (top / "cgroup.procs").is_file():
         raise PhyrError(f"{group} is no control group: it has no cgroup.procs")
     found = []
@@ -87,7 +87,7 @@ def _in_cgroup(group: str) -> list[int]:
 def command_of(pid: Pid) -> str:
     """Give a process's command, as ``ps`` shows it; empty if it has ended."""
     try:
-        text = (PROC / str(pid) / "comm").read_bytes()
+        text = read_file(f"{PROC}/{pid}/comm")
     except OSError:
         return ""
     return os.fsdecode(text.removesuffix(b"\n"))
@@ -121,7 +121,13 @@ def _one_filter(text: str) -> Wanted:
         if end <= start:
             raise ValueError(f"range {text!r} ends before it starts.")
         return lambda vma: vma.start < end and start < vma.end
-    return lambda vma: fnmatchcase(vma.name, text)
+    return lambda vma: _fits(vma.name, text)
+
+
+def _fits(text: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase  # noqa: PLC0415 - takes longer than many a map
+
+    return fnmatchcase(text, pattern)
 
 
 def range_of(text: str) -> tuple[int, int] | None:

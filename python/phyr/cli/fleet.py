@@ -17,9 +17,12 @@ from phyr._phyr import Phyr
 from phyr.cli.report import Row
 from phyr.cli.saved import Origin
 from phyr.cli.scan import Scanned
-from phyr.pagemap.proc import PROC, Pid
+from phyr.pagemap import proc
+from phyr.pagemap.proc import Pid
 
 __all__ = ["SCHEMA", "batches", "cgroup_of", "write"]
+
+PROC = Path(proc.PROC)
 
 _HUGE_LG2 = 21
 _ROWS = 1 << 20  # rows of a batch, at most

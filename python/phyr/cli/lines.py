@@ -1,11 +1,15 @@
 """The lines of the table: VMAs as they are, or joined until they fit a screen."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Self
 
+from phyr._named import NamedTuple
 from phyr.cli.escape import escaped
 from phyr.cli.report import BUCKETS, Row
 from phyr.pagemap.page_flags import Folios
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["SORTS", "Line", "fitted", "grouped", "ordered"]
 
@@ -29,7 +33,7 @@ class Line(NamedTuple):
     nodes: dict[int | None, int] | None = None
 
     @classmethod
-    def of(cls, row: Row) -> Self:
+    def of(cls, row: Row) -> "Self":
         """Make the line of one VMA."""
         return cls(
             row.vma.start,
@@ -48,7 +52,7 @@ class Line(NamedTuple):
         )
 
     @classmethod
-    def joined(cls, lines: Iterable[Self], name: str | None = None) -> Self:
+    def joined(cls, lines: "Iterable[Self]", name: str | None = None) -> "Self":
         """Make one line of several, at least one; by default with the first one's name."""
         lines = list(lines)
         nodes: dict[int | None, int] = {}

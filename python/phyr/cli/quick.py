@@ -7,7 +7,6 @@ way: other options, and errors, which are then told there.
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from phyr.cli.choose import take_pids, vma_filter
 from phyr.cli.scan import read_asked
@@ -15,12 +14,16 @@ from phyr.cli.show import show
 from phyr.cli.styled import Plain, output
 from phyr.errors import PhyrError
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["mapped"]
 
 _FLAGS = {"--rollup": "rollup", "--orders": "orders", "--folios": "folios", "--all": "everything"}
 
 
-def options_of(arguments: Sequence[str]) -> dict[str, Any] | None:
+def options_of(arguments: Sequence[str]) -> "dict[str, Any] | None":
     """Read the arguments of ``phyr map``; None for those that are left to the ordinary way."""
     texts = [text for text in arguments if text not in _FLAGS]
     try:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
 
 from phyr.cli.lines import Line, fitted, grouped, ordered
 from phyr.cli.report import BUCKETS, Total, blocks, shares, spell
 from phyr.cli.styled import Plain, Styled, print_lines, width_of
 from phyr.pagemap.page_flags import Folio, Folios
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from rich.console import Console
 
 __all__ = [
@@ -79,7 +81,7 @@ def show_lines(  # noqa: PLR0913 - the options of a command
     print_lines(out, columns(*_table(listed, bars=bars), width))
 
 
-_Rows: TypeAlias = list[tuple[Sequence[str], str]]
+_Rows: "TypeAlias" = list[tuple[Sequence[str], str]]
 
 
 def _table(lines: Sequence[Line], *, bars: bool) -> tuple[Sequence[str], _Rows]:

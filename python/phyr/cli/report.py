@@ -3,12 +3,16 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
 
+from phyr._named import NamedTuple
 from phyr._phyr import Phyr, bio_vecs, scatterlist
 from phyr.pagemap.page_flags import Folios
 from phyr.pagemap.proc import Vma
 from phyr.pagemap.process import Resident
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "BUCKETS",
@@ -39,7 +43,7 @@ class Cost(NamedTuple):
     """A ``struct sg_table``'s blocks, chained."""
 
     @classmethod
-    def of(cls, phyr: Phyr) -> Self:
+    def of(cls, phyr: Phyr) -> "Self":
         """Count the bytes of a list of RAM.
 
         Examples:
@@ -100,7 +104,7 @@ class Row(NamedTuple):
         folios: Folios | None = None,
         nodes: dict[int | None, int] | None = None,
         stretches: Sequence[tuple[int, Phyr]] = (),
-    ) -> Self:
+    ) -> "Self":
         """Compute the figures of a VMA."""
         stats = resident.phyr.stats()
         orders = resident.phyr.orders()
@@ -134,7 +138,7 @@ class Total(NamedTuple):
     nodes: dict[int | None, int] | None
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Self:
+    def of(cls, rows: Iterable[Row]) -> "Self":
         """Add up rows. Each VMA keeps its own list."""
         rows = list(rows)
         orders: Counter[int] = Counter()

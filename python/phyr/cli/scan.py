@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phyr._named import NamedTuple
 from phyr.cli.bar import LateBar
 from phyr.cli.choose import Chosen, Wanted, choose, command_of
 from phyr.cli.report import Row
@@ -12,7 +12,10 @@ from phyr.pagemap.page_flags import Scan
 from phyr.pagemap.proc import Pid
 from phyr.pagemap.process import Pagemap
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from phyr._phyr import Phyr
     from phyr.cli.nodes import Nodes
 
@@ -127,7 +130,7 @@ def scan_all(chosen: Chosen, looks: Looks) -> tuple[list[Scanned], Skipped]:
     return found, Skipped(gone, hidden)
 
 
-def read_asked(options: dict[str, Any]) -> tuple[list[Scanned], Skipped, Looks]:
+def read_asked(options: "dict[str, Any]") -> tuple[list[Scanned], Skipped, Looks]:
     """Read what the options of ``phyr map`` ask for."""
     nodes = None
     if options["numa"]:

@@ -1,7 +1,6 @@
 """The output of ``phyr map``: one process VMA by VMA, or several processes in one line each."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from phyr.cli.escape import escaped
 from phyr.cli.lines import Line, ordered
@@ -20,14 +19,17 @@ from phyr.cli.report import Row, Total
 from phyr.cli.scan import Scanned, rows_of
 from phyr.cli.styled import Plain, Styled, output, print_lines, width_of
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from rich.console import Console
 
 __all__ = ["show"]
 
 
 def show(
-    scanned: Sequence[Scanned], options: dict[str, Any], out: "Console | Plain | None" = None
+    scanned: Sequence[Scanned], options: "dict[str, Any]", out: "Console | Plain | None" = None
 ) -> None:
     """Print tables, the total, and the other requested parts; by default to standard output."""
     out = output() if out is None else out
@@ -54,7 +56,7 @@ def show(
 
 
 def _below(
-    scanned: Sequence[Scanned], rows: Sequence[Row], options: dict[str, Any], width: int
+    scanned: Sequence[Scanned], rows: Sequence[Row], options: "dict[str, Any]", width: int
 ) -> Iterator[str | Styled]:
     """Return the lines below the table: the total, and the other requested parts."""
     total = Total.of(rows)

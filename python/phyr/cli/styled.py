@@ -3,17 +3,18 @@
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TypeAlias
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeAlias
 
     from rich.console import Console
     from rich.text import Text
 
 __all__ = ["Plain", "Styled", "console", "output", "print_lines", "width_of"]
 
-Styled: TypeAlias = tuple[tuple[str, str], ...]
+Styled: "TypeAlias" = tuple[tuple[str, str], ...]
 """The parts of a line: text, and ``bold``, ``cyan``, ``dim`` or nothing."""
 
 _USUAL_WIDTH = 80

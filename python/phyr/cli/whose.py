@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -10,10 +11,13 @@ from phyr.cli.choose import Chosen, command_of, take_pids
 from phyr.cli.common import read_by, refusing, warn
 from phyr.cli.escape import escaped
 from phyr.errors import HiddenPagesError, ProcessGoneError
-from phyr.pagemap.proc import PROC, Pid, Vma
+from phyr.pagemap import proc
+from phyr.pagemap.proc import Pid, Vma
 from phyr.pagemap.process import Pagemap
 
 __all__ = ["whose"]
+
+PROC = Path(proc.PROC)
 
 _TOP = 1 << 64
 _EXAMPLES = """\b

@@ -216,14 +216,7 @@ class Paging:
         head = phyr[0] & (self._granule() - 1)
         length = self._whole(phyr[0], phyr.length)
         align, residue = where
-        try:
-            window = self._alloc(phyr, length, align, residue - head)
-        except BaseException as failure:
-            if copy:
-                with noting(failure, "giving back what stands in"):
-                    copy.release()
-            raise
-        return self._map_all(phyr, (window, length), [(phyr, window + head)], prot, copy)
+        return self._map_all(phyr, (length, align, residue - head), [(phyr, head)], prot, copy)
 
     def _map_list(self, phyr: Phyr, prot: Prot) -> Phyr:
         """Map the pages under each chunk, one after the other, in one window."""
@@ -236,27 +229,31 @@ class Paging:
             position += chunk.length
             length += self._whole(*chunk)
         self._refuse_exposed(phyr, length - phyr.length)
-        window = self._alloc(phyr, length, max(granule, phyr.granule), 0)
-        placed = [(piece, window + at) for piece, at in pieces]
-        return self._map_all(phyr, (window, length), placed, prot, None)
+        where = (length, max(granule, phyr.granule), 0)
+        return self._map_all(phyr, where, pieces, prot, None)
 
     def _map_all(
         self,
         phyr: Phyr,
-        where: tuple[int, int],
+        where: tuple[int, int, int],
         pieces: list[tuple[Phyr, int]],
         prot: Prot,
         copy: Copy | None,
     ) -> Phyr:
-        """Map lists at addresses in a window. Return the list of these addresses."""
-        window, length = where
-        dma = None
+        """Map lists, each at its offset in a new window. Return the list of their addresses.
+
+        `where` is what the window needs: length, align and residue, as for `_alloc`.
+        """
+        length, align, residue = where
+        window = dma = None
         try:
+            window = self._alloc(phyr, length, align, residue)
             builder = Builder(phyr.granule, phyr.kind)
-            for piece, iova in pieces:
-                builder.append(iova, piece.length)
+            for piece, at in pieces:
+                builder.append(window + at, piece.length)
             dma = builder.finish()
-            plans = [plan_map(piece, iova, self.domain.pgsize_bitmap) for piece, iova in pieces]
+            bitmap = self.domain.pgsize_bitmap
+            plans = [plan_map(piece, window + at, bitmap) for piece, at in pieces]
             walks = [Unmapping(plan) for plan in plans]
             # Stored before the calls, because nothing may fail after them.
             self._mapped[id(dma)] = _Mapped(dma, window, length - dma.length, walks, copy)
@@ -286,10 +283,11 @@ class Paging:
                 self._give_back(mapped.window, mapped.copy)
             raise
 
-    def _give_back(self, window: int, copy: Copy | None) -> None:
-        """Free the window and the copied pages. No device can reach them any more."""
+    def _give_back(self, window: int | None, copy: Copy | None) -> None:
+        """Free the window, if any, and the copied pages. No device can reach them any more."""
         try:
-            self.iovas.free(window)
+            if window is not None:
+                self.iovas.free(window)
         finally:
             if copy:
                 copy.release()

@@ -35,12 +35,16 @@ import os
 from collections.abc import Sequence
 
 from phyr import _linux  # noqa: F401 - ends on Windows
+from phyr import _named as _names
 from phyr._phyr import Phyr
 from phyr.pagemap.address import lent
 from phyr.pagemap.own import own_pages
-from phyr.pagemap.page_flags import Folio, Folios, PageFlag, Scan, counts, flags
+from phyr.pagemap.page_flags import Folio, Folios, Scan, counts, flags
 from phyr.pagemap.proc import Pid, Vma, open_process, read_vmas
-from phyr.pagemap.process import Extent, Pagemap, Progress, Resident, State
+from phyr.pagemap.process import Extent, Pagemap, Progress, Resident
+
+if _names.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+    from phyr.pagemap.states import PageFlag, State
 
 __all__ = [
     "Extent",
@@ -63,6 +67,21 @@ __all__ = [
     "resident",
     "vmas",
 ]
+
+if not _names.TYPE_CHECKING:  # pragma: no branch - who checks types knows the names
+
+    def __getattr__(name: str) -> object:
+        """Import an enumeration on first use."""
+        if name not in ("PageFlag", "State"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from phyr.pagemap import states  # noqa: PLC0415 - not every reading needs them
+
+        value = globals()[name] = getattr(states, name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Return all names, including those that are loaded later."""
+        return sorted({*globals(), "PageFlag", "State"})
 
 
 def read(pid: Pid, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
-from typing import Any, SupportsIndex
 
 from phyr._phyr import Loan
 from phyr.errors import ArrayTypeError, RangeError
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["lent", "uaddr_and_length"]
 
@@ -31,7 +34,7 @@ def lent(buffer: object) -> Iterator[tuple[int, int]]:
             yield uaddr, length
 
 
-def uaddr_and_length(given: tuple[Any, ...]) -> tuple[int, int]:
+def uaddr_and_length(given: "tuple[Any, ...]") -> tuple[int, int]:
     """Check memory that is given by its address.
 
     Raises:
@@ -40,7 +43,7 @@ def uaddr_and_length(given: tuple[Any, ...]) -> tuple[int, int]:
     """
     if len(given) != len(("uaddr", "length")):
         raise ArrayTypeError(f"a tuple of {len(given)} is not (uaddr, length)")
-    if not all(isinstance(number, SupportsIndex) for number in given):
+    if not all(hasattr(type(number), "__index__") for number in given):
         kinds = " and ".join(str(type(number)) for number in given)
         raise ArrayTypeError(f"{kinds} are not (uaddr, length): two integers")
     uaddr, length = map(index, given)

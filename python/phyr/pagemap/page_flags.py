@@ -2,66 +2,20 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from enum import IntFlag
-from typing import NamedTuple, Self
 
+from phyr._named import NamedTuple
 from phyr._phyr import Column, FolioScan, FrozenPhyr, Phyr, page_records
 from phyr.errors import HiddenPagesError, PhyrError, RangeError
 from phyr.pagemap.proc import PROC
 
-__all__ = ["Folio", "Folios", "PageFlag", "Scan", "counts", "flags"]
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Self
 
+__all__ = ["Folio", "Folios", "Scan", "counts", "flags"]
 
-class PageFlag(IntFlag):
-    """Bits of `flags`, by the kernel's names; those from `RESERVED` on may change with the kernel.
-
-    Examples:
-        >>> PageFlag(1 << 12 | 1 << 22)
-        <PageFlag.ANON|THP: 4198400>
-
-    Source:
-        ``include/uapi/linux/kernel-page-flags.h``, ``include/linux/kernel-page-flags.h``;
-        Documentation/admin-guide/mm/pagemap.rst.
-    """
-
-    LOCKED = 1 << 0
-    ERROR = 1 << 1
-    REFERENCED = 1 << 2
-    UPTODATE = 1 << 3
-    DIRTY = 1 << 4
-    LRU = 1 << 5
-    ACTIVE = 1 << 6
-    SLAB = 1 << 7
-    WRITEBACK = 1 << 8
-    RECLAIM = 1 << 9
-    BUDDY = 1 << 10
-    MMAP = 1 << 11
-    ANON = 1 << 12
-    SWAPCACHE = 1 << 13
-    SWAPBACKED = 1 << 14
-    COMPOUND_HEAD = 1 << 15
-    COMPOUND_TAIL = 1 << 16
-    HUGE = 1 << 17
-    UNEVICTABLE = 1 << 18
-    HWPOISON = 1 << 19
-    NOPAGE = 1 << 20
-    KSM = 1 << 21
-    THP = 1 << 22
-    OFFLINE = 1 << 23
-    ZERO_PAGE = 1 << 24
-    IDLE = 1 << 25
-    PGTABLE = 1 << 26
-    RESERVED = 1 << 32
-    MLOCKED = 1 << 33
-    OWNER_2 = 1 << 34
-    PRIVATE = 1 << 35
-    PRIVATE_2 = 1 << 36
-    OWNER_PRIVATE = 1 << 37
-    ARCH = 1 << 38
-    UNCACHED = 1 << 39
-    SOFTDIRTY = 1 << 40
-    ARCH_2 = 1 << 41
-    ARCH_3 = 1 << 42
+_NOPAGE = 1 << 20
+"""`PageFlag.NOPAGE`, without an import of it."""
 
 
 class Folio(NamedTuple):
@@ -102,7 +56,7 @@ class Folios(NamedTuple):
     tells. Zero pages and device memory are left out."""
 
     @classmethod
-    def total(cls, parts: Iterable[Self]) -> Self:
+    def total(cls, parts: "Iterable[Self]") -> "Self":
         """Add up.
 
         Examples:
@@ -165,7 +119,7 @@ class Scan:
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         orders = [self._order(size) for size in block_sizes]
         with _proc_errors("kpageflags"):
-            path = str(PROC / "kpageflags")
+            path = f"{PROC}/kpageflags"
             self._scan = FolioScan(path, self._page_size, orders)
         self._orders = sorted({*orders})
 
@@ -238,8 +192,8 @@ def flags(phyr: Phyr | FrozenPhyr) -> Column:
         ``/proc/kpageflags``, Documentation/admin-guide/mm/pagemap.rst, Linux.
     """
     with _proc_errors("kpageflags"):
-        path, page_size = str(PROC / "kpageflags"), os.sysconf("SC_PAGE_SIZE")
-        return page_records(path, phyr, page_size, PageFlag.NOPAGE)
+        path, page_size = f"{PROC}/kpageflags", os.sysconf("SC_PAGE_SIZE")
+        return page_records(path, phyr, page_size, _NOPAGE)
 
 
 def counts(phyr: Phyr | FrozenPhyr) -> Column:
@@ -261,7 +215,7 @@ def counts(phyr: Phyr | FrozenPhyr) -> Column:
         ``/proc/kpagecount``, Documentation/admin-guide/mm/pagemap.rst, Linux.
     """
     with _proc_errors("kpagecount"):
-        path, page_size = str(PROC / "kpagecount"), os.sysconf("SC_PAGE_SIZE")
+        path, page_size = f"{PROC}/kpagecount", os.sysconf("SC_PAGE_SIZE")
         return page_records(path, phyr, page_size, 0)
 
 
@@ -277,8 +231,8 @@ class _proc_errors:  # noqa: N801 - used like a function
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Raise another exception."""
         if isinstance(error, PermissionError) and not isinstance(error, HiddenPagesError):
-            text = f"{PROC / self._name} is for root: run as root (CAP_SYS_ADMIN)"
+            text = f"{PROC}/{self._name} is for root: run as root (CAP_SYS_ADMIN)"
             raise HiddenPagesError(error.errno, text) from error
         if isinstance(error, FileNotFoundError):
-            text = f"this system has no {PROC / self._name} (CONFIG_PROC_PAGE_MONITOR)"
+            text = f"this system has no {PROC}/{self._name} (CONFIG_PROC_PAGE_MONITOR)"
             raise PhyrError(text) from error

@@ -8,10 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
-from pathlib import Path
-from typing import Literal, NamedTuple, SupportsIndex, TypeAlias
 
+from phyr._named import NamedTuple
 from phyr.errors import HiddenPagesError, PhyrError, ProcessGoneError, RangeError
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
 
 __all__ = [
     "Pid",
@@ -21,16 +24,20 @@ __all__ = [
     "open_process",
     "process_errors",
     "ram_ranges",
+    "read_file",
     "read_pmd_mapped",
     "read_stat",
     "read_vmas",
     "spelt",
 ]
 
-Pid: TypeAlias = int | Literal["self"]
+if TYPE_CHECKING:
+    Pid: TypeAlias = int | Literal["self"]
+else:
+    Pid = int | str
 """A process: its number, or this one."""
 
-PROC = Path("/proc")
+PROC = "/proc"
 
 
 class Vma(NamedTuple):
@@ -86,6 +93,12 @@ def process_errors(pid: Pid) -> Iterator[None]:
         raise HiddenPagesError(error.errno, text, pid=pid) from error
 
 
+def read_file(path: str) -> bytes:
+    """Read a file; `pathlib` takes longer to import than many a process to read."""
+    with open(path, "rb") as file:  # noqa: PTH123 - quick
+        return file.read()
+
+
 class Stat(NamedTuple):
     """Facts of a process that everyone may know, from ``/proc/PID/stat``."""
 
@@ -106,7 +119,7 @@ def read_stat(pid: Pid) -> Stat:
     Raises:
         OSError: It is not there.
     """
-    text = (PROC / str(pid) / "stat").read_text(errors="backslashreplace")
+    text = read_file(f"{PROC}/{pid}/stat").decode(errors="backslashreplace")
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
     return Stat(name, fields[0] == "Z", bool(int(fields[6]) & _KERNEL_THREAD))
@@ -152,15 +165,15 @@ def open_process(pid: Pid) -> int:
     """
     if pid != "self" and not _is_number(pid):
         raise RangeError(f"pid {pid!r} is neither 'self' nor a number above 0", pid=pid)
-    if not (PROC / "self" / "pagemap").exists():
+    if not os.access(f"{PROC}/self/pagemap", os.F_OK):
         raise PhyrError(f"page maps need Linux: this system has no {PROC}/self/pagemap")
     with process_errors(pid):
-        return os.open(PROC / str(pid), os.O_RDONLY | os.O_DIRECTORY)
+        return os.open(f"{PROC}/{pid}", os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _is_number(pid: object) -> bool:
     """Return true for a number above 0, also one of NumPy; True does not count."""
-    return isinstance(pid, SupportsIndex) and not isinstance(pid, bool) and index(pid) > 0
+    return hasattr(type(pid), "__index__") and not isinstance(pid, bool) and index(pid) > 0  # type: ignore[arg-type]
 
 
 def read_vmas(process: int, pid: Pid) -> list[Vma]:
@@ -240,7 +253,7 @@ def is_device_memory(uaddr: int) -> bool:
         ``VM_PFNMAP``, the flag ``pf`` of Documentation/filesystems/proc.rst, Linux.
     """
     inside = False
-    for line in (PROC / "self" / "smaps").read_text().splitlines():
+    for line in os.fsdecode(read_file(f"{PROC}/self/smaps")).splitlines():
         first = line.split(maxsplit=1)[0]
         if first == "VmFlags:":
             if inside:
@@ -265,7 +278,7 @@ def ram_ranges() -> list[tuple[int, int]] | None:
         ``walk_system_ram_range()`` and ``r_show()``, kernel/resource.c, Linux.
     """
     try:
-        lines = (PROC / "iomem").read_text().splitlines()
+        lines = os.fsdecode(read_file(f"{PROC}/iomem")).splitlines()
     except OSError:
         return None
     found = []

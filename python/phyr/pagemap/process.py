@@ -2,34 +2,27 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
 
+from phyr._named import NamedTuple
 from phyr._phyr import Builder, FolioScan, Phyr
 from phyr._scope import Scope
 from phyr.errors import MismatchError, RangeError
 from phyr.pagemap.address import lent
 from phyr.pagemap.page_flags import Folios, Scan
 from phyr.pagemap.proc import Pid, Vma, is_device_memory, read_pmd_mapped, read_vmas
-from phyr.pagemap.reader import Reader
+from phyr.pagemap.reader import Reader, Run
 
-__all__ = ["Extent", "Pagemap", "Progress", "Resident", "State"]
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
+    from phyr.pagemap.states import State
 
-class State(StrEnum):
-    """The states of memory; see `phyr.pagemap`. Members are equal to their names as strings."""
-
-    RAM = "ram"
-    DEVICE = "device"
-    ZERO = "zero"
-    SWAP = "swap"
-    HOLE = "hole"
+__all__ = ["Extent", "Pagemap", "Progress", "Resident"]
 
 
-_STATES = {state.value: state for state in State}
-
-Progress: TypeAlias = Callable[[int, int], object]
+Progress: "TypeAlias" = Callable[[int, int], object]
 """A function that is called with bytes done and bytes in all."""
 
 
@@ -40,7 +33,7 @@ class Extent(NamedTuple):
     """User virtual address of the first byte."""
     length: int
     """Bytes."""
-    state: State
+    state: "State"
     """``ram``, ``device``, ``zero``, ``swap`` or ``hole``."""
     phyr: Phyr | None
     """Its physical pages, of `length` bytes; None unless `state` is ``ram`` or ``device``."""
@@ -136,14 +129,16 @@ class Pagemap(Scope):
 
     def read(self, start: int, length: int, *, progress: Progress | None = None) -> list[Extent]:
         """Like `phyr.pagemap.read`."""
+        from phyr.pagemap.states import STATES  # noqa: PLC0415 - not every reading needs them
+
         extents: list[Extent] = []
-        for extent in self._extents(start, length, progress, join=False):
+        for uaddr, size, name, phyr in self._extents(start, length, progress, join=False):
             # Only two holes can meet here: one of the process, and one beyond its address space.
-            if extents and extent.state is extents[-1].state is State.HOLE:
-                uaddr, before, state, _ = extents[-1]
-                extents[-1] = Extent(uaddr, before + extent.length, state, None)
+            if extents and extents[-1].state == name == "hole":
+                first, before, state, _ = extents[-1]
+                extents[-1] = Extent(first, before + size, state, None)
             else:
-                extents.append(extent)
+                extents.append(Extent(uaddr, size, STATES[name], phyr))
         return extents
 
     def present(
@@ -174,12 +169,14 @@ class Pagemap(Scope):
         lists = []
         counter = None if scan is None else scan.counter
         join = stretches is None
-        for extent in self._extents(start, length, progress, join=join, scan=counter):
-            sizes[extent.state] += extent.length
-            if extent.state == "ram" and extent.phyr is not None:
-                lists.append(extent.phyr)
+        for uaddr, size, state, phyr in self._extents(
+            start, length, progress, join=join, scan=counter
+        ):
+            sizes[state] += size
+            if state == "ram" and phyr is not None:
+                lists.append(phyr)
                 if stretches is not None:
-                    stretches.append((extent.uaddr, extent.phyr))
+                    stretches.append((uaddr, phyr))
         return Resident(self._joined(lists), **sizes)
 
     def folios(
@@ -239,7 +236,7 @@ class Pagemap(Scope):
         *,
         join: bool,
         scan: FolioScan | None = None,
-    ) -> Iterator[Extent]:
+    ) -> Iterator[Run]:
         """Read a range of bytes: whole pages, with the ends trimmed to the range."""
         if start < 0 or length < 0 or start + length > 1 << 64:
             raise RangeError(
@@ -250,15 +247,14 @@ class Pagemap(Scope):
             reached = _bytes(start, end, progress)
             runs = self._reader.runs(first, after, join=join, progress=reached, scan=scan)
             for run in runs:
-                for uaddr, size, name, phyr in run:
-                    state = _STATES[name]
+                for uaddr, size, state, phyr in run:
                     if start <= uaddr and uaddr + size <= end:
-                        yield Extent(uaddr, size, state, phyr)
+                        yield uaddr, size, state, phyr
                         continue
                     front = max(start - uaddr, 0)
                     back = min(size, end - uaddr)
                     part = None if phyr is None else phyr[front:back]
-                    yield Extent(uaddr + front, back - front, state, part)
+                    yield uaddr + front, back - front, state, part
 
 
 def _spelt(extent: Extent) -> str:

@@ -7,16 +7,19 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import TypeAlias
 
 from phyr._phyr import FolioScan, PagemapDecoder, PagemapReads, Phyr
 from phyr.errors import ClosedError, HiddenPagesError
 from phyr.pagemap.proc import Pid, gone, open_process, process_errors, ram_ranges, spelt
 from phyr.pagemap.zero import has_huge_zero, probe
 
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
 __all__ = ["Reader", "Run"]
 
-Run: TypeAlias = tuple[int, int, str, Phyr | None]
+Run: "TypeAlias" = tuple[int, int, str, Phyr | None]
 """An extent from the decoder: uaddr, length in bytes, state, list."""
 
 PIECE = 128 << 10

@@ -9,17 +9,19 @@ import mmap
 import os
 import struct
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from phyr._phyr import Loan
-from phyr.pagemap.proc import PROC
+from phyr.pagemap.proc import PROC, read_file
+
+TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["has_huge_zero", "probe"]
 
 PFN_MASK = (1 << 55) - 1
 PRESENT = 1 << 63
-THP = Path("/sys/kernel/mm/transparent_hugepage")
+THP = "/sys/kernel/mm/transparent_hugepage"
 
 
 def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
@@ -38,7 +40,7 @@ def probe(granule: int) -> tuple[list[tuple[int, int]], list[mmap.mmap]]:
     """
     found = []
     kept = []
-    pagemap = os.open(PROC / "self" / "pagemap", os.O_RDONLY)
+    pagemap = os.open(f"{PROC}/self/pagemap", os.O_RDONLY)
     try:
         for size in [granule, *_huge_size()]:
             # Read-only, so that no write can ever put an own page there.
@@ -60,7 +62,7 @@ def has_huge_zero(found: list[tuple[int, int]], granule: int) -> bool:
 
     False means look again: the kernel may be told to use one at any time.
     """
-    return any(last - first >= granule for first, last in found) or not THP.exists()
+    return any(last - first >= granule for first, last in found) or not os.access(THP, os.F_OK)
 
 
 def _huge_size() -> list[int]:
@@ -69,8 +71,8 @@ def _huge_size() -> list[int]:
     This check matters: if it is switched off, a read fault would take real huge pages.
     """
     try:
-        if int((THP / "use_zero_page").read_text()):
-            return [int((THP / "hpage_pmd_size").read_text())]
+        if int(read_file(f"{THP}/use_zero_page")):
+            return [int(read_file(f"{THP}/hpage_pmd_size"))]
     except OSError:
         pass
     return []

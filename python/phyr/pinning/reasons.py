@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 from phyr.errors import PinError
-from phyr.pagemap.proc import PROC, Vma, is_device_memory, open_process, read_vmas
+from phyr.pagemap import proc
+from phyr.pagemap.proc import Vma, is_device_memory, open_process, read_vmas
 
 if sys.platform != "win32":  # pragma: no branch - it has no such limits
     # Here, since it takes a descriptor: where they ran out is where it is needed.
     import resource
 
 __all__ = ["map_refused", "refused", "ring_refused"]
+
+PROC = Path(proc.PROC)
 
 _CAP_IPC_LOCK = 14
 _ADDRESS = {errno.EFAULT, errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP, errno.EOVERFLOW}

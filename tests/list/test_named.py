@@ -1,0 +1,76 @@
+"""Named tuples of phyr, beside those of `typing`."""
+
+import pickle
+from typing import NamedTuple
+
+import pytest
+
+from phyr import Chunk, _named, pagemap
+
+
+class Usual(NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "two"
+
+    @property
+    def both(self) -> str:
+        """Both."""
+        return f"{self.first} {self.second}"
+
+    @classmethod
+    def of(cls, first: int) -> "Usual":
+        return cls(first)
+
+
+class Quick(_named.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "two"
+
+    @property
+    def both(self) -> str:
+        """Both."""
+        return f"{self.first} {self.second}"
+
+    @classmethod
+    def of(cls, first: int) -> "Quick":
+        return cls(first)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_fields", "_field_defaults", "__annotations__", "__doc__", "__module__", "__match_args__"],
+)
+def test_a_class_is_what_typing_makes(name: str) -> None:
+    assert getattr(Quick, name) == getattr(Usual, name)
+
+
+def test_values_are_what_typing_makes() -> None:
+    for values in (Quick(1), Quick.of(1), Quick(second="two", first=1), pickled(Quick(1))):
+        assert isinstance(values, Quick)
+        assert tuple(values) == tuple(Usual(1))
+        assert (values.both, repr(values)) == ("1 two", "Quick(first=1, second='two')")
+    with pytest.raises(TypeError):
+        Quick()  # type: ignore[call-arg]
+
+
+def pickled(value: Quick) -> object:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - ours
+
+
+def test_records_of_phyr_keep_their_names() -> None:
+    assert (Chunk.__module__, Chunk.__qualname__, Chunk._fields) == (
+        "phyr._records",
+        "Chunk",
+        ("paddr", "length"),
+    )
+
+
+def test_enumerations_of_page_maps_are_loaded_when_they_are_asked_for() -> None:
+    assert {"PageFlag", "State"} <= set(dir(pagemap))
+    assert pagemap.State("ram") is pagemap.State.RAM
+    with pytest.raises(AttributeError, match=r"module 'phyr.pagemap' has no attribute 'nothing'"):
+        _ = pagemap.nothing  # type: ignore[attr-defined]
