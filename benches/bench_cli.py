@@ -85,7 +85,7 @@ def tool(name: str) -> Path | None:
 
 def programs(reads: Path, pid: int) -> dict[str, list[str]]:
     """Return the command of each contender."""
-    phyr = [sys.executable, "-m", "phyr", "map", str(pid), "--rollup"]
+    phyr = [str(Path(sys.executable).with_name("phyr")), "map", str(pid), "--rollup"]
     found = {
         ALONE: [str(reads), str(pid), "map"],
         START: [sys.executable, "-c", "pass"],
