@@ -99,10 +99,10 @@ impl Count {
     }
 }
 
-/// Some random inputs for each check: nearly ten times as many operations as other inputs.
+/// Some random inputs for each check: nearly a hundred times as many operations as other inputs.
 fn round(random: &mut Random, count: &Count) {
     let (mut operations, mut inputs) = (0, 0);
-    for _ in 0..340 {
+    for _ in 0..3400 {
         let length = 8 + random.below(200);
         operations += count_operations(&random.bytes(length));
     }
