@@ -18,65 +18,103 @@ use crate::list::walk::Walk;
 /// decodes with wide registers and is up to three times as fast as `next`.
 #[derive(Clone)]
 pub struct Chunks<'a> {
-    /// The next chunks, each in one of these words. All but the first of a list are whole.
-    ahead: slice::Iter<'a, u64>,
-    form: Form,
+    ahead: Ahead<'a>,
     /// Stands behind `ahead`.
     walk: Walk<'a>,
 }
 
-/// How to decode the words ahead.
-#[derive(Clone, Copy)]
-enum Form {
-    /// Chunks of this length; the address is the word with the bits `low` inverted.
-    Blocks { low: u64, length: u64 },
-    /// The granule is 4096.
-    Usual,
-    /// The granule is another.
-    Other(Granule),
+/// The next chunks, each in one word. All but the first of a list are whole.
+///
+/// At most one of the slices has words, each of a form of its own: a loop then asks for no form.
+#[derive(Clone)]
+struct Ahead<'a> {
+    /// Words of any chunks, if the granule is 4096.
+    usual: slice::Iter<'a, u64>,
+    blocks: slice::Iter<'a, u64>,
+    /// Of each of the blocks: bits to invert in the word, which then is the address; and the length.
+    low: u64,
+    length: u64,
+    /// Words of any chunks, if the granule is another.
+    others: slice::Iter<'a, u64>,
+    granule: Granule,
 }
 
-impl Form {
-    /// The form of words of which the first stands for this chunk, and the others for blocks of the
-    /// same length.
-    #[inline]
-    fn blocks(word: u64, Chunk { paddr, length }: Chunk) -> Self {
-        Self::Blocks { low: word ^ paddr, length }
+/// The chunk of a word if the granule is 4096.
+#[inline(always)]
+fn usual(word: u64) -> Chunk {
+    let (paddr, length) = Entry::stored(word).bytes();
+    Chunk { paddr, length }
+}
+
+impl<'a> Ahead<'a> {
+    fn none(granule: Granule) -> Self {
+        let (usual, blocks, others) = ([].iter(), [].iter(), [].iter());
+        Self { usual, blocks, low: 0, length: 0, others, granule }
     }
 
-    /// The form of words that have so many bytes together.
-    fn of(words: &[u64], length: u64, granule: Granule) -> Self {
-        let (Some(&word), Self::Usual) = (words.first(), Self::any(granule)) else {
-            return Self::any(granule);
-        };
-        let first = Self::Usual.decode(word);
-        let order = first.length.trailing_zeros() - granule.lg2();
+    /// Words of which the first stands for this chunk, and the others for blocks of the same length.
+    #[inline]
+    fn blocks(words: &'a [u64], first: Chunk, granule: Granule) -> Self {
+        let low = words.first().map_or(0, |word| word ^ first.paddr);
+        Self { blocks: words.iter(), low, length: first.length, ..Self::none(granule) }
+    }
+
+    /// Words that have so many bytes together.
+    fn of(words: &'a [u64], length: u64, granule: Granule) -> Self {
+        if granule != Granule::default() {
+            return Self { others: words.iter(), ..Self::none(granule) };
+        }
+        let first = words.first().map_or(Chunk { paddr: 0, length: 0 }, |&word| usual(word));
+        let order = first.length.trailing_zeros().saturating_sub(granule.lg2());
         let is_block = |&word: &u64| Entry::stored(word).as_block(order).1 == 0;
         // Blocks of one size have the same bits below their addresses. As many granules as words are
         // one each.
         if first.length.checked_mul(words.len() as u64) == Some(length)
             && (first.length == granule.bytes() || words.iter().all(is_block))
         {
-            return Self::blocks(word, first);
+            return Self::blocks(words, first, granule);
         }
-        Self::Usual
-    }
-
-    /// The form of all words.
-    fn any(granule: Granule) -> Self {
-        if granule == Granule::default() { Self::Usual } else { Self::Other(granule) }
+        Self { usual: words.iter(), ..Self::none(granule) }
     }
 
     #[inline(always)]
-    fn decode(self, word: u64) -> Chunk {
-        match self {
-            Self::Blocks { low, length } => Chunk { paddr: word ^ low, length },
-            Self::Usual => {
-                let (paddr, length) = Entry::stored(word).bytes();
-                Chunk { paddr, length }
-            }
-            Self::Other(granule) => Chunk::of_word(granule, word),
+    fn next(&mut self) -> Option<Chunk> {
+        if let Some(&word) = self.usual.next() {
+            return Some(usual(word));
         }
+        if let Some(&word) = self.blocks.next() {
+            return Some(Chunk { paddr: word ^ self.low, length: self.length });
+        }
+        self.others.next().map(|&word| Chunk::of_word(self.granule, word))
+    }
+
+    /// All of them.
+    fn rest(&self) -> impl DoubleEndedIterator<Item = Chunk> + 'a {
+        let &Self { low, length, granule, .. } = self;
+        let usual = self.usual.clone().map(|&word| usual(word));
+        let blocks = self.blocks.clone().map(move |&word| Chunk { paddr: word ^ low, length });
+        let others = self.others.clone().map(move |&word| Chunk::of_word(granule, word));
+        usual.chain(blocks).chain(others)
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Chunk> {
+        let chunk = self.rest().nth(n);
+        for words in [&mut self.usual, &mut self.blocks, &mut self.others] {
+            words.nth(n);
+        }
+        chunk
+    }
+
+    fn nth_back(&mut self, n: usize) -> Option<Chunk> {
+        let chunk = self.rest().nth_back(n);
+        for words in [&mut self.usual, &mut self.blocks, &mut self.others] {
+            words.nth_back(n);
+        }
+        chunk
+    }
+
+    fn len(&self) -> usize {
+        self.usual.len() + self.blocks.len() + self.others.len()
     }
 }
 
@@ -85,15 +123,15 @@ impl<'a> Chunks<'a> {
     pub(crate) fn new(mut walk: Walk<'a>) -> Self {
         // The first chunk may be trimmed. Any word can stand for it.
         let Some((chunk, words)) = walk.next_with_words() else {
-            return Self { ahead: [].iter(), form: Form::Usual, walk };
+            return Self { ahead: Ahead::none(walk.granule()), walk };
         };
-        let ahead = words.first_chunk::<1>().unwrap_or(&[0]);
-        Self { ahead: ahead.iter(), form: Form::blocks(ahead[0], chunk), walk }
+        let word = words.first_chunk::<1>().unwrap_or(&[0]);
+        Self { ahead: Ahead::blocks(word, chunk, walk.granule()), walk }
     }
 
     /// Appends `of(chunk)` to `items` for each chunk still to come, a whole node at a time.
     pub fn extend(self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
-        items.extend(self.ahead.map(|&word| of(self.form.decode(word))));
+        items.extend(self.ahead.rest().map(of));
         self.walk.extend(items, of);
     }
 
@@ -109,13 +147,12 @@ impl<'a> Chunks<'a> {
 /// By value, so that the compiler can keep what `next` needs in registers.
 #[cold]
 #[inline(never)]
-fn step(mut walk: Walk<'_>) -> (Walk<'_>, slice::Iter<'_, u64>, Form, Option<Chunk>) {
+fn step(mut walk: Walk<'_>) -> (Walk<'_>, Ahead<'_>, Option<Chunk>) {
     let start = walk.position();
     let words = walk.pass_plain();
-    let form = Form::of(words, walk.position() - start, walk.granule());
-    let mut ahead = words.iter();
-    let chunk = ahead.next().map(|&word| form.decode(word)).or_else(|| walk.next());
-    (walk, ahead, form, chunk)
+    let mut ahead = Ahead::of(words, walk.position() - start, walk.granule());
+    let chunk = ahead.next().or_else(|| walk.next());
+    (walk, ahead, chunk)
 }
 
 impl fmt::Debug for Chunks<'_> {
@@ -129,14 +166,14 @@ impl Iterator for Chunks<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
-        if let Some(&word) = self.ahead.next() {
-            return Some(self.form.decode(word));
+        if let Some(chunk) = self.ahead.next() {
+            return Some(chunk);
         }
         if self.walk.is_done() {
             return None;
         }
         let chunk;
-        (self.walk, self.ahead, self.form, chunk) = step(self.walk.clone());
+        (self.walk, self.ahead, chunk) = step(self.walk.clone());
         chunk
     }
 
@@ -157,14 +194,14 @@ impl Iterator for Chunks<'_> {
     fn nth(&mut self, n: usize) -> Option<Chunk> {
         let ahead = self.ahead.len();
         if n < ahead {
-            return self.ahead.nth(n).map(|&word| self.form.decode(word));
+            return self.ahead.nth(n);
         }
-        self.ahead = [].iter();
+        self.ahead = Ahead::none(self.ahead.granule);
         self.walk.nth(n - ahead)
     }
 
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, mut f: F) -> A {
-        let start = self.ahead.fold(start, |acc, &word| f(acc, self.form.decode(word)));
+        let start = self.ahead.rest().fold(start, &mut f);
         self.walk.fold(start, f)
     }
 }
@@ -173,7 +210,7 @@ impl DoubleEndedIterator for Chunks<'_> {
     #[inline(always)]
     fn next_back(&mut self) -> Option<Chunk> {
         if self.walk.is_done() {
-            return self.ahead.next_back().map(|&word| self.form.decode(word));
+            return self.ahead.nth_back(0);
         }
         self.walk.next_back()
     }
@@ -184,7 +221,7 @@ impl DoubleEndedIterator for Chunks<'_> {
         let chunk = self.walk.nth_back(n);
         match n.checked_sub(behind) {
             None => chunk,
-            Some(n) => self.ahead.nth_back(n).map(|&word| self.form.decode(word)),
+            Some(n) => self.ahead.nth_back(n),
         }
     }
 }

@@ -160,11 +160,13 @@ impl Entry {
     /// 4096: then the word holds the address as it is.
     #[inline]
     pub(crate) const fn bytes(self) -> (u64, u64) {
-        let y = self.0 & !COUNT;
-        let below = y.wrapping_sub(1);
+        // The address and the count. Taking one from the bits above the count clears the marker, and
+        // those that it changes below the marker were 0.
+        let both = self.0 & self.0.wrapping_sub(1 << COUNT_BITS);
+        let marker = self.0 ^ both;
         // The bytes of a unit are twice the marker.
-        let unit = (y ^ below).wrapping_add(1);
-        (y & below, self.count().wrapping_mul(unit))
+        let length = (both.wrapping_add(both) & COUNT << 1).wrapping_mul(marker);
+        (both & !COUNT, length)
     }
 
     /// Log2 of the pages in one unit, 0 to 52.

@@ -150,7 +150,12 @@ def the_marker_is_the_lowest_set_bit_of_the_upper_53(code: Code) -> Law:
     return Law(code.marker(word).value == upper & -upper)
 
 
-@law(breaks=[Mutant("entry", "let unit = (y ^ below).wrapping_add(1)", "let unit = y ^ below")])
+@law(
+    breaks=[
+        Mutant("entry", "(both.wrapping_add(both) & COUNT << 1)", "(both & COUNT)"),
+        Mutant("entry", "self.0.wrapping_sub(1 << COUNT_BITS);", "self.0.wrapping_sub(1);"),
+    ]
+)
 def bytes_are_4096_times_the_pages(code: Code) -> Law:
     pfn, nr_pages = numbers("pfn nr_pages")
     encoded = code.encode(pfn, nr_pages)
