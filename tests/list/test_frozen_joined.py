@@ -1,10 +1,21 @@
 """Frozen lists are joined and appended as the lists that they are; bad words change nothing."""
 
 import random
+from typing import Any
 
 import pytest
 
-from phyr import AlignmentError, Builder, FormatError, FrozenPhyr, MismatchError, Phyr
+from phyr import AlignmentError, Builder, FormatError, FrozenPhyr, MismatchError, Phyr, _phyr
+
+
+class Held:
+    """An owner that nobody asks anything."""
+
+    def hold(self) -> None:
+        """Hold it."""
+
+    def release(self) -> None:
+        """Release it."""
 
 
 def scattered(seed: int, *, longest: int = 1, count: int = 700) -> Phyr:
@@ -36,6 +47,28 @@ def test_joined_parts_are_the_parts_of_the_joined(longest: int) -> None:
                 builder.extend(part)
             assert builder.length == expected.length
             assert builder.finish() == expected
+
+
+def test_a_sum_of_either_form_is_the_sum_of_lists() -> None:
+    one, other = scattered(6), scattered(7, longest=9)
+    expected = one + other
+    for left in (one, one.freeze()):
+        for right in (other, other.freeze()):
+            found = left + right
+            assert isinstance(found, Phyr)
+            assert found == expected
+    owner, frozen = Held(), one.freeze()
+    held = _phyr.held(one, owner, 0x7000)
+    assert (held.freeze() + frozen[:0]).owner is owner
+    assert (held.freeze()[:4096] + held[4096:]).uaddr == 0x7000
+    with pytest.raises(MismatchError, match="granule"):
+        _ = frozen + Phyr.from_pfns([1], granule=512)
+    with pytest.raises(AlignmentError):
+        _ = frozen[:17] + frozen
+    others: list[tuple[Any, Any]] = [(frozen, [1]), ([1], frozen), (frozen, 1), (one, None)]
+    for first, second in others:
+        with pytest.raises(TypeError):
+            first + second
 
 
 def test_a_joint_inside_a_granule_is_one_of_the_same_byte() -> None:

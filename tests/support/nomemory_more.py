@@ -213,6 +213,7 @@ MORE |= {
     "FrozenPhyr.pages": lambda: FROZEN.pages(4096),
     "FrozenPhyr.split": lambda: FROZEN.split(4096),
     "FrozenPhyr.__getitem__": lambda: (FROZEN[5000], FROZEN[16:5000]),
+    "FrozenPhyr.__add__": lambda: FROZEN + PHYR,
     "FrozenPhyr.__eq__": lambda: FROZEN == PHYR,
     "FrozenPhyr.__repr__": lambda: repr(FROZEN),
     "FrozenPhyr.__reduce__": FROZEN.__reduce__,

@@ -257,6 +257,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     **{f"Chunks.{name}": of for name, of in CHUNKS.items()},
     **{f"FrozenChunks.{name}": frozen(of) for name, of in CHUNKS.items()},
     "Phyr.__add__": lambda d: lambda: d.phyr + d.twin,
+    "FrozenPhyr.__add__": lambda d: lambda: d.frozen + d.twin,
     "Phyr.from_chunks": lambda d: partial(Phyr.from_chunks, d.paddrs, d.lengths),
     "Phyr.from_pfns": lambda d: partial(Phyr.from_pfns, d.pfns),
     "Phyr.from_pages": lambda d: partial(Phyr.from_pages, d.pages),

@@ -30,7 +30,7 @@ use crate::python::made::{self, Ignored, Int, Text};
 ///
 /// It reads as a `Phyr` does: ``len(frozen)``, ``frozen[a:b]`` and ``frozen[i]`` speak of bytes, and
 /// ``frozen.chunks`` is the sequence of chunks. It equals every `Phyr` of the same chunks, and has
-/// its hash. Descriptors, plans and mappings read it as it is; joining makes a `Phyr`.
+/// its hash. Descriptors, plans and mappings read it as it is; ``+`` and `Phyr.join` make a `Phyr`.
 ///
 /// Made by `Phyr.freeze`, `from_bytes` and `open`.
 ///
@@ -396,6 +396,18 @@ impl PyFrozen {
             Key::Index(Some(position)) => made::int(py, self.frozen.translate(position)?),
             Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
         }
+    }
+
+    fn __add__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let (list, held) = if let Ok(other) = other.cast::<Self>() {
+            (other.get().frozen.clone(), &other.get().held)
+        } else if let Ok(other) = other.cast::<PyPhyr>() {
+            (Frozen::kept(other.get().phyr.clone()), &other.get().held)
+        } else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        object::sum(py, [(&self.frozen, &self.held), (&list, held)])
     }
 
     fn __eq__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

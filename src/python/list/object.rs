@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::list::builder::Builder;
+use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::stats::Stats;
 use crate::python::convert::numbers::Amount;
@@ -60,6 +62,19 @@ impl AsRef<Phyr> for PyPhyr {
     fn as_ref(&self) -> &Phyr {
         &self.phyr
     }
+}
+
+/// One list of two, each given with what holds its memory.
+pub(crate) fn sum<'py>(
+    py: Python<'py>,
+    parts: [(&Frozen, &Held); 2],
+) -> PyResult<Bound<'py, PyAny>> {
+    let [(first, _), (second, _)] = parts;
+    let mut builder = Builder::with(first.granule(), first.kind());
+    py.detach(|| builder.extend_frozen(first).and_then(|()| builder.extend_frozen(second)))?;
+    let phyr = py.detach(|| builder.try_finish())?;
+    let held = Held::joined(py, parts.map(|(list, held)| (held, list.length())))?;
+    Ok(Bound::new(py, PyPhyr::with(phyr, held))?.into_any())
 }
 
 /// A hash of the list's value, the same in every process.

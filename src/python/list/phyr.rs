@@ -17,7 +17,6 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
-use crate::python::list::held::Held;
 use crate::python::list::join;
 use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::list::overlap;
@@ -441,13 +440,11 @@ impl PyPhyr {
 
     fn __add__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = other.py();
-        let Ok(other) = other.cast::<Self>() else {
+        let Some(other) = Either::of(other) else {
             return Ok(py.NotImplemented().into_bound(py));
         };
-        let other = other.get();
-        let phyr = py.detach(|| self.phyr.concat(&other.phyr))?;
-        let parts = [self, other].map(|part| (&part.held, part.phyr.length()));
-        Ok(Bound::new(py, Self::with(phyr, Held::joined(py, parts)?))?.into_any())
+        let (own, list) = (Frozen::kept(self.phyr.clone()), other.list());
+        object::sum(py, [(&own, &self.held), (&list, other.held())])
     }
 
     fn __eq__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
