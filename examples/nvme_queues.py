@@ -23,7 +23,7 @@ class Tasks:
 
     def __init__(self, drive: nvme.Nvme, queue: nvme.Queue) -> None:
         self.drive, self.queue = drive, queue
-        self.free = asyncio.Semaphore(nvme.IN_FLIGHT)
+        self.free = asyncio.Semaphore(drive.depth)
         self.waiting: dict[int, asyncio.Future[None]] = {}
         self.answers = 0
 

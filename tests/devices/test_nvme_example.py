@@ -14,8 +14,7 @@ from support.drive import BLOCK, BLOCKS, MOST, drive, nvme
 
 def complete(blocks: nvme.Queue, number: int, status: int) -> None:
     """Do as a drive does: the next completion, with the phase of the first round."""
-    at = nvme.PAGE + blocks.taken * 16
-    blocks.view[at : at + 16] = struct.pack("<IIHHHH", 0, 0, 0, 1, number, status << 1 | 1)
+    blocks.answers[blocks.head] = number | status << 17 | 1 << 16
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_reading_from_the_end_on_is_refused_and_writes_no_file(tmp_path: Path, b
 def test_a_transfer_is_as_the_specification_says() -> None:
     opened = drive()
     number = opened.submit(nvme.WRITE, 3 | 1 << 3, Phyr.from_pfns([7, 9])[8 : 8 + 4096])
-    command = nvme.COMMAND.unpack_from(opened.blocks.view)
+    command = nvme.COMMAND.unpack_from(opened.blocks.ring)
     opcode, flags, name, nsid, _, _, data, low, high, count, *rest = command
     assert (opcode, flags, name, nsid) == (nvme.WRITE, 0, number, 1)
     assert struct.unpack("<QQ", data) == (0x7008, 0x9000)
@@ -63,18 +62,25 @@ def test_a_transfer_is_as_the_specification_says() -> None:
     ("status", "words"),
     [
         # Success of the do-not-retry kind does not exist: DNR is bit 14 of the status.
-        (1 << 14 | 0x80, "opcode 0x2, failed with status code 0x80 of type 0 .do not retry"),
-        (2 << 8 | 0x81, "opcode 0x2, failed with status code 0x81 of type 2 .may be retried"),
+        (
+            1 << 14 | 0x80,
+            "opcode 0x2, block 3, failed with status code 0x80 of type 0 .do not retry",
+        ),
+        (
+            2 << 8 | 0x81,
+            "opcode 0x2, block 3, failed with status code 0x81 of type 2 .may be retried",
+        ),
     ],
 )
 def test_a_command_that_failed_says_which_and_why(status: int, words: str) -> None:
     opened = drive()
-    number = opened.submit(nvme.READ, 0, Phyr.from_pfns([7]))
+    number = opened.submit(nvme.READ, 3, Phyr.from_pfns([7]))
     complete(opened.blocks, number, status)
     with pytest.raises(nvme.CommandError, match=f"command {number}, {words}") as caught:
         opened.blocks.wait()
     error = caught.value
-    assert (error.code, error.code_type, error.opcode) == (status & 0xFF, status >> 8 & 7, 2)
+    assert (error.code, error.code_type) == (status & 0xFF, status >> 8 & 7)
+    assert (error.opcode, error.block) == (2, 3)
     assert error.do_not_retry == bool(status >> 14)
     assert number in opened.blocks.free
     number = opened.submit(nvme.READ, 0, Phyr.from_pfns([7]))

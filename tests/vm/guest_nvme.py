@@ -131,6 +131,23 @@ def nvme_driver_of_the_kernel_is_back_and_reads_what_the_example_wrote() -> None
     assert disk().read_bytes()[: len(image(kind()))] == image(kind())
 
 
+@checks.on(*KINDS)
+def nvme_example_copies_with_1_to_63_commands_in_flight() -> None:
+    length = (1 << 20) + BLOCK
+    block, expected = stored(length)
+    for backend in backends(kind()):
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+            target = Path(folder, "target")
+            for depth, size, *more in ((1, PAGE), (3, 7 * BLOCK, "--poll"), (63, 16 * PAGE)):
+                sizes = ["--depth", str(depth), "--size", str(size), *map(str, more)]
+                options = ["--backend", backend, "--block", str(block), *sizes]
+                count = str(length // BLOCK)
+                nvme.main([NVME, "read", str(target), *options, "--count", count])
+                assert target.read_bytes() == expected, sizes
+                nvme.main([NVME, "write", str(target), *options])
+    assert stored(length) == (block, expected)
+
+
 def needs_no_page_numbers(backend: nvme.Backend) -> None:
     """Map and pin a buffer by its address."""
     assert not isinstance(backend, NoIommu)
