@@ -64,7 +64,8 @@ impl Form {
 
     /// Log2 of the slots of a table.
     fn table_lg2(self) -> u32 {
-        self.page_lg2 - 3
+        // No page is smaller than 4 KiB. So the compiler sees that this is not 0.
+        self.page_lg2.max(12) - 3
     }
 
     /// The number of levels of tables above the leaves.
@@ -192,17 +193,23 @@ impl KhoRadix {
         // The nodes that lead to the key: the leaf first, the root last.
         let mut path = [0; MOST_LEVELS];
         let mut used = 1;
+        // No key leads out of the nodes that were counted.
+        let outside = DescError::NoRoom { needed: needed.saturating_add(8), given: needed };
         for (&key, new) in keys.iter().zip(new_nodes(form, &keys)) {
             for level in (0..new).rev() {
-                path[level as usize] = used;
+                let levels = path.get_mut(level as usize..).ok_or(outside)?;
+                let [node, above, ..] = levels else { return Err(outside) };
+                *node = used;
                 let slot = key >> form.shift(level + 1) & ((1 << form.table_lg2()) - 1);
-                let at = (path[level as usize + 1] << form.page_lg2) + slot_bytes(slot);
-                nodes[at..at + 8].copy_from_slice(&address(used)?.to_le_bytes());
+                let at = (*above << form.page_lg2) + slot_bytes(slot);
+                let slot = nodes.get_mut(at..).and_then(<[u8]>::first_chunk_mut).ok_or(outside)?;
+                *slot = address(used)?.to_le_bytes();
                 used += 1;
             }
             let bit = key & ((1 << form.leaf_lg2()) - 1);
-            nodes[(path[0] << form.page_lg2) + slot_bytes(bit / 64) + (bit % 64 / 8) as usize] |=
-                1 << (bit % 8);
+            let at = slot_bytes(bit / 64) + (bit % 64 / 8) as usize;
+            let byte = nodes.get_mut((path[0] << form.page_lg2) + at).ok_or(outside)?;
+            *byte |= 1 << (bit % 8);
         }
         Ok(Self { root: address(0)?, keys, nodes })
     }

@@ -123,7 +123,8 @@ impl VmallocChunks {
 
     /// A chunk that gets full is followed by another, which may be empty.
     fn nr_chunks(&self) -> u64 {
-        self.nr_blocks / (self.slots() - 1) + 1
+        // No page has fewer slots than 512. So the compiler sees that it divides by no 0.
+        self.nr_blocks / (self.slots() - 1).max(1) + 1
     }
 
     /// The number of addresses in the words before `record`.

@@ -133,7 +133,7 @@ pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
 pub(crate) fn within(phyr: &impl List, first: u64, last: u64) -> Result<Vec<(u64, Chunk)>, Error> {
     let (mut found, mut position, mut outcome) = (Vec::new(), 0_u64, Ok(()));
     phyr.chunks().for_each(|chunk| {
-        let (from, to) = (chunk.paddr.max(first), chunk.last().min(last));
+        let (from, to) = (chunk.paddr.max(first), chunk.last_of_list().min(last));
         if from <= to && outcome.is_ok() {
             outcome = reserve(&mut found, 1);
             let part = Chunk { paddr: from, length: to - from + 1 };
@@ -242,7 +242,7 @@ fn gather(
             words.push(word | pages);
             return;
         }
-        let run = (chunk.paddr, tag, chunk.last());
+        let run = (chunk.paddr, tag, chunk.last_of_list());
         if outcome.is_err() {
         } else if chunk.paddr & granule.mask() != 0 {
             outcome = reserve(late, 1).map(|()| late.push((word, run)));

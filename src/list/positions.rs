@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::list::phyr::Phyr;
+use crate::slices::take_mut;
 use crate::storage::chain::{LEAF_WORDS, Located, Node};
 use crate::storage::entry::Entry;
 use crate::storage::words;
@@ -78,13 +79,20 @@ impl Phyr {
             }
         } else {
             let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
-            let Some(mut nodes) = nodes else {
-                for position in positions {
-                    *position = self.translate(*position)?;
+            let Some(mut nodes) = nodes else { return self.translate_each(positions) };
+            for block in positions.chunks_mut(BLOCK) {
+                if nodes.translate(self, block).is_none() {
+                    self.translate_each(block)?;
                 }
-                return Ok(());
-            };
-            positions.chunks_mut(BLOCK).for_each(|block| nodes.translate(self, block));
+            }
+        }
+        Ok(())
+    }
+
+    /// Translates positions one by one.
+    fn translate_each(&self, positions: &mut [u64]) -> Result<(), Error> {
+        for position in positions {
+            *position = self.translate(*position)?;
         }
         Ok(())
     }
@@ -100,6 +108,7 @@ impl Phyr {
                 let end = granule.to_bytes(end) - offset.min(granule.to_bytes(end));
                 ascending_below(positions, end)
             };
+            let count = count.min(positions.len());
             let (here, rest) = core::mem::take(&mut positions).split_at_mut(count);
             positions = rest;
             translate_ascending_in(&node, granule, offset, here);
@@ -130,7 +139,9 @@ wide! {
     /// The highest position, and true if all ascend.
     fn look(positions: &[u64]) -> (u64, bool) {
         let highest = positions.iter().fold(0, |highest, &position| position.max(highest));
-        (highest, positions.is_sorted())
+        let next = positions.get(1..).unwrap_or_default();
+        let falls = positions.iter().zip(next).fold(0, |falls, (one, next)| falls | u64::from(one > next));
+        (highest, falls == 0)
     }
 }
 
@@ -166,7 +177,7 @@ impl Nodes {
             }
         });
         let nr_nodes = u32::try_from(starts.len()).ok().filter(|_| !is_short)?;
-        let lg2 = (nr_pages / (EACH * u64::from(nr_nodes))).max(1).ilog2();
+        let lg2 = nr_pages.checked_div(EACH * u64::from(nr_nodes))?.max(1).ilog2();
         let nr_stretches = (nr_pages >> lg2) + 2;
         let mut stretches = room(usize::try_from(nr_stretches).ok()?)?;
         let mut node = 0;
@@ -182,52 +193,60 @@ impl Nodes {
         Some(Self { starts, stretches, lg2, places, found, dealt })
     }
 
-    /// The node that holds a page.
+    /// The node that holds a page; `None` if the list has no such page.
     #[inline(always)]
-    fn find(&self, page: u64) -> u32 {
-        let stretch = usize::try_from(page >> self.lg2).unwrap_or(usize::MAX);
-        let (first, last) = (self.stretches[stretch], self.stretches[stretch + 1]);
+    fn find(&self, page: u64) -> Option<u32> {
+        let stretch = usize::try_from(page >> self.lg2).ok()?;
+        let &[first, last] = self.stretches.get(stretch..)?.first_chunk()?;
         if first == last {
-            return first;
+            return Some(first);
         }
-        let between = &self.starts[first as usize + 1..=last as usize];
+        let between = self.starts.get(first as usize + 1..=last as usize)?;
         // As many as there are nodes at most, whose numbers fit.
-        first + u32::try_from(between.partition_point(|&start| start <= page)).unwrap_or(0)
+        Some(first + u32::try_from(between.partition_point(|&start| start <= page)).ok()?)
     }
 
-    /// Translates positions inside the list, no more than there is room for.
-    fn translate(&mut self, phyr: &Phyr, block: &mut [u64]) {
+    /// Translates positions inside the list, no more than there is room for. Returns `None`, and
+    /// changes none, if one is not inside or there are more.
+    fn translate(&mut self, phyr: &Phyr, block: &mut [u64]) -> Option<()> {
         let (granule, offset) = (phyr.granule(), phyr.offset());
         self.places.clear();
         self.places.resize(self.starts.len() + 1, 0);
         self.found.clear();
         for &position in &*block {
-            let node = self.find(granule.floor(offset + position));
+            let node = self.find(granule.floor(offset + position))?;
             self.found.push(node);
-            self.places[node as usize + 1] += 1;
+            *self.places.get_mut(node as usize + 1)? += 1;
         }
-        for node in 1..self.places.len() {
-            self.places[node] += self.places[node - 1];
+        let mut before = 0;
+        for place in &mut self.places {
+            before += *place;
+            *place = before;
         }
         for (at, (&position, &node)) in block.iter().zip(&self.found).enumerate() {
-            let place = &mut self.places[node as usize];
-            self.dealt[*place] = (position, at);
+            let place = self.places.get_mut(node as usize)?;
+            *self.dealt.get_mut(*place)? = (position, at);
             *place += 1;
         }
         // Now each place is where the positions of its node end.
-        let (mut begin, mut ends) = (0, self.places.iter());
+        let (mut rest, mut begin, mut ends) = (&mut *self.dealt, 0, self.places.iter());
         phyr.chain().for_each_node(|node| {
             let end = ends.next().copied().unwrap_or(begin);
-            let here = &mut self.dealt[begin..end];
+            // Each end is that of all positions dealt so far, for which there was room.
+            let here = take_mut(&mut rest, end - begin).unwrap_or_default();
             begin = end;
             if here.is_empty() {
                 return;
             }
             translate_in(&node, granule, offset, here.iter_mut().map(|(position, _)| position));
             for &mut (paddr, at) in here {
-                block[at] = paddr;
+                // It is the number of a position of this block.
+                if let Some(position) = block.get_mut(at) {
+                    *position = paddr;
+                }
             }
         });
+        Some(())
     }
 }
 
@@ -279,7 +298,8 @@ wide! {
         for position in positions {
             let at = offset + *position;
             let word = usize::try_from(granule.floor(at) - first).unwrap_or(usize::MAX);
-            let pfn = Entry::stored(words[word]).pfn();
+            // The position is in the node, so there is such a word.
+            let pfn = Entry::stored(words.get(word).copied().unwrap_or_default()).pfn();
             *position = granule.to_bytes(pfn) | at & granule.mask();
         }
     }

@@ -99,7 +99,9 @@ impl Appended {
                     return Err(not_of(view).into());
                 }
                 let after = self.after(view, pfns[0], nr_pages, end)?;
-                let (pfns, lengths) = (&pfns[..count], &lengths[..count]);
+                let (Some(pfns), Some(lengths)) = (pfns.get(..count), lengths.get(..count)) else {
+                    return Err(not_of(view).into());
+                };
                 if nr_pages == count as u64 {
                     builder.push_pages(pfns, 0)?;
                 } else {

@@ -47,7 +47,10 @@ impl Extras {
             // Only pieces that no item before has: each is set once.
             for piece in (item.pfn >> piece_lg2).max(next)..=item.last >> piece_lg2 {
                 let (word, bit) = split(piece);
-                pieces[word] |= bit;
+                // There is a word for the last piece, so for each.
+                if let Some(word) = pieces.get_mut(word) {
+                    *word |= bit;
+                }
                 next = piece + 1;
             }
         }
@@ -92,26 +95,33 @@ fn middle(len: usize) -> usize {
 /// Writes, for each range that a search looks at, the range's last page to its middle.
 fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
     let at = middle(items.len());
-    let Some(item) = items.get(at) else { return 0 };
-    let (left, right) = furthest.split_at_mut(at);
-    let below = fill_furthest(&items[..at], left);
-    let above = fill_furthest(&items[at + 1..], &mut right[1..]);
-    right[0] = item.last.max(below).max(above);
-    right[0]
+    let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
+        (items.split_at_checked(at), furthest.split_at_mut_checked(at))
+    else {
+        return 0;
+    };
+    let below = fill_furthest(left, left_furthest);
+    let above = fill_furthest(right, right_furthest);
+    *here = item.last.max(below).max(above);
+    *here
 }
 
 /// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
 fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64)) {
     let at = middle(items.len());
-    let Some(item) = items.get(at) else { return };
-    if furthest[at] < pages.0 {
+    let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
+        (items.split_at_checked(at), furthest.split_at_checked(at))
+    else {
+        return;
+    };
+    if *here < pages.0 {
         return;
     }
-    each(&items[..at], &furthest[..at], pages, add);
+    each(left, left_furthest, pages, add);
     if item.pfn <= pages.1 {
         if item.last >= pages.0 {
             add(item.number);
         }
-        each(&items[at + 1..], &furthest[at + 1..], pages, add);
+        each(right, right_furthest, pages, add);
     }
 }

@@ -138,17 +138,13 @@ impl Index {
         let nr_extras = items.iter().filter(|item| again(item)).count();
         let mut extras = Vec::new();
         extras.try_reserve_exact(nr_extras).map_err(|_| NoMemory::of::<Item>(nr_extras))?;
-        let mut kept = 0;
-        for at in 0..items.len() {
-            let item = items[at];
-            if overlapping(&item) {
-                extras.push(item);
-            } else {
-                items[kept] = item;
-                kept += 1;
+        items.retain(|item| {
+            let overlaps = overlapping(item);
+            if overlaps {
+                extras.push(*item);
             }
-        }
-        items.truncate(kept);
+            !overlaps
+        });
         let lowest = items.first().map_or(0, |item| item.pfn);
         let last = items.last().map_or(0, |item| item.last);
         let runs = || {
@@ -226,9 +222,9 @@ impl Index {
     /// it holds none.
     fn holder(&self, number: u64, first: u64, last: u64) -> Option<Holder> {
         let at = self.starts.partition_point(|start| start.before <= number).checked_sub(1)?;
-        let start = self.starts[at];
-        let (position, chunk) = self.lists[at].numbered(start.first, number - start.before)?;
-        let (from, to) = (first.max(chunk.paddr), last.min(chunk.last()));
+        let (start, frozen) = (self.starts.get(at)?, self.lists.get(at)?);
+        let (position, chunk) = frozen.numbered(start.first, number - start.before)?;
+        let (from, to) = (first.max(chunk.paddr), last.min(chunk.last_of_list()));
         (from <= to).then(|| Holder {
             paddr: from,
             length: to - from + 1,

@@ -139,12 +139,16 @@ impl Window {
         if self.is_sound { run } else { sound(run, self.granule) }
     }
 
-    /// The runs from `from` on, and before `to`.
+    /// The runs from `from` on, and before `to`; none if the window cannot have so many.
     #[inline(always)]
     pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
-        let bounds = self.unpacked.starts[from..=to].windows(2);
-        bounds.zip(&self.unpacked.pfns[from..to]).map(|(bounds, &pfn)| {
-            let run = Run { pfn, nr_pages: bounds[1].wrapping_sub(bounds[0]) };
+        let Unpacked { starts, pfns } = &self.unpacked;
+        let (_, ends) = starts.split_at(1);
+        let starts = starts.get(from..to).unwrap_or_default();
+        let ends = ends.get(from..to).unwrap_or_default();
+        let pfns = pfns.get(from..to).unwrap_or_default();
+        starts.iter().zip(ends).zip(pfns).map(|((&start, end), &pfn)| {
+            let run = Run { pfn, nr_pages: end.wrapping_sub(start) };
             if self.is_sound { run } else { sound(run, self.granule) }
         })
     }

@@ -93,7 +93,8 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes to `words` from word `word` on. They must have room for what comes.
+    /// Writes to `words` from word `word` on. If they have no room for all that comes, the index that
+    /// [`Self::finish`] returns is behind their end.
     pub(crate) fn new(words: &'a mut [u64], word: usize) -> Self {
         Self { words, word, open: 0, used: 0 }
     }
@@ -104,8 +105,7 @@ impl<'a> Writer<'a> {
         self.open |= value << self.used;
         self.used += width;
         if self.used >= 64 {
-            self.words[self.word] = self.open.to_le();
-            self.word += 1;
+            self.close();
             self.used -= 64;
             // Keep the bits that did not fit. Two shifts, since one by 64 would shift nothing.
             self.open = value >> 1 >> (width - self.used - 1).min(63);
@@ -114,11 +114,20 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the open word, its other bits 0. Returns the index of the word after it.
-    pub(crate) fn finish(self) -> usize {
+    pub(crate) fn finish(mut self) -> usize {
         if self.used > 0 {
-            self.words[self.word] = self.open.to_le();
+            self.close();
         }
-        self.word + usize::from(self.used > 0)
+        self.word
+    }
+
+    /// Writes the open word. If there is no room for it, only the index says so in the end.
+    #[inline(always)]
+    fn close(&mut self) {
+        if let Some(word) = self.words.get_mut(self.word) {
+            *word = self.open.to_le();
+        }
+        self.word += 1;
     }
 }
 

@@ -299,7 +299,8 @@ impl Block {
     }
 }
 
-/// Writes the data of a block to `words` from word `at` on; returns the word after.
+/// Writes the data of a block to `words` from word `at` on; returns the word after, which is behind
+/// the end if `words` have no room.
 #[inline(always)]
 pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -> usize {
     let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits } = block.packing;
@@ -310,7 +311,10 @@ pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -
         for (index, run) in runs.iter().enumerate() {
             #[expect(clippy::cast_possible_truncation, reason = "at most three marks a run")]
             let mark = (start >> low_bits) as usize + index;
-            marks[mark / 64] |= 1 << (mark % 64);
+            // The low bits were chosen so that no mark is further.
+            if let Some(marks) = marks.get_mut(mark / 64) {
+                *marks |= 1 << (mark % 64);
+            }
             writer.push(start & mask(low_bits), low_bits);
             start += run.nr_pages >> unit_lg2;
         }
@@ -319,7 +323,8 @@ pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -
         writer.push((run.pfn - lowest) >> pfn_lg2, pfn_bits);
     }
     let end = writer.finish();
-    for (word, marks) in words[at..at + block.marks].iter_mut().zip(marks) {
+    let words = words.get_mut(at..).unwrap_or_default();
+    for (word, marks) in words.iter_mut().zip(marks).take(block.marks) {
         *word = marks.to_le();
     }
     end

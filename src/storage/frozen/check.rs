@@ -86,7 +86,7 @@ impl Archive {
                 return Err(bad(at));
             }
             self.unpack((number * BLOCK) as u64, &mut window);
-            let runs = &mut runs[..window.count];
+            let runs = runs.get_mut(..window.count).ok_or(bad(at))?;
             for (index, run) in runs.iter_mut().enumerate() {
                 *run = window.run(index);
                 // Refuse a run that continues the run before, and one that starts at a wrong page.
@@ -102,7 +102,7 @@ impl Archive {
                 return Err(bad(at + 1));
             }
             let count = write(&mut again, 0, runs, &block);
-            for (index, again) in again[..count].iter().enumerate() {
+            for (index, again) in again.get(..count).ok_or(bad(data))?.iter().enumerate() {
                 if words.word(data + index) != u64::from_le(*again) {
                     return Err(bad(data + index));
                 }

@@ -25,7 +25,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Writes the header of an archive whose other words are written.
+    /// Writes the header of an archive whose other words are written. Does nothing to words that are
+    /// too few for an archive.
     pub(super) fn write(&self, words: &mut [u64], nr_chunks: u64) {
         let [m0, m1, m2, m3] = MAGIC;
         let [v0, v1] = VERSION.to_le_bytes();
@@ -34,8 +35,13 @@ impl Header {
         let first = u64::from_le_bytes([m0, m1, m2, m3, v0, v1, lg2, kind]);
         let size = words.len() as u64;
         let header = [first, u64::from(provider), self.head, self.length, nr_chunks, size, 0, 0];
-        words[..HEADER].copy_from_slice(&header.map(u64::to_le));
-        words[DIGEST] = digest(&*words).to_le();
+        if let Some(first) = words.first_chunk_mut::<HEADER>() {
+            *first = header.map(u64::to_le);
+        }
+        let digest = digest(&*words);
+        if let Some(word) = words.get_mut(DIGEST) {
+            *word = digest.to_le();
+        }
     }
 
     /// Reads a header. Also returns the number of runs that it states.

@@ -119,13 +119,18 @@ wide! {
     /// Reads fields of so many bits from a bit on; at least `count`. No field of a block has more than
     /// 52 bits.
     fn fields(bytes: &[u8], at: usize, width: u32, out: &mut [u64; BLOCK], count: usize) {
+        let Some(from) = bytes.get(at / 8..) else {
+            // No block has fields behind what is read for it.
+            *out = [0; BLOCK];
+            return;
+        };
         /// Calls a function that is compiled for each width.
         macro_rules! for_width {
             ($($width:literal)*) => {
                 match width {
-                    $($width if at % 8 == 0 => rows::<$width>(&bytes[at / 8..], out, count),)*
+                    $($width if at % 8 == 0 => rows::<$width>(from, out, count),)*
                     // Only of the last block, or of what is no block.
-                    _ => for (index, out) in out[..count].iter_mut().enumerate() {
+                    _ => for (index, out) in out.iter_mut().take(count).enumerate() {
                         let at = at + index * width as usize;
                         let bytes = bytes.get(at / 8..at / 8 + 8).and_then(<[u8]>::first_chunk);
                         let word = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));

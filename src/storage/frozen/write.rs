@@ -22,7 +22,8 @@ fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
         }
     });
     if count > 0 {
-        each(&block[..count]);
+        // The count is below that: a remainder that changes nothing says so to the compiler.
+        each(&block[..count % BLOCK]);
     }
 }
 
@@ -65,7 +66,10 @@ impl Sizes {
         let mut open =
             Open { words: &mut words, parts, data: parts.data, page: 0, number: 0, bucket: 0 };
         by_block(runs, |runs| open.push(runs));
-        open.finish();
+        if !open.finish(nr_pages) {
+            // The runs are not those that were measured: all words were to be written.
+            return Err(NoMemory::of::<u64>(nr_words.saturating_add(1)));
+        }
         header.write(&mut words, nr_chunks);
         Ok(Archive {
             store: Store::Owned(words.into_boxed_slice()),
@@ -105,26 +109,34 @@ impl Open<'_> {
         self.number += 1;
     }
 
-    fn finish(&mut self) {
+    /// Writes what follows the last block. Returns true if the archive has so many pages and fills
+    /// its words.
+    fn finish(&mut self, nr_pages: u64) -> bool {
         while self.bucket <= self.parts.nr_buckets {
             self.name_block(self.number - 1);
         }
         self.entry(Packing::default());
+        let written = (self.page, self.number, self.data);
+        written == (nr_pages, self.parts.nr_blocks, self.words.len())
     }
 
-    /// Writes the directory entry of the next bucket.
+    /// Writes the directory entry of the next bucket. [`Self::finish`] finds if there is no room.
     fn name_block(&mut self, number: usize) {
         let half = (number as u64) << (32 * (self.bucket % 2));
-        self.words[HEADER + self.bucket / 2] |= half.to_le();
+        if let Some(word) = self.words.get_mut(HEADER + self.bucket / 2) {
+            *word |= half.to_le();
+        }
         self.bucket += 1;
     }
 
-    /// Writes the index entry of the next block.
+    /// Writes the index entry of the next block. [`Self::finish`] finds if there is no room.
     fn entry(&mut self, packing: Packing) {
         let data = (self.data - self.parts.data) as u64;
         let at = self.parts.index + ENTRY * self.number;
         let entry = [self.page, packing.word(data), packing.lowest];
-        self.words[at..at + ENTRY].copy_from_slice(&entry.map(u64::to_le));
+        if let Some(words) = self.words.get_mut(at..).and_then(<[u64]>::first_chunk_mut) {
+            *words = entry.map(u64::to_le);
+        }
     }
 }
 
