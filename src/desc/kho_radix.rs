@@ -361,7 +361,8 @@ impl<R> Walk<R> {
             self.links.data(1);
             match self.chunks.last_mut() {
                 Some(last)
-                    if last.last().checked_add(1) == Some(block.paddr) && last.length < 1 << 62 =>
+                    if last.last_of_list().checked_add(1) == Some(block.paddr)
+                        && last.length < 1 << 62 =>
                 {
                     last.length += block.length;
                 }

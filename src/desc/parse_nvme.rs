@@ -108,7 +108,7 @@ pub fn from_prp<E>(
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<Phyr, ReadError<E>> {
     check_size("page size", page_size, 4096, 64 << 10)?;
-    let low = page_size - 1;
+    let (low, lg2) = (page_size - 1, page_size.trailing_zeros());
     Gathered::list(granule, |gathered| {
         let mut left = length;
         let mut index = 0;
@@ -138,7 +138,7 @@ pub fn from_prp<E>(
             }
             links.follow(list, index)?;
             // The entries up to the end of the page, or as many as are needed.
-            let needed = left.div_ceil(page_size);
+            let needed = (left >> lg2) + u64::from(left & low != 0);
             let slots = (page_size - (list & low)) / 8;
             let is_last = needed <= slots;
             let mut slots = slots.min(needed);
@@ -153,7 +153,7 @@ pub fn from_prp<E>(
                 }
                 // Whole pages go together; the rest, and those of which one is wrong, one by one.
                 let data = if is_last || count < slots { count } else { count - 1 };
-                let whole = usize::try_from(data.min(left / page_size)).unwrap_or(0);
+                let whole = usize::try_from(data.min(left >> lg2)).unwrap_or(0);
                 let mut done = 0;
                 if words::any_bit(&pages[..whole]) & low == 0 {
                     gathered.ranges(2 + index, &pages[..whole], &lengths[..whole])?;

@@ -19,7 +19,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// `slots` is at least two; `None` for a table that has no blocks.
     pub(crate) fn new(nr_data: u64, slots: Option<u64>) -> Self {
-        let slots = slots.unwrap_or(u64::MAX);
+        // No table has fewer. So the compiler sees that it divides by no 0.
+        let slots = slots.unwrap_or(u64::MAX).max(2);
         let nr_blocks = match nr_data {
             0 => 0,
             // Every block but the last has one data record less than it has slots.

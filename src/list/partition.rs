@@ -63,7 +63,10 @@ impl Parts {
     #[inline(always)]
     pub(crate) fn count(&mut self, word: u64) {
         let part = self.part(word);
-        self.next[part] += 1;
+        // There is a part of each such number.
+        if let Some(next) = self.next.get_mut(part) {
+            *next += 1;
+        }
     }
 
     /// Makes room for all words that were counted.
@@ -82,7 +85,7 @@ impl Parts {
     #[inline(always)]
     pub(crate) fn push(&mut self, word: u64) {
         let part = self.part(word);
-        let slot = &mut self.next[part];
+        let Some(slot) = self.next.get_mut(part) else { return };
         if let Some(place) = self.words.get_mut(*slot) {
             *place = word;
             *slot += 1;
@@ -104,7 +107,8 @@ impl Parts {
         other.resize(largest, 0);
         for (start, &end) in starts().zip(&ends) {
             let part = self.words.get_mut(start..end).unwrap_or_default();
-            let copy = &mut other[..part.len()];
+            let copy = other.get_mut(..part.len());
+            let copy = copy.ok_or(NoMemory::of::<u64>(part.len()))?;
             for &word in sort(part, copy, self.differ) {
                 each(word)?;
             }
@@ -119,7 +123,10 @@ fn sort<'a>(mut words: &'a mut [u64], mut other: &'a mut [u64], differ: u64) -> 
     if words.len() < FEW || differ == 0 {
         for end in 1..words.len() {
             let at = words[..end].partition_point(|word| word >> LOW <= words[end] >> LOW);
-            words[at..=end].rotate_right(1);
+            let moved = words.get_mut(at..=end).unwrap_or_default();
+            if !moved.is_empty() {
+                moved.rotate_right(1);
+            }
         }
         return words;
     }
@@ -127,7 +134,7 @@ fn sort<'a>(mut words: &'a mut [u64], mut other: &'a mut [u64], differ: u64) -> 
     let bits = u64::BITS - differ.leading_zeros() - low;
     let nr_digits = bits.div_ceil(DIGIT);
     // Digits of one width.
-    let width = bits.div_ceil(nr_digits);
+    let width = bits.div_ceil(nr_digits.max(1)).clamp(1, DIGIT);
     for shift in (low..).step_by(width as usize).take(nr_digits as usize) {
         #[expect(clippy::cast_possible_truncation, reason = "the lower bits are wanted")]
         let digit = |word: u64| (word >> shift) as usize & ((1 << width) - 1) & (NR_DIGITS - 1);
@@ -136,12 +143,15 @@ fn sort<'a>(mut words: &'a mut [u64], mut other: &'a mut [u64], differ: u64) -> 
             starts[digit(word)] += 1;
         }
         let mut start = 0;
-        for slot in &mut starts[..1 << width] {
+        for slot in starts.iter_mut().take(1 << width) {
             start += core::mem::replace(slot, start);
         }
         for &word in &*words {
             let slot = &mut starts[digit(word)];
-            other[*slot] = word;
+            // As many words were counted as the other slice has.
+            if let Some(place) = other.get_mut(*slot) {
+                *place = word;
+            }
             *slot += 1;
         }
         core::mem::swap(&mut words, &mut other);

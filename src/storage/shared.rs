@@ -44,39 +44,52 @@ impl<T> Shared<T> {
             .ok_or(NoMemory { bytes: u64::MAX })
     }
 
-    /// Allocates memory for `len` items, then takes them from `items`. If the allocation fails, no
-    /// item is taken.
+    /// Allocates memory for one item, then makes it. If the allocation fails, it is not made.
     ///
     /// # Errors
     ///
     /// There is no memory.
+    #[inline]
+    pub(crate) fn try_one(make: impl FnOnce() -> T) -> Result<Self, NoMemory> {
+        let count = Self::allocate(1)?;
+        let item = make();
+        // SAFETY: the layout has room for one item, aligned as the count is, and it is nobody else's.
+        unsafe { Self::first(count).write(item) };
+        Ok(Self { count, len: 1, items: PhantomData })
+    }
+
+    /// Copies the items of two slices, one after the other.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if `items` yields fewer than `len`.
+    /// There is no memory.
+    pub(crate) fn try_join(items: &[T], more: &[T]) -> Result<Self, NoMemory>
+    where
+        T: Clone,
+    {
+        // There is no layout of so many items that their number does not fit.
+        let len = items.len().saturating_add(more.len());
+        let count = Self::allocate(len)?;
+        for (index, item) in items.iter().chain(more).enumerate() {
+            // SAFETY: the layout has room for the count and `len` items; `index` is below that.
+            let to = unsafe { Self::first(count).add(index) };
+            // SAFETY: `to` is inside the allocation, aligned as the count is, and nobody else's.
+            unsafe { to.write(item.clone()) };
+        }
+        Ok(Self { count, len, items: PhantomData })
+    }
+
+    /// Allocates memory for `len` items, and writes the count of one owner.
     #[expect(clippy::cast_ptr_alignment, reason = "the layout is aligned as the count is")]
-    pub(crate) fn try_new(
-        len: usize,
-        items: impl IntoIterator<Item = T>,
-    ) -> Result<Self, NoMemory> {
+    fn allocate(len: usize) -> Result<NonNull<AtomicUsize>, NoMemory> {
         let layout = Self::layout(len)?;
         // SAFETY: the layout has at least the bytes of the count.
         let start = unsafe { alloc(layout) };
         let count = NonNull::new(start.cast::<AtomicUsize>())
             .ok_or(NoMemory { bytes: layout.size() as u64 })?;
-        let mut items = items.into_iter();
-        for index in 0..len {
-            let Some(item) = items.next() else {
-                unreachable!("{index} items where {len} were promised")
-            };
-            // SAFETY: the layout has room for the count and `len` items; `index` is below that.
-            let to = unsafe { Self::first(count).add(index) };
-            // SAFETY: `to` is inside the allocation, aligned as the count is, and nobody else's.
-            unsafe { to.write(item) };
-        }
-        // SAFETY: as above, for the count at the start.
+        // SAFETY: the layout starts with the count, and it is nobody else's.
         unsafe { count.write(AtomicUsize::new(1)) };
-        Ok(Self { count, len, items: PhantomData })
+        Ok(count)
     }
 
     /// A pointer to the first item of an allocation.
@@ -114,7 +127,7 @@ pub(crate) struct One<T>(Shared<T>);
 impl<T> One<T> {
     /// Makes the item after its memory was allocated.
     pub(crate) fn try_new(make: impl FnOnce() -> T) -> Result<Self, NoMemory> {
-        Shared::try_new(1, core::iter::once_with(make)).map(Self)
+        Shared::try_one(make).map(Self)
     }
 
     /// Returns true if both share one allocation.
@@ -161,7 +174,7 @@ impl<T> Drop for Shared<T> {
         // SAFETY: this was the last owner, and the items are dropped nowhere else.
         unsafe { ptr::drop_in_place(items) };
         if let Ok(layout) = Self::layout(self.len) {
-            // SAFETY: `try_new` allocated it, with the same layout.
+            // SAFETY: `allocate` made it, with the same layout.
             unsafe { dealloc(self.count.as_ptr().cast::<u8>(), layout) };
         }
     }
@@ -183,6 +196,13 @@ mod tests {
 
     struct Counted<'a>(&'a AtomicUsize, usize);
 
+    impl Clone for Counted<'_> {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Self(self.0, self.1)
+        }
+    }
+
     impl Drop for Counted<'_> {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::Relaxed);
@@ -197,7 +217,11 @@ mod tests {
                 alive.fetch_add(1, Ordering::Relaxed);
                 Counted(&alive, number)
             };
-            let shared = Shared::try_new(len, (0..len).map(make)).unwrap();
+            let items: Vec<_> = (0..len).map(make).collect();
+            let (first, more) = items.split_at(len / 3);
+            let shared = Shared::try_join(first, more).unwrap();
+            assert_eq!(alive.load(Ordering::Relaxed), 2 * len);
+            drop(items);
             let other = shared.clone();
             assert!(shared.is_same(&other));
             drop(shared);
@@ -210,7 +234,7 @@ mod tests {
 
     #[test]
     fn threads_share_and_drop_the_items() {
-        let shared = Shared::try_new(3, [1_u64, 2, 3].map(Box::new)).unwrap();
+        let shared = Shared::try_join(&[1_u64, 2, 3].map(Box::new), &[]).unwrap();
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let shared = shared.clone();
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn more_than_there_can_be_is_an_error() {
-        assert!(Shared::<u64>::try_new(usize::MAX, []).is_err());
-        assert!(Shared::<u64>::try_new(usize::MAX / 16, []).is_err());
+        assert!(Shared::<u64>::allocate(usize::MAX).is_err());
+        assert!(Shared::<u64>::allocate(usize::MAX / 16).is_err());
     }
 }

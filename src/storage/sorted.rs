@@ -61,14 +61,15 @@ impl<V> Sorted<V> {
     fn seek_back(&self, key: u64) -> Option<Place> {
         let block = self.firsts.partition_point(|&first| first <= key).checked_sub(1)?;
         // The block starts at or before the key, so at least one entry does.
-        let at = self.blocks[block].partition_point(|entry| entry.0 <= key).checked_sub(1)?;
+        let entries = self.blocks.get(block)?;
+        let at = entries.partition_point(|entry| entry.0 <= key).checked_sub(1)?;
         Some(Place { block, at })
     }
 
     /// The last entry of at most `key`.
     pub(crate) fn at_or_before(&self, key: u64) -> Option<(u64, &V)> {
         let Place { block, at } = self.seek_back(key)?;
-        let (key, value) = &self.blocks[block][at];
+        let (key, value) = self.blocks.get(block)?.get(at)?;
         Some((*key, value))
     }
 
@@ -81,7 +82,7 @@ impl<V> Sorted<V> {
     pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = (u64, &V)> {
         let Place { block, at } = self.seek(key);
         let (first, rest) = match self.blocks.get(block..) {
-            Some([first, rest @ ..]) => (&first[at..], rest),
+            Some([first, rest @ ..]) => (first.get(at..).unwrap_or_default(), rest),
             _ => (&[][..], &[][..]),
         };
         first.iter().chain(rest.iter().flatten()).map(|(key, value)| (*key, value))
@@ -141,12 +142,20 @@ impl<V> Sorted<V> {
         }
         self.reserve(1)?;
         self.len += 1;
+        let nr_blocks = self.blocks.len();
         match self.blocks.get_mut(block) {
             Some(entries) if entries.len() < Self::MOST => {
-                entries.insert(at, (key, value));
-                self.firsts[block] = entries[0].0;
+                insert(entries, at, (key, value));
+                self.note_first(block);
             }
-            Some(_) => self.cut(Place { block, at }, (key, value)),
+            Some(first) => {
+                let second = self.spare.pop().unwrap_or_default();
+                let is_last = block + 1 == nr_blocks;
+                let second = Self::cut(first, second, is_last, at, (key, value));
+                insert(&mut self.firsts, block + 1, second.first().map_or(key, |entry| entry.0));
+                insert(&mut self.blocks, block + 1, second);
+                self.note_first(block);
+            }
             None => {
                 let mut entries = self.spare.pop().unwrap_or_default();
                 entries.push((key, value));
@@ -157,23 +166,34 @@ impl<V> Sorted<V> {
         Ok(())
     }
 
-    /// Inserts an entry into a full block, which is cut in two. There is room.
+    /// Inserts an entry at `at` into a full block, which is cut in two. Returns the second, which is made
+    /// of an empty block with room.
     #[cold]
-    fn cut(&mut self, Place { block, at }: Place, entry: (u64, V)) {
-        let is_last = block + 1 == self.blocks.len();
-        let mut second = self.spare.pop().unwrap_or_default();
-        let first = &mut self.blocks[block];
+    fn cut(
+        first: &mut Vec<(u64, V)>,
+        mut second: Vec<(u64, V)>,
+        is_last: bool,
+        at: usize,
+        entry: (u64, V),
+    ) -> Vec<(u64, V)> {
         // Entries that come in ascending order leave full blocks behind them.
-        let cut = if is_last && at == first.len() { at } else { first.len() / 2 };
+        let len = first.len();
+        let cut = if is_last && at >= len { len } else { len / 2 };
         second.extend(first.drain(cut..));
         if at < cut {
-            first.insert(at, entry);
+            insert(first, at, entry);
         } else {
-            second.insert(at - cut, entry);
+            insert(&mut second, at - cut, entry);
         }
-        self.firsts[block] = first[0].0;
-        self.firsts.insert(block + 1, second[0].0);
-        self.blocks.insert(block + 1, second);
+        second
+    }
+
+    /// Writes down the first key of a block again, if it has entries.
+    fn note_first(&mut self, block: usize) {
+        let entry = self.blocks.get(block).and_then(|entries| entries.first());
+        if let (Some(first), Some(entry)) = (self.firsts.get_mut(block), entry) {
+            *first = entry.0;
+        }
     }
 
     /// Removes the entry of `key`. Allocates nothing.
@@ -185,9 +205,9 @@ impl<V> Sorted<V> {
         }
         let (_, value) = entries.remove(at);
         self.len -= 1;
-        if let Some(first) = entries.first() {
-            self.firsts[block] = first.0;
-        } else {
+        if !entries.is_empty() {
+            self.note_first(block);
+        } else if block < self.firsts.len() && block < self.blocks.len() {
             self.firsts.remove(block);
             let empty = self.blocks.remove(block);
             if self.spare.len() < self.spare.capacity() {
@@ -197,13 +217,15 @@ impl<V> Sorted<V> {
         Some(value)
     }
 
-    /// Gives the entry of `key` another key and value. There must be no entry in between.
-    /// Allocates nothing.
+    /// Gives the entry of `key` another key and value. There must be no entry in between. If there is
+    /// no entry of `key` or more, nothing changes. Allocates nothing.
     pub(crate) fn replace(&mut self, key: u64, new: u64, value: V) {
         let Place { block, at } = self.seek(key);
-        let entries = &mut self.blocks[block];
-        entries[at] = (new, value);
-        self.firsts[block] = entries[0].0;
+        let entry = self.blocks.get_mut(block).and_then(|entries| entries.get_mut(at));
+        if let Some(entry) = entry {
+            *entry = (new, value);
+        }
+        self.note_first(block);
     }
 
     /// The same map with copies of the values.
@@ -232,6 +254,11 @@ impl<V: Clone> Clone for Sorted<V> {
     fn clone(&self) -> Self {
         expect_memory(self.try_clone().map_err(Into::into))
     }
+}
+
+/// Inserts an item before item `at`, or as the last one if there are no more.
+fn insert<T>(items: &mut Vec<T>, at: usize, item: T) {
+    items.insert(at.min(items.len()), item);
 }
 
 /// Makes room for so many items more.

@@ -289,8 +289,7 @@ impl Writer {
                 Some(Chain::Inline([first, second]))
             }
             _ if words.len() + more.len() <= LEAF_WORDS => {
-                let all = words.iter().chain(more).copied();
-                Some(Chain::Node(Shared::try_new(words.len() + more.len(), all)?))
+                Some(Chain::Node(Shared::try_join(words, more)?))
             }
             _ => None,
         })

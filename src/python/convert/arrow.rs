@@ -269,7 +269,7 @@ pub(crate) struct Batch(Shared<Owned<Items>>);
 
 impl Batch {
     pub(crate) fn new(items: Owned<Items>) -> Result<Self, Error> {
-        Ok(Self(Shared::try_new(1, [items])?))
+        Ok(Self(Shared::try_one(|| items)?))
     }
 
     /// Column `number` of a struct, or the array itself, as items of the schema's layout.

@@ -164,7 +164,7 @@ pub(crate) fn capsule<'py>(
     py.detach(|| copy.extend_from_slice(&numbers[0]));
     // Before it is shared: who has the capsule may write there, and phyr never looks.
     let start = copy.as_mut_ptr();
-    let copy = Vector::try_new(1, [copy]).map_err(Error::from)?;
+    let copy = Vector::try_one(|| copy).map_err(Error::from)?;
     match form {
         Form::Plain => make::<Plain>(py, copy, start, 0),
         _ => make::<Versioned>(py, copy, start, IS_COPIED),

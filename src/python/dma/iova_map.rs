@@ -116,7 +116,7 @@ impl PyIovaMap {
         let tag = tag.unwrap_or_else(|| py.None());
         // The caller refers to both objects, so dropping the tag on failure runs no code.
         let given = Given { whole: phyr, iova: iova.0, tag };
-        let tag = Shared::try_new(1, [given]).map_err(Error::from)?;
+        let tag = Shared::try_one(|| given).map_err(Error::from)?;
         let outcome = self.lock().map(iova.0, list, tag);
         Ok(outcome?)
     }

@@ -40,7 +40,7 @@ pub(crate) struct PyColumn {
 impl PyColumn {
     pub(crate) fn new(items: Vec<u64>) -> Result<Self, Error> {
         let shape = made::signed(items.len());
-        let items = Vector::try_new(1, [items])?;
+        let items = Vector::try_one(|| items)?;
         Ok(Self { items, shape, stride: made::signed(size_of::<u64>()) })
     }
 

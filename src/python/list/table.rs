@@ -163,7 +163,7 @@ impl Columns {
 
     fn finish(self) -> Result<Vec<Vector>, Error> {
         let all = [Some(self.paddrs), Some(self.lengths), self.positions];
-        let shared = |column| Ok(Vector::try_new(1, [column])?);
+        let shared = |column| Ok(Vector::try_one(|| column)?);
         all.into_iter().flatten().map(shared).collect()
     }
 }
