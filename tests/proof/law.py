@@ -38,7 +38,8 @@ class Law:
     """A claim, and what is given for it.
 
     `cases` are taken one by one, where all at once are too many for z3; that there is no other is
-    proved as well.
+    proved as well. A count of zeros that is one number throughout a case is proved to be it, and is
+    that number from then on.
     """
 
     claim: z3.BoolRef
@@ -150,6 +151,17 @@ def answer(name: str, *facts: z3.BoolRef) -> z3.ModelRef | None:
     return asked.model() if found == z3.sat else None
 
 
+def with_numbers(
+    name: str, terms: Sequence[z3.BitVecRef], facts: Sequence[z3.BoolRef]
+) -> list[tuple[z3.BitVecRef, z3.BitVecRef]]:
+    """Return the terms that facts leave one number only, each with that number, which is proved."""
+    possible = answer(name, *facts) if terms else None
+    if possible is None:
+        return []
+    tried = [(term, possible.eval(term, model_completion=True)) for term in terms]
+    return [pair for pair in tried if answer(name, *facts, pair[0] != pair[1]) is None]
+
+
 def counterexample(stated: Stated, module: dict[str, Function]) -> str | None:
     """Return numbers that break a law; `None` if there are none, which proves it.
 
@@ -160,8 +172,13 @@ def counterexample(stated: Stated, module: dict[str, Function]) -> str | None:
     stands = stated.state(code)
     given = [*stands.given, *[fact for call in code.calls for fact in call.facts]]
     wrong = any_of(code.misbehaves(), z3.Not(stands.claim))
+    zeros = [name for call in code.calls for name, _ in call.zeros]
     for case in stands.cases:
-        model = answer(stated.name, *given, case, wrong)
+        # Where all is one case there is nothing that it would decide.
+        terms = zeros if len(stands.cases) > 1 else []
+        settled = with_numbers(stated.name, terms, [*given, case])
+        facts = [z3.substitute(fact, *settled) for fact in (*given, case, wrong)]
+        model = answer(stated.name, *facts)
         if model is not None:
             return str(model)
     assert answer(stated.name, *given) is not None, f"{stated.name}: what is given cannot be"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proof.judge import judge
-from proof.law import LAWS, Stated
+from proof.law import LAWS, Stated, number, numbers, with_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,3 +65,10 @@ def test_there_are_enough_laws_and_each_can_fail() -> None:
     assert len(LAWS) >= 40
     assert len({stated.name for stated in LAWS}) == len(LAWS)
     assert all(stated.breaks for stated in LAWS)
+
+
+def test_only_what_has_one_number_is_taken_for_it() -> None:
+    one, many = numbers("one many")
+    facts = [one << 60 == 5 << 60, one & 15 == one, many > one]
+    assert with_numbers("one", [many, one], facts) == [(one, number(5))]
+    assert with_numbers("one", [many, one], [*facts, one == 6]) == []

@@ -254,7 +254,8 @@ def concrete(outcome: Outcome, a: int, b: int) -> int | None:
     if z3.is_true(bad):
         return None
     assert z3.is_false(bad)
-    return int(z3.simplify(z3.substitute(outcome.value.bits, *given)).as_long())
+    bits = z3.substitute(outcome.value.bits, *outcome.zeros)
+    return int(z3.simplify(z3.substitute(bits, *given)).as_long())
 
 
 def check(text: str, plain: Callable[[int, int], int | None]) -> None:

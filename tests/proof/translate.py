@@ -56,13 +56,17 @@ SILENT = ("llvm.lifetime", "llvm.experimental.noalias", "llvm.dbg", "llvm.invari
 
 @dataclass
 class Outcome:
-    """All that a call does, as terms of its arguments."""
+    """All that a call does, as terms of its arguments.
+
+    Counts of zeros have names, which `facts` say too: `zeros` are the names with what they count.
+    """
 
     value: Operand | None
     memory: Memory
     panics: z3.BoolRef
     undefined: z3.BoolRef
     facts: Sequence[z3.BoolRef] = ()
+    zeros: Sequence[tuple[z3.BitVecRef, z3.BitVecRef]] = ()
 
     def word(self, base: str, index: int, width: int = 64) -> Value:
         """Return one of the numbers in an object, as the call leaves it."""
@@ -80,6 +84,7 @@ class Scope:
     panics: list[z3.BoolRef] = field(default_factory=list)
     undefined: list[z3.BoolRef] = field(default_factory=list)
     facts: list[z3.BoolRef] = field(default_factory=list)
+    zeros: list[tuple[z3.BitVecRef, z3.BitVecRef]] = field(default_factory=list)
 
 
 def flags_of(text: str) -> tuple[set[str], str]:
@@ -127,12 +132,12 @@ class Translator:
         scope = self.scope
         panics, undefined = any_of(*scope.panics), any_of(*scope.undefined)
         if not scope.returns:
-            return Outcome(None, {}, panics, undefined, scope.facts)
+            return Outcome(None, {}, panics, undefined, scope.facts, scope.zeros)
         value = scope.returns[-1][1]
         for guard, other, _ in reversed(scope.returns[:-1]):
             value = None if other is None or value is None else choice(guard, other, value)
         memory = merged([(guard, memory) for guard, _, memory in scope.returns])
-        return Outcome(value, memory, panics, undefined, scope.facts)
+        return Outcome(value, memory, panics, undefined, scope.facts, scope.zeros)
 
     def order(self, first: str) -> list[str]:
         """Return the blocks, each after all that lead to it."""
@@ -400,9 +405,17 @@ class Translator:
         self.scope.panics.append(all_of(self.guard, outcome.panics))
         self.must_not(outcome.undefined)
         self.scope.facts += outcome.facts
+        self.scope.zeros += outcome.zeros
         self.guard = all_of(self.guard, z3.Not(outcome.panics))
         self.memory = outcome.memory or self.memory
         return outcome.value
+
+    def named(self, zeros: Value) -> Value:
+        """Give a count of zeros a name, by which a law can tell it."""
+        name = z3.FreshConst(zeros.bits.sort(), "zeros")
+        self.scope.facts.append(name == zeros.bits)
+        self.scope.zeros.append((name, zeros.bits))
+        return Value(name, zeros.poison)
 
     def intrinsic(self, name: str, arguments: Sequence[Operand]) -> Operand | None:
         """Translate a call of what LLVM has built in."""
@@ -417,5 +430,8 @@ class Translator:
             join = arithmetic.plain(arithmetic.REDUCTIONS[family])
             return reduce(join, arguments[0])  # type: ignore[arg-type]
         if family in arithmetic.INTRINSICS:
-            return each(arithmetic.INTRINSICS[family], *arguments)
+            result = each(arithmetic.INTRINSICS[family], *arguments)
+            if family in {"llvm.ctlz", "llvm.cttz"} and isinstance(result, Value):
+                return self.named(result)
+            return result
         raise NotTranslated(f"{self.function.name}: {name}")
