@@ -285,8 +285,8 @@ def of_65535_records_every_block_but_the_last_is_full_and_the_last_has_the_rest(
     breaks=[
         Mutant(
             "shape",
-            "let slots = slots.unwrap_or(u64::MAX);",
-            "let slots = slots.unwrap_or(0x1_0000_0000);",
+            "let slots = slots.unwrap_or(u64::MAX).max(2);",
+            "let slots = slots.unwrap_or(0x1_0000_0000).max(2);",
         )
     ]
 )
