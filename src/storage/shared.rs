@@ -152,12 +152,18 @@ impl<T> Clone for One<T> {
     }
 }
 
+/// More owners are possible only if clones were forgotten, not dropped. The count is then far from 0
+/// for good, and the items are never dropped, as with the kernel's `refcount_t`.
+const MOST_OWNERS: usize = usize::MAX / 2;
+/// Above the number of owners by half of that, however many of them are dropped.
+const SATURATED: usize = usize::MAX / 4 * 3;
+
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // The cloned reference keeps the items alive, so no memory ordering is needed.
-        let owners = self.owners().fetch_add(1, Ordering::Relaxed);
-        // So many owners are possible only if clones were forgotten, not dropped.
-        assert!(owners < usize::MAX / 2, "{owners} owners of one list");
+        if self.owners().fetch_add(1, Ordering::Relaxed) > MOST_OWNERS {
+            self.owners().store(SATURATED, Ordering::Relaxed);
+        }
         Self { ..*self }
     }
 }
@@ -248,6 +254,24 @@ mod tests {
             .collect();
         drop(shared);
         assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 6000));
+    }
+
+    #[test]
+    fn items_with_too_many_owners_are_kept() {
+        let alive = AtomicUsize::new(1);
+        let shared = Shared::try_one(|| Counted(&alive, 0)).unwrap();
+        for (owners, after) in [(MOST_OWNERS, MOST_OWNERS + 1), (MOST_OWNERS + 1, SATURATED)] {
+            shared.owners().store(owners, Ordering::Relaxed);
+            let other = shared.clone();
+            assert_eq!(shared.owners().load(Ordering::Relaxed), after);
+            drop(other);
+            assert_eq!(shared.owners().load(Ordering::Relaxed), after - 1);
+            assert_eq!(alive.load(Ordering::Relaxed), 1);
+        }
+        // There is one, in truth.
+        shared.owners().store(1, Ordering::Relaxed);
+        drop(shared);
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
     }
 
     #[test]
