@@ -32,15 +32,15 @@ macro_rules! shared {
                 include!(concat!(env!("OUT_DIR"), $file));
             }
 
-            /// Items of several owners.
+            /// An item of several owners.
             #[derive(Debug)]
             pub struct Owner<T>(source::Shared<T>);
 
             impl<T> Owner<T> {
-                /// The first owner of some items.
+                /// The first owner of an item.
                 #[must_use]
-                pub fn new<const N: usize>(items: [T; N]) -> Self {
-                    Self(source::Shared::try_new(N, items).expect("memory"))
+                pub fn new(item: T) -> Self {
+                    Self(source::Shared::try_one(|| item).expect("memory"))
                 }
             }
 
@@ -51,10 +51,10 @@ macro_rules! shared {
             }
 
             impl<T> core::ops::Deref for Owner<T> {
-                type Target = [T];
+                type Target = T;
 
-                fn deref(&self) -> &[T] {
-                    &self.0
+                fn deref(&self) -> &T {
+                    &self.0[0]
                 }
             }
         }
