@@ -12,7 +12,7 @@ checks a backend of your own.
 from collections.abc import Sequence as _Sequence
 from importlib import import_module as _import_module
 
-from phyr import _named as _names
+from phyr._named import TYPE_CHECKING
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Index, Phyr, __version__
 from phyr.errors import (
@@ -40,7 +40,7 @@ from phyr.errors import (
     VfioError,
 )
 
-if _names.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+if TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
     from phyr import (  # noqa: F401 - see `_WINGS`
         desc,
         iommu,
@@ -120,7 +120,7 @@ _LATE = {
     "pin": "phyr.pinning",
 }
 
-if not _names.TYPE_CHECKING:  # who checks types knows the names
+if not TYPE_CHECKING:  # who checks types knows the names
 
     def __getattr__(name: str) -> object:
         """Import a wing, or a name of `_LATE`, on first use."""
@@ -140,3 +140,5 @@ if _DEBUG:  # pragma: no cover - the tests run the optimised build
     import warnings
 
     warnings.warn("this is a debug build of phyr, many times slower", stacklevel=2)
+
+del TYPE_CHECKING

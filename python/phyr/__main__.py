@@ -39,11 +39,7 @@ def _has_shown_help() -> bool:
 
 
 def _has_mapped() -> bool:
-    """Do the most usual work of ``phyr map`` without click; returns false if it takes more.
-
-    Where the output is no terminal, Python ends at once: there is nothing left to write or to
-    close, and its ordinary end takes longer than many a process to read.
-    """
+    """Do the most usual work of ``phyr map`` without click; returns false if it takes more."""
     if sys.argv[1:2] != ["map"] or "_PHYR_COMPLETE" in os.environ or sys.stdout is None:
         return False
     from phyr.cli.quick import mapped  # noqa: PLC0415 - not for help
@@ -55,13 +51,7 @@ def _has_mapped() -> bool:
         _write_all(text)
     except OSError:
         return False
-    if text:
-        _end()
     return True
-
-
-def _end() -> None:
-    os._exit(0)  # pragma: no cover - ends the process
 
 
 def main() -> None:

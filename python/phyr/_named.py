@@ -1,4 +1,4 @@
-"""Named tuples without `typing`, which takes longer to import than many a process to read."""
+"""Named tuples without `typing`: importing it takes longer than reading most processes."""
 
 import sys
 
@@ -15,7 +15,10 @@ else:
             if not bases:
                 return type.__new__(cls, name, bases, space)
             fields = space.pop("__annotations__")
-            defaults = [space.pop(field) for field in fields if field in space]
+            last = [field for field in fields if field in space]
+            if last != list(fields)[len(fields) - len(last) :]:
+                raise TypeError(f"{name}: a field without a default follows one with a default")
+            defaults = [space.pop(field) for field in last]
             module = space.pop("__module__")
             made = _namedtuple(name, fields, defaults=defaults, module=module)  # noqa: PYI024
             made.__annotations__ = made.__new__.__annotations__ = fields

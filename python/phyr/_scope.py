@@ -6,6 +6,8 @@ from types import TracebackType
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from typing import Self
+else:
+    Self = object
 
 __all__ = ["Scope"]
 
@@ -19,7 +21,7 @@ class Scope(ABC):
     def _end(self) -> None:
         """End it, at the end of the block."""
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         """Return the object itself."""
         return self
 

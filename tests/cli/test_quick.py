@@ -54,7 +54,7 @@ def test_it_prints_what_click_prints(
 @shown
 def test_neither_click_nor_rich_is_imported() -> None:
     code = "import sys; sys.argv = ['phyr', 'map', 'self', '--rollup', '--folios']; "
-    code += "import phyr.__main__ as m; m._end = lambda: None; m.main(); "
+    code += "import phyr.__main__ as m; m.main(); "
     code += "assert not {'click', 'rich', 'numpy', 'json', 'phyr.desc'} & set(sys.modules)"
     done = python("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
@@ -158,8 +158,6 @@ def test_in_one_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     monkeypatch.setattr(quick, "read_asked", Reads())
     monkeypatch.setattr(sys, "argv", ["phyr", "map", "self", "--rollup"])
-    ends: list[bool] = []
-    monkeypatch.setattr(__main__, "_end", lambda: ends.append(True))
     __main__.main()
     whole = capfd.readouterr().out
     assert whole.startswith("\ntotal   0 VMAs of 0, 0 resident\n")
@@ -168,7 +166,6 @@ def test_in_one_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         patch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
         __main__.main()
     assert capfd.readouterr().out == whole
-    assert ends == [True, True]
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", Fails())
         assert not __main__._has_mapped()  # noqa: SLF001

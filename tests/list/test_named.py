@@ -1,11 +1,11 @@
 """Named tuples of phyr, beside those of `typing`."""
 
 import pickle
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import pytest
 
-from phyr import Chunk, _named, pagemap
+from phyr import Chunk, Pinned, _named, pagemap
 
 
 class Usual(NamedTuple):
@@ -38,6 +38,19 @@ class Quick(_named.NamedTuple):
     @classmethod
     def of(cls, first: int) -> "Quick":
         return cls(first)
+
+
+def test_a_field_without_a_default_follows_none_with_one() -> None:
+    with pytest.raises(TypeError, match="Wrong: a field without a default follows one with"):
+
+        class Wrong(_named.NamedTuple):
+            first: int = 1
+            second: int  # type: ignore[misc]
+
+
+def test_hints_can_be_read() -> None:
+    for public in (Pinned.__enter__, pagemap.Folios.total, pagemap.Extent, pagemap.Extent.__new__):
+        assert get_type_hints(public)
 
 
 @pytest.mark.parametrize(

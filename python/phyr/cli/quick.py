@@ -1,6 +1,6 @@
 """``phyr map PID`` without click, and without rich where there is no terminal.
 
-They take longer to import than many a process to read. Anything unusual is left to the ordinary
+Importing them takes longer than reading most processes. Anything unusual is left to the ordinary
 way: other options, and errors, which are then told there.
 """
 

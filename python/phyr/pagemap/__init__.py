@@ -35,7 +35,7 @@ import os
 from collections.abc import Sequence
 
 from phyr import _linux  # noqa: F401 - ends on Windows
-from phyr import _named as _names
+from phyr._named import TYPE_CHECKING
 from phyr._phyr import Phyr
 from phyr.pagemap.address import lent
 from phyr.pagemap.own import own_pages
@@ -43,7 +43,7 @@ from phyr.pagemap.page_flags import Folio, Folios, Scan, counts, flags
 from phyr.pagemap.proc import Pid, Vma, open_process, read_vmas
 from phyr.pagemap.process import Extent, Pagemap, Progress, Resident
 
-if _names.TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
+if TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
     from phyr.pagemap.states import PageFlag, State
 
 __all__ = [
@@ -68,7 +68,7 @@ __all__ = [
     "vmas",
 ]
 
-if not _names.TYPE_CHECKING:  # pragma: no branch - who checks types knows the names
+if not TYPE_CHECKING:  # pragma: no branch - who checks types knows the names
 
     def __getattr__(name: str) -> object:
         """Import an enumeration on first use."""
@@ -226,3 +226,6 @@ def vmas(pid: Pid = "self") -> list[Vma]:
         return read_vmas(process, pid)
     finally:
         os.close(process)
+
+
+del TYPE_CHECKING

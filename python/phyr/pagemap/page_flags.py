@@ -11,6 +11,8 @@ from phyr.pagemap.proc import PROC
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from typing import Self
+else:
+    Self = object
 
 __all__ = ["Folio", "Folios", "Scan", "counts", "flags"]
 
@@ -56,7 +58,7 @@ class Folios(NamedTuple):
     tells. Zero pages and device memory are left out."""
 
     @classmethod
-    def total(cls, parts: "Iterable[Self]") -> "Self":
+    def total(cls, parts: Iterable[Self]) -> Self:
         """Add up.
 
         Examples:

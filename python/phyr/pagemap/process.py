@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from phyr.pagemap.states import State
+else:
+    State = str  # a state is a text, too
 
 __all__ = ["Extent", "Pagemap", "Progress", "Resident"]
 
@@ -33,7 +35,7 @@ class Extent(NamedTuple):
     """User virtual address of the first byte."""
     length: int
     """Bytes."""
-    state: "State"
+    state: State
     """``ram``, ``device``, ``zero``, ``swap`` or ``hole``."""
     phyr: Phyr | None
     """Its physical pages, of `length` bytes; None unless `state` is ``ram`` or ``device``."""
