@@ -165,8 +165,7 @@ class Queue:
     def check(self, number: int, status: int) -> None:
         """Raise if a command failed."""
         if status:
-            # A command for administration has no block there.
-            block = self.words[number * 8 + BLOCK] if self.number else None
+            block = self.words[number * 8 + BLOCK] if self.number else None  # admin has no block
             raise CommandError(number, self.commands[number * 64], block, status)
 
     def sleep(self, seconds: float) -> None:
@@ -272,9 +271,8 @@ class Nvme:
         self.bar.u64[CMBMSC // 8] = base | 3
         undo.callback(self.bar.u64.__setitem__, CMBMSC // 8, 0)
         offsets = range(0, pages * PAGE, PAGE)
-        views = [region.u8[start + at : start + at + PAGE] for at in offsets]
-        for view in views:
-            undo.enter_context(view)  # a region with a view in use is not closed
+        # A region with a view in use is not closed.
+        views = [undo.enter_context(region.u8[start + at : start + at + PAGE]) for at in offsets]
         return [(view, base + at) for view, at in zip(views, offsets, strict=True)]
 
     def stop(self) -> None:
@@ -326,9 +324,7 @@ class Nvme:
     def prepare(self, number: int, opcode: int, block: int, dma: Phyr, queue: Queue) -> None:
         """Make the queue's command `number`: read to or write from `dma`, at `block`."""
         length = dma.length
-        self.check(block, length)
-        if length > self.max_transfer:
-            raise ValueError(f"{length} bytes are more than {self.max_transfer} a transfer")
+        self.check(block, length, self.max_transfer)
         words = block & 0xFFFF_FFFF, block >> 32, length // self.block_size - 1, 0, 0, 0
         first = dma[0]
         if first % PAGE + length <= PAGE:  # a page: its address says all
@@ -353,8 +349,8 @@ class Nvme:
         queue.tell()
         return number
 
-    def check(self, block: int, length: int) -> None:
-        """Refuse what is not whole blocks of the drive, one at least."""
+    def check(self, block: int, length: int, most: int | None = None) -> None:
+        """Refuse what is not whole blocks of the drive, one at least, or above `most` bytes."""
         start = block * self.block_size
         if not (block >= 0 < length and start + length <= self.capacity):
             blocks = self.capacity // self.block_size
@@ -363,15 +359,23 @@ class Nvme:
             )
         if length % self.block_size:
             raise ValueError(f"{length} bytes are not whole blocks of {self.block_size}")
+        if most is not None and length > most:
+            raise ValueError(f"{length} bytes are more than {most} a transfer")
+
+    def piece(self, block: int, length: int, size: int = 0) -> int:
+        """Return how many bytes of a copy a command moves: `size`, or as many as are useful."""
+        self.check(block, length)
+        unit = max(PAGE, self.block_size)
+        even = -(-length // self.depth // unit) * unit
+        size = min(size or min(self.max_transfer, max(PIECE, unit), even), length)
+        self.check(block, size, self.max_transfer)
+        return size
 
     def copy(
         self, opcode: int, file: BufferedIOBase, block: int, length: int, size: int = 0
     ) -> None:
         """Copy `length` bytes, from `block` on, to or from a file, in order, `size` a command."""
-        self.check(block, length)
-        even = -(-length // self.depth // PAGE) * PAGE
-        size = min(size or min(self.max_transfer, PIECE, even), length)
-        self.check(block, size)
+        size = self.piece(block, length, size)
         if len(self.blocks.free) < self.depth:
             raise ValueError("other commands are in flight")
         with self.memory(min(self.depth, -(-length // size)) * size) as memory:
@@ -458,9 +462,9 @@ def run(drive: Nvme, arguments: argparse.Namespace) -> None:
     if arguments.action == "read":
         rest = drive.capacity - arguments.block * drive.block_size
         length = arguments.count * drive.block_size or rest
-        drive.check(arguments.block, length)
+        size = drive.piece(arguments.block, length, arguments.size)  # before the file is emptied
         with Path(arguments.file).open("wb") as file:
-            drive.copy(READ, file, arguments.block, length, arguments.size)
+            drive.copy(READ, file, arguments.block, length, size)
     elif arguments.action == "write":
         with Path(arguments.file).open("rb") as file:
             length = file.seek(0, 2)
@@ -480,9 +484,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--block", type=int, default=0, help="first block, 0 by default")
     parser.add_argument("--count", type=int, default=0, help="blocks to read, all by default")
     parser.add_argument("--depth", type=int, default=IN_FLIGHT, help="commands in flight")
-    parser.add_argument(
-        "--size", type=int, default=0, help="bytes a command, as many as useful by default"
-    )
+    parser.add_argument("--size", type=int, default=0, help="bytes a command; 0: as is useful")
     arguments = parser.parse_args(words)
     options = {"poll": arguments.poll, "depth": arguments.depth}
     with (

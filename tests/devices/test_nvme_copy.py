@@ -3,6 +3,8 @@
 import io
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +17,11 @@ KIB = 1 << 10
 
 @contextmanager
 def opened(
-    *, poll: bool = True, sgl: bool = False, depth: int = nvme.IN_FLIGHT
+    *, poll: bool = True, sgl: bool = False, depth: int = nvme.IN_FLIGHT, **options: int
 ) -> Iterator[tuple[nvme.Nvme, Drive, Memory]]:
     """Open a drive; at the end it reaches no memory, and none is mapped."""
     memory = Memory()
-    drive: Any = Drive(memory)
+    drive: Any = Drive(memory, **options)
     backend: Any = memory
     with closing(nvme.Nvme(drive, backend, sgl=sgl, poll=poll, depth=depth)) as found:
         yield found, drive, memory
@@ -71,6 +73,34 @@ def test_a_copy_moves_each_byte_once(  # noqa: PLR0913 - ways
         assert drive.pending == []
         assert set(memory.mapped) == mapped, "its buffers are mapped no more"
         assert sorted(found.blocks.free) == list(range(depth))
+
+
+@pytest.mark.parametrize("sgl", [True, False], ids=["sgl", "prp"])
+@pytest.mark.parametrize(
+    ("block_size", "count", "size"),
+    [
+        (8 * KIB, 1, 8 * KIB),
+        (8 * KIB, 3, 8 * KIB),
+        (8 * KIB, 40, 24 * KIB),  # 20 KiB for each of 16
+        (8 * KIB, 500, 128 * KIB),
+        (256 * KIB, 3, 256 * KIB),  # a block is more than a piece else is
+    ],
+)
+@pytest.mark.parametrize("opcode", [nvme.READ, nvme.WRITE])
+def test_blocks_above_a_page_are_copied_whole(
+    *, opcode: int, block_size: int, count: int, size: int, sgl: bool
+) -> None:
+    start, length = block_size, count * block_size
+    with opened(sgl=sgl, blocks=count + 2, block_size=block_size) as (found, drive, _):
+        before, other = bytes(drive.blocks), drive.random.randbytes(length)
+        file = io.BytesIO(other if opcode == nvme.WRITE else b"")
+        found.copy(opcode, file, 1, length)
+        if opcode == nvme.WRITE:
+            assert drive.blocks == before[:start] + other + before[start + length :]
+        else:
+            assert file.getvalue() == before[start : start + length]
+        lengths = [drive.lengths[at] for at in sorted(drive.lengths)]
+        assert lengths == [size] * (length // size) + [length % size] * (length % size > 0)
 
 
 def test_some_copies_after_each_other() -> None:
@@ -161,11 +191,26 @@ def test_a_depth_that_a_ring_has_no_room_for_is_refused(depth: int) -> None:
         (2 << 20, "1310720 bytes are more than 1048576 a transfer"),
     ],
 )
-def test_a_size_that_cannot_be_is_refused(size: int, words: str) -> None:
-    with opened() as (found, drive, _):
+def test_a_size_that_cannot_be_is_refused_and_changes_nothing(
+    tmp_path: Path, size: int, words: str
+) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"kept")
+    options = {"file": str(target), "block": 0, "count": 1280 * KIB // BLOCK, "size": size}
+    with opened() as (found, drive, memory):
+        top = memory.top
         with pytest.raises(ValueError, match=words):
             found.copy(nvme.READ, io.BytesIO(), 0, 1280 * KIB, size)
+        arguments: Any = SimpleNamespace(action="read", **options)
+        with pytest.raises(ValueError, match=words):
+            nvme.run(found, arguments)
+        assert target.read_bytes() == b"kept"
         assert drive.rung == []
+        assert memory.top == top, "none was mapped"
+        assert drive.registers[nvme.CSTS] == 1, "it still runs"
+        arguments.size = BLOCK
+        nvme.run(found, arguments)
+        assert target.read_bytes() == drive.blocks[: 1280 * KIB]
 
 
 def test_a_copy_beside_other_commands_is_refused() -> None:

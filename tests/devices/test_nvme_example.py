@@ -41,7 +41,8 @@ def test_reading_from_the_end_on_is_refused_and_writes_no_file(tmp_path: Path, b
     target = tmp_path / "target"
     opened: Any = drive()
     opened.model = opened.serial = "?"
-    arguments: Any = SimpleNamespace(action="read", file=str(target), block=block, count=0)
+    options = {"file": str(target), "block": block, "count": 0, "size": 0}
+    arguments: Any = SimpleNamespace(action="read", **options)
     with pytest.raises(ValueError, match=f"from block {block} on are not in"):
         nvme.run(opened, arguments)
     assert not target.exists()

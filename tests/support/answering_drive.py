@@ -22,13 +22,13 @@ class Memory:
 
     def __init__(self) -> None:
         self.mapped: dict[int, memoryview] = {}
-        self._top = 1 << 32
+        self.top = 1 << 32
 
     @contextmanager
     def map_buffer(self, buffer: bytearray) -> Iterator[Any]:
-        base = self._top
+        base = self.top
         with memoryview(buffer) as view:
-            self._top += (len(view) // PAGE + 2) * PAGE
+            self.top += (len(view) // PAGE + 2) * PAGE
             self.mapped[base] = view
             try:
                 yield SimpleNamespace(dma=Phyr.from_chunks([(base, len(view))]))
@@ -74,9 +74,12 @@ class Drive:
     of, and `lengths` how long each transfer was, by its block.
     """
 
-    def __init__(self, memory: Memory, *, blocks: int = 4000, seed: int = 1) -> None:
+    def __init__(
+        self, memory: Memory, *, blocks: int = 4000, block_size: int = BLOCK, seed: int = 1
+    ) -> None:
         self.memory, self.random = memory, random.Random(seed)  # noqa: S311
-        self.blocks = bytearray(self.random.randbytes(blocks * BLOCK))
+        self.block_size = block_size
+        self.blocks = bytearray(self.random.randbytes(blocks * block_size))
         self.registers = bytearray(2 * PAGE)
         self.registers[CAP : CAP + 8] = (ENTRIES - 1 | 1 << 24).to_bytes(8, "little")
         self.failing: dict[int, int] = {}
@@ -160,7 +163,7 @@ class Drive:
 
     def moved(self, command: bytes) -> list[memoryview]:
         """Return the memory that a transfer of blocks moves, piece by piece."""
-        left = (struct.unpack_from("<H", command, 48)[0] + 1) * BLOCK
+        left = (struct.unpack_from("<H", command, 48)[0] + 1) * self.block_size
         first, second = struct.unpack_from("<QQ", command, 24)
         if command[1] >> 6:  # an SGL: one data block
             assert second == left, "no data block of this length"
@@ -195,7 +198,7 @@ class Drive:
         block = words[0] | words[1] << 32
         if block in self.failing:
             return self.failing[block]
-        at = block * BLOCK
+        at = block * self.block_size
         pieces = self.moved(command)
         assert block not in self.lengths, "the same block twice"
         self.lengths[block] = sum(map(len, pieces))
@@ -216,6 +219,6 @@ class Drive:
             page[4:64] = b"1234".ljust(20) + b"Stand-in".ljust(40)
             page[77], page[536] = 8, 1  # 1 MiB a transfer, SGLs
         else:
-            page[:8] = (len(self.blocks) // BLOCK).to_bytes(8, "little")
-            page[130] = 9
+            page[:8] = (len(self.blocks) // self.block_size).to_bytes(8, "little")
+            page[130] = self.block_size.bit_length() - 1
         return bytes(page)
