@@ -407,7 +407,10 @@ def nvme_driver_of_the_kernel_maps_the_scatterlist_that_the_list_says() -> dict[
 
 @checks.on("intel", "none")
 def nvme_moves_bytes() -> dict[str, object]:
-    """Megabytes a second read, by backend and bytes a command, eight in flight."""
+    """Megabytes a second read, by backend and bytes a command.
+
+    As many are in flight as the example has.
+    """
     total = 16 << 20
     figures: dict[str, object] = {}
     for backend in backends(kind()):
