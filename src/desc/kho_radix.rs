@@ -194,21 +194,25 @@ impl KhoRadix {
         let mut path = [0; MOST_LEVELS];
         let mut used = 1;
         // No key leads out of the nodes that were counted.
-        let outside = DescError::NoRoom { needed: needed.saturating_add(8), given: needed };
+        let outside = || {
+            debug_assert!(false, "a key leads out of {nr_nodes} nodes");
+            DescError::NoRoom { needed: needed.saturating_add(8), given: needed }
+        };
         for (&key, new) in keys.iter().zip(new_nodes(form, &keys)) {
             for level in (0..new).rev() {
-                let levels = path.get_mut(level as usize..).ok_or(outside)?;
-                let [node, above, ..] = levels else { return Err(outside) };
+                let levels = path.get_mut(level as usize..).ok_or_else(outside)?;
+                let [node, above, ..] = levels else { return Err(outside()) };
                 *node = used;
                 let slot = key >> form.shift(level + 1) & ((1 << form.table_lg2()) - 1);
                 let at = (*above << form.page_lg2) + slot_bytes(slot);
-                let slot = nodes.get_mut(at..).and_then(<[u8]>::first_chunk_mut).ok_or(outside)?;
+                let slot =
+                    nodes.get_mut(at..).and_then(<[u8]>::first_chunk_mut).ok_or_else(outside)?;
                 *slot = address(used)?.to_le_bytes();
                 used += 1;
             }
             let bit = key & ((1 << form.leaf_lg2()) - 1);
             let at = slot_bytes(bit / 64) + (bit % 64 / 8) as usize;
-            let byte = nodes.get_mut((path[0] << form.page_lg2) + at).ok_or(outside)?;
+            let byte = nodes.get_mut((path[0] << form.page_lg2) + at).ok_or_else(outside)?;
             *byte |= 1 << (bit % 8);
         }
         Ok(Self { root: address(0)?, keys, nodes })

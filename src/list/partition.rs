@@ -64,6 +64,7 @@ impl Parts {
     pub(crate) fn count(&mut self, word: u64) {
         let part = self.part(word);
         // There is a part of each such number.
+        debug_assert!(part < self.next.len(), "part {part} of {}", self.next.len());
         if let Some(next) = self.next.get_mut(part) {
             *next += 1;
         }
@@ -85,7 +86,9 @@ impl Parts {
     #[inline(always)]
     pub(crate) fn push(&mut self, word: u64) {
         let part = self.part(word);
+        debug_assert!(part < self.next.len(), "part {part} of {}", self.next.len());
         let Some(slot) = self.next.get_mut(part) else { return };
+        // No assertion: a mapped list that changes may have other words now than were counted.
         if let Some(place) = self.words.get_mut(*slot) {
             *place = word;
             *slot += 1;
@@ -106,7 +109,9 @@ impl Parts {
         other.try_reserve_exact(largest).map_err(|_| NoMemory::of::<u64>(largest))?;
         other.resize(largest, 0);
         for (start, &end) in starts().zip(&ends) {
+            // No assertion: where other words came than were counted, a part may end before it starts.
             let part = self.words.get_mut(start..end).unwrap_or_default();
+            debug_assert!(part.len() <= largest, "a part of {} words, not {largest}", part.len());
             let copy = other.get_mut(..part.len());
             let copy = copy.ok_or(NoMemory::of::<u64>(part.len()))?;
             for &word in sort(part, copy, self.differ) {
@@ -124,6 +129,7 @@ fn sort<'a>(mut words: &'a mut [u64], mut other: &'a mut [u64], differ: u64) -> 
         for end in 1..words.len() {
             let at = words[..end].partition_point(|word| word >> LOW <= words[end] >> LOW);
             let moved = words.get_mut(at..=end).unwrap_or_default();
+            debug_assert!(!moved.is_empty(), "no words {at} to {end}");
             if !moved.is_empty() {
                 moved.rotate_right(1);
             }
@@ -149,6 +155,7 @@ fn sort<'a>(mut words: &'a mut [u64], mut other: &'a mut [u64], differ: u64) -> 
         for &word in &*words {
             let slot = &mut starts[digit(word)];
             // As many words were counted as the other slice has.
+            debug_assert!(*slot < other.len(), "word {slot} of {}", other.len());
             if let Some(place) = other.get_mut(*slot) {
                 *place = word;
             }

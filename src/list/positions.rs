@@ -81,7 +81,7 @@ impl Phyr {
             let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
             let Some(mut nodes) = nodes else { return self.translate_each(positions) };
             for block in positions.chunks_mut(BLOCK) {
-                if nodes.translate(self, block).is_none() {
+                if nodes.translate(self, block)?.is_none() {
                     self.translate_each(block)?;
                 }
             }
@@ -208,12 +208,28 @@ impl Nodes {
 
     /// Translates positions inside the list, no more than there is room for. Returns `None`, and
     /// changes none, if one is not inside or there are more.
-    fn translate(&mut self, phyr: &Phyr, block: &mut [u64]) -> Option<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Position`] if a position has no place any more, which only a mistake in phyr could
+    /// make.
+    fn translate(&mut self, phyr: &Phyr, block: &mut [u64]) -> Result<Option<()>, Error> {
+        let dealt = self.deal(phyr, block);
+        debug_assert!(dealt.is_some(), "{} positions, {} nodes", block.len(), self.starts.len());
+        if dealt.is_none() {
+            return Ok(None);
+        }
+        self.translate_dealt(phyr, block).map(Some)
+    }
+
+    /// Deals out the positions of a block to the nodes.
+    #[inline(always)]
+    fn deal(&mut self, phyr: &Phyr, block: &[u64]) -> Option<()> {
         let (granule, offset) = (phyr.granule(), phyr.offset());
         self.places.clear();
         self.places.resize(self.starts.len() + 1, 0);
         self.found.clear();
-        for &position in &*block {
+        for &position in block {
             let node = self.find(granule.floor(offset + position))?;
             self.found.push(node);
             *self.places.get_mut(node as usize + 1)? += 1;
@@ -228,25 +244,46 @@ impl Nodes {
             *self.dealt.get_mut(*place)? = (position, at);
             *place += 1;
         }
+        Some(())
+    }
+
+    /// Translates the positions that were dealt out, and writes the addresses to their block.
+    #[inline(always)]
+    fn translate_dealt(&mut self, phyr: &Phyr, block: &mut [u64]) -> Result<(), Error> {
+        let (granule, offset, length) = (phyr.granule(), phyr.offset(), block.len());
         // Now each place is where the positions of its node end.
         let (mut rest, mut begin, mut ends) = (&mut *self.dealt, 0, self.places.iter());
+        let mut lost = None;
         phyr.chain().for_each_node(|node| {
             let end = ends.next().copied().unwrap_or(begin);
             // Each end is that of all positions dealt so far, for which there was room.
-            let here = take_mut(&mut rest, end - begin).unwrap_or_default();
-            begin = end;
+            let left = rest.len();
+            let here = take_mut(&mut rest, end - begin);
+            debug_assert!(here.is_some(), "positions {begin} to {end}, {left} are left");
+            let here = here.unwrap_or_default();
+            begin += here.len();
             if here.is_empty() {
                 return;
             }
             translate_in(&node, granule, offset, here.iter_mut().map(|(position, _)| position));
             for &mut (paddr, at) in here {
                 // It is the number of a position of this block.
-                if let Some(position) = block.get_mut(at) {
-                    *position = paddr;
+                debug_assert!(at < length, "position {at} of {length}");
+                match block.get_mut(at) {
+                    Some(position) => *position = paddr,
+                    None => lost = Some(at),
                 }
             }
         });
-        Some(())
+        debug_assert_eq!(begin, length, "positions translated");
+        // No position may pass for an address.
+        if begin != length {
+            lost = Some(begin);
+        }
+        match lost {
+            Some(at) => Err(Error::Position { position: at as u64, length: length as u64 }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -299,6 +336,7 @@ wide! {
             let at = offset + *position;
             let word = usize::try_from(granule.floor(at) - first).unwrap_or(usize::MAX);
             // The position is in the node, so there is such a word.
+            debug_assert!(word < words.len(), "no page at {word} of {}", words.len());
             let pfn = Entry::stored(words.get(word).copied().unwrap_or_default()).pfn();
             *position = granule.to_bytes(pfn) | at & granule.mask();
         }
@@ -371,6 +409,7 @@ wide! {
             page += run.nr_pages;
             word += len;
         }
+        debug_assert_eq!(at, positions.len(), "positions of {} words", words.len());
     }
 }
 
@@ -398,5 +437,30 @@ impl<'a> Walk<'a> {
             (self.pfn, self.end) = (run.pfn, self.place.page + run.nr_pages);
         }
         granule.to_bytes(self.pfn + (page - self.place.page)) | at & granule.mask()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::list::builder::Builder;
+
+    /// A mistake that only phyr could make: where the positions of the last nodes end is lost.
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "positions translated"))]
+    fn a_position_that_is_lost_is_no_address() {
+        let pfns: Vec<u64> = (0..4000).map(|page| page * 7 % 4001 + 1).collect();
+        let mut builder = Builder::new();
+        builder.extend_pfns(&pfns).unwrap();
+        let phyr = builder.finish();
+        let mut positions: Vec<u64> = (0..4000).rev().map(|page| page << 12).collect();
+        let mut nodes = Nodes::new(&phyr, positions.len()).unwrap();
+        nodes.deal(&phyr, &positions).unwrap();
+        assert!(nodes.places.len() > 2);
+        nodes.places.truncate(1);
+        let found = nodes.translate_dealt(&phyr, &mut positions).unwrap_err();
+        assert!(matches!(found, Error::Position { position: 1.., length: 4000 }), "{found}");
     }
 }

@@ -217,11 +217,13 @@ impl<V> Sorted<V> {
         Some(value)
     }
 
-    /// Gives the entry of `key` another key and value. There must be no entry in between. If there is
-    /// no entry of `key` or more, nothing changes. Allocates nothing.
+    /// Gives the entry of `key`, which must be there, another key and value. There must be no entry in
+    /// between. Allocates nothing.
     pub(crate) fn replace(&mut self, key: u64, new: u64, value: V) {
         let Place { block, at } = self.seek(key);
         let entry = self.blocks.get_mut(block).and_then(|entries| entries.get_mut(at));
+        let known = entry.as_ref().map(|entry| entry.0);
+        debug_assert_eq!(known, Some(key), "entry {at} of block {block}");
         if let Some(entry) = entry {
             *entry = (new, value);
         }
@@ -258,6 +260,7 @@ impl<V: Clone> Clone for Sorted<V> {
 
 /// Inserts an item before item `at`, or as the last one if there are no more.
 fn insert<T>(items: &mut Vec<T>, at: usize, item: T) {
+    debug_assert!(at <= items.len(), "item {at} of {}", items.len());
     items.insert(at.min(items.len()), item);
 }
 

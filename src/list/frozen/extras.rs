@@ -48,6 +48,7 @@ impl Extras {
             for piece in (item.pfn >> piece_lg2).max(next)..=item.last >> piece_lg2 {
                 let (word, bit) = split(piece);
                 // There is a word for the last piece, so for each.
+                debug_assert!(word < nr_words, "piece {piece}, {nr_words} words");
                 if let Some(word) = pieces.get_mut(word) {
                     *word |= bit;
                 }
@@ -94,6 +95,7 @@ fn middle(len: usize) -> usize {
 
 /// Writes, for each range that a search looks at, the range's last page to its middle.
 fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
+    debug_assert_eq!(items.len(), furthest.len(), "runs, and last pages");
     let at = middle(items.len());
     let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
         (items.split_at_checked(at), furthest.split_at_mut_checked(at))
@@ -108,6 +110,7 @@ fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
 
 /// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
 fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64)) {
+    debug_assert_eq!(items.len(), furthest.len(), "runs, and last pages");
     let at = middle(items.len());
     let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
         (items.split_at_checked(at), furthest.split_at_checked(at))

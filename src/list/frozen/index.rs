@@ -222,6 +222,8 @@ impl Index {
     /// it holds none.
     fn holder(&self, number: u64, first: u64, last: u64) -> Option<Holder> {
         let at = self.starts.partition_point(|start| start.before <= number).checked_sub(1)?;
+        let nr_lists = self.lists.len();
+        debug_assert_eq!(self.starts.len(), nr_lists, "list {at}, where {number} is");
         let (start, frozen) = (self.starts.get(at)?, self.lists.get(at)?);
         let (position, chunk) = frozen.numbered(start.first, number - start.before)?;
         let (from, to) = (first.max(chunk.paddr), last.min(chunk.last_of_list()));

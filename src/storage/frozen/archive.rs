@@ -142,6 +142,8 @@ impl Window {
     /// The runs from `from` on, and before `to`; none if the window cannot have so many.
     #[inline(always)]
     pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
+        // Whatever the words of a file say: both are from `count`, which is at most so much.
+        debug_assert!(from <= to && to <= BLOCK, "runs {from} to {to} of a window");
         let Unpacked { starts, pfns } = &self.unpacked;
         let (_, ends) = starts.split_at(1);
         let starts = starts.get(from..to).unwrap_or_default();

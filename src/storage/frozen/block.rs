@@ -311,7 +311,11 @@ pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -
         for (index, run) in runs.iter().enumerate() {
             #[expect(clippy::cast_possible_truncation, reason = "at most three marks a run")]
             let mark = (start >> low_bits) as usize + index;
-            // The low bits were chosen so that no mark is further.
+            // The low bits were chosen so that no mark is further, for any runs that a list can hold.
+            debug_assert!(
+                mark / 64 < MARK_WORDS,
+                "mark {mark} of run {index}, {low_bits} low bits"
+            );
             if let Some(marks) = marks.get_mut(mark / 64) {
                 *marks |= 1 << (mark % 64);
             }

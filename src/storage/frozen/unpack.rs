@@ -120,7 +120,9 @@ wide! {
     /// 52 bits.
     fn fields(bytes: &[u8], at: usize, width: u32, out: &mut [u64; BLOCK], count: usize) {
         let Some(from) = bytes.get(at / 8..) else {
-            // No block has fields behind what is read for it.
+            // No block has fields behind what is read for it, whatever its words say: the marks and
+            // the bits of a field are bounded.
+            debug_assert!(false, "bit {at} of {} bytes", bytes.len());
             *out = [0; BLOCK];
             return;
         };

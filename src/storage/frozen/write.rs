@@ -67,7 +67,9 @@ impl Sizes {
             Open { words: &mut words, parts, data: parts.data, page: 0, number: 0, bucket: 0 };
         by_block(runs, |runs| open.push(runs));
         if !open.finish(nr_pages) {
-            // The runs are not those that were measured: all words were to be written.
+            // The runs are not those that were measured: all words were to be written. No file can
+            // change them meanwhile: they are a list's own, or copies.
+            debug_assert!(false, "{} of {nr_pages} pages, {nr_words} words", open.page);
             return Err(NoMemory::of::<u64>(nr_words.saturating_add(1)));
         }
         header.write(&mut words, nr_chunks);
