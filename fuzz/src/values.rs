@@ -8,8 +8,8 @@ use phyr::desc::{
 };
 use phyr::pagemap::FolioTally;
 use phyr::{
-    Builder, Direct, DmaBackend, Entry, Error, Frozen, Granule, Index, Kind, PageSizes, Phyr, Plan,
-    Prot, UnmapCall,
+    Builder, Direct, DmaBackend, Entry, Error, Frozen, Granule, Index, Kind, List, PageSizes, Phyr,
+    Plan, Prot, UnmapCall,
 };
 
 use crate::source::{Said, Source};
@@ -25,6 +25,7 @@ pub fn values(bytes: &[u8]) {
     descriptors(&phyr, &device, &mut source);
     windows(&phyr, &mut source);
     bare(&phyr, &mut source);
+    user(&phyr, &mut source);
 }
 
 fn of_device(phyr: &Phyr, provider: u32) -> Phyr {
@@ -136,6 +137,34 @@ fn kinds(phyr: &Phyr, device: &Phyr, source: &mut Source<'_>) {
     if let Some(moved) = phyr.shift(i128::from(source.edge()) - i128::from(end)).said() {
         assert_eq!(moved.length(), phyr.length());
     }
+}
+
+/// Lists of user addresses are lists, and are refused where physical addresses are needed.
+fn user(phyr: &Phyr, source: &mut Source<'_>) {
+    let mut builder = Builder::with(phyr.granule(), Kind::User);
+    Extend::extend(&mut builder, phyr.chunks());
+    let user = builder.finish();
+    let frozen = user.freeze();
+    assert_eq!((user.kind().to_string().as_str(), user.length()), ("user", phyr.length()));
+    assert_eq!(Phyr::from_bytes(&user.to_bytes()).as_ref(), Ok(&user));
+    let bytes = frozen.to_bytes().expect("a list of our own");
+    assert_eq!(Frozen::from_bytes(&bytes).as_ref(), Ok(&frozen));
+    let (position, end) = (source.edge().min(user.length()), source.edge().min(user.length()));
+    if let Some(part) = frozen.slice(position.min(end), position.max(end)).said() {
+        let bytes = part.to_bytes().expect("a list of our own");
+        assert_eq!(Frozen::from_bytes(&bytes).as_ref(), Ok(&part));
+    }
+    assert!(user.is_empty() || user.shift(0).said().is_none());
+    assert!(user.is_empty() || Table::phys_vecs(&user, Limits::default()).said().is_none());
+    assert!(user.concat(phyr).said().is_none());
+    both(&user, position);
+    both(&frozen, position);
+}
+
+/// Asks a list by the trait of both forms.
+fn both(list: &impl List, position: u64) {
+    assert_eq!(list.find(position).said().is_some(), position < list.length());
+    assert_eq!(list.chunk(position).said().is_some(), position < list.nr_chunks());
 }
 
 /// Only RAM has struct pages and folios; errors about alignment name an argument.
