@@ -417,7 +417,7 @@ def call(source: Source) -> None:
         assert before == after, label
     if isinstance(result, phyr.Phyr):
         result.validate()
-        assert len(result) == sum(length for _, length in result.chunks)
+        assert result.length == sum(length for _, length in result.chunks)
 
 
 def converted(source: Source) -> None:
@@ -442,8 +442,8 @@ def converted(source: Source) -> None:
     if plain is not None:
         model = Model.of_pages(map(operator.index, plain), granule)
         assert [tuple(chunk) for chunk in made.chunks] == model.chunks()
-        assert len(made) == model.length
-        where = [source.byte() * 64 % max(len(made), 1) for _ in range(3)]
+        assert made.length == model.length
+        where = [source.byte() * 64 % max(made.length, 1) for _ in range(3)]
         if plain:
             assert list(made.translate(where)) == [model.translate(at) for at in where]
 
