@@ -39,13 +39,6 @@ struct Ahead<'a> {
     granule: Granule,
 }
 
-/// The chunk of a word if the granule is 4096.
-#[inline(always)]
-fn usual(word: u64) -> Chunk {
-    let (paddr, length) = Entry::stored(word).bytes();
-    Chunk { paddr, length }
-}
-
 impl<'a> Ahead<'a> {
     fn none(granule: Granule) -> Self {
         let (usual, blocks, others) = ([].iter(), [].iter(), [].iter());
@@ -64,7 +57,8 @@ impl<'a> Ahead<'a> {
         if granule != Granule::default() {
             return Self { others: words.iter(), ..Self::none(granule) };
         }
-        let first = words.first().map_or(Chunk { paddr: 0, length: 0 }, |&word| usual(word));
+        let first =
+            words.first().map_or(Chunk { paddr: 0, length: 0 }, |&word| Chunk::of_usual_word(word));
         let order = first.length.trailing_zeros().saturating_sub(granule.lg2());
         let is_block = |&word: &u64| Entry::stored(word).as_block(order).1 == 0;
         // Blocks of one size have the same bits below their addresses. As many granules as words are
@@ -80,7 +74,7 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
         if let Some(&word) = self.usual.next() {
-            return Some(usual(word));
+            return Some(Chunk::of_usual_word(word));
         }
         if let Some(&word) = self.blocks.next() {
             return Some(Chunk { paddr: word ^ self.low, length: self.length });
@@ -91,7 +85,7 @@ impl<'a> Ahead<'a> {
     /// All of them.
     fn rest(&self) -> impl DoubleEndedIterator<Item = Chunk> + 'a {
         let &Self { low, length, granule, .. } = self;
-        let usual = self.usual.clone().map(|&word| usual(word));
+        let usual = self.usual.clone().map(|&word| Chunk::of_usual_word(word));
         let blocks = self.blocks.clone().map(move |&word| Chunk { paddr: word ^ low, length });
         let others = self.others.clone().map(move |&word| Chunk::of_word(granule, word));
         usual.chain(blocks).chain(others)

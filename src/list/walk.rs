@@ -46,6 +46,13 @@ impl Chunk {
         Self::of_run(granule, Run { pfn: entry.pfn(), nr_pages: entry.nr_pages() })
     }
 
+    /// As [`Self::of_word`] if the granule is 4096: then the compiler removes the shifts.
+    #[inline(always)]
+    pub(crate) fn of_usual_word(word: u64) -> Self {
+        let (paddr, length) = Entry::stored(word).bytes();
+        Self { paddr, length }
+    }
+
     #[inline]
     fn of_run(granule: Granule, run: Run) -> Self {
         // A chunk is part of a list, whose length fits in `u64`, and ends at or below 2^64.
@@ -283,11 +290,7 @@ impl Iterator for Walk<'_> {
     fn fold<A, F: FnMut(A, Chunk) -> A>(self, start: A, f: F) -> A {
         let granule = self.granule;
         if granule == Granule::default() {
-            // With a constant of 0 the compiler removes the shifts.
-            self.fold_with(start, f, |word| {
-                let (paddr, length) = Entry::stored(word).bytes();
-                Chunk { paddr, length }
-            })
+            self.fold_with(start, f, Chunk::of_usual_word)
         } else {
             self.fold_with(start, f, move |word| Chunk::of_word(granule, word))
         }

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 import phyr
 from phyr._phyr import Loan
+from phyr.cli import choose
 from phyr.cli import whose as command
 from phyr.cli.commands import phyr as main
 from phyr.errors import HiddenPagesError, ProcessGoneError
@@ -87,7 +88,7 @@ def test_all_processes_are_read_that_can_be(monkeypatch: pytest.MonkeyPatch) -> 
         return []
 
     monkeypatch.setattr(command, "_places", places)
-    monkeypatch.setattr(command, "_running", lambda: [2, 3, 4])
+    monkeypatch.setattr(command, "running", lambda: [2, 3, 4])
     result = run("4096")
     assert result.exit_code == 0
     assert result.stdout == "0x1000+0x1 is of no process that was read\n"
@@ -121,6 +122,6 @@ def test_what_is_no_process_is_refused() -> None:
 
 
 def test_this_process_is_not_among_those_that_run() -> None:
-    running = command._running()  # noqa: SLF001 - what is looked through
+    running = choose.running()  # what is looked through
     assert os.getpid() not in running
     assert os.getppid() in running

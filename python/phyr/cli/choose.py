@@ -7,7 +7,16 @@ from phyr._named import NamedTuple
 from phyr.errors import PhyrError
 from phyr.pagemap.proc import PROC, Pid, Vma, read_file
 
-__all__ = ["Chosen", "Wanted", "choose", "command_of", "range_of", "take_pids", "vma_filter"]
+__all__ = [
+    "Chosen",
+    "Wanted",
+    "choose",
+    "command_of",
+    "range_of",
+    "running",
+    "take_pids",
+    "vma_filter",
+]
 
 Wanted = Callable[[Vma], bool]
 
@@ -54,17 +63,18 @@ def choose(pids: Sequence[Pid], cgroups: Sequence[str], names: Sequence[str]) ->
     for group in cgroups:
         chosen += _in_cgroup(group)
     if names:
-        running = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
-        me = os.getpid()
-        chosen += [
-            pid
-            for pid in running
-            if pid != me and any(_fits(command_of(pid), name) for name in names)
-        ]
+        chosen += [pid for pid in running() if any(_fits(command_of(pid), name) for name in names)]
     if not chosen:
         text = f"no process is in {', '.join(cgroups)}" if cgroups else "no process has that name"
         raise PhyrError(text)
     return Chosen(list(dict.fromkeys(chosen)), by_name=not pids)
+
+
+def running() -> list[Pid]:
+    """List all processes but this one, ascending."""
+    me = os.getpid()
+    found = (int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
+    return sorted(pid for pid in found if pid != me)
 
 
 def _in_cgroup(group: str) -> list[int]:

@@ -2,22 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from phyr.cli.choose import Chosen, command_of, take_pids
+from phyr.cli.choose import Chosen, command_of, running, take_pids
 from phyr.cli.common import read_by, refusing, warn
 from phyr.cli.escape import escaped
 from phyr.errors import HiddenPagesError, ProcessGoneError
-from phyr.pagemap import proc
 from phyr.pagemap.proc import Pid, Vma
 from phyr.pagemap.process import Pagemap
 
 __all__ = ["whose"]
-
-PROC = Path(proc.PROC)
 
 _TOP = 1 << 64
 _EXAMPLES = """\b
@@ -87,7 +83,7 @@ def whose(*, addresses: list[Range], pids: list[Pid], as_json: bool) -> None:
     processes are read that may be. Memory of the kernel's own, and free memory, is no process's.
     """
     with refusing():
-        chosen = Chosen(pids or _running(), by_name=not pids)
+        chosen = Chosen(pids or running(), by_name=not pids)
         places, left_out = _search(chosen, addresses)
     if as_json:
         _print_json(addresses, places, left_out)
@@ -99,13 +95,6 @@ def whose(*, addresses: list[Range], pids: list[Pid], as_json: bool) -> None:
             f"{count} process{'es' * (count > 1)} left out: they have no memory or ended, or may"
             " not be looked into"
         )
-
-
-def _running() -> list[Pid]:
-    """List all processes but this one."""
-    me = os.getpid()
-    found = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
-    return sorted(pid for pid in found if pid != me)
 
 
 def _search(chosen: Chosen, ranges: list[Range]) -> tuple[list[Place], list[Pid]]:

@@ -16,9 +16,6 @@ else:
 
 __all__ = ["Folio", "Folios", "Scan", "counts", "flags"]
 
-_NOPAGE = 1 << 20
-"""`PageFlag.NOPAGE`, without an import of it."""
-
 
 class Folio(NamedTuple):
     """Memory in large pages of one kind."""
@@ -193,9 +190,11 @@ def flags(phyr: Phyr | FrozenPhyr) -> Column:
     Source:
         ``/proc/kpageflags``, Documentation/admin-guide/mm/pagemap.rst, Linux.
     """
+    from phyr.pagemap.states import PageFlag  # noqa: PLC0415 - not every reading needs it
+
     with _proc_errors("kpageflags"):
         path, page_size = f"{PROC}/kpageflags", os.sysconf("SC_PAGE_SIZE")
-        return page_records(path, phyr, page_size, _NOPAGE)
+        return page_records(path, phyr, page_size, PageFlag.NOPAGE)
 
 
 def counts(phyr: Phyr | FrozenPhyr) -> Column:
