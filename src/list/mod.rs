@@ -6,7 +6,7 @@
 //! | `chunks` | the iterator for loops |
 //! | `phyr` | [`Phyr`](crate::Phyr): a view of a chain; slicing, translating |
 //! | `builder` | [`Builder`](crate::Builder): appends chunks and page numbers |
-//! | `positions` | translates many positions at once |
+//! | `positions` | translates many positions at once; `positions/in_node` those in one node |
 //! | `ranges` | appends byte ranges by the block |
 //! | `collect` | lists by the traits of the standard library |
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |

@@ -3,15 +3,15 @@
 //! Positions are dealt out to the nodes that hold them; each node is then decoded once. So nothing waits
 //! for a search of the tree, and the words of a node are read while they are close.
 
+mod in_node;
+
 use alloc::vec::Vec;
 
 use crate::error::Error;
-use crate::granule::Granule;
 use crate::list::phyr::Phyr;
+use crate::list::positions::in_node::{translate_ascending_in, translate_in};
 use crate::slices::take_mut;
-use crate::storage::chain::{LEAF_WORDS, Located, Node};
-use crate::storage::entry::Entry;
-use crate::storage::words;
+use crate::storage::chain::{Located, Node};
 use crate::wide::wide;
 
 /// Positions dealt out together: 6 MiB of memory.
@@ -20,10 +20,6 @@ const BLOCK: usize = 1 << 18;
 const FEW: usize = 64;
 /// Chunks that the list may have for each position: with more, most nodes would hold no position.
 const CHUNKS_EACH: u64 = 1 << 8;
-/// Positions in a node that are worth decoding all of it.
-const WORTH: usize = 24;
-/// Chunks in a node for each position that ascends: with more, a search is faster than a walk.
-const CHUNKS_A_POSITION: usize = 4;
 
 impl Phyr {
     /// Replaces each of these positions by the physical address of the byte there.
@@ -292,125 +288,6 @@ fn room<T>(count: usize) -> Option<Vec<T>> {
     let mut items = Vec::new();
     items.try_reserve_exact(count).ok()?;
     Some(items)
-}
-
-/// Translates positions that ascend and are in this node.
-fn translate_ascending_in(node: &Node<'_>, granule: Granule, offset: u64, positions: &mut [u64]) {
-    if node.is_single() || positions.len() < node.words.len() / CHUNKS_A_POSITION {
-        translate_in(node, granule, offset, positions.iter_mut());
-    } else {
-        merge_in_node(node.words, node.first_page, granule, offset, positions);
-    }
-}
-
-/// Translates positions that are in this node.
-fn translate_in<'p>(
-    node: &Node<'_>,
-    granule: Granule,
-    offset: u64,
-    positions: impl ExactSizeIterator<Item = &'p mut u64>,
-) {
-    if node.is_single() {
-        translate_in_single(node.words, node.first_page, granule, offset, positions);
-    } else if positions.len() >= WORTH {
-        translate_in_node(node.words, node.first_page, granule, offset, positions);
-    } else {
-        for position in positions {
-            let at = offset + *position;
-            let place = node.find_page(granule.floor(at));
-            *position = granule.to_bytes(place.run().pfn) + (at - granule.to_bytes(place.page));
-        }
-    }
-}
-
-wide! {
-    /// Translates positions in a node of single pages.
-    fn translate_in_single['p](
-        words: &[u64],
-        first: u64,
-        granule: Granule,
-        offset: u64,
-        positions: impl Iterator<Item = &'p mut u64>,
-    ) {
-        for position in positions {
-            let at = offset + *position;
-            let word = usize::try_from(granule.floor(at) - first).unwrap_or(usize::MAX);
-            // The position is in the node, so there is such a word.
-            debug_assert!(word < words.len(), "no page at {word} of {}", words.len());
-            let pfn = Entry::stored(words.get(word).copied().unwrap_or_default()).pfn();
-            *position = granule.to_bytes(pfn) | at & granule.mask();
-        }
-    }
-}
-
-/// Room for the chunks of a node; a power of two.
-const CHUNKS: usize = LEAF_WORDS.next_power_of_two();
-
-wide! {
-    /// Translates positions in a node, all of which is decoded.
-    fn translate_in_node['p](
-        words: &[u64],
-        first: u64,
-        granule: Granule,
-        offset: u64,
-        positions: impl Iterator<Item = &'p mut u64>,
-    ) {
-        // For each chunk, the page of the chain where it starts, and what to add to such a page to
-        // have its number.
-        let (mut starts, mut moves) = ([u64::MAX; CHUNKS], [0; CHUNKS]);
-        let (mut page, mut word) = (first, 0);
-        for (start, by) in starts.iter_mut().zip(&mut moves) {
-            if word == words.len() {
-                break;
-            }
-            let (run, len) = words::decode(words, word);
-            (*start, *by) = (page, run.pfn.wrapping_sub(page));
-            page += run.nr_pages;
-            word += len;
-        }
-        for position in positions {
-            let at = offset + *position;
-            let page = granule.floor(at);
-            // A search without branches: the processor cannot predict where it ends.
-            let (mut chunk, mut step) = (0, CHUNKS / 2);
-            while step > 0 {
-                chunk += step * usize::from(starts[(chunk + step) % CHUNKS] <= page);
-                step /= 2;
-            }
-            let pfn = page.wrapping_add(moves[chunk % CHUNKS]);
-            *position = granule.to_bytes(pfn) | at & granule.mask();
-        }
-    }
-}
-
-wide! {
-    /// Translates positions that ascend in a node: both are walked together.
-    fn merge_in_node(
-        words: &[u64],
-        first: u64,
-        granule: Granule,
-        offset: u64,
-        positions: &mut [u64],
-    ) {
-        let (mut at, mut page, mut word) = (0, first, 0);
-        while word < words.len() && at < positions.len() {
-            let (run, len) = words::decode(words, word);
-            // The last position in the chunk, and what leads from one to its address. A view may start
-            // behind the chunk.
-            let last = granule.to_bytes(page + (run.nr_pages - 1)) | granule.mask();
-            let by = granule.to_bytes(run.pfn).wrapping_sub(granule.to_bytes(page));
-            if let Some(last) = last.checked_sub(offset) {
-                let by = by.wrapping_add(offset);
-                while at < positions.len() && positions[at] <= last {
-                    positions[at] = positions[at].wrapping_add(by);
-                    at += 1;
-                }
-            }
-            page += run.nr_pages;
-            word += len;
-        }
-        debug_assert_eq!(at, positions.len(), "positions of {} words", words.len());
-    }
 }
 
 /// Translates positions that ascend and are inside the list.
