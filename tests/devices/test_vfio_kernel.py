@@ -11,6 +11,7 @@ import pytest
 
 from phyr import LimitError, VfioError, pci
 from phyr._devices.uapi import Request, ioctl, refused, tell, write_file
+from phyr.iommu import Prot
 from phyr.iommufd import Ioas
 from phyr.vfio import Type1
 from support.fake_vfio import FakeKernel
@@ -96,7 +97,51 @@ def test_an_address_that_cannot_be_unmapped_is_not_used_again(
         kernel.fail_at = kernel.calls + 1
         with pytest.raises(VfioError, match="unmap: Input/output error"):
             backend.unmap(dma, BOTH)
-        assert backend.map(buffer_of(7), BOTH)[0] != dma[0]
+        second = backend.map(buffer_of(7), BOTH)
+        assert second[0] != dma[0]
+        # Nor once the kernel was asked anew which addresses there are.
+        backend.unmap(second, BOTH)
+        kernel.add("0000:00:06.0", 6, "vfio-pci")
+        with backend.open("0000:00:06.0"):
+            assert backend.map(buffer_of(7), BOTH)[0] == second[0]
+
+
+@MAPPERS
+def test_a_mapping_of_others_is_left_as_it_is(
+    kernel: FakeKernel, make: Callable[[], Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make() as backend, backend.open(TWO):
+        iova = backend.map_user(UADDR, PAGE, Prot.READ)
+        others = dict(kernel.maps)
+        # As if a request by `backend.fd` had mapped it.
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "_undo", lambda _: None)
+            backend.unmap_user(iova)
+        for _ in range(2):
+            with pytest.raises(VfioError, match="File exists"):
+                backend.map_user(UADDR + PAGE, PAGE, Prot.READ)
+        assert kernel.maps == others != {}
+
+
+@MAPPERS
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+def test_what_an_interrupt_left_mapped_is_not_used_again(
+    kernel: FakeKernel, make: Callable[[], Mapper], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with make() as backend, backend.open(TWO):
+        iova = backend.map_user(UADDR, PAGE, Prot.READ)
+        backend.unmap_user(iova)
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "_ask", interrupted)
+            kernel.fail_at, kernel.errno = kernel.calls + 1, number
+            with pytest.raises(KeyboardInterrupt):
+                backend.map_user(UADDR, PAGE, Prot.READ)
+        # Where the kernel says that nothing is mapped there, it is.
+        assert (backend.map_user(UADDR, PAGE, Prot.READ) == iova) == (number == errno.ENOENT)
 
 
 def test_an_error_without_a_number_is_still_one() -> None:

@@ -19,42 +19,23 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import pairwise
 from threading import RLock
-from typing import NamedTuple
 
 from phyr._devices.closing import Closing
 from phyr._devices.enforced import enforces_write_only
 from phyr._devices.uapi import refused
 from phyr._devices.user_mapping import UserMapping
+from phyr._devices.window import Wanted, Window
 from phyr._phyr import Builder, Phyr, alignment
-from phyr.errors import AlignmentError, MismatchError, NotMappedError, RangeError, VfioError
+from phyr.errors import AlignmentError, MismatchError, NotMappedError, PhyrError, RangeError
 from phyr.iommu.iova import IovaAllocator
 from phyr.iommu.protocols import Direction, Prot
 from phyr.pci.device import Device, Region, is_open, refuse_twice
 from phyr.pci.function import Function
 from phyr.pinning.pinned import memory_of
 
-__all__ = ["AddressSpace", "Wanted"]
+__all__ = ["AddressSpace"]
 
 _TOP = 2**64 - 1
-
-
-class _Window(NamedTuple):
-    """One request that the kernel granted."""
-
-    length: int
-    undo: bytearray
-    """The request that unmaps. It is made before the mapping, so that unmapping needs no memory."""
-
-
-class Wanted(NamedTuple):
-    """A window that is to be made."""
-
-    head: int
-    """Bytes before the list."""
-    length: int
-    align: int
-    residue: int
-    """The address modulo `align`."""
 
 
 class AddressSpace(Closing):
@@ -80,9 +61,11 @@ class AddressSpace(Closing):
         self._devices: list[Device] = []
         self._pgsize_bitmap = 0
         self._iovas = IovaAllocator()
-        self._windows: dict[int, _Window] = {}
+        self._windows: dict[int, Window] = {}
+        # Lengths of windows that the kernel did not unmap: devices may still reach memory there.
+        self._lost: dict[int, int] = {}
         # Keyed by `id(dma)`; keeping `dma` keeps the id from being reused.
-        self._mapped: dict[int, tuple[Phyr, int, _Window]] = {}
+        self._mapped: dict[int, tuple[Phyr, int, Window]] = {}
         # The garbage collector may drop a mapping, and so call `unmap`, while this thread is in the
         # middle of a method here. It touches only the window of that mapping.
         self._lock = RLock()
@@ -171,8 +154,9 @@ class AddressSpace(Closing):
         # There is always a gap between two ranges.
         gaps = [(low + 1, high - 1) for (_, low), (high, _) in pairwise(ranges)]
         iovas = IovaAllocator((ranges[0][0], ranges[-1][1]), gaps)
-        for iova, window in list(self._windows.items()):
-            iovas.alloc(window.length + self.guard, align=1 << 64, residue=iova)
+        used = {iova: window.length for iova, window in list(self._windows.items())}
+        for iova, length in {**used, **self._lost}.items():
+            iovas.alloc(length + self.guard, align=1 << 64, residue=iova)
         self._iovas = iovas
         self._pgsize_bitmap = bitmap
 
@@ -225,12 +209,12 @@ class AddressSpace(Closing):
             builder = Builder(phyr.granule, "ram" if phyr.kind == "user" else phyr.kind)
             builder.append(iova + head, phyr.length)
             dma = builder.finish()
-            window = _Window(length, self._undoing(iova, length))
+            window = Window(length, self._undoing(iova, length))
             self._mapped[id(dma)] = (dma, iova, window)
             self._grant(ask, window, iova)
         except BaseException:
             self._mapped.pop(id(dma), None)
-            self._iovas.free(iova)
+            self._give_back(iova)
             raise
         return dma
 
@@ -258,7 +242,7 @@ class AddressSpace(Closing):
             try:
                 if self._windows.get(iova) is window:
                     self.unmap_user(iova)
-            except VfioError:
+            except PhyrError:
                 self._mapped.pop(id(dma), None)
                 raise
             self._mapped.pop(id(dma), None)
@@ -324,12 +308,12 @@ class AddressSpace(Closing):
             align = self._align(start, length)
             iova = self._place(length, align, start, _TOP)
             try:
-                window = _Window(length, self._undoing(iova, length))
+                window = Window(length, self._undoing(iova, length))
                 if told is not None:
                     told(iova)
                 self._grant(ask, window, iova)
             except BaseException:
-                self._iovas.free(iova)
+                self._give_back(iova)
                 raise
             return iova
 
@@ -418,14 +402,28 @@ class AddressSpace(Closing):
             if window is None:
                 raise NotMappedError(f"nothing is mapped at {iova:#x}", iova=iova)
             try:
-                self._undo(window.undo)
+                self._undo_window(iova, window)
             except OSError as failure:
-                # On a second call, after an interrupt, nothing may be mapped any more.
-                if failure.errno != errno.ENOENT:
-                    self._windows.pop(iova, None)
-                    raise refused(failure, "unmap", iova=iova, length=window.length) from None
+                raise refused(failure, "unmap", iova=iova, length=window.length) from None
             # Only now: until here an interrupt keeps the address from being used again.
             self._windows.pop(iova, None)
+            self._lost.pop(iova, None)
+            self._iovas.free(iova)
+
+    def _undo_window(self, iova: int, window: Window) -> None:
+        """Unmap a window. If the kernel refuses, the window is lost."""
+        try:
+            self._undo(window.undo)
+        except OSError as failure:
+            # On a second call, after an interrupt, nothing may be mapped any more.
+            if failure.errno != errno.ENOENT:
+                self._lost[iova] = window.length
+                self._windows.pop(iova, None)
+                raise
+
+    def _give_back(self, iova: int) -> None:
+        """Let a placed window be used again, unless it is lost."""
+        if iova not in self._lost:
             self._iovas.free(iova)
 
     def _granule(self) -> int:
@@ -451,16 +449,20 @@ class AddressSpace(Closing):
             last=min(last, self.dma_mask),
         )
 
-    def _grant(self, ask: Callable[[int], None], window: _Window, iova: int) -> None:
+    def _grant(self, ask: Callable[[int], None], window: Window, iova: int) -> None:
         """Ask the kernel to map a placed window. If that fails, nothing is mapped."""
         try:
             self._windows[iova] = window
             ask(iova)
             self.requests += 1
+        except PhyrError:
+            # The kernel refused. If something is mapped there, others have mapped it.
+            self._windows.pop(iova, None)
+            raise
         except BaseException:
             # The interrupt may have come after the kernel had mapped it.
             with suppress(OSError):
-                self._undo(window.undo)
+                self._undo_window(iova, window)
             self._windows.pop(iova, None)
             raise
 
@@ -483,6 +485,7 @@ class AddressSpace(Closing):
             with self._stack:
                 # Removed in any case: once the files are closed, other files may get their numbers.
                 self._stack.callback(self._windows.clear)
+                self._stack.callback(self._lost.clear)
                 self._stack.callback(self._unmap_all)
                 for device in self._devices:
                     self._stack.callback(device.close)

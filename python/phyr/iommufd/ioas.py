@@ -10,8 +10,9 @@ from typing import ClassVar
 from weakref import WeakSet
 
 from phyr._devices import uapi
-from phyr._devices.address_space import AddressSpace, Wanted
+from phyr._devices.address_space import AddressSpace
 from phyr._devices.uapi import Request, ask, refused
+from phyr._devices.window import Wanted
 from phyr._phyr import Phyr
 from phyr.errors import NotMappedError
 from phyr.iommu.protocols import Direction, Prot
