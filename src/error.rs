@@ -241,10 +241,14 @@ impl fmt::Display for Error {
             Self::Pfn { pfn, granule } => {
                 write!(f, "page number {pfn:#x} is beyond the reach of granule {granule}")
             }
+            Self::Unaligned { paddr, position, align } if paddr % align.max(1) == 0 => write!(
+                f,
+                "address {paddr:#x} cannot follow at position {position:#x}: the chunk before ends \
+                 inside a granule of {align} bytes"
+            ),
             Self::Unaligned { paddr, position, align } => write!(
                 f,
-                "address {paddr:#x} cannot follow at position {position:#x}: it, or the end of what \
-                 comes before, is not a multiple of granule {align}"
+                "address {paddr:#x} at position {position:#x} is not a multiple of granule {align}"
             ),
             Self::Block { paddr, length, align } => write!(
                 f,
@@ -253,8 +257,8 @@ impl fmt::Display for Error {
             ),
             Self::TooLong { length, nr_pages, granule } => write!(
                 f,
-                "whole granules of {granule} for {length:#x} bytes, and {nr_pages:#x} more, would \
-                 pass 2^64 - 1 bytes"
+                "{nr_pages:#x} granules of {granule} bytes after {length:#x} bytes are more than a \
+                 list holds, 2^64 - 1 bytes of whole granules"
             ),
             Self::Outside { start, end, length } => {
                 write!(f, "bytes {start:#x} to {end:#x} are outside a list of {length:#x} bytes")
@@ -284,11 +288,11 @@ impl fmt::Display for Error {
                 )
             }
             Self::Granules { left, right } => {
-                write!(f, "lists of granule {left} and {right} cannot be joined")
+                write!(f, "the lists have different granules: {left} and {right}")
             }
             Self::UserAddresses => f.write_str(NO_PADDRS),
             Self::Kinds { left, right } => {
-                write!(f, "lists of kind {left} and {right} cannot be joined")
+                write!(f, "the lists have different kinds: {left} and {right}")
             }
             Self::NoMemory { bytes } => write!(f, "no memory for {bytes} bytes of a list"),
         }
@@ -371,7 +375,12 @@ impl fmt::Display for FormatError {
                 write!(f, "{given} bytes given where a serialised list has {expected}")
             }
             Self::Magic { magic } => {
-                write!(f, "not a serialised list: starts with {magic:02x?}, not \"PHYR\"")
+                let hint = if magic == *b"PHYF" { ", but as a frozen list does" } else { "" };
+                write!(
+                    f,
+                    "does not start with \"PHYR\" but with \"{}\"{hint}",
+                    magic.escape_ascii()
+                )
             }
             Self::Version { version } => write!(f, "serialised list of unknown version {version}"),
             Self::Header { field, value } => write!(f, "header field {field} holds {value:#x}"),

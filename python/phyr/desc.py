@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 
 from phyr._phyr import (
+    Builder,
     Descriptors,
     Phyr,
     best_pgsize,
@@ -162,6 +163,7 @@ def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> P
     Source:
         ``r_show()``, ``kernel/resource.c``, Linux.
     """
+    granule = Builder(granule).granule
     chunks = []
     hidden = False
     for line in filter(str.strip, text.splitlines()):

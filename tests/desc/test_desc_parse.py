@@ -79,7 +79,7 @@ def test_records_are_whole_and_hold_bytes() -> None:
 
 def test_what_a_list_cannot_hold_is_named_by_record() -> None:
     rows = struct.pack("<QQQQ", 0x1000, 0x10, 0x5000, 0x10)
-    with pytest.raises(FormatError, match=r"record 1: .*not a multiple of granule 4096") as caught:
+    with pytest.raises(FormatError, match=r"record 1: .* ends inside a granule of 4096") as caught:
         desc.from_phys_vecs(rows)
     assert caught.value.index == 1
     assert desc.from_phys_vecs(rows, granule=16).length == 0x20
@@ -158,3 +158,5 @@ def test_iomem_is_read_by_name() -> None:
         desc.from_iomem("00000000-00000000 : System RAM\n" * 3)
     with pytest.raises(FormatError, match="'nonsense' is not a line"):
         desc.from_iomem("nonsense\n")
+    with pytest.raises(RangeError, match="granule 0 is not"):
+        desc.from_iomem(text, granule=0)

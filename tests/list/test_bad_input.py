@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import phyr as package
-from phyr import AlignmentError, Builder, Phyr, PhyrError, RangeError
+from phyr import AlignmentError, Builder, FormatError, Phyr, PhyrError, RangeError
 from support.agree import agree, names
 from support.model import Model
 
@@ -307,3 +307,18 @@ def test_a_number_outside_64_bits_is_named(attempt: Callable[[int], object], num
     with pytest.raises(RangeError) as caught:
         attempt(number)
     names(caught.value, number)
+
+
+def test_an_error_names_what_is_wrong_and_nothing_else() -> None:
+    with pytest.raises(
+        AlignmentError, match=r"^address 0x1001 at position 0x0 is not a multiple of"
+    ):
+        Phyr.from_pages([0x1001])
+    builder = Builder()
+    builder.append(0x1000, 0x10)
+    with pytest.raises(AlignmentError, match=r"^address 0x9000 .* ends inside a granule of 4096"):
+        builder.append(0x9000, 0x1000)
+    with pytest.raises(FormatError, match=r'^does not start with "PHYR" but with "hell"$'):
+        Phyr.from_bytes(b"hello" * 20)
+    with pytest.raises(FormatError, match='with "PHYF", but as a frozen list does'):
+        Phyr.from_bytes(Phyr.from_pfns(range(1, 30000, 7)).freeze().to_bytes())

@@ -102,9 +102,14 @@ impl Array {
         })?;
         if !buffer.is_c_contiguous() || (buffer.dimensions() != 1 && !raw) {
             let (dimensions, what) = (buffer.dimensions(), object.get_type());
+            let why = if buffer.is_c_contiguous() {
+                "is no array of one"
+            } else {
+                "has gaps between its items: pass a contiguous copy"
+            };
             return Err(error::new(
                 "ArrayError",
-                format!("{what} with {dimensions} dimensions is not a C-contiguous array of one"),
+                format!("{what} with {dimensions} dimensions {why}"),
                 [("dimensions", dimensions as u64)],
             ));
         }

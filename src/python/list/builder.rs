@@ -18,10 +18,10 @@ use crate::python::list::object::{PyPhyr, view};
 use crate::python::made::{Int, Text};
 
 /// Builds a list, front to back.
+///
 /// The list depends only on the bytes appended, not on how many calls append them: neighbours that
 /// touch are merged. If a call fails, the builder is as before the call. Threads may share a
 /// builder; each call is then done as a whole, in some order.
-/// then append in some order, call by call.
 ///
 /// Args:
 ///     granule: Unit of the list's inner boundaries in bytes, a power of two up to 65536.
@@ -92,7 +92,7 @@ impl PyBuilder {
         Int(self.granule.bytes())
     }
 
-    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the addresses: ``"ram"``, ``"mmio"``, ``"mmio:N"`` or ``"user"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.lock().kind().to_string())

@@ -9,7 +9,7 @@ use core::slice;
 use core::sync::atomic::AtomicU64;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
@@ -294,7 +294,7 @@ impl PyFrozen {
         Int(self.frozen.granule().bytes())
     }
 
-    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the addresses: ``"ram"``, ``"mmio"``, ``"mmio:N"`` or ``"user"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.frozen.kind().to_string())
@@ -478,5 +478,9 @@ fn map<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let mapped = made::objects(py, [&file, &all])
         .and_then(|arguments| made::attribute(&mmap, "mmap")?.call(arguments, Some(&options)));
     made::call(&made::attribute(&os, "close")?, &file)?;
-    mapped
+    match mapped {
+        // An empty file cannot be mapped.
+        Err(failure) if failure.is_instance_of::<PyValueError>(py) => Ok(made::bytes(py, &[])?.into_any()),
+        mapped => mapped,
+    }
 }

@@ -213,7 +213,7 @@ impl PyPhyr {
         Int(self.phyr.granule().bytes())
     }
 
-    /// Kind of the memory: ``"ram"``, ``"mmio"`` or ``"mmio:N"``.
+    /// Kind of the addresses: ``"ram"``, ``"mmio"``, ``"mmio:N"`` or ``"user"``.
     #[getter]
     fn kind(&self) -> Text {
         Text(self.phyr.kind().to_string())
