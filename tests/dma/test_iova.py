@@ -208,3 +208,16 @@ def test_every_window_is_free_aligned_and_inside_and_none_is_missed(
             usable -= set(range(start, start + length))
             windows.append((start, length))
     assert len(iovas) == len(windows)
+
+
+@pytest.mark.parametrize("pgsize_bitmap", [0, 0x10000, 0x30000])
+def test_where_no_page_is_below_the_alignment_the_least_is_tried(pgsize_bitmap: int) -> None:
+    iovas = IovaAllocator((0x1000, 0xFFFF))
+
+    def window(length: int) -> int:
+        return iovas.alloc_for_pages(length, pgsize_bitmap, align=0x10000, least=0x1000, residue=0)
+
+    assert window(0x2000) == 0x1000
+    with pytest.raises(IovaSpaceError, match="no room for 0x10000 bytes at 0x0 modulo 0x1000"):
+        window(0x10000)
+    assert len(iovas) == 1

@@ -141,7 +141,8 @@ class IovaAllocator:
 
         Args:
             length: Bytes, at least one.
-            pgsize_bitmap: Page sizes. If there is no room, the next smaller one is the alignment.
+            pgsize_bitmap: Page sizes. If there is no room, the next smaller one is the alignment,
+                at last `least`.
             align: The best alignment of the window, a power of two.
             least: The smallest alignment of the window, a power of two.
             residue: The window's address modulo its alignment.
@@ -161,7 +162,8 @@ class IovaAllocator:
             except IovaSpaceError:
                 if align <= least:
                     raise
-            align = max(least, 1 << (pgsize_bitmap & (align - 1)).bit_length() - 1)
+            # The next smaller page, or 0 if there is none.
+            align = max(least, (1 << (pgsize_bitmap & (align - 1)).bit_length()) >> 1)
 
     def _search(
         self, length: int, align: int, residue: int, last: int

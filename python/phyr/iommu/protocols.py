@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, IntFlag
 from typing import Protocol, runtime_checkable
 
-from phyr._phyr import Phyr, Plan
+from phyr._phyr import Builder, Phyr, Plan
 
 __all__ = [
     "BatchDomain",
@@ -58,11 +58,25 @@ class Prot(IntFlag):
 
     @classmethod
     def of(cls, direction: Direction, kind: str) -> "Prot":
-        """Return the accesses that a transfer in `direction` needs, for a list of this kind."""
-        prots = _OF_RAM if kind == "ram" else _OF_MMIO
+        """Return the accesses that a transfer in `direction` needs, for a list of this kind.
+
+        Raises:
+            RangeError: There is no such kind.
+            TypeError: `direction` is no `Direction`, or `kind` no text.
+        """
+        if kind in ("ram", "user"):
+            prots = _OF_RAM
+        else:
+            Builder(1, kind)  # refuses a kind that is none
+            prots = _OF_MMIO
         if direction is Direction.TO_DEVICE:
             return prots[0]
-        return prots[1] if direction is Direction.FROM_DEVICE else prots[2]
+        if direction is Direction.FROM_DEVICE:
+            return prots[1]
+        if direction is Direction.BIDIRECTIONAL:
+            return prots[2]
+        msg = f"direction is of {type(direction)}, not phyr.iommu.Direction"
+        raise TypeError(msg)
 
 
 # To the device, from it, both ways. Joining flags takes longer than the rest of a mapping.
