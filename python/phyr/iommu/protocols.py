@@ -64,18 +64,16 @@ class Prot(IntFlag):
             RangeError: There is no such kind.
             TypeError: `direction` is no `Direction`, or `kind` no text.
         """
-        if kind in ("ram", "user"):
-            prots = _OF_RAM
-        else:
+        prots = _OF_RAM if kind in ("ram", "user") else _OF_MMIO
+        if prots is _OF_MMIO:
             Builder(1, kind)  # refuses a kind that is none
-            prots = _OF_MMIO
         if direction is Direction.TO_DEVICE:
             return prots[0]
         if direction is Direction.FROM_DEVICE:
             return prots[1]
         if direction is Direction.BIDIRECTIONAL:
             return prots[2]
-        msg = f"direction is of {type(direction)}, not phyr.iommu.Direction"
+        msg = f"direction is of {type(direction)}, not phyr.iommu.Direction"  # type: ignore[unreachable]
         raise TypeError(msg)
 
 
