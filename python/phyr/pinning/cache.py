@@ -10,6 +10,7 @@ lookup                         |---------------|                  a miss: pinned
 
 import errno
 import os
+import weakref
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from phyr._phyr import Loan, Phyr
 from phyr._scope import Scope
-from phyr.errors import HiddenPagesError, PinError, RangeError
+from phyr.errors import ClosedError, HiddenPagesError, PinError, RangeError
 from phyr.pagemap.own import own_pages
 from phyr.pinning.methods import UserMapper
 from phyr.pinning.pinned import Pinned, memory_of, pin
@@ -139,7 +140,8 @@ class PinCache(Scope):
     Threads may share it. A forked child starts with an empty one.
 
     Args:
-        limit: Bytes that stay pinned while not in use. Memory in use is not limited here.
+        limit: Bytes that stay pinned while not in use. Memory in use is neither limited nor counted
+            here.
         backend: A backend that pins by mapping, as for `phyr.pin`.
 
     Examples:
@@ -152,6 +154,7 @@ class PinCache(Scope):
 
     # The process that the rest belongs to, once all of it is made.
     _process = 0
+    _is_closed = False
 
     def __init__(self, limit: int = 1 << 30, *, backend: UserMapper | None = None) -> None:
         """Start empty."""
@@ -162,6 +165,7 @@ class PinCache(Scope):
         """The number of misses: memory had to be pinned."""
         self._backend = backend
         self._start_over()
+        _ALIVE.add(self)
 
     def _start_over(self) -> None:
         self._lock = RLock()
@@ -187,7 +191,9 @@ class PinCache(Scope):
 
     def __repr__(self) -> str:
         """Show how much it keeps pinned."""
-        return f"PinCache({len(self)} stretches, {self.pinned:#x} of {self.limit:#x} bytes)"
+        kept = f"{self.pinned:#x} bytes pinned, at most {self.limit:#x} of them idle"
+        closed = ", closed" if self._is_closed else ""
+        return f"PinCache({len(self)} stretches, {kept}{closed})"
 
     def pin(self, buffer: object) -> Lease:
         """Return a lease of a buffer's memory. Pin it if it is not pinned yet.
@@ -196,6 +202,7 @@ class PinCache(Scope):
             buffer: As of `phyr.pin`.
 
         Raises:
+            ClosedError: The cache is closed.
             HiddenPagesError: The kernel hides page numbers, by which the cache notices freed
                 memory; a `backend` does not help.
             Exception: As of `phyr.pin`. Where locked memory is short, what nobody uses is unpinned
@@ -208,6 +215,7 @@ class PinCache(Scope):
             page = os.sysconf("SC_PAGE_SIZE")
             start, end = uaddr - uaddr % page, uaddr + length + -(uaddr + length) % page
             with self._lock:
+                self._check_open()
                 self._settle()
                 entry = self._found(start, end) if length else self._nothing(uaddr)
                 entry.leases += 1
@@ -216,6 +224,10 @@ class PinCache(Scope):
             if loan is not None:
                 loan.__exit__()
             raise
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the cache of pins is closed")
 
     def _nothing(self, uaddr: int) -> _Entry:
         """Return the lease of a buffer of no bytes, which is not looked up."""
@@ -238,7 +250,7 @@ class PinCache(Scope):
         self.misses += 1
         first = min([start, *(entry.start for entry in overlapping)])
         last = max([end, *(entry.end for entry in overlapping)])
-        self._shrink(last - first)
+        self._shrink(self.limit)
         try:
             entry = _Entry(first, last, self._pinned(first, last))
         except PinError:
@@ -258,7 +270,7 @@ class PinCache(Scope):
         try:
             pinned = pin(memory, backend=self._backend)
         except PinError as error:
-            if error.errno not in {errno.ENOMEM, errno.EMFILE} or not self._shrink(self.limit):
+            if error.errno not in {errno.ENOMEM, errno.EMFILE} or not self._shrink(0):
                 raise
             pinned = pin(memory, backend=self._backend)
         if pinned.phyr.kind == "user":
@@ -278,22 +290,25 @@ class PinCache(Scope):
                 yield entry
 
     def trim(self, limit: int | None = None) -> None:
-        """Unpin idle entries, least recently used first, until at most `limit` is pinned.
+        """Unpin what is idle, least recently used first, until at most `limit` bytes are idle.
 
         Args:
             limit: Bytes; by default the cache's own. 0 unpins all that is not in use.
         """
         with self._lock:
             self._settle()
-            self._shrink(self.limit - (self.limit if limit is None else limit))
+            self._shrink(self.limit if limit is None else limit)
 
-    def _shrink(self, room: int) -> int:
-        """Make room for `length` bytes below the limit. Return how many bytes were unpinned."""
+    def _shrink(self, limit: int) -> int:
+        """Unpin until at most `limit` bytes are idle. Return how many bytes were unpinned."""
         before = self._held
-        for entry in list(self._entries.values()):
-            if self._held + room <= self.limit:
-                break
-            if entry.is_idle:
+        if before > limit:  # else no more can be idle
+            idle = [entry for entry in self._entries.values() if entry.is_idle]
+            kept = sum(entry.end - entry.start for entry in idle)
+            for entry in idle:
+                if kept <= limit:
+                    break
+                kept -= entry.end - entry.start
                 self._retire(entry)
         return before - self._held
 
@@ -318,7 +333,8 @@ class PinCache(Scope):
                 self._held -= entry.end - entry.start
 
     def close(self) -> None:
-        """Unpin idle entries now, the others when released. A second call does nothing."""
+        """Unpin what is idle now, the rest when released. A second call does nothing."""
+        self._is_closed = True
         if self._process == os.getpid():
             with self._lock:
                 for entry in list(self._entries.values()):
@@ -331,3 +347,16 @@ class PinCache(Scope):
     def __del__(self) -> None:
         """Unpin idle entries."""
         self.close()
+
+
+_ALIVE: weakref.WeakSet[PinCache] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    # Another thread may have held a lock during the fork. There is no such thread here.
+    for cache in list(_ALIVE):
+        cache._start_over()  # noqa: SLF001 - it is the cache's
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_forked)
