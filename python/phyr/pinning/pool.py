@@ -8,12 +8,14 @@ from typing import Literal, Protocol, Self, runtime_checkable
 from phyr._phyr import Phyr
 from phyr._scope import Scope
 from phyr.allocating import alloc
-from phyr.errors import RangeError
+from phyr.errors import ClosedError, IovaSpaceError, NoMemoryError, RangeError
 from phyr.iommu import Direction, DmaBackend, dma_map
 from phyr.iommu.iova import IovaAllocator
 from phyr.pinning.pinned import pin
 
 __all__ = ["DmaPool", "Piece"]
+
+_AT_ONCE = 1 << 16  # bytes that are zeroed at a time
 
 
 @runtime_checkable
@@ -104,6 +106,8 @@ class DmaPool(Scope):
         ...     device.tell(ring.dma_addr)
     """
 
+    _is_closed = False
+
     def __init__(
         self, backend: DmaBackend, size: int, *, huge: Literal["thp", "2M", "1G"] | None = None
     ) -> None:
@@ -131,7 +135,7 @@ class DmaPool(Scope):
     def __repr__(self) -> str:
         """Show where devices find it, and what is in use."""
         live = f"{len(self._live)} pieces, {self.free:#x} bytes free"
-        return f"DmaPool({self._dma!r}, {live})"
+        return f"DmaPool({self._dma!r}, {'closed' if self._is_closed else live})"
 
     @property
     def free(self) -> int:
@@ -148,8 +152,12 @@ class DmaPool(Scope):
 
         Raises:
             RangeError: No such length or alignment.
-            IovaSpaceError: No free place is as long.
+            NoMemoryError: No free place is as long. `free` is the number of free bytes, and
+                `largest` the length of the longest free place.
+            ClosedError: The pool is closed.
         """
+        if self._is_closed:
+            raise ClosedError("the pool is closed")
         if length < 1 or not 1 <= align <= mmap.PAGESIZE or align & (align - 1):
             raise RangeError(
                 f"no piece of {length} bytes at multiples of {align}: a byte at least, and a power "
@@ -157,12 +165,39 @@ class DmaPool(Scope):
                 length=length,
                 align=align,
             )
-        start = self._places.alloc(length, align=align)
-        at = start - self._uaddr
-        view = self._view[at : at + length]
-        view[:] = bytes(length)
-        piece = self._live[start] = Piece(self, start, view, self._dma[at : at + length])
+        try:
+            start = self._places.alloc(length, align=align)
+        except IovaSpaceError:
+            raise self._no_room(length, align) from None
+        try:
+            at, end = start - self._uaddr, start - self._uaddr + length
+            zeros = memoryview(bytes(min(length, _AT_ONCE)))
+            for low in range(at, end, _AT_ONCE):
+                high = min(low + _AT_ONCE, end)
+                self._view[low:high] = zeros[: high - low]
+            piece = Piece(self, start, self._view[at:end], self._dma[at:end])
+            self._live[start] = piece
+        except BaseException:
+            self._live.pop(start, None)
+            self._places.free(start)
+            raise
         return piece
+
+    def _no_room(self, length: int, align: int) -> NoMemoryError:
+        live = sorted((start, len(piece.dma)) for start, piece in list(self._live.items()))
+        # A free place begins where a piece ends, and ends where the next one begins.
+        begins = [self._uaddr, *(start + taken for start, taken in live)]
+        ends = [*(start for start, _ in live), self._uaddr + self.size]
+        free = self.size - sum(taken for _, taken in live)
+        largest = max(end - begin for begin, end in zip(begins, ends, strict=True))
+        return NoMemoryError(
+            f"no piece of {length:#x} bytes at multiples of {align:#x} is free in the pool: "
+            f"{free:#x} bytes are, the largest piece {largest:#x}",
+            length=length,
+            align=align,
+            free=free,
+            largest=largest,
+        )
 
     def _free(self, piece: Piece, start: int) -> None:
         if self._live.get(start) is piece:
@@ -183,6 +218,7 @@ class DmaPool(Scope):
         Raises:
             BufferError: A part of a piece's view is still about. It is no longer mapped.
         """
+        self._is_closed = True
         self._stack.close()
 
     def _end(self) -> None:
