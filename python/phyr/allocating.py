@@ -20,6 +20,7 @@ import warnings
 from typing import Literal, TypeAlias
 
 from phyr._mmap import UnavailableError, make_huge, make_ordinary, make_transparent
+from phyr._numbers import whole
 from phyr._phyr import Area
 from phyr.errors import NoMemoryError, PhyrError, RangeError
 
@@ -91,6 +92,7 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         NoMemoryError: There is no memory; or, without `fallback`, there are no such pages.
         MappedError: Something else is mapped at `uaddr`; the message names it.
         RangeError: `size`, `align`, `uaddr`, `huge` or `node` is out of range.
+        TypeError: A number is not whole.
         PhyrError: This system is not Linux, or older than 5.14 and cannot populate; or the kernel
             does not bind memory to nodes, or not for this process.
 
@@ -105,7 +107,10 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         ...
         phyr.errors.RangeError: align 5 is not a power of two
     """
-    align = 1 if align is None else align
+    size = whole("size", size)
+    align = 1 if align is None else whole("align", align)
+    uaddr = None if uaddr is None else whole("uaddr", uaddr)
+    node = None if node is None else whole("node", node)
     if size < 1:
         raise RangeError(f"a buffer of {size} bytes cannot be allocated", size=size)
     if align < 1 or align & (align - 1):

@@ -1,5 +1,6 @@
 """`DeviceLimits`: segments against cutting byte by byte, and errors that name the chunk."""
 
+import dataclasses
 import struct
 
 import pytest
@@ -190,3 +191,10 @@ def test_limits_that_contradict_each_other_are_refused(
 def test_what_is_no_limit_is_refused(limits: dict[str, int]) -> None:
     with pytest.raises(RangeError):
         DeviceLimits(**limits)
+
+
+@pytest.mark.parametrize("value", ["a", 1.5, None])
+@pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(DeviceLimits)])
+def test_a_limit_is_a_whole_number(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} is {value!r}, not an int"):
+        DeviceLimits(**{name: value})  # type: ignore[arg-type]

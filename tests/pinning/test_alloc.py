@@ -8,6 +8,7 @@ import struct
 import warnings
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,6 +296,19 @@ def test_a_size_is_at_least_one() -> None:
         with pytest.raises(RangeError, match=f"a buffer of {size} bytes") as caught:
             phyr.alloc(size)
         assert caught.value.size == size
+
+
+@pytest.mark.parametrize("value", ["1M", 1.5])
+@pytest.mark.parametrize("name", ["size", "align", "uaddr", "node"])
+def test_a_number_is_whole(name: str, value: object) -> None:
+    given_: dict[str, Any] = {"size": 1, name: value}
+    with pytest.raises(TypeError, match=f"{name} is {value!r}, not an int"):
+        phyr.alloc(**given_)
+
+
+def test_a_size_is_a_number_of_any_kind_that_is_whole() -> None:
+    with phyr.alloc(np.int64(7), align=np.uint8(64)) as buffer:  # type: ignore[arg-type]
+        assert len(buffer) == 7
 
 
 def test_a_kind_of_pages_is_one_of_them() -> None:

@@ -172,6 +172,11 @@ def test_a_long_piece_is_zeroed_without_a_copy_of_it() -> None:
         assert bytes(piece.view) == bytes(size - 5)
 
 
+def test_a_size_is_a_whole_number() -> None:
+    with pytest.raises(TypeError, match="size is '1M', not an int"):
+        DmaPool(Direct(), "1M")  # type: ignore[arg-type]
+
+
 def test_a_closed_pool_has_no_pieces() -> None:
     pool = DmaPool(Direct(), PAGE)
     pool.take(64)

@@ -243,6 +243,11 @@ def test_a_lease_that_is_dropped_is_over() -> None:
     Lease.__new__(Lease).release()
 
 
+def test_a_limit_is_a_whole_number() -> None:
+    with pytest.raises(TypeError, match="limit is '1M', not an int"):
+        PinCache("1M")  # type: ignore[arg-type]
+
+
 @uring
 def test_an_empty_buffer_takes_no_place() -> None:
     with PinCache() as cache, cache.pin(bytearray()) as lease:

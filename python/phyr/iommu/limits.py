@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from phyr._numbers import whole
 from phyr._phyr import Descriptors, FrozenPhyr, Phyr, first_beyond, phys_vecs
 from phyr._records import Chunk
 from phyr.errors import AlignmentError, LimitError, RangeError
@@ -41,6 +42,7 @@ class DeviceLimits:
         RangeError: A limit that is none: a boundary that is no power of two, segments of no bytes;
             or limits that contradict each other: segments smaller than the virt boundary wants, or
             cut by the segment boundary where the virt boundary lets none end.
+        TypeError: A limit is not a whole number.
 
     Examples:
         >>> limits = DeviceLimits(max_segment_size=0x1800, seg_boundary_mask=0xffff)
@@ -67,6 +69,8 @@ class DeviceLimits:
 
     def __post_init__(self) -> None:
         """Refuse limits that are not valid, or that no segment can meet."""
+        for name in _Limits._fields:
+            whole(name, getattr(self, name))
         if self.dma_mask < 0:
             raise RangeError(f"dma_mask {self.dma_mask} leaves no addresses")
         self._table(_NOTHING)

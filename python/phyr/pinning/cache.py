@@ -18,6 +18,7 @@ from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from phyr._numbers import whole
 from phyr._phyr import Loan, Phyr
 from phyr._scope import Scope
 from phyr.errors import ClosedError, HiddenPagesError, PinError, RangeError
@@ -158,7 +159,7 @@ class PinCache(Scope):
 
     def __init__(self, limit: int = 1 << 30, *, backend: UserMapper | None = None) -> None:
         """Start empty."""
-        self.limit = limit
+        self.limit = whole("limit", limit)
         self.hits = 0
         """The number of hits: memory was already pinned."""
         self.misses = 0

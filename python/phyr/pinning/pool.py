@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
+from phyr._numbers import whole
 from phyr._phyr import Phyr
 from phyr._scope import Scope
 from phyr.allocating import alloc
@@ -112,6 +113,7 @@ class DmaPool(Scope):
         self, backend: DmaBackend, size: int, *, huge: Literal["thp", "2M", "1G"] | None = None
     ) -> None:
         """Allocate, pin and map."""
+        size = whole("size", size)
         self.size = size + -size % mmap.PAGESIZE
         """Bytes in all."""
         with ExitStack() as stack:
