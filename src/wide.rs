@@ -5,6 +5,9 @@
 //! function in [`wide!`](wide) is compiled once more with wide instructions allowed; it needs no
 //! assembly and no intrinsics.
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+use core::sync::atomic::{AtomicU8, Ordering};
+
 /// Defines a function that runs with the best instructions which this machine has. Type parameters
 /// are in brackets: `fn find[T: Eq](items: &[T], item: T) -> bool { ... }`.
 macro_rules! wide {
@@ -60,14 +63,33 @@ pub(crate) fn plainly<T>(work: impl FnOnce() -> T) -> T {
 
 /// Returns true if the machine has every feature that [`wide!`](wide) enables.
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[inline]
 pub(crate) fn available() -> bool {
     #[cfg(test)]
     if IS_PLAIN.get() {
         return false;
     }
-    std::is_x86_feature_detected!("avx2")
+    // One load: each question of the library is one of its own.
+    let known = KNOWN.load(Ordering::Relaxed);
+    known == YES || known == 0 && detect()
+}
+
+/// What [`detect`] found, or 0 before it is called.
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+static KNOWN: AtomicU8 = AtomicU8::new(0);
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+const YES: u8 = 1;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+const NO: u8 = 2;
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[cold]
+fn detect() -> bool {
+    let has_all = std::is_x86_feature_detected!("avx2")
         && std::is_x86_feature_detected!("bmi1")
         && std::is_x86_feature_detected!("bmi2")
         && std::is_x86_feature_detected!("lzcnt")
-        && std::is_x86_feature_detected!("popcnt")
+        && std::is_x86_feature_detected!("popcnt");
+    KNOWN.store(if has_all { YES } else { NO }, Ordering::Relaxed);
+    has_all
 }
