@@ -7,8 +7,8 @@
 //!                                                with its nanoseconds
 //! ```
 //!
-//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `seek`, `equal`, `hash`, `plan`,
-//! `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `from_prp`,
+//! The operations are `build_pages`, `build_pfns`, `fold`, `for`, `fold_frozen` and `for_frozen` of the
+//! frozen list, `seek`, `equal`, `hash`, `plan`, `window`, `extend`, `join`, `to_bytes`, `from_bytes`, `from_chunks`, `from_prp`,
 //! `from_sgl`, `orders`, `stats`, `read_pages`, `translate` and `translate_sorted` of as many positions as pages, `map_plan`, `map_columns` and `unmap`, each turn in a
 //! new domain, `map_256`, `map_unmap_256`, `map_unmap_1` and `map_unmap_new`, which map a few pages beside a
 //! list of so many pages, `tables`, which makes a
@@ -37,7 +37,7 @@ use phyr::desc::{
     page_list,
 };
 use phyr::sim::{Columns, DomainOptions, Memory, SimDomain};
-use phyr::{Builder, Chunk, Granule, MapCall, PageSizes, Phyr, Plan, Prot};
+use phyr::{Builder, Chunk, Granule, List, MapCall, PageSizes, Phyr, Plan, Prot};
 
 /// Positions a turn of seeking.
 const SEEKS: usize = 1 << 10;
@@ -45,11 +45,13 @@ const SEEKS: usize = 1 << 10;
 /// Where a window is: a multiple of 1 GiB.
 const IOVA: u64 = 1 << 40;
 
-const OPERATIONS: [&str; 29] = [
+const OPERATIONS: [&str; 31] = [
     "build_pages",
     "build_pfns",
     "fold",
     "for",
+    "fold_frozen",
+    "for_frozen",
     "seek",
     "equal",
     "hash",
@@ -139,6 +141,15 @@ fn operation(name: &str, workload: Workload, nr_pages: usize) -> Operation {
             (Box::new(move || timed(|| phyr.chunks().fold(Sums::default(), add))), nr_chunks)
         }
         "for" => (Box::new(move || timed(|| each(&phyr))), nr_chunks),
+        "fold_frozen" => {
+            let frozen = phyr.freeze();
+            let add = |sums: Sums, chunk: phyr::Chunk| sums.add(chunk.paddr, chunk.length);
+            (Box::new(move || timed(|| frozen.chunks().fold(Sums::default(), add))), nr_chunks)
+        }
+        "for_frozen" => {
+            let frozen = phyr.freeze();
+            (Box::new(move || timed(|| each(&frozen))), nr_chunks)
+        }
         "seek" => {
             let positions = workload.positions(nr_pages, SEEKS);
             (Box::new(move || timed(|| seek(&phyr, &positions))), SEEKS as u64)
@@ -282,9 +293,9 @@ fn from_pfns(pfns: &[u64]) -> Phyr {
     builder.finish()
 }
 
-fn each(phyr: &Phyr) -> Sums {
+fn each(list: &impl List) -> Sums {
     let mut sums = Sums::default();
-    for chunk in phyr.chunks() {
+    for chunk in list.chunks() {
         sums = sums.add(chunk.paddr, chunk.length);
     }
     sums

@@ -8,6 +8,7 @@ use super::view::{Form, View};
 use crate::granule::Granule;
 use crate::list::walk::{Chunk, Walk};
 use crate::storage::frozen::{BLOCK, Window};
+use crate::wide::wide;
 
 /// The chunks of a frozen list, in order; from [`Frozen::chunks`](crate::Frozen::chunks).
 ///
@@ -31,6 +32,8 @@ struct Archived<'a> {
     /// The bytes of the archive that are still to come.
     start: u64,
     end: u64,
+    /// The runs before this one are known to be whole, in `head`, and together in the bytes to come.
+    plain_end: u64,
     /// The blocks of the two ends, as far as they were needed.
     head: Window,
     tail: Window,
@@ -93,21 +96,16 @@ impl Archived<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
-        // Most chunks lie between the ends, so nothing is trimmed, and in the unpacked block.
-        let index = self.front.wrapping_sub(self.head.number);
-        if index < self.head.count as u64 && self.front + 1 < self.back {
-            #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
-            let index = index as usize % BLOCK;
-            let (granule, run) = (self.view.granule, self.head.run(index));
-            let (paddr, length) = (granule.to_bytes(run.pfn), granule.to_bytes(run.nr_pages));
-            let is_whole = granule.to_bytes(self.head.page(index)) == self.start;
-            if is_whole && length <= self.end - self.start {
-                self.front += 1;
-                self.start += length;
-                return Some(Chunk { paddr, length });
-            }
+        if self.front >= self.plain_end {
+            return self.next_end();
         }
-        self.next_end()
+        // Most chunks lie between the ends, so nothing is trimmed, and in the unpacked block.
+        let run = self.head.whole_run(self.front - self.head.number);
+        let (paddr, length) =
+            (self.view.granule.to_bytes(run.pfn), self.view.granule.to_bytes(run.nr_pages));
+        self.front += 1;
+        self.start += length;
+        Some(Chunk { paddr, length })
     }
 
     /// As [`Self::next`], of a chunk that may be trimmed or is in another block.
@@ -120,6 +118,14 @@ impl Archived<'_> {
         self.front += 1;
         let chunk = self.rest(at, chunk).filter(|_| at <= self.start)?;
         self.start += chunk.length;
+        // All but the last, which may be trimmed.
+        let last = (self.back - 1).min(self.head.number + self.head.count as u64);
+        let pages = self.head.pages(self.front - self.head.number, last - self.head.number);
+        let granule = self.view.granule;
+        let fit = pages.is_some_and(|(first, count)| {
+            granule.to_bytes(first) == self.start && count <= granule.floor(self.end - self.start)
+        });
+        self.plain_end = if fit { last } else { 0 };
         Some(chunk)
     }
 
@@ -129,6 +135,7 @@ impl Archived<'_> {
             return None;
         }
         self.back -= 1;
+        self.plain_end = 0;
         let (at, chunk) = Self::at(self.view, &mut self.tail, self.back);
         let chunk = self.rest(at, chunk)?;
         self.end -= chunk.length;
@@ -140,11 +147,7 @@ impl Archived<'_> {
         let granule = self.view.granule;
         self.fold_parts(start, |acc, part| match part {
             Part::Chunk(chunk) => f(acc, chunk),
-            // Shifts by what the compiler knows are none.
-            Part::Block(window, range) if granule == Granule::default() => {
-                Self::fold_window(window, range, Granule::default(), acc, &mut f)
-            }
-            Part::Block(window, range) => Self::fold_window(window, range, granule, acc, &mut f),
+            Part::Block(window, range) => fold_window(window, range, granule, acc, &mut f),
         })
     }
 
@@ -171,9 +174,11 @@ impl Archived<'_> {
             None => acc,
         }
     }
+}
 
-    #[inline(always)]
-    fn fold_window<A>(
+wide! {
+    /// Visits some runs of a block.
+    fn fold_window[A](
         window: &Window,
         range: Range<usize>,
         granule: Granule,
@@ -210,7 +215,7 @@ fn archived(view: &View, position: u64) -> Source<'_> {
         _ => view.place(start).number.min(back - 1).max(first),
     };
     let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
-    Source::Archived(Archived { view, front, back, start, end, head, tail })
+    Source::Archived(Archived { view, front, back, start, end, plain_end: 0, head, tail })
 }
 
 impl FrozenChunks<'_> {
@@ -305,6 +310,7 @@ impl Iterator for FrozenChunks<'_> {
             Source::Archived(chunks) => {
                 let n = (n as u64).min(chunks.back - chunks.front);
                 chunks.front += n;
+                chunks.plain_end = 0;
                 if n > 0 && chunks.front < chunks.back {
                     let (at, _) = Archived::at(chunks.view, &mut chunks.head, chunks.front);
                     chunks.start = at.clamp(chunks.start, chunks.end);
@@ -337,6 +343,7 @@ impl DoubleEndedIterator for FrozenChunks<'_> {
             Source::Archived(chunks) => {
                 let n = (n as u64).min(chunks.back - chunks.front);
                 chunks.back -= n;
+                chunks.plain_end = 0;
                 if n > 0 && chunks.front < chunks.back {
                     let (at, _) = Archived::at(chunks.view, &mut chunks.tail, chunks.back);
                     chunks.end = at.clamp(chunks.start, chunks.end);

@@ -139,6 +139,28 @@ impl Window {
         if self.is_sound { run } else { sound(run, self.granule) }
     }
 
+    /// As [`Self::run`], of a window whose runs are sound.
+    #[inline(always)]
+    pub(crate) fn whole_run(&self, index: u64) -> Run {
+        debug_assert!(self.is_sound && index < BLOCK as u64, "run {index} of a window");
+        #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
+        let index = index as usize % BLOCK;
+        let Unpacked { starts, pfns } = &self.unpacked;
+        Run { pfn: pfns[index], nr_pages: starts[index + 1].wrapping_sub(starts[index]) }
+    }
+
+    /// Pages before run `from` of the window, and of the runs from it on and before `to`; `None` if
+    /// there are none, or not all runs are sound.
+    #[inline(always)]
+    pub(crate) fn pages(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        if !self.is_sound || from >= to {
+            return None;
+        }
+        let start = |index: u64| self.unpacked.starts.get(usize::try_from(index).ok()?).copied();
+        let (first, end) = (start(from)?, start(to)?);
+        Some((self.first_page.wrapping_add(first), end.wrapping_sub(first)))
+    }
+
     /// The runs from `from` on, and before `to`; none if the window cannot have so many.
     #[inline(always)]
     pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
