@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oracle::models;
 use phyr::desc::{
-    self, ByteOrder, DescError, Fill, Limits, PageStructs, Place, Prp, SegmentList, Segments, Table,
+    self, ByteOrder, DescError, Fill, KhoRadix, KhoVmalloc, Limits, PageStructs, Place, Prp,
+    SegmentList, Segments, Table,
 };
 use phyr::{
     Builder, Direct, DmaBackend, Frozen, IommuDomain, Linear, List, MapCall, PageSizes, Phyr, Plan,
@@ -60,10 +61,17 @@ fn written(table: Result<impl Fill, DescError>, room: usize) -> Result<(Vec<u8>,
         }
         all.extend_from_slice(&out[..count]);
     }
-    assert!(table.is_done(&place) && table.least() <= table.count().data);
+    assert!(table.is_done(&place) && table.least() <= table.count().records);
     assert_eq!(all.len(), table.count().records as usize * table.record_size());
     assert!(table.find_count().is_none_or(|count| count == table.count()));
     Ok((all, table.count().data))
+}
+
+/// Pages for what is not the list.
+fn blocks() -> Phyr {
+    let mut blocks = Builder::new();
+    (0..2000).for_each(|block| blocks.append_pfns((1 << 30) + block * 3, 1).unwrap());
+    blocks.finish()
 }
 
 /// Every format of a list.
@@ -72,13 +80,14 @@ fn described<P: List>(
     limits: Limits,
     room: usize,
 ) -> Vec<Result<(Vec<u8>, u64), DescError>> {
-    let mut blocks = Builder::new();
-    (0..2000).for_each(|block| blocks.append_pfns((1 << 30) + block * 3, 1).unwrap());
-    let blocks = blocks.finish();
+    let blocks = blocks();
     let pages = PageStructs::new(PAGES, 4096).unwrap();
     let prp = Prp::new(list, &blocks, 4096);
     let sgl = SegmentList::new(list, &blocks, 4096, limits);
+    let vmalloc = KhoVmalloc::new(list, &blocks, 0, 4096);
     let firsts = [
+        vmalloc.as_ref().map(|area| (area.head.to_vec(), 0)).map_err(Clone::clone),
+        KhoRadix::new(list, &blocks.freeze(), 4, 4096).map(|tree| (tree.nodes, tree.root)),
         prp.as_ref().map(|prp| (vec![], prp.prp1 ^ prp.prp2.rotate_left(7))).map_err(Clone::clone),
         sgl.as_ref().map(|sgl| (sgl.sgl1.to_bytes().to_vec(), 0)).map_err(Clone::clone),
         desc::best_pgsize(list, u64::MAX, 0x1000).map(|size| (vec![], size)),
@@ -103,6 +112,9 @@ fn described<P: List>(
         written(desc::page_list(list, 4096, 3, ByteOrder::Big), room),
         written(desc::page_list(list, 512, 0, ByteOrder::Little), room),
         written(desc::page_list(list, 8192, 0, ByteOrder::Little), room),
+        written(Table::dma_buf_vecs(list), room),
+        written(Table::memfd_folios(list, 3, 4096, 4096), room),
+        written(vmalloc.map(|area| area.chunks), room),
         written(desc::map_requests(list, 0x7000_0000, 4096, 100), room),
         written(desc::map_requests(list, 1, 1, u64::MAX).map(|table| table.vfio(3)), room),
         written(desc::map_requests(list, 1, 1, u64::MAX).map(|table| table.ioas(7, 1)), room),
@@ -207,6 +219,25 @@ proptest! {
     }
 
     #[test]
+    fn handed_over_memory_is_that_of_the_list(
+        pfns in prop::collection::hash_set(1_u64..1 << 20, 1..700), room in 8_usize..9000,
+    ) {
+        let mut builder = Builder::new();
+        builder.extend_pfns(&pfns.into_iter().collect::<Vec<_>>()).unwrap();
+        let (phyr, blocks) = (builder.finish(), blocks());
+        let frozen = phyr.freeze();
+        let (area, same) = (KhoVmalloc::new(&frozen, &blocks, 0, 4096).unwrap(), KhoVmalloc::new(&phyr, &blocks, 0, 4096).unwrap());
+        prop_assert_eq!(area.head, same.head);
+        prop_assert_eq!(written(Ok(area.chunks), room), written(Ok(same.chunks), room));
+        let tree = KhoRadix::new(&frozen, &blocks.freeze(), 9, 4096).unwrap();
+        prop_assert_eq!(tree, KhoRadix::new(&phyr, &blocks, 9, 4096).unwrap());
+        let folios = written(Table::memfd_folios(&frozen, 1, 4096, 4096), room).unwrap();
+        prop_assert_eq!(Ok(folios), written(Table::memfd_folios(&phyr, 1, 4096, 4096), room));
+        let vecs = written(Table::dma_buf_vecs(&frozen), room).unwrap();
+        prop_assert_eq!(Ok(vecs), written(Table::dma_buf_vecs(&phyr), room));
+    }
+
+    #[test]
     fn plans_and_mappings_are_those_of_the_list(phyr in lists(), bitmap in any::<u16>(), near in any::<bool>(), refused in 0_usize..200) {
         let frozen = phyr.freeze();
         let sizes = PageSizes::new(1 << 12 | u64::from(bitmap) << 12).unwrap();
@@ -254,6 +285,7 @@ proptest! {
         // Made while the words were those of a list.
         let table = Table::phys_vecs(&frozen, limits);
         let list = desc::page_list(&frozen, 1, 0, ByteOrder::Little).unwrap();
+        let vmalloc = KhoVmalloc::new(&frozen, &blocks(), 0, 4096);
         let pages = frozen.pages(512);
         let plan = Plan::new(&frozen, 1 << 40, PageSizes::new(1 << 12).unwrap());
         for (at, word) in changes {
@@ -273,6 +305,14 @@ proptest! {
                 let _ = table.records().take(5000).count();
             }
             prop_assert!(list.count().data <= frozen.length());
+            if let Ok(area) = &vmalloc {
+                let (mut place, mut bytes, chunks) = (Place::default(), 0, &area.chunks);
+                while !chunks.is_done(&place) {
+                    bytes += chunks.fill(&mut place, &mut out);
+                }
+                prop_assert_eq!(bytes as u64, 8 * chunks.count().records);
+            }
+            let _ = (KhoRadix::new(&frozen, &blocks(), 4, 4096), Table::dma_buf_vecs(&frozen).map(|table| table.count()));
             if let Ok(pages) = &pages {
                 let mut found = pages.clone();
                 let _ = (found.read(&mut [0; 300]), found.next(), found.remaining());

@@ -320,3 +320,31 @@ fn a_full_memory_scatters_to_the_last_page() {
     memory.free(&all.finish()).unwrap();
     assert_eq!(memory.free_bytes(), (1 << 20) - K4);
 }
+
+proptest! {
+    #[test]
+    fn memory_under_a_frozen_list_is_that_of_the_list(
+        pfns in prop::collection::hash_set(1_u64..1 << 12, 50..400), cut in 0_u64..K4,
+    ) {
+        let mut builder = Builder::new();
+        builder.extend_pfns(&pfns.into_iter().collect::<Vec<_>>()).unwrap();
+        let phyr = builder.finish();
+        let phyr = phyr.slice(cut, phyr.length() - cut).unwrap();
+        let (frozen, mut memory) = (phyr.freeze(), Memory::new(16 << 20).unwrap());
+        let len = usize::try_from(phyr.length()).unwrap();
+        let data: Vec<u8> = (0..251).cycle().take(len).collect();
+        memory.reserve(&frozen).unwrap();
+        let again = memory.reserve(&phyr);
+        prop_assert!(matches!(again, Err(MemoryError::NotFree { .. })), "{again:?}");
+        dma_write(&mut memory, &mut OffsetBus(0), &frozen, &data).unwrap();
+        let (mut by_list, mut by_frozen, mut by_device) = (vec![0; len], vec![0; len], vec![0; len]);
+        memory.read(&phyr, &mut by_list).unwrap();
+        memory.read(&frozen, &mut by_frozen).unwrap();
+        dma_read(&mut memory, &mut OffsetBus(0), &frozen, &mut by_device).unwrap();
+        prop_assert!(by_list == data && by_frozen == data && by_device == data);
+        memory.free(&frozen).unwrap();
+        prop_assert_eq!(memory.resident(), 0);
+        let again = memory.free(&phyr);
+        prop_assert!(matches!(again, Err(MemoryError::NotAllocated { .. })), "{again:?}");
+    }
+}

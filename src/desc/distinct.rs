@@ -12,6 +12,7 @@ use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Adds an item, or fails if there is no memory for it.
 pub(super) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), DescError> {
@@ -39,14 +40,14 @@ pub(super) fn sort(chunks: &mut [Chunk]) -> Result<(), DescError> {
 }
 
 /// The chunks of a list, sorted by address. O(n log n), and 16 bytes a chunk.
-pub(super) fn sorted(phyr: &Phyr) -> Result<Vec<Chunk>, DescError> {
+pub(super) fn sorted(phyr: &impl List) -> Result<Vec<Chunk>, DescError> {
     let mut chunks = Vec::new();
     phyr.chunks().try_for_each(|chunk| push(&mut chunks, chunk))?;
     sort(&mut chunks)?;
     Ok(chunks)
 }
 
-impl Table<PhysVecLayout> {
+impl<P: List> Table<PhysVecLayout, P> {
     /// The list as the array of `phys_vec`s that describes a dma-buf: no byte of memory comes
     /// twice. O(n log n), and 16 bytes a chunk while it is checked.
     ///
@@ -67,7 +68,7 @@ impl Table<PhysVecLayout> {
     /// ```
     ///
     /// Source: `dma_buf_phys_vec_to_sgt()`, `include/linux/dma-buf-mapping.h`.
-    pub fn dma_buf_vecs(phyr: &Phyr) -> Result<Self, DescError> {
+    pub fn dma_buf_vecs(phyr: &P) -> Result<Self, DescError> {
         sorted(phyr)?;
         Self::phys_vecs(phyr, Limits::default())
     }

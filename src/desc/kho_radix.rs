@@ -27,6 +27,7 @@ use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Most levels of a tree: that of pages of 4 KiB.
 const MOST_LEVELS: usize = 6;
@@ -160,8 +161,8 @@ impl KhoRadix {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(
-        phyr: &Phyr,
-        lists: &Phyr,
+        phyr: &impl List,
+        lists: &impl List,
         max_order: u32,
         page_size: u64,
     ) -> Result<Self, DescError> {
@@ -238,7 +239,7 @@ fn new_nodes(form: Form, keys: &[u64]) -> impl Iterator<Item = u32> + '_ {
 }
 
 /// Checks that a list is RAM in whole pages.
-fn check_pages(phyr: &Phyr, page_size: u64) -> Result<(), DescError> {
+fn check_pages(phyr: &impl List, page_size: u64) -> Result<(), DescError> {
     if let Kind::Mmio { provider } = phyr.kind() {
         return Err(DescError::NoPages { provider });
     }

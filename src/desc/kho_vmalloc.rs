@@ -22,6 +22,7 @@ use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Flags of `struct kho_vmalloc`: memory of `vmalloc()`.
 const ALLOC: u32 = 1;
@@ -35,14 +36,14 @@ const MOST_ORDER: u32 = 31;
 /// Source: `include/linux/kho/abi/kexec_handover.h`; `kho_preserve_vmalloc()`,
 /// `kernel/liveupdate/kexec_handover.c`.
 #[derive(Clone, Debug)]
-pub struct KhoVmalloc {
+pub struct KhoVmalloc<P: List = Phyr> {
     /// The bytes of `struct kho_vmalloc`.
     pub head: [u8; 16],
     /// The bytes to write to the pages for chunks, one page after the other.
-    pub chunks: VmallocChunks,
+    pub chunks: VmallocChunks<P>,
 }
 
-impl KhoVmalloc {
+impl<P: List> KhoVmalloc<P> {
     /// Makes the chunks for the memory under `phyr`, in blocks of `page_size << order` bytes. The
     /// chunks are in the pages of `lists`, in order: one more than the full ones, as a kernel
     /// writes them.
@@ -71,7 +72,7 @@ impl KhoVmalloc {
     /// assert_eq!(page[8..16], 0x7000_u64.to_le_bytes());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(phyr: &Phyr, lists: &Phyr, order: u32, page_size: u64) -> Result<Self, DescError> {
+    pub fn new(phyr: &P, lists: &Phyr, order: u32, page_size: u64) -> Result<Self, DescError> {
         check_size("page size", page_size, 4096, 64 << 10)?;
         if order > MOST_ORDER {
             return Err(DescError::Record { index: 0, field: "order", value: order.into() });
@@ -106,8 +107,8 @@ impl KhoVmalloc {
 
 /// The words of all chunks of a vmalloc area: links, addresses, and the 0s that end them.
 #[derive(Clone, Debug)]
-pub struct VmallocChunks {
-    blocks: Table<BlockLayout>,
+pub struct VmallocChunks<P: List = Phyr> {
+    blocks: Table<BlockLayout, P>,
     nr_blocks: u64,
     lists: Phyr,
     /// Bytes of a block.
@@ -115,7 +116,7 @@ pub struct VmallocChunks {
     page_size: u64,
 }
 
-impl VmallocChunks {
+impl<P: List> VmallocChunks<P> {
     /// Words of a chunk.
     fn slots(&self) -> u64 {
         self.page_size / 8
@@ -142,7 +143,7 @@ impl VmallocChunks {
     }
 }
 
-impl Fill for VmallocChunks {
+impl<P: List> Fill for VmallocChunks<P> {
     fn record_size(&self) -> usize {
         8
     }
@@ -174,7 +175,12 @@ impl Fill for VmallocChunks {
                 let words = usize::try_from(slots - number).unwrap_or(usize::MAX);
                 let room = words.saturating_mul(8).min(out.len() - at);
                 let mut inner = Place::at(block, block * self.unit);
-                let written = self.blocks.fill(&mut inner, &mut out[at..at + room]);
+                let mut written = self.blocks.fill(&mut inner, &mut out[at..at + room]);
+                if written == 0 {
+                    // Words of others may name fewer blocks than the list has bytes for.
+                    out[at..at + 8].fill(0);
+                    written = 8;
+                }
                 at += written;
                 record += (written / 8) as u64;
             } else {

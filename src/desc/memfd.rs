@@ -19,6 +19,7 @@ use crate::kind::Kind;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 /// Bits of a page number in a record.
 const PFN_BITS: u32 = 52;
@@ -73,7 +74,11 @@ impl Layout for MemfdLayout {
 
 /// Checks that a list is RAM in whole blocks of `size` bytes, from an aligned address on. Only the
 /// last may be short. None of them is at address 0, which kernels take for a missing one.
-pub(super) fn check_folios(phyr: &Phyr, field: &'static str, size: u64) -> Result<(), DescError> {
+pub(super) fn check_folios(
+    phyr: &impl List,
+    field: &'static str,
+    size: u64,
+) -> Result<(), DescError> {
     if let Kind::Mmio { provider } = phyr.kind() {
         return Err(DescError::NoPages { provider });
     }
@@ -94,7 +99,7 @@ pub(super) fn check_folios(phyr: &Phyr, field: &'static str, size: u64) -> Resul
     }
 }
 
-impl Table<MemfdLayout> {
+impl<P: List> Table<MemfdLayout, P> {
     /// The list as the folios of a memfd, each of `folio_size` bytes, for a kernel with pages of
     /// `page_size` bytes. The list is the whole file; the last folio may be longer than what is
     /// left.
@@ -119,7 +124,7 @@ impl Table<MemfdLayout> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn memfd_folios(
-        phyr: &Phyr,
+        phyr: &P,
         flags: u64,
         folio_size: u64,
         page_size: u64,

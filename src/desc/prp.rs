@@ -117,7 +117,7 @@ impl<P: List> Prp<P> {
 }
 
 /// Checks that `lists` is at least `nr_blocks` aligned blocks of `size` bytes.
-pub(crate) fn check_blocks(lists: &Phyr, nr_blocks: u64, size: u64) -> Result<(), DescError> {
+pub(crate) fn check_blocks(lists: &impl List, nr_blocks: u64, size: u64) -> Result<(), DescError> {
     let (needed, given) = (nr_blocks.saturating_mul(size), lists.length());
     if given < needed {
         return Err(DescError::NoRoom { needed, given });

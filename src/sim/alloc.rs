@@ -10,6 +10,7 @@ use crate::error::NoMemory;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 
 impl Memory {
     /// Allocates `length` contiguous bytes at the lowest pages that fit.
@@ -105,7 +106,7 @@ impl Memory {
     ///
     /// [`MemoryError::NotFree`] unless all pages are free, and none is in the list twice;
     /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is reserved then.
-    pub fn reserve(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
+    pub fn reserve(&mut self, phyr: &impl List) -> Result<(), MemoryError> {
         let runs = self.runs(phyr, Frames::are_free, |Chunk { paddr, length }| {
             MemoryError::NotFree { paddr, length }
         })?;
@@ -123,18 +124,16 @@ impl Memory {
     ///
     /// [`MemoryError::NotAllocated`] unless all pages are allocated, and none is in the list twice;
     /// [`MemoryError::Mmio`], [`MemoryError::Outside`]. Nothing is freed then.
-    pub fn free(&mut self, phyr: &Phyr) -> Result<(), MemoryError> {
+    pub fn free(&mut self, phyr: &impl List) -> Result<(), MemoryError> {
         let runs = self.runs(phyr, Frames::are_taken, |Chunk { paddr, length }| {
             MemoryError::NotAllocated { paddr, length }
         })?;
         for (pfn, count) in runs {
             // There is room, and the frames were looked at.
             self.frames.put(pfn, count)?;
+            self.store.remove(pfn, pfn + (count - 1));
         }
         self.frames.trim();
-        for chunk in phyr.chunks() {
-            self.store.remove(chunk.paddr / PAGE_SIZE, chunk.last() / PAGE_SIZE);
-        }
         Ok(())
     }
 
@@ -142,7 +141,7 @@ impl Memory {
     /// back all of them. Refuses a chunk of which a page is not as `suits` says, or listed twice.
     fn runs(
         &mut self,
-        phyr: &Phyr,
+        phyr: &impl List,
         suits: fn(&Frames, u64, u64) -> bool,
         refusal: fn(Chunk) -> MemoryError,
     ) -> Result<Vec<(u64, u64)>, MemoryError> {
@@ -154,7 +153,7 @@ impl Memory {
         room.map_err(|_| NoMemory::of::<(u64, u64)>(chunks.len()))?;
         for chunk in chunks {
             let pfn = chunk.paddr / PAGE_SIZE;
-            let count = chunk.last() / PAGE_SIZE - pfn + 1;
+            let count = chunk.last_of_list() / PAGE_SIZE - pfn + 1;
             // Page 0 is never allocated.
             if pfn == 0 || !suits(&self.frames, pfn, count) {
                 self.frames.trim();

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::slices;
 
 /// The direction of a device's access.
@@ -142,7 +143,7 @@ pub fn span(dma_addr: u64, length: u64) -> Result<Phyr, Error> {
 pub fn dma_read(
     memory: &mut Memory,
     bus: &mut impl Bus,
-    dma: &Phyr,
+    dma: &impl List,
     data: &mut [u8],
 ) -> Result<(), Fault> {
     let (given, length) = (data.len() as u64, dma.length());
@@ -167,7 +168,7 @@ pub fn dma_read(
 pub fn dma_write(
     memory: &mut Memory,
     bus: &mut impl Bus,
-    dma: &Phyr,
+    dma: &impl List,
     data: &[u8],
 ) -> Result<(), Fault> {
     let (given, length) = (data.len() as u64, dma.length());
@@ -188,7 +189,7 @@ pub fn dma_write(
 pub fn dma_read_with(
     memory: &mut Memory,
     bus: &mut impl Bus,
-    dma: &Phyr,
+    dma: &impl List,
     mut f: impl FnMut(&[u8]),
 ) -> Result<(), Fault> {
     transfer(memory, bus, dma, Access::Read, |memory, chunk| {
@@ -205,7 +206,7 @@ pub fn dma_read_with(
 pub fn dma_write_with(
     memory: &mut Memory,
     bus: &mut impl Bus,
-    dma: &Phyr,
+    dma: &impl List,
     mut f: impl FnMut(&mut [u8]),
 ) -> Result<(), Fault> {
     transfer(memory, bus, dma, Access::Write, |memory, chunk| {
@@ -220,7 +221,7 @@ pub fn dma_write_with(
 fn transfer(
     memory: &mut Memory,
     bus: &mut impl Bus,
-    dma: &Phyr,
+    dma: &impl List,
     access: Access,
     mut f: impl FnMut(&mut Memory, Chunk) -> Result<(), Reason>,
 ) -> Result<(), Fault> {

@@ -10,6 +10,7 @@ use crate::error::NoMemory;
 use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::slices;
 
 /// Bytes in a page, as addresses count them.
@@ -105,7 +106,7 @@ impl Memory {
     /// # Errors
     ///
     /// [`MemoryError::Length`] unless the two have the same length; errors of [`Self::read_with`].
-    pub fn read(&self, phyr: &Phyr, data: &mut [u8]) -> Result<(), MemoryError> {
+    pub fn read(&self, phyr: &impl List, data: &mut [u8]) -> Result<(), MemoryError> {
         check_length(phyr, data.len())?;
         let mut rest = data;
         self.read_with(phyr, |bytes| {
@@ -136,7 +137,7 @@ impl Memory {
     ///
     /// [`MemoryError::Mmio`] for a list that is not RAM; [`MemoryError::Outside`] for a list with
     /// bytes outside the memory. Then `f` is not called.
-    pub fn read_with(&self, phyr: &Phyr, mut f: impl FnMut(&[u8])) -> Result<(), MemoryError> {
+    pub fn read_with(&self, phyr: &impl List, mut f: impl FnMut(&[u8])) -> Result<(), MemoryError> {
         self.check(phyr)?;
         phyr.chunks().for_each(|chunk| self.read_run(chunk, &mut f));
         Ok(())
@@ -339,13 +340,13 @@ impl Memory {
     /// # Errors
     ///
     /// [`MemoryError::Mmio`], [`MemoryError::UserAddresses`], [`MemoryError::Outside`].
-    pub fn check(&self, phyr: &Phyr) -> Result<(), MemoryError> {
+    pub fn check(&self, phyr: &impl List) -> Result<(), MemoryError> {
         match phyr.kind() {
             Kind::Ram => {}
             Kind::Mmio { provider } => return Err(MemoryError::Mmio { provider }),
             Kind::User => return Err(MemoryError::UserAddresses),
         }
-        let last = phyr.chunks().fold(0, |last, chunk| chunk.last().max(last));
+        let last = phyr.chunks().fold(0, |last, chunk| chunk.last_of_list().max(last));
         if last < self.size {
             return Ok(());
         }
@@ -363,7 +364,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-fn check_length(phyr: &Phyr, given: usize) -> Result<(), MemoryError> {
+fn check_length(phyr: &impl List, given: usize) -> Result<(), MemoryError> {
     let (given, length) = (given as u64, phyr.length());
     if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }) }
 }

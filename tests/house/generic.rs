@@ -4,7 +4,8 @@
 
 use crate::Phyr as P;
 use crate::desc::{
-    self, DescError, Limits, PageStructs, Prp, ReadError, SegmentList, Segments, Table,
+    self, DescError, KhoRadix, KhoVmalloc, Limits, PageStructs, Prp, ReadError, SegmentList, Segments,
+    Table,
 };
 use crate::pagemap::PagemapDecoder;
 use crate::{Chunk, Error, Frozen, Granule, IovaMap, Mapped, PageSizes, Phyr, Plan};
@@ -46,6 +47,24 @@ pub fn iovamap_try_unmap_with(
     take: fn(Mapped<u64, P>),
 ) -> Result<(), Error> {
     map.try_unmap_with(iova, 1 << 20, take)
+}
+
+pub fn khoradix_new(
+    list: &P,
+    lists: &P,
+    max_order: u32,
+    page_size: u64,
+) -> Result<KhoRadix, DescError> {
+    KhoRadix::new(list, lists, max_order, page_size)
+}
+
+pub fn khovmalloc_new(
+    list: &P,
+    lists: &Phyr,
+    order: u32,
+    page_size: u64,
+) -> Result<KhoVmalloc<P>, DescError> {
+    KhoVmalloc::new(list, lists, order, page_size)
 }
 
 pub fn pagemapdecoder_try_ram(
@@ -91,12 +110,25 @@ pub fn table_bio_vecs(
     Table::bio_vecs(list, pages, limits)
 }
 
+pub fn table_dma_buf_vecs(list: &P) -> Result<Table<desc::PhysVecLayout, P>, DescError> {
+    Table::dma_buf_vecs(list)
+}
+
 pub fn table_iovecs(
     list: &P,
     uaddr: u64,
     limits: Limits,
 ) -> Result<Table<desc::IoVecLayout, P>, DescError> {
     Table::iovecs(list, uaddr, limits)
+}
+
+pub fn table_memfd_folios(
+    list: &P,
+    flags: u64,
+    folio_size: u64,
+    page_size: u64,
+) -> Result<Table<desc::MemfdLayout, P>, DescError> {
+    Table::memfd_folios(list, flags, folio_size, page_size)
 }
 
 pub fn table_scatterlist(

@@ -11,7 +11,7 @@ use crate::python::convert::kind;
 use crate::python::convert::numbers::Amount;
 use crate::python::desc::arrays::PHYS_VEC;
 use crate::python::desc::descriptors::{PyDescriptors, table};
-use crate::python::desc::nvme::POINTER;
+use crate::python::desc::nvme::{POINTER, pages_for};
 use crate::python::desc::parse::read_at;
 use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
@@ -63,7 +63,7 @@ pub(crate) fn memfd_folios(
     folio_size: Amount,
     page_size: Amount,
 ) -> PyResult<PyDescriptors> {
-    let list = phyr.thawed(py)?;
+    let list = phyr.into_list();
     table(py, FOLIO, || Table::memfd_folios(&list, flags.0, folio_size.0, page_size.0))
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn kho_vmalloc(
     order: Amount,
     page_size: Amount,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let (list, lists) = (phyr.thawed(py)?, lists.thawed(py)?);
+    let (list, lists) = (phyr.into_list(), pages_for(py, Some(lists))?);
     let order = narrow(order);
     let KhoVmalloc { head, chunks } =
         py.detach(|| KhoVmalloc::new(&list, &lists, order, page_size.0))?;
@@ -249,7 +249,7 @@ pub(crate) fn kho_radix(
     max_order: Amount,
     page_size: Amount,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let (list, lists) = (phyr.thawed(py)?, lists.thawed(py)?);
+    let (list, lists) = (phyr.into_list(), lists.into_list());
     let order = narrow(max_order);
     let tree = py.detach(|| KhoRadix::new(&list, &lists, order, page_size.0))?;
     let (root, nodes) = (made::int(py, tree.root)?, made::bytes(py, &tree.nodes)?);
@@ -317,7 +317,7 @@ pub(crate) fn from_kho_radix(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 pub(crate) fn dma_buf_vecs(py: Python<'_>, phyr: Either) -> PyResult<PyDescriptors> {
-    let list = phyr.thawed(py)?;
+    let list = phyr.into_list();
     table(py, PHYS_VEC, || Table::dma_buf_vecs(&list))
 }
 

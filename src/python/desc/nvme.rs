@@ -18,7 +18,10 @@ const SGL: &CStr = c"T{<Q:address:<I:length:3B:reserved:B:identifier:}";
 pub(crate) const POINTER: &CStr = if cfg!(target_endian = "little") { c"Q" } else { c"<Q" };
 
 /// A `lists` argument; an empty list if it is left out.
-fn or_none(py: Python<'_>, lists: Option<Either>) -> PyResult<Phyr> {
+///
+/// A frozen one is thawed: it has one page for some five hundred words of a table, so the copy is
+/// small, and a table needs no second type of list.
+pub(crate) fn pages_for(py: Python<'_>, lists: Option<Either>) -> PyResult<Phyr> {
     Ok(lists.map_or_else(|| Ok(Phyr::default()), |lists| lists.thawed(py))?)
 }
 
@@ -59,7 +62,7 @@ pub(crate) fn prp(
     lists: Option<Either>,
     page_size: Amount,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let (list, lists) = (&phyr.into_list(), &or_none(py, lists)?);
+    let (list, lists) = (&phyr.into_list(), &pages_for(py, lists)?);
     let Prp { prp1, prp2, lists } = py.detach(|| Prp::new(list, lists, page_size.0))?;
     let lists = PyDescriptors::new(lists, POINTER);
     let lists = Bound::new(py, lists)?;
@@ -116,7 +119,7 @@ pub(crate) fn sgl(
     segment_size: Amount,
     limits: Option<DeviceLimits>,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let (list, lists) = (&phyr.into_list(), &or_none(py, lists)?);
+    let (list, lists) = (&phyr.into_list(), &pages_for(py, lists)?);
     let limits = limits.unwrap_or_default();
     limits.check_reach(list, 0)?;
     let table =

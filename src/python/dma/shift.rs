@@ -44,6 +44,8 @@ pub(crate) fn shift<'py>(phyr: Either, offset: &Bound<'py, PyAny>) -> PyResult<B
     if offset == 0 && phyr.kind() != Kind::User {
         return phyr.into_pyobject(py);
     }
+    // The result is a list of its own, which takes no chunks but those of a list: thawing refuses
+    // others, and keeps them as the check of the reach sees them.
     let phyr = phyr.thawed(py)?;
     let shifted = py.detach(|| phyr.shift(offset))?;
     Ok(Bound::new(py, PyPhyr::new(shifted))?.into_any())

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::list::builder::Builder;
-use crate::list::phyr::Phyr;
+use crate::list::reading::List;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
 use crate::python::convert::numbers::{self, Amount, Key};
@@ -39,7 +39,7 @@ fn stretch(py: Python<'_>, paddr: u64, length: u64) -> PyResult<Either> {
 }
 
 /// Refuses a buffer whose length is not that of the list.
-pub(crate) fn check_length(phyr: &Phyr, bytes: &Bytes) -> PyResult<()> {
+pub(crate) fn check_length(phyr: &impl List, bytes: &Bytes) -> PyResult<()> {
     let (given, length) = (bytes.len() as u64, phyr.length());
     if given == length { Ok(()) } else { Err(MemoryError::Length { given, length }.into()) }
 }
@@ -118,7 +118,7 @@ impl PyMemory {
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
     fn read<'py>(&self, py: Python<'py>, phyr: Either) -> PyResult<Bound<'py, PyBytes>> {
-        let phyr = &phyr.thawed(py)?;
+        let phyr = &phyr.into_list();
         // Checked before memory for the bytes is allocated.
         py.detach(|| lock(&self.0).check(phyr))?;
         let len = usize::try_from(phyr.length()).map_err(|_| {
@@ -134,7 +134,7 @@ impl PyMemory {
     ///     MismatchError: The list is not RAM.
     ///     ArrayError: The buffer is not contiguous, or read-only.
     fn readinto(&self, py: Python<'_>, phyr: Either, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (phyr, bytes) = (&phyr.thawed(py)?, Bytes::new(buffer, true)?);
+        let (phyr, bytes) = (&phyr.into_list(), Bytes::new(buffer, true)?);
         check_length(phyr, &bytes)?;
         py.detach(|| {
             let mut position = 0;
@@ -159,6 +159,7 @@ impl PyMemory {
     ///     NoMemoryError: More pages would be resident than the limit allows; nothing is written.
     ///     MemoryError: There is no memory for the pages; nothing is written.
     fn write(&self, py: Python<'_>, phyr: Either, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        // Its pages are made in one walk and written in another, and words of others may change.
         let (phyr, bytes) = (&phyr.thawed(py)?, Bytes::new(data, false)?);
         check_length(phyr, &bytes)?;
         py.detach(|| {
@@ -332,7 +333,7 @@ impl PyMemory {
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
     fn reserve(&self, py: Python<'_>, phyr: Either) -> PyResult<()> {
-        let phyr = phyr.thawed(py)?;
+        let phyr = phyr.into_list();
         Ok(py.detach(|| lock(&self.0).reserve(&phyr))?)
     }
 
@@ -343,7 +344,7 @@ impl PyMemory {
     ///     RangeError: The list is not inside the memory.
     ///     MismatchError: The list is not RAM.
     fn free(&self, py: Python<'_>, phyr: Either) -> PyResult<()> {
-        let phyr = phyr.thawed(py)?;
+        let phyr = phyr.into_list();
         Ok(py.detach(|| lock(&self.0).free(&phyr))?)
     }
 

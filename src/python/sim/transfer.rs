@@ -62,7 +62,7 @@ pub(crate) fn dma_read(
     dma: Either,
     buffer: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (dma, bytes) = (&dma.thawed(py)?, Bytes::new(buffer, true)?);
+    let (dma, bytes) = (&dma.into_list(), Bytes::new(buffer, true)?);
     check_length(dma, &bytes)?;
     transfer(py, memory, domain, offset, |memory, path| {
         let mut position = 0;
@@ -84,7 +84,7 @@ pub(crate) fn dma_write(
     dma: Either,
     data: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (dma, bytes) = (&dma.thawed(py)?, Bytes::new(data, false)?);
+    let (dma, bytes) = (&dma.into_list(), Bytes::new(data, false)?);
     check_length(dma, &bytes)?;
     transfer(py, memory, domain, offset, |memory, path| {
         let mut position = 0;
