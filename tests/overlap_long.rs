@@ -24,7 +24,7 @@ fn ranges(phyr: &Phyr) -> Vec<(u64, u64)> {
     let mut joined: Vec<(u64, u64)> = Vec::new();
     for (first, last) in all {
         match joined.last_mut() {
-            Some(before) if first <= before.1 + 1 => before.1 = before.1.max(last),
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
             _ => joined.push((first, last)),
         }
     }
@@ -51,7 +51,9 @@ fn common(one: &[(u64, u64)], other: &[(u64, u64)]) -> Vec<(u64, u64)> {
 #[test]
 fn long_lists_have_in_common_what_sorted_ranges_have() {
     for (count, longest) in [(9000, 1), (9000, 7), (40_000, 3), (20_000, 5000), (31, 9)] {
-        for (bits, is_apart) in [(10, false), (17, false), (28, false), (44, false), (16, true)] {
+        for (bits, is_apart) in
+            [(10, false), (17, false), (21, false), (28, false), (44, false), (16, true)]
+        {
             let one = list(1, count, longest, bits, is_apart);
             let other = list(2, count / 2, longest, bits, is_apart);
             let expected = common(&ranges(&one), &ranges(&other));
@@ -68,5 +70,33 @@ fn long_lists_have_in_common_what_sorted_ranges_have() {
                 Ok(expected.iter().map(|(from, to)| to - from + 1).sum())
             );
         }
+    }
+}
+
+/// Runs that are cut where a part of 2^19 pages ends, and where a piece of 8191 pages does.
+#[test]
+fn long_runs_among_many_short_ones_are_found_whole() {
+    for base in [0, 77, (1 << 52) - (1 << 21)] {
+        let [one, other] = [3_u64, 5].map(|seed| {
+            let mut builder = Builder::new();
+            for at in 0..40 {
+                // The longest ends with the address space.
+                let (first, count) = ((at + seed) << 15, 1 << 14 << (at % 2));
+                builder.append_pfns(base + first, count + 13 * seed).unwrap();
+            }
+            for at in 0..7000_u64 {
+                builder
+                    .append_pfns(base + at.wrapping_mul(seed << 40 | 0x9e37_79b9) % (1 << 21), 1)
+                    .unwrap();
+            }
+            builder.append_pfns(base + (1 << 21) - 9000 * seed, 9000 * seed).unwrap();
+            builder.finish()
+        });
+        let expected = common(&ranges(&one), &ranges(&other));
+        let bytes: u64 = expected.iter().map(|(from, to)| to - from + 1).sum();
+        assert!(expected.len() > 30);
+        assert_eq!(one.overlap(&other), Ok(bytes));
+        assert_eq!(ranges(&one.intersect(&other).unwrap()), expected);
+        one.intersect(&other).unwrap().validate().unwrap();
     }
 }

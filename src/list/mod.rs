@@ -11,6 +11,7 @@
 //! | `collect` | lists by the traits of the standard library |
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `overlap` | the memory that two lists have in common, and the part in a range of addresses |
+//! | `bitmaps` | the same for runs close together, a bit a granule |
 //! | `partition` | words sorted by address |
 //! | `pages` | the list as pages of one size |
 //! | `reading` | [`List`](crate::List): what both forms of a list have in common |
@@ -20,6 +21,7 @@
 //! | `serial` | a list as bytes, and back |
 //! | `frozen` | [`Frozen`](crate::Frozen): a view of an archive, the list to keep |
 
+mod bitmaps;
 pub(crate) mod bounds;
 pub(crate) mod builder;
 pub(crate) mod chunks;

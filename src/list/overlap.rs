@@ -1,7 +1,7 @@
 //! The memory that two lists have in common, and the part of a list in a range of addresses.
 //!
-//! The runs of both lists are sorted together, by address. One sweep then keeps how far either list
-//! reaches:
+//! Many runs that lie close together are compared as bitmaps (`bitmaps.rs`). All others are sorted
+//! together, by address. One sweep then keeps how far either list reaches:
 //!
 //! ```text
 //! list a   |-----------|      |---------|
@@ -17,15 +17,17 @@ use alloc::vec::Vec;
 
 use crate::error::{Error, NoMemory, reserve};
 use crate::granule::Granule;
+use crate::list::bitmaps::{Bitmaps, Bounds};
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::partition::{LOW, Parts};
 use crate::list::phyr::Phyr;
+use crate::list::ranges::Ranges;
 use crate::list::reading::List;
 
 impl Phyr {
     /// How many bytes of memory this list and another have in common. A byte counts once, however
-    /// often it is listed. O(n), and at most 16 bytes for each chunk of both.
+    /// often it is listed. O(n), and at most 24 bytes for each chunk of both, and 130 KiB.
     ///
     /// # Errors
     ///
@@ -55,7 +57,7 @@ impl Phyr {
     }
 
     /// The memory that this list and another have in common: by address, each byte once, however
-    /// often it is listed. O(n), and at most 16 bytes for each chunk of both.
+    /// often it is listed. O(n), and at most 24 bytes for each chunk of both, and 130 KiB.
     ///
     /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
     /// granule that is not at its own ends.
@@ -96,8 +98,13 @@ impl Phyr {
 
 /// As [`Phyr::overlap`], of lists in any form.
 pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
+    agree(a, b)?;
+    let bounds = Bounds::of(a, b);
+    if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
+        return Ok(bitmaps.bytes()?);
+    }
     let mut bytes = 0;
-    Runs::of(a, b)?.sweep(|first, last| {
+    Runs::of(a, b, bounds)?.sweep(|first, last| {
         // A byte counts once, and no list has 2^64.
         bytes += last - first + 1;
         Ok(())
@@ -107,7 +114,16 @@ pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
 
 /// As [`Phyr::intersect`], of lists in any form.
 pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
-    let runs = Runs::of(a, b)?;
+    agree(a, b)?;
+    let bounds = Bounds::of(a, b);
+    if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
+        let mut builder = Builder::with(a.granule(), a.kind());
+        let mut ranges = Ranges::new(&mut builder);
+        bitmaps.pieces(|paddr, length| ranges.push(paddr, length).map_err(|(_, why)| why))?;
+        ranges.flush().map_err(|(_, why)| why)?;
+        return builder.try_finish();
+    }
+    let runs = Runs::of(a, b, bounds)?;
     let mut pieces: Vec<(u64, u64)> = Vec::new();
     runs.sweep(|first, last| {
         match pieces.last_mut() {
@@ -147,6 +163,17 @@ pub(crate) fn within(phyr: &impl List, first: u64, last: u64) -> Result<Vec<(u64
     Ok(found)
 }
 
+/// Refuses lists that do not go together.
+fn agree(a: &impl List, b: &impl List) -> Result<(), Error> {
+    if a.granule() != b.granule() {
+        return Err(Error::Granules { left: a.granule().bytes(), right: b.granule().bytes() });
+    }
+    if a.kind() != b.kind() {
+        return Err(Error::Kinds { left: a.kind(), right: b.kind() });
+    }
+    Ok(())
+}
+
 /// Lower bits of a word: the list, and the length.
 const LIST: u64 = 1 << (LOW - 1);
 const LENGTH: u64 = LIST - 1;
@@ -163,21 +190,11 @@ struct Runs {
 }
 
 impl Runs {
-    fn of(a: &impl List, b: &impl List) -> Result<Self, Error> {
-        let (granule, kind) = (a.granule(), a.kind());
-        if b.granule() != granule {
-            return Err(Error::Granules { left: granule.bytes(), right: b.granule().bytes() });
-        }
-        if b.kind() != kind {
-            return Err(Error::Kinds { left: kind, right: b.kind() });
-        }
+    fn of(a: &impl List, b: &impl List, bounds: Bounds) -> Result<Self, Error> {
+        let granule = a.granule();
         let (mut odd, mut late) = (Vec::new(), Vec::new());
-        let first = a.chunks().next().map_or(0, |chunk| granule.floor(chunk.paddr));
-        let mut differ = 0;
-        a.chunks().for_each(|chunk| differ |= granule.floor(chunk.paddr) ^ first);
-        b.chunks().for_each(|chunk| differ |= granule.floor(chunk.paddr) ^ first);
         let count = a.chunks().len().saturating_add(b.chunks().len());
-        let mut words = Parts::new(count, differ << LOW)?;
+        let mut words = Parts::new(count, granule.floor(bounds.differ()) << LOW)?;
         let count = |chunk: Chunk| words.count(granule.floor(chunk.paddr) << LOW);
         a.chunks().chain(b.chunks()).for_each(count);
         words.open()?;

@@ -22,7 +22,7 @@ WINGS = {
     "storage": "digest entry words shared sorted chain pack leaf writer mod",
     "storage/frozen": "bits block unpack header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions/in_node positions bounds reading"
-    " partition overlap pages join collect shift stats validate serial mod",
+    " partition bitmaps overlap pages join collect shift stats validate serial mod",
     "list/frozen": "view chunks list extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
