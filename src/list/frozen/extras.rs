@@ -1,4 +1,4 @@
-//! The runs of an index that overlap the run before.
+//! The runs of an index that overlap another one in both of its archives.
 //!
 //! They are sorted by address, and lie as a tree of intervals: the middle of a range of them is the
 //! root, and knows the last page of all in the range. Most addresses have no such run near them, which
@@ -21,62 +21,83 @@ pub(super) struct Extras {
     items: Vec<Item>,
     /// Of each range of items that a search looks at, the last page; at the range's middle.
     furthest: Vec<u64>,
-    /// A bit for each `1 << piece_lg2` pages: set if an item has some of them.
-    pieces: Vec<u64>,
-    piece_lg2: u32,
+    pieces: Pieces,
+}
+
+/// The pieces of the addresses where some runs are.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// A bit for each `1 << lg2` pages: set if a run has some of them.
+    bits: Vec<u64>,
+    lg2: u32,
 }
 
 impl Extras {
-    /// Bits for an item.
-    const BITS: usize = 8;
-
     /// These runs, which are sorted by address.
     pub(super) fn new(items: Vec<Item>) -> Result<Self, NoMemory> {
         let mut furthest = Vec::new();
         reserve(&mut furthest, items.len())?;
         furthest.resize(items.len(), 0);
-        let last = fill_furthest(&items, &mut furthest);
-        let nr_words = (Self::BITS * items.len()).div_ceil(64);
-        let fits = |lg2: &u32| (last >> lg2) < 64 * nr_words as u64;
-        let piece_lg2 = (0..64).find(fits).unwrap_or_default();
-        let mut pieces = Vec::new();
-        reserve(&mut pieces, nr_words)?;
-        pieces.resize(nr_words, 0);
-        let mut next = 0;
-        for item in &items {
-            // Only pieces that no item before has: each is set once.
-            for piece in (item.pfn >> piece_lg2).max(next)..=item.last >> piece_lg2 {
-                let (word, bit) = split(piece);
-                // There is a word for the last piece, so for each.
-                debug_assert!(word < nr_words, "piece {piece}, {nr_words} words");
-                if let Some(word) = pieces.get_mut(word) {
-                    *word |= bit;
-                }
-                next = piece + 1;
-            }
-        }
-        Ok(Self { items, furthest, pieces, piece_lg2 })
+        fill_furthest(&items, &mut furthest);
+        let pieces = Pieces::of(&items)?;
+        Ok(Self { items, furthest, pieces })
     }
 
     /// Bytes of heap.
     pub(super) fn storage(&self) -> usize {
         size_of::<Item>() * self.items.capacity()
-            + size_of::<u64>() * (self.furthest.capacity() + self.pieces.capacity())
+            + size_of::<u64>() * self.furthest.capacity()
+            + self.pieces.storage()
     }
 
     /// Hands out the runs that have any of the pages `first` to `last`.
     pub(super) fn each(&self, first: u64, last: u64, add: &mut impl FnMut(u64)) {
-        if self.may_have(first, last) {
+        if self.pieces.may_have((first, last)) {
             each(&self.items, &self.furthest, (first, last), add);
         }
     }
+}
 
-    /// Returns false if no run has any of these pages; true means look.
-    fn may_have(&self, first: u64, last: u64) -> bool {
-        let piece = first >> self.piece_lg2;
+impl Pieces {
+    /// Bits for a run.
+    const BITS: usize = 16;
+
+    /// The pieces of these runs, which are sorted by address.
+    pub(super) fn of(items: &[Item]) -> Result<Self, NoMemory> {
+        let last = items.iter().fold(0, |last, item| item.last.max(last));
+        let nr_words = (Self::BITS * items.len()).div_ceil(64);
+        let fits = |lg2: &u32| (last >> lg2) < 64 * nr_words as u64;
+        let lg2 = (0..64).find(fits).unwrap_or_default();
+        let mut bits = Vec::new();
+        reserve(&mut bits, nr_words)?;
+        bits.resize(nr_words, 0);
+        let mut next = 0;
+        for item in items {
+            // Only pieces that no item before has: each is set once.
+            for piece in (item.pfn >> lg2).max(next)..=item.last >> lg2 {
+                let (word, bit) = split(piece);
+                // There is a word for the last piece, so for each.
+                debug_assert!(word < nr_words, "piece {piece}, {nr_words} words");
+                if let Some(word) = bits.get_mut(word) {
+                    *word |= bit;
+                }
+                next = piece + 1;
+            }
+        }
+        Ok(Self { bits, lg2 })
+    }
+
+    /// Bytes of heap.
+    pub(super) fn storage(&self) -> usize {
+        size_of::<u64>() * self.bits.capacity()
+    }
+
+    /// Returns false if no run has any of the pages `first` to `last`; true means look.
+    pub(super) fn may_have(&self, (first, last): (u64, u64)) -> bool {
+        let piece = first >> self.lg2;
         let (word, bit) = split(piece);
-        match self.pieces.get(word) {
-            _ if piece != last >> self.piece_lg2 => true,
+        match self.bits.get(word) {
+            _ if piece != last >> self.lg2 => true,
             Some(pieces) => pieces & bit != 0,
             None => false,
         }

@@ -2,13 +2,14 @@
 //!
 //! The runs of all lists, sorted by address, are kept as an archive of their own. Its "pages" are
 //! the addresses from the lowest on. Its "page numbers" are the numbers of the runs, those of one
-//! list after those of the other. The lists know where each run starts, and how long it is. Memory
-//! may be in many lists, so a run may overlap the run before. Such runs are few: they lie beside the
-//! archive.
+//! list after those of the other. The lists know where each run starts, and how long it is.
+//!
+//! Memory may be in many lists, so a run may overlap the run before. Such runs are in a second archive.
+//! Those that overlap there too are few: they lie beside both, as a tree.
 
 use alloc::vec::Vec;
 
-use super::extras::{Extras, Item};
+use super::extras::{Extras, Item, Pieces};
 use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::Granule;
@@ -64,10 +65,12 @@ pub struct Index {
     lists: Vec<Frozen>,
     starts: Vec<Start>,
     granule: Granule,
-    /// Runs that do not overlap the one before, from page `lowest` on; to page `last`.
-    archive: Option<Archive>,
-    lowest: u64,
-    last: u64,
+    /// Runs that do not overlap the one before.
+    first: Option<Layer>,
+    /// Of those that do, the ones that do not overlap each other.
+    second: Option<Layer>,
+    /// Where the second layer has runs.
+    pieces: Pieces,
     extras: Extras,
 }
 
@@ -125,39 +128,12 @@ impl Index {
         (granule, kind): (Granule, Kind),
         mut items: Vec<Item>,
     ) -> Result<Self, Error> {
-        // Those that do not overlap move to the front.
-        let mut overlapping = {
-            let mut last = None;
-            move |item: &Item| {
-                let overlaps = last.is_some_and(|last| item.pfn <= last);
-                last = if overlaps { last } else { Some(item.last) };
-                overlaps
-            }
-        };
-        let mut again = overlapping;
-        let nr_extras = items.iter().filter(|item| again(item)).count();
-        let mut extras = Vec::new();
-        extras.try_reserve_exact(nr_extras).map_err(|_| NoMemory::of::<Item>(nr_extras))?;
-        items.retain(|item| {
-            let overlaps = overlapping(item);
-            if overlaps {
-                extras.push(*item);
-            }
-            !overlaps
-        });
-        let lowest = items.first().map_or(0, |item| item.pfn);
-        let last = items.last().map_or(0, |item| item.last);
-        let runs = || {
-            let ends = items.iter().skip(1).map(|item| item.pfn).chain([last + 1]);
-            items
-                .iter()
-                .zip(ends)
-                .map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
-        };
+        let mut others = overlapping(&mut items)?;
+        let extras = overlapping(&mut others)?;
         let header = Header { granule, kind, head: 0, length: 0 };
-        let archive = Sizes::of(runs()).map(|sizes| sizes.write(runs(), &header)).transpose()?;
-        let extras = Extras::new(extras)?;
-        Ok(Self { lists, starts, granule, archive, lowest, last, extras })
+        let (first, second) = (Layer::of(&items, &header)?, Layer::of(&others, &header)?);
+        let (pieces, extras) = (Pieces::of(&others)?, Extras::new(extras)?);
+        Ok(Self { lists, starts, granule, first, second, pieces, extras })
     }
 
     /// The lists.
@@ -169,7 +145,8 @@ impl Index {
     /// Bytes of heap beside the lists.
     #[must_use]
     pub fn storage(&self) -> usize {
-        self.archive.as_ref().map_or(0, Archive::storage)
+        [&self.first, &self.second].into_iter().flatten().map(Layer::storage).sum::<usize>()
+            + self.pieces.storage()
             + self.extras.storage()
             + size_of::<Start>() * self.starts.capacity()
     }
@@ -194,28 +171,15 @@ impl Index {
                 found.push(holder);
             }
         };
-        self.each_kept(pages, &mut add);
+        if let Some(layer) = &self.first {
+            layer.each(pages, &mut add);
+        }
+        if let Some(layer) = self.second.as_ref().filter(|_| self.pieces.may_have(pages)) {
+            layer.each(pages, &mut add);
+        }
         self.extras.each(pages.0, pages.1, &mut add);
         found.sort_unstable();
         found
-    }
-
-    /// Hands out the runs of the archive that may have any of these pages.
-    fn each_kept(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64)) {
-        let Some(archive) = &self.archive else { return };
-        if last < self.lowest || first > self.last {
-            return;
-        }
-        let mut place = archive.find_page(first.max(self.lowest) - self.lowest);
-        loop {
-            add(place.run.pfn);
-            let next = place.number + 1;
-            let end = place.page.saturating_add(place.run.nr_pages);
-            if end > last - self.lowest || next == archive.nr_chunks() {
-                return;
-            }
-            place = archive.find_chunk(next);
-        }
     }
 
     /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds; `None` if
@@ -233,5 +197,75 @@ impl Index {
             list: at,
             position: position + (from - chunk.paddr),
         })
+    }
+}
+
+/// Takes the runs that overlap one before out of runs by address.
+fn overlapping(items: &mut Vec<Item>) -> Result<Vec<Item>, NoMemory> {
+    let mut overlaps = {
+        let mut last = None;
+        move |item: &Item| {
+            let overlaps = last.is_some_and(|last| item.pfn <= last);
+            last = if overlaps { last } else { Some(item.last) };
+            overlaps
+        }
+    };
+    let mut again = overlaps;
+    let count = items.iter().filter(|item| again(item)).count();
+    let mut out = Vec::new();
+    out.try_reserve_exact(count).map_err(|_| NoMemory::of::<Item>(count))?;
+    items.retain(|item| {
+        let is_out = overlaps(item);
+        if is_out {
+            out.push(*item);
+        }
+        !is_out
+    });
+    Ok(out)
+}
+
+/// Runs that do not overlap, as an archive.
+#[derive(Debug)]
+struct Layer {
+    archive: Archive,
+    /// The page where the archive starts, and the last one of all runs.
+    lowest: u64,
+    last: u64,
+}
+
+impl Layer {
+    /// These runs, which are sorted by address; `None` if there are none.
+    fn of(items: &[Item], header: &Header) -> Result<Option<Self>, NoMemory> {
+        let lowest = items.first().map_or(0, |item| item.pfn);
+        let last = items.last().map_or(0, |item| item.last);
+        let runs = || {
+            let ends = items.iter().skip(1).map(|item| item.pfn).chain([last + 1]);
+            let pairs = items.iter().zip(ends);
+            pairs.map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
+        };
+        let archive = Sizes::of(runs()).map(|sizes| sizes.write(runs(), header)).transpose()?;
+        Ok(archive.map(|archive| Self { archive, lowest, last }))
+    }
+
+    /// Bytes of heap.
+    fn storage(&self) -> usize {
+        self.archive.storage()
+    }
+
+    /// Hands out the runs that may have any of these pages.
+    fn each(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64)) {
+        if last < self.lowest || first > self.last {
+            return;
+        }
+        let mut place = self.archive.find_page(first.max(self.lowest) - self.lowest);
+        loop {
+            add(place.run.pfn);
+            let next = place.number + 1;
+            let end = place.page.saturating_add(place.run.nr_pages);
+            if end > last - self.lowest || next == self.archive.nr_chunks() {
+                return;
+            }
+            place = self.archive.find_chunk(next);
+        }
     }
 }
