@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use phyr::desc::{DescError, from_phys_vecs};
-use phyr::{Builder, Error, FormatError, Phyr};
+use phyr::{Builder, Error, FormatError, Index, Phyr};
 
 #[path = "support/failing.rs"]
 mod failing;
@@ -175,4 +175,31 @@ fn nothing_is_left_when_all_is_dropped() {
     let _ = with(3, || builder.try_finish());
     drop(builder);
     assert_eq!(live(), before);
+}
+
+#[test]
+fn overlaps_fail_without_memory_and_keep_nothing() {
+    // Few runs are sorted; many close together are compared as bitmaps, and far apart sorted again.
+    for (count, factor, steps) in [(20, 1, 3), (3000, 1, 5), (3000, 1 << 20, 3)] {
+        let list = |first: u64| {
+            let mut builder = Builder::new();
+            (0..count).for_each(|at| builder.append_pfns(first + at * 3 * factor, 2).unwrap());
+            builder.finish()
+        };
+        let (one, other) = (list(7), list(8));
+        let (bytes, failed) = each(|| one.overlap(&other), is_memory);
+        assert_eq!((bytes, failed), (count << 12, steps));
+        let (both, _) = each(|| one.intersect(&other), is_memory);
+        assert_eq!(both.length(), bytes);
+        let kept = [one.freeze(), other.freeze(), one.freeze()];
+        let make = || {
+            let mut lists = Vec::new();
+            lists.try_reserve(3).map_err(|_| Error::NoMemory { bytes: 0 })?;
+            lists.extend(kept.iter().cloned());
+            Index::try_new(lists)
+        };
+        let (index, failed) = each(make, is_memory);
+        assert!(failed > 5);
+        assert_eq!(index.find(8 << 12).len(), 3);
+    }
 }
