@@ -114,7 +114,7 @@ impl<'a> Walk<'a> {
         let (granule, start) = (self.granule, self.start);
         if self.skip == 0 && start < self.end {
             self.front.enter(self.chain);
-            let mut words = &self.front.node.words[self.front.word..];
+            let mut words = self.front.node.words.get(self.front.word..).unwrap_or_default();
             // Write the rest of this node. More nodes follow, so the back cursor is not needed.
             let node = &self.front.node;
             let end = node.end_page().map(|page| granule.to_bytes(page));
@@ -137,7 +137,9 @@ impl<'a> Walk<'a> {
             // which may be trimmed.
             self.locate_back();
             if core::ptr::eq(self.front.node.words, self.back.node.words) {
-                words = &words[..words::before(words, self.back.word - self.front.word)];
+                words = words
+                    .get(..words::before(words, self.back.word - self.front.word))
+                    .unwrap_or_default();
             }
             if !words.is_empty() {
                 let (taken, chunks);
