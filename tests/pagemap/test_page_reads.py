@@ -4,7 +4,9 @@ import errno
 import mmap
 import os
 import struct
+from array import array
 from collections.abc import Iterator
+from tempfile import TemporaryFile
 from typing import Any
 from unittest.mock import Mock
 
@@ -132,6 +134,25 @@ def test_progress_and_order_are_those_of_a_whole_read(
     assert resident.hole == size - resident.ram
     paddrs = [(record_at(place) & PFN) * PAGE for place in right]
     assert list(resident.phyr.pages(PAGE)) == paddrs
+
+
+@pytest.mark.parametrize("nr_pages", [1, 16_383, 16_384, 16_385, 40_000, 49_152])
+@pytest.mark.parametrize("missing", [0, 1, 20_000])
+def test_one_thread_reads_to_the_end_however_long(nr_pages: int, missing: int) -> None:
+    there = max(nr_pages - missing, 0)
+    pfns = [place * 7 % 99_991 + 1 if place // 256 % 3 else 0 for place in range(there)]
+    with TemporaryFile() as file:
+        file.write(array("Q", [pfn and pfn | 1 << 63 for pfn in pfns]).tobytes())
+        file.flush()
+        decoder = PagemapDecoder(0, PAGE)
+        got, holes = PagemapReads().read(file.fileno(), decoder, 0, nr_pages)
+    assert got == there
+    blocks = [pfns[first : first + 256] for first in range(0, there, 256)]
+    assert holes == 256 * sum(not any(block) for block in blocks if len(block) == 256)
+    pages: list[int] = []
+    for _, length, _, list_ in decoder.finish():
+        pages += [0] * (length // PAGE) if list_ is None else list_.pages(PAGE)
+    assert pages == [pfn * PAGE for pfn in pfns]
 
 
 @shown

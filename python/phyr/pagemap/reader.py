@@ -23,7 +23,7 @@ Run: "TypeAlias" = tuple[int, int, str, Phyr | None]
 """An extent from the decoder: uaddr, length in bytes, state, list."""
 
 PIECE = 128 << 10
-"""Pages whose records are read at a time: 1 MiB of page map, some 9 ms at worst."""
+"""Pages whose records a call reads: 1 MiB of page map, some 9 ms at worst."""
 
 FIRST = 16 << 10
 """Pages read first; then twice as many each time. A shorter range is read without a scan, too."""
@@ -31,9 +31,10 @@ FIRST = 16 << 10
 THREADS = 8
 """Threads that read together, at most, and pieces that they read at a time."""
 
-SLOW = 10e-9
-"""Seconds a page from which on it takes several threads. A huge page is read in 4 ns a page, which
-is over before another thread has begun; a page of 4 KiB in some 50 ns."""
+SLOW = 20e-9
+"""Seconds a page from which on it takes several threads. A huge page is read in 4 ns a page, and
+what is left of one in 7, which is over before another thread has begun; a page of 4 KiB in some 40.
+"""
 
 SPARSE = 4
 """Where at most one page in so many is there, the kernel is asked which. Of a page that is there,

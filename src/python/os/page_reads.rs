@@ -24,10 +24,13 @@ use crate::python::os::proc_records::{self, RECORD};
 use crate::python::os::together::{MOST_THREADS, together};
 use crate::slices;
 
-/// Records that are read at a time, at most, by one thread and by several: 1 MiB and 8 MiB. The more,
-/// the less it matters when a thread begins late.
+/// Records that one call reads, at most, by one thread and by several: 1 MiB and 8 MiB. The more, the
+/// less it matters when a thread begins late.
 const MOST: usize = 128 << 10;
 const MOST_TOGETHER: usize = 8 * MOST;
+/// Records that one thread reads and decodes at a time: 128 KiB, which a cache near it holds meanwhile.
+/// For more of them the kernel would also have to give more new memory.
+const NEAR: usize = 16 << 10;
 /// The parts that each of several threads takes: one that the system lets wait takes fewer.
 const PARTS: usize = 4;
 /// Pages of a hole whose records take about as long to read as one more call to the kernel.
@@ -131,15 +134,11 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Reads records by so many threads: fewer records if the file ends.
     fn read(&mut self, first: u64, nr_pages: usize, threads: usize) -> Result<Pages, Failure> {
-        let more = nr_pages.saturating_sub(self.records.len());
-        self.records.try_reserve_exact(more).map_err(|_| Failure::NoMemory)?;
-        self.records.resize(nr_pages.max(self.records.len()), 0);
-        let (file, records) = (self.file, &mut self.records[..nr_pages]);
         if threads <= 1 {
-            let mut part = Part { first, records, got: Ok(0) };
-            part.read(file);
-            return take(part, self.decoder, self.scan);
+            return self.read_alone(first, nr_pages);
         }
+        self.make_room(nr_pages)?;
+        let (file, records) = (self.file, &mut self.records[..nr_pages]);
         let size = nr_pages.div_ceil(threads * PARTS).max(1);
         let part = |(records, first)| Part { first, records, got: Ok(0) };
         let mut parts: Vec<_> =
@@ -164,6 +163,34 @@ impl Reading<'_> {
             }
         }
         Ok(pages)
+    }
+
+    /// Reads records by this thread, in pieces that a cache near it holds until they are decoded.
+    fn read_alone(&mut self, first: u64, nr_pages: usize) -> Result<Pages, Failure> {
+        self.make_room(nr_pages.min(NEAR))?;
+        let mut pages = Pages::default();
+        let mut left = nr_pages;
+        while left > 0 {
+            let records = &mut self.records[..left.min(NEAR)];
+            let wanted = records.len();
+            let mut part = Part { first: first + pages.count, records, got: Ok(0) };
+            part.read(self.file);
+            let Pages { count, absent } = take(part, self.decoder, self.scan)?;
+            pages.count += count;
+            pages.absent += absent;
+            if count < wanted as u64 {
+                break;
+            }
+            left -= wanted;
+        }
+        Ok(pages)
+    }
+
+    fn make_room(&mut self, nr_records: usize) -> Result<(), Failure> {
+        let more = nr_records.saturating_sub(self.records.len());
+        self.records.try_reserve_exact(more).map_err(|_| Failure::NoMemory)?;
+        self.records.resize(nr_records.max(self.records.len()), 0);
+        Ok(())
     }
 
     /// Reads the spans of pages, in order, and takes all before, between and behind them up to `end` for
