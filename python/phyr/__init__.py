@@ -9,10 +9,8 @@ writes descriptors for devices and kernels, `phyr.iommu` maps a list for a devic
 checks a backend of your own.
 """
 
-from collections.abc import Sequence as _Sequence
-from importlib import import_module as _import_module
-
 from phyr._named import TYPE_CHECKING
+from phyr._named import Sequence as _Sequence
 from phyr._phyr import DEBUG as _DEBUG
 from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Index, Phyr, __version__
 from phyr.errors import (
@@ -52,7 +50,8 @@ if TYPE_CHECKING:  # pragma: no cover - see `__getattr__`
         vfio,
     )
     from phyr._include import include
-    from phyr._records import Chunk, Holder, Stats
+    from phyr._records import Chunk, Holder
+    from phyr._stats import Stats
     from phyr.allocating import Allocation, alloc
     from phyr.pinning import Pinned, pin
     from phyr.pinning.cache import PinCache
@@ -114,7 +113,7 @@ _LATE = {
     "Holder": "phyr._records",
     "PinCache": "phyr.pinning.cache",
     "Pinned": "phyr.pinning",
-    "Stats": "phyr._records",
+    "Stats": "phyr._stats",
     "alloc": "phyr.allocating",
     "include": "phyr._include",
     "pin": "phyr.pinning",
@@ -124,11 +123,13 @@ if not TYPE_CHECKING:  # who checks types knows the names
 
     def __getattr__(name: str) -> object:
         """Import a wing, or a name of `_LATE`, on first use."""
-        if name in _WINGS:
-            return _import_module(f"phyr.{name}")
-        if name not in _LATE:
+        if name not in _WINGS and name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(_import_module(_LATE[name]), name)
+        from importlib import import_module  # noqa: PLC0415 - takes a while, too
+
+        if name in _WINGS:
+            return import_module(f"phyr.{name}")
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
         return value
 
     def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
 """Named tuples of the compiled module: chunks, descriptors, the simulation."""
 
 from phyr._named import NamedTuple
+from phyr._stats import Stats
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
@@ -44,23 +45,6 @@ class Holder(NamedTuple):
     """Number of the list, in the order given to the index."""
     position: int
     """Position of that byte in the list."""
-
-
-class Stats(NamedTuple):
-    """Counts of what a list holds and of the memory that it uses; see `Phyr.stats`."""
-
-    length: int
-    """Bytes described."""
-    nr_chunks: int
-    """Chunks, including trimmed ones."""
-    nr_entries: int
-    """Packed words. A long odd chunk has two."""
-    nr_nodes: int
-    """Nodes of storage; 0 for a list that needs no heap."""
-    largest: int
-    """Bytes of the largest chunk."""
-    storage: int
-    """Bytes of heap that the list keeps alive. Other lists may share them."""
 
 
 class Prp(NamedTuple):

@@ -1,7 +1,6 @@
 """Objects that end with their block."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Scope(ABC):
         self,
         kind: type[BaseException] | None,
         failure: BaseException | None,
-        trace: TracebackType | None,
+        trace: object,
     ) -> None:
         """End it."""
         self._end()

@@ -2,7 +2,6 @@
 
 import io
 import sys
-from contextlib import closing
 
 import pytest
 from rich.console import Console
@@ -37,7 +36,7 @@ def test_a_bar_shows_on_a_terminal_once_it_takes_long(
 ) -> None:
     monkeypatch.setattr(bar, "_PATIENCE", patience)
     file = io.StringIO()
-    with closing(bar.LateBar(100, Console(file=file, force_terminal=terminal))) as made:
+    with bar.LateBar(100, Console(file=file, force_terminal=terminal)) as made:
         made.reach(10, 40)
         made.leave(40)
         made.reach(30, 60)
@@ -48,7 +47,7 @@ def test_the_bar_is_for_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bar, "_PATIENCE", -1)
-    with closing(bar.LateBar(1)) as made:
+    with bar.LateBar(1) as made:
         made.reach(1, 1)
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         made.reach(1, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import phyr
-from phyr.cli import lines, nodes, render
+from phyr.cli import lines, nodes, summary
 from support.shown_map import FOLIOS, GIB, MIB, process, row, shown_map, vma
 
 
@@ -73,5 +73,5 @@ def test_nodes_are_read_from_the_system(tmp_path: Path) -> None:
 
 
 def test_memory_that_nobody_else_maps_is_not_spoken_of() -> None:
-    text = "\n".join(render.folio_lines(FOLIOS._replace(shared=0), (0, 0)))
+    text = "\n".join(summary.folio_lines(FOLIOS._replace(shared=0), (0, 0)))
     assert "elsewhere" not in text

@@ -62,6 +62,18 @@ def test_neither_click_nor_rich_is_imported() -> None:
 
 
 @shown
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="named tuples are those of `typing` there")
+def test_what_takes_long_to_import_is_not_imported() -> None:
+    names = "array bisect collections contextlib functools importlib operator struct typing"
+    names += " phyr._records phyr.cli.lines phyr.cli.render"
+    code = "import sys; sys.argv = ['phyr', 'map', 'self', '--rollup']; before = {*sys.modules}; "
+    code += "import phyr.__main__ as m; m.main(); found = {*sys.modules} - before; "
+    code += f"assert not found & {{*{names!r}.split()}}, found"
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@shown
 def test_a_terminal_has_it_too() -> None:
     text = in_terminal(100, "map", "self", "--rollup")
     assert "\x1b[1mtotal" in text

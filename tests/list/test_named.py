@@ -1,7 +1,9 @@
 """Named tuples of phyr, beside those of `typing`."""
 
+import inspect
 import pickle
-from typing import NamedTuple, get_type_hints
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_type_hints
 
 import pytest
 
@@ -68,6 +70,40 @@ def test_values_are_what_typing_makes() -> None:
         assert (values.both, repr(values)) == ("1 two", "Quick(first=1, second='two')")
     with pytest.raises(TypeError):
         Quick()  # type: ignore[call-arg]
+
+
+def test_methods_do_what_those_of_typing_do() -> None:
+    for quick, usual in ((Quick(1), Usual(1)), (Quick(3, "four"), Usual(3, "four"))):
+        assert quick._asdict() == usual._asdict()
+        assert (*quick._replace(second="x"),) == (*usual._replace(second="x"),)
+        assert isinstance(quick._replace(first=9), Quick)
+        assert isinstance(Quick._make([1, "x"]), Quick)
+        assert (*Quick._make([1, "x"]),) == (*Usual._make([1, "x"]),)
+        assert quick == (*usual,)
+        assert hash(quick) == hash(usual)
+    assert [inspect.signature(made) for made in (Quick, Quick.__new__)] == [
+        inspect.signature(made) for made in (Usual, Usual.__new__)
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda made: made._make([1]),
+        lambda made: made._make([1, "x", 3]),
+        lambda made: made(1)._replace(third=3),
+        lambda made: made(third=3),
+        lambda made: setattr(made(1), "first", 2),
+        lambda made: setattr(made(1), "third", 3),
+    ],
+)
+def test_wrong_uses_fail_as_those_of_typing_do(wrong: Callable[[Any], object]) -> None:
+    failures = []
+    for made in (Quick, Usual):
+        with pytest.raises((TypeError, ValueError, AttributeError)) as caught:
+            wrong(made)
+        failures.append((caught.type, str(caught.value).replace("Usual", "Quick")))
+    assert failures[0] == failures[1]
 
 
 def pickled(value: Quick) -> object:

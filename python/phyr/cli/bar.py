@@ -3,6 +3,8 @@
 import sys
 from time import monotonic
 
+from phyr._scope import Scope
+
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,7 +15,7 @@ __all__ = ["LateBar"]
 _PATIENCE = 0.5  # seconds before a progress bar shows
 
 
-class LateBar:
+class LateBar(Scope):
     """Shows how far reading is, its rate, and the time it is likely to take."""
 
     def __init__(self, total: int, console: "Console | None" = None) -> None:
@@ -64,7 +66,7 @@ class LateBar:
         bar.start()
         return bar
 
-    def close(self) -> None:
+    def _end(self) -> None:
         """Take it away."""
         if self._bar is not None:
             self._bar.stop()

@@ -1,9 +1,8 @@
 """Which processes, and which of their VMAs."""
 
 import os
-from collections.abc import Callable, Sequence
 
-from phyr._named import NamedTuple
+from phyr._named import Callable, NamedTuple, Sequence
 from phyr.errors import PhyrError
 from phyr.pagemap.proc import PROC, Pid, Vma, read_file
 

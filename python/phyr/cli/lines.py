@@ -1,8 +1,6 @@
 """The lines of the table: VMAs as they are, or joined until they fit a screen."""
 
-from collections.abc import Callable, Iterable, Sequence
-
-from phyr._named import NamedTuple
+from phyr._named import Callable, Iterable, NamedTuple, Sequence
 from phyr.cli.escape import escaped
 from phyr.cli.report import BUCKETS, Row
 from phyr.pagemap.page_flags import Folios

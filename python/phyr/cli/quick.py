@@ -6,8 +6,8 @@ way: other options, and errors, which are then told there.
 
 import io
 import sys
-from collections.abc import Sequence
 
+from phyr._named import Sequence
 from phyr.cli.choose import take_pids, vma_filter
 from phyr.cli.scan import read_asked
 from phyr.cli.show import show

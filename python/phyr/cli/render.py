@@ -1,12 +1,11 @@
 """The tables of the command line: columns that fit the terminal, and numbers never cut."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
-
+from phyr._named import Iterator, Sequence
 from phyr.cli.lines import Line, fitted, grouped, ordered
-from phyr.cli.report import BUCKETS, Total, blocks, shares, spell
+from phyr.cli.report import BUCKETS, shares, spell
 from phyr.cli.styled import Plain, Styled, print_lines, width_of
-from phyr.pagemap.page_flags import Folio, Folios
+from phyr.cli.summary import last_none, node_name
+from phyr.pagemap.page_flags import Folios
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
@@ -15,22 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
-    "areas",
     "columns",
     "folio_cells",
-    "folio_lines",
-    "node_name",
-    "order_lines",
     "process_cells",
     "process_head",
     "show_lines",
-    "summary",
-    "titled",
 ]
 
 _GAP = "  "
 _NARROWEST_NAME = 16
-_BAR = 30
 _SHADES = "░▒▓█"
 _SHADES_HEAD = "░4K ▒64K ▓2M █1G"
 _WIDE = 150  # columns of a terminal that has room for a bar of each VMA
@@ -87,7 +79,7 @@ _Rows: "TypeAlias" = list[tuple[Sequence[str], str]]
 def _table(lines: Sequence[Line], *, bars: bool) -> tuple[Sequence[str], _Rows]:
     """Give the titles and the rows of a table, with a bar in each if asked for."""
     figures = _folio_figures if any(line.folios for line in lines) else _figures
-    nodes = sorted({node for line in lines for node in line.nodes or {}}, key=_last_none)
+    nodes = sorted({node for line in lines for node in line.nodes or {}}, key=last_none)
     head = (*figures(None), *(node_name(node) for node in nodes), *([_SHADES_HEAD] if bars else []))
 
     def cells(line: Line) -> tuple[str, ...]:
@@ -112,15 +104,6 @@ def shaded(buckets: Sequence[int]) -> str:
     parts = [max(part * width // whole, 1) if part else 0 for part in buckets]
     parts[max(range(len(buckets)), key=lambda number: buckets[number])] += width - sum(parts)
     return "".join(shade * part for shade, part in zip(_SHADES, parts, strict=True))
-
-
-def _last_none(node: int | None) -> tuple[bool, int]:
-    return node is None, node or 0
-
-
-def node_name(node: int | None) -> str:
-    """Name a NUMA node."""
-    return "no node" if node is None else f"node {node}"
 
 
 def _name(line: Line) -> str:
@@ -190,7 +173,7 @@ def columns(
     """
     widths = _widths(head, rows)
     room = _room(head, rows, width)
-    for number, (line, name) in enumerate(chain([(head, "name")], rows)):
+    for number, (line, name) in enumerate([(head, "name"), *rows]):
         style = "" if number else "bold"
         first = (f"{line[0]:{widths[0]}}", style or "cyan")
         figures = [
@@ -218,116 +201,3 @@ def _room(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width:
 def _cut(name: str, room: int) -> str:
     """Shorten a name at the front, because the end of a path tells more."""
     return name if len(name) <= room else f"…{name[1 - room :]}"
-
-
-def summary(total: Total, vmas: Sequence[int], width: int) -> Iterator[Styled]:
-    """Lay the total out.
-
-    Args:
-        total: The figures.
-        vmas: Bytes of each VMA.
-        width: Columns of the terminal.
-    """
-    states = [
-        f"{spell(total.states[state])} {words}"
-        for state, words in (
-            ("ram", "resident"),
-            ("device", "device memory"),
-            ("zero", "zero pages"),
-            ("swap", "swapped"),
-        )
-        if state == "ram" or total.states[state]
-    ]
-    yield ()
-    yield from titled("total", [areas(vmas), *states], width)
-    yield from titled("chunks", [f"{total.chunks:,}", f"largest {spell(total.largest)}"], width)
-    yield from titled("blocks", [*blocks(total.buckets)], width)
-    yield from titled("bytes", total.cost.spelt(total.chunks), width)
-    if total.nodes is not None:
-        nodes = sorted(total.nodes.items(), key=lambda item: _last_none(item[0]))
-        spelt = [f"{spell(length)} on {node_name(node)}" for node, length in nodes]
-        yield from titled("nodes", spelt or ["none"], width)
-
-
-def _bar(part: int, whole: int) -> str:
-    """Draw a share of the whole.
-
-    Examples:
-        >>> _bar(1, 2), len(_bar(1, 1)), _bar(0, 0)
-        ('███████████████', 30, '')
-    """
-    eighths = part * _BAR * 8 // whole if whole else 0
-    rest = " ▏▎▍▌▋▊▉"[eighths % 8]
-    return f"{'█' * (eighths // 8)}{rest}".rstrip()
-
-
-def order_lines(orders: dict[int, int], granule: int) -> Iterator[str]:
-    """Lay out a histogram: aligned blocks by size, and the memory in them."""
-    sizes = {granule << order: count for order, count in orders.items()}
-    whole = sum(size * count for size, count in sizes.items())
-    yield ""
-    yield f"{'block':>8}{_GAP}{'blocks':>11}{_GAP}{'memory':>10}{_GAP}share"
-    for size, count in sizes.items():
-        (share,) = shares((size * count, whole - size * count))[:1]
-        yield (
-            f"{spell(size):>8}{_GAP}{count:>11,}{_GAP}{spell(size * count):>10}{_GAP}"
-            f"{share:>5}{_GAP}{_bar(size * count, whole)}"
-        ).rstrip()
-
-
-_SHAPES = {"aligned": "whole", "unaligned": "whole, not aligned", "part": "part of a larger one"}
-
-
-def _kind(folio: Folio) -> str:
-    """Name the large pages that a folio stands for."""
-    reserve = "hugetlb " if folio.origin == "hugetlb" else ""
-    size = f"{spell(folio.size)} " if folio.size else ""
-    return f"{reserve}{size}{_SHAPES[folio.shape]}"
-
-
-def folio_lines(folios: Folios, pmd_mapped: tuple[int, int]) -> Iterator[str]:
-    """Lay out large and single pages: what kind, how much, the share; and blocks asked for."""
-    singles = (
-        ("anon", folios.anon, "single pages"),
-        ("file", folios.file, "single pages"),
-        ("anon", folios.ksm, "single pages, merged by KSM"),
-        ("-", folios.zero, "zero pages"),
-        ("-", folios.device, "device memory"),
-    )
-    parts = [
-        (folio.sort, folio.length, _kind(folio))
-        for folio in sorted(folios.large, key=lambda f: (f.sort, f.origin, -f.size, f.shape))
-    ] + [single for single in singles if single[1]]
-    whole = sum(length for _, length, _ in parts)
-    yield ""
-    yield f"{'pages':>5}{_GAP}{'memory':>10}{_GAP}share{_GAP}{'':{_BAR}}{_GAP}of"
-    for sort, length, what in parts:
-        (share,) = shares((length, whole - length))[:1]
-        bar = _bar(length, whole)
-        yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}{share:>5}{_GAP}{bar:{_BAR}}{_GAP}{what}"
-    for sort, length in zip(("anon", "file"), pmd_mapped, strict=True):
-        if length:
-            yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}of these are mapped as whole huge pages"
-    if folios.shared:
-        yield f"{'-':>5}{_GAP}{spell(folios.shared):>10}{_GAP}of these are mapped elsewhere, too"
-    for size, anon, file in folios.blocks:
-        yield (
-            f"blocks of {spell(size)}, aligned, inside one large page: "
-            f"anon {spell(anon)}, file {spell(file)}"
-        )
-
-
-def areas(lengths: Sequence[int]) -> str:
-    """Return the number of these VMAs, and their bytes, as text."""
-    return f"{len(lengths):,} VMA{'' if len(lengths) == 1 else 's'} of {spell(sum(lengths))}"
-
-
-def titled(title: str, parts: Sequence[str], width: int) -> Iterator[Styled]:
-    """Lay out parts beside a title, as many in a line as fit."""
-    line = ""
-    for part, comma in zip(parts, [*"," * (len(parts) - 1), ""], strict=True):
-        if line and len(line) + len(part) + 10 > width:
-            yield ((f"{title:8}", "bold"), (line, ""))
-            title = line = ""
-        line += f"{' ' if line else ''}{part}{comma}"
-    yield ((f"{title:8}", "bold"), (line, ""))

@@ -1,10 +1,6 @@
 """The figures of ``phyr map``: the memory of a process, and the cost of its lists."""
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Sequence
-
-from phyr._named import NamedTuple
+from phyr._named import Iterable, NamedTuple, Sequence
 from phyr._phyr import Phyr, bio_vecs, scatterlist
 from phyr.pagemap.page_flags import Folios
 from phyr.pagemap.proc import Vma
@@ -12,7 +8,7 @@ from phyr.pagemap.process import Resident
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
 __all__ = [
     "BUCKETS",
@@ -141,23 +137,34 @@ class Total(NamedTuple):
     def of(cls, rows: Iterable[Row]) -> "Self":
         """Add up rows. Each VMA keeps its own list."""
         rows = list(rows)
-        orders: Counter[int] = Counter()
-        nodes: Counter[int | None] = Counter()
+        orders: dict[int, int] = {}
+        nodes: dict[int | None, int] = {}
         for row in rows:
-            orders.update(row.orders)
-            nodes.update(row.nodes or {})
+            _add(orders, row.orders)
+            _add(nodes, row.nodes or {})
         folios = [row.folios for row in rows if row.folios is not None]
         return cls(
             sum(row.vma.length for row in rows),
-            {state: sum(getattr(row.resident, state) for row in rows) for state in STATES},
+            dict(zip(STATES, _sums((row.resident[1:] for row in rows), STATES), strict=True)),
             sum(row.chunks for row in rows),
             max((row.largest for row in rows), default=0),
             dict(sorted(orders.items())),
-            tuple(sum(row.buckets[number] for row in rows) for number in range(len(BUCKETS))),
-            Cost(*(sum(row.cost[number] for row in rows) for number in range(len(Cost._fields)))),
+            tuple(_sums((row.buckets for row in rows), BUCKETS)),
+            Cost(*_sums((row.cost for row in rows), Cost._fields)),
             Folios.total(folios) if folios else None,
-            dict(nodes) if any(row.nodes is not None for row in rows) else None,
+            nodes if any(row.nodes is not None for row in rows) else None,
         )
+
+
+def _add(total: "dict[Any, int]", more: "dict[Any, int]") -> None:
+    """Add counts up by key; `Counter` does it, but takes long to import."""
+    for key, count in more.items():
+        total[key] = total.get(key, 0) + count
+
+
+def _sums(rows: Iterable[tuple[int, ...]], columns: Sequence[object]) -> list[int]:
+    """Add numbers up by column."""
+    return [sum(column) for column in zip([0] * len(columns), *rows, strict=True)]
 
 
 def bucket_bytes(phyr: Phyr) -> tuple[int, ...]:
@@ -166,11 +173,13 @@ def bucket_bytes(phyr: Phyr) -> tuple[int, ...]:
 
 
 def _by_class(orders: dict[int, int], granule: int) -> tuple[int, ...]:
-    sizes = [smallest for _, smallest in BUCKETS]
-    found = [0] * len(sizes)
+    found = [0] * len(BUCKETS)
     for order, blocks in orders.items():
         size = granule << order
-        found[bisect_right(sizes, size) - 1] += blocks * size
+        number = len(BUCKETS) - 1
+        while number and size < BUCKETS[number][1]:
+            number -= 1
+        found[number] += blocks * size
     return tuple(found)
 
 

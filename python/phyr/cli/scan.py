@@ -1,9 +1,6 @@
 """Reading processes for the command line: VMA by VMA, with a bar, those that vanish left out."""
 
-from collections.abc import Iterable
-from contextlib import closing
-
-from phyr._named import NamedTuple
+from phyr._named import Iterable, NamedTuple
 from phyr.cli.bar import LateBar
 from phyr.cli.choose import Chosen, Wanted, choose, command_of
 from phyr.cli.report import Row
@@ -77,7 +74,7 @@ def scan(pid: Pid, looks: Looks) -> Scanned:
     with Pagemap(pid) as pagemap:
         vmas = [vma for vma in pagemap.vmas() if looks.wanted(vma)]
         rows = []
-        with closing(LateBar(sum(vma.length for vma in vmas))) as bar:
+        with LateBar(sum(vma.length for vma in vmas)) as bar:
             for vma in vmas:
                 stretches: list[tuple[int, Phyr]] | None = [] if looks.stretches else None
                 resident = pagemap.resident(

@@ -1,23 +1,11 @@
 """The output of ``phyr map``: one process VMA by VMA, or several processes in one line each."""
 
-from collections.abc import Iterator, Sequence
-
+from phyr._named import Iterator, Sequence
 from phyr.cli.escape import escaped
-from phyr.cli.lines import Line, ordered
-from phyr.cli.render import (
-    areas,
-    columns,
-    folio_lines,
-    order_lines,
-    process_cells,
-    process_head,
-    show_lines,
-    summary,
-    titled,
-)
 from phyr.cli.report import Row, Total
 from phyr.cli.scan import Scanned, rows_of
 from phyr.cli.styled import Plain, Styled, output, print_lines, width_of
+from phyr.cli.summary import areas, folio_lines, order_lines, summary, titled
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
@@ -41,6 +29,9 @@ def show(
     if len(scanned) > 1 and not everything:
         _processes(out, scanned, sort, top)
     elif not options["rollup"]:
+        from phyr.cli.lines import Line  # noqa: PLC0415 - totals take no table
+        from phyr.cli.render import show_lines  # noqa: PLC0415
+
         for process in scanned:
             if len(scanned) > 1:
                 print_lines(out, [((f"{process.pid} {escaped(process.command)}", "bold"),)])
@@ -79,6 +70,9 @@ def _processes(
     out: "Console | Plain", scanned: Sequence[Scanned], sort: str, top: int | None
 ) -> None:
     """Print a line for each process."""
+    from phyr.cli.lines import Line, ordered  # noqa: PLC0415 - one process takes no such table
+    from phyr.cli.render import columns, process_cells, process_head  # noqa: PLC0415
+
     lines = []
     for process in scanned:
         if process.rows:

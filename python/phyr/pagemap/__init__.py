@@ -32,10 +32,9 @@ Source:
 """
 
 import os
-from collections.abc import Sequence
 
 from phyr import _linux  # noqa: F401 - ends on Windows
-from phyr._named import TYPE_CHECKING
+from phyr._named import TYPE_CHECKING, Sequence
 from phyr._phyr import Phyr
 from phyr.pagemap.address import lent
 from phyr.pagemap.own import own_pages

@@ -6,8 +6,6 @@ would still show the parent's memory. ``exec`` closes it.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from phyr._phyr import Phyr
 from phyr.errors import RangeError
@@ -22,25 +20,26 @@ KEPT: list[Pagemap] = []
 """Maps that nobody uses now."""
 
 
-@contextmanager
-def own_pagemap() -> Iterator[Pagemap]:
+class own_pagemap:  # noqa: N801 - used like a function
     """Lend an open page map of this process, to one thread at a time.
 
     Raises:
         PhyrError: As of `Pagemap`.
         OSError: It cannot be opened: descriptors have run out, say.
     """
-    pagemap = _kept() or Pagemap()
-    try:
-        yield pagemap
-    except BaseException:
-        # Whatever state an interrupt left it in.
-        pagemap.close()
-        raise
-    if len(KEPT) < MOST:
-        KEPT.append(pagemap)
-    else:
-        pagemap.close()
+
+    def __enter__(self) -> Pagemap:
+        """Lend it."""
+        self._pagemap = _kept() or Pagemap()
+        return self._pagemap
+
+    def __exit__(self, kind: type[BaseException] | None, *_failure: object) -> None:
+        """Take it back."""
+        # Not after a failure: whatever state an interrupt left it in.
+        if kind is None and len(KEPT) < MOST:
+            KEPT.append(self._pagemap)
+        else:
+            self._pagemap.close()
 
 
 def _kept() -> Pagemap | None:

@@ -1,9 +1,8 @@
 """The kernel's data on physical pages: their flags, their users, and the folios they are in."""
 
 import os
-from collections.abc import Iterable, Sequence
 
-from phyr._named import NamedTuple
+from phyr._named import Iterable, NamedTuple, Sequence
 from phyr._phyr import Column, FolioScan, FrozenPhyr, Phyr, page_records
 from phyr.errors import HiddenPagesError, PhyrError, RangeError
 from phyr.pagemap.proc import PROC

@@ -5,9 +5,6 @@ Nothing here needs privileges. Information that the kernel hides is reported as 
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from operator import index
 
 from phyr._named import NamedTuple
 from phyr.errors import HiddenPagesError, PhyrError, ProcessGoneError, RangeError
@@ -70,8 +67,7 @@ class Vma(NamedTuple):
         return self.end - self.start
 
 
-@contextmanager
-def process_errors(pid: Pid) -> Iterator[None]:
+class process_errors:  # noqa: N801 - used like a function
     """Turn the kernel's errors about a process into exceptions of phyr.
 
     Raises:
@@ -79,18 +75,26 @@ def process_errors(pid: Pid) -> Iterator[None]:
             has no memory: of those the kernel lets only root look.
         HiddenPagesError: EACCES or EPERM: this process may not look at that one.
     """
-    try:
-        yield
-    except (ProcessLookupError, FileNotFoundError) as error:
-        raise gone(pid) from error
-    except PermissionError as error:
-        if not _has_memory(pid):
-            raise gone(pid) from error
-        text = (
-            f"{spelt(pid)} may not be looked into: that takes the right to trace it "
-            "(CAP_SYS_PTRACE, or the same user), and CAP_SYS_ADMIN for its page numbers"
-        )
-        raise HiddenPagesError(error.errno, text, pid=pid) from error
+
+    def __init__(self, pid: Pid) -> None:
+        """Remember whose errors they are."""
+        self._pid = pid
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise another exception."""
+        if isinstance(error, (ProcessLookupError, FileNotFoundError)):
+            raise gone(self._pid) from error
+        if isinstance(error, PermissionError):
+            if not _has_memory(self._pid):
+                raise gone(self._pid) from error
+            text = (
+                f"{spelt(self._pid)} may not be looked into: that takes the right to trace it "
+                "(CAP_SYS_PTRACE, or the same user), and CAP_SYS_ADMIN for its page numbers"
+            )
+            raise HiddenPagesError(error.errno, text, pid=self._pid) from error
 
 
 def read_file(path: str) -> bytes:
@@ -173,7 +177,9 @@ def open_process(pid: Pid) -> int:
 
 def _is_number(pid: object) -> bool:
     """Return true for a number above 0, also one of NumPy; True does not count."""
-    return hasattr(type(pid), "__index__") and not isinstance(pid, bool) and index(pid) > 0  # type: ignore[arg-type]
+    if isinstance(pid, bool) or not hasattr(type(pid), "__index__"):
+        return False
+    return bool(pid.__index__() > 0)  # type: ignore[attr-defined]
 
 
 def read_vmas(process: int, pid: Pid) -> list[Vma]:
@@ -189,7 +195,7 @@ def read_vmas(process: int, pid: Pid) -> list[Vma]:
     """
     with process_errors(pid), os.fdopen(os.open("maps", os.O_RDONLY, dir_fd=process), "rb") as maps:
         # Not splitlines(): a file's name may hold any byte except the line feed, which is escaped.
-        return [_parse(line) for line in maps.read().split(b"\n") if line]
+        return [_parse(line) for line in os.fsdecode(maps.read()).split("\n") if line]
 
 
 _PMD_MAPPED = {"AnonHugePages": 0, "ShmemPmdMapped": 1, "FilePmdMapped": 1}
@@ -232,9 +238,9 @@ def read_pmd_mapped(process: int, pid: Pid) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _parse(line: bytes) -> Vma:
+def _parse(line: str) -> Vma:
     """Parse one line of ``maps``; a name may contain blanks."""
-    span, perms, offset, device, inode, *name = os.fsdecode(line).split(maxsplit=5)
+    span, perms, offset, device, inode, *name = line.split(maxsplit=5)
     start, end = _span(span)
     return Vma(start, end, perms, int(offset, 16), device, int(inode), "".join(name))
 

@@ -1,10 +1,8 @@
 """An open page map, which returns extents of virtual memory and their physical pages."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
-from phyr._named import NamedTuple
+from phyr._named import Callable, Iterator, NamedTuple, Sequence
 from phyr._phyr import Builder, FolioScan, Phyr
 from phyr._scope import Scope
 from phyr.errors import MismatchError, RangeError
@@ -284,10 +282,10 @@ def _stretches(start: int, end: int, granule: int, *, join: bool) -> list[tuple[
     its bytes could not be separated later.
     """
     marks = [start - start % granule, end + -end % granule]
-    if join:
+    if join and marks != [start, end]:
         marks += [start + -start % granule, end - end % granule]
-    marks = sorted(set(marks))
-    return list(pairwise(marks)) if start < end else []
+        marks = sorted(set(marks))
+    return list(zip(marks, marks[1:], strict=False)) if start < end else []  # noqa: RUF007 - quick
 
 
 def _bytes(start: int, end: int, progress: Progress | None) -> Callable[[int], object]:

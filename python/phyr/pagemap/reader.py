@@ -2,19 +2,17 @@
 
 import errno
 import os
-import struct
-from array import array
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from time import monotonic
 
-from phyr._phyr import FolioScan, PagemapDecoder, PagemapReads, Phyr
+from phyr._named import Callable, Iterator
+from phyr._phyr import FolioScan, Loan, PagemapDecoder, PagemapReads, Phyr
 from phyr.errors import ClosedError, HiddenPagesError
 from phyr.pagemap.proc import Pid, gone, open_process, process_errors, ram_ranges, spelt
 from phyr.pagemap.zero import has_huge_zero, probe
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
 if TYPE_CHECKING:
+    from mmap import mmap
     from typing import TypeAlias
 
 __all__ = ["Reader", "Run"]
@@ -42,10 +40,13 @@ that takes a fifth of the time of reading its record; of a hole, next to nothing
 
 RECORD = 8
 _USER_END = 1 << 56
+_USUAL_END = (1 << 47) - (64 << 10)
+"""Most programs' user addresses reach this far: x86-64 with four levels of page tables, say."""
 
 # The ioctl PAGEMAP_SCAN of Linux 6.7 and its argument (include/uapi/linux/fs.h).
 _SCAN = 0xC060_6610
-_SCAN_ARGUMENT = struct.Struct("=12Q")
+_WORDS = 12
+_WALK_END = 4
 _PAGE_IS_PRESENT_OR_SWAPPED = 1 << 3 | 1 << 4
 _REGIONS = 1 << 10
 """Regions that one scan gives, and pages that it looks for, at most."""
@@ -62,20 +63,20 @@ class Reader:
         """Open the page map of a process; see `open_process` for what this raises."""
         self.pid = pid
         self.granule = os.sysconf("SC_PAGE_SIZE")
-        with ExitStack() as stack:
-            self.process = open_process(pid)
-            stack.callback(os.close, self.process)
+        self._areas: list[mmap] = []
+        self.pagemap = -1
+        self.process = open_process(pid)
+        try:
             with process_errors(pid):
                 self.pagemap = os.open("pagemap", os.O_RDONLY, dir_fd=self.process)
-            stack.callback(os.close, self.pagemap)
             self._identity = _identity(self.pagemap)
-            self.zero, kept = probe(self.granule)
-            for area in kept:
-                stack.callback(area.close)
+            self.zero, self._areas = probe(self.granule)
             self.ram = ram_ranges()
-            self._held = stack.pop_all()
+        except BaseException:
+            self.close()
+            raise
         self._reads = PagemapReads()
-        self._regions = array("Q", bytes(3 * RECORD * _REGIONS))
+        self._regions = memoryview(bytearray(3 * RECORD * _REGIONS)).cast("Q")
         self._reached = 0
         self._pace = 0.0
         self._can_scan = True
@@ -83,8 +84,13 @@ class Reader:
     def close(self) -> None:
         """Close the descriptors and the mapping of the zero page. A second call does nothing."""
         # The numbers may soon belong to other files; -1 belongs to none.
+        files = self.process, self.pagemap
         self.process = self.pagemap = -1
-        self._held.close()
+        while self._areas:
+            self._areas.pop().close()
+        for file in files:
+            if file >= 0:
+                os.close(file)
 
     def renew_zero(self) -> None:
         """Look for the huge zero page once more, if it was not found before."""
@@ -94,8 +100,7 @@ class Reader:
         found, kept = probe(self.granule)
         if len(found) > len(self.zero):
             self.zero = found
-            for area in kept:
-                self._held.callback(area.close)
+            self._areas += kept
         else:
             for area in kept:
                 area.close()
@@ -182,7 +187,7 @@ class Reader:
         if not (0 < nr_pages <= PIECE and 0 <= start < _USER_END):
             return None
         decoder = self._decoder(start, join=False)
-        with self._errors():
+        with _errors(self.pid):
             got, _ = self._reads.read(self.pagemap, decoder, start, nr_pages)
         if got < nr_pages:
             return None
@@ -196,7 +201,7 @@ class Reader:
         threads = _nr_processors() if nr_pages >= PIECE // 2 and self._pace >= SLOW else 1
         wanted = min(nr_pages, PIECE if threads == 1 else THREADS * PIECE)
         began = monotonic()
-        with self._errors():
+        with _errors(self.pid):
             got, absent = self._reads.read(self.pagemap, decoder, at, wanted, threads, scan)
         if not got:
             raise gone(self.pid)
@@ -212,7 +217,7 @@ class Reader:
         scan: FolioScan | None,
     ) -> tuple[int, bool]:
         """Read the regions that are there. Return the address reached, and true if they are few."""
-        with self._errors():
+        with _errors(self.pid):
             reached, nr_read = self._reads.leap(self.pagemap, decoder, at, walked, regions, scan)
         # Of a process that has ended the kernel says that nothing is there.
         if reached < walked or (not regions and not self._covers(0)):
@@ -222,21 +227,6 @@ class Reader:
     def _decoder(self, uaddr: int, *, join: bool) -> PagemapDecoder:
         return PagemapDecoder(uaddr, self.granule, ram=self.ram, zero=self.zero, join=join)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Name the process, and the right that is missing if page numbers are hidden."""
-        try:
-            yield
-        except HiddenPagesError as error:
-            text = (
-                f"the page numbers of {spelt(self.pid)} are hidden: reading them takes "
-                "CAP_SYS_ADMIN in the initial user namespace (run as root)"
-            )
-            raise HiddenPagesError(errno.EPERM, text, pid=self.pid) from error
-        except OSError:
-            with process_errors(self.pid):
-                raise
-
     def _reach(self, start: int, end: int) -> int:
         """Return the end of the range, or of the user's address space if that comes first.
 
@@ -244,6 +234,9 @@ class Reader:
         tells the two apart. The vsyscall page lies past it, too.
         """
         if end <= self._reached:
+            return end
+        if not self._reached and end <= _USUAL_END and self._covers(_USUAL_END - self.granule):
+            self._reached = _USUAL_END
             return end
         if self._covers(end - self.granule):
             self._reached = end
@@ -278,22 +271,35 @@ class Reader:
         import fcntl  # noqa: PLC0415
 
         wanted = _PAGE_IS_PRESENT_OR_SWAPPED
-        address, _ = self._regions.buffer_info()
-        # size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, any of, return
-        argument = bytearray(
-            _SCAN_ARGUMENT.pack(
-                *(_SCAN_ARGUMENT.size, 0, start, end, 0),
-                *(address, _REGIONS, _REGIONS, 0, 0, wanted, wanted),
+        argument = bytearray(_WORDS * RECORD)
+        with Loan(self._regions) as (address, _), memoryview(argument).cast("Q") as words:
+            # size, flags, start, end, walk_end
+            words[0], words[2], words[3] = len(argument), start, end
+            # vec, vec_len, max_pages, inverted, mask, any of, return
+            words[5], words[6], words[7] = address, _REGIONS, _REGIONS
+            words[10], words[11] = wanted, wanted
+            try:
+                found = fcntl.ioctl(self.pagemap, _SCAN, argument)
+            except OSError:
+                # If anything else is wrong, reading the records will show it.
+                self._can_scan = False
+                return None
+            walked = words[_WALK_END]
+        return (walked, self._regions[: 3 * found]) if start < walked <= end else None
+
+
+class _errors(process_errors):  # noqa: N801 - used like a function
+    """Name the process, and the right that is missing if page numbers are hidden."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise another exception."""
+        if isinstance(error, HiddenPagesError):
+            text = (
+                f"the page numbers of {spelt(self._pid)} are hidden: reading them takes "
+                "CAP_SYS_ADMIN in the initial user namespace (run as root)"
             )
-        )
-        try:
-            found = fcntl.ioctl(self.pagemap, _SCAN, argument)
-        except OSError:
-            # If anything else is wrong, reading the records will show it.
-            self._can_scan = False
-            return None
-        walked = _SCAN_ARGUMENT.unpack(argument)[4]
-        return (walked, memoryview(self._regions)[: 3 * found]) if start < walked <= end else None
+            raise HiddenPagesError(errno.EPERM, text, pid=self._pid) from error
+        super().__exit__(kind, error, trace)
 
 
 def _nr_processors() -> int:

@@ -7,8 +7,7 @@ publishes their page numbers nowhere, so this module maps such memory and looks 
 
 import mmap
 import os
-import struct
-from contextlib import suppress
+import sys
 
 from phyr._phyr import Loan
 from phyr.pagemap.proc import PROC, read_file
@@ -85,8 +84,10 @@ def _shared_page(pagemap: int, area: mmap.mmap, base: int, size: int, granule: i
     """
     advice: Any = mmap.MADV_NOHUGEPAGE if size == granule else mmap.MADV_HUGEPAGE
     inside = -base % size
-    with suppress(OSError):  # a kernel without huge pages knows neither advice, nor needs it
+    try:  # noqa: SIM105 - `contextlib` takes long to import
         area.madvise(advice, inside, 2 * size)
+    except OSError:
+        pass  # a kernel without huge pages knows neither advice, nor needs it
     numbers = []
     for first in (inside, inside + size):
         _ = area[first]
@@ -102,5 +103,5 @@ def _shared_page(pagemap: int, area: mmap.mmap, base: int, size: int, granule: i
 
 def _page_number(pagemap: int, page: int) -> int:
     """Return the page number of one page of this process; 0 if it is not present, or hidden."""
-    (record,) = struct.unpack("=Q", os.pread(pagemap, 8, page * 8))
+    record = int.from_bytes(os.pread(pagemap, 8, page * 8), sys.byteorder)
     return record & PFN_MASK if record & PRESENT else 0

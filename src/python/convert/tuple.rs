@@ -33,16 +33,16 @@ thread_local! {
 }
 
 impl<const N: usize> Named<N> {
-    /// The class of that name in `phyr._records`, if `tuple.__new__` makes instances of it that hold as
-    /// many items.
+    /// The class of that name in a module, if `tuple.__new__` makes instances of it that hold as many
+    /// items.
     ///
     /// # Errors
     ///
     /// `TypeError` if `class` is not a subclass of tuple, or if only its own `__new__` can make
     /// instances.
     #[expect(unsafe_code, reason = "slots of a class are read through raw pointers")]
-    pub(crate) fn new(py: Python<'_>, name: &str) -> PyResult<Self> {
-        let class = made::attribute(&made::module(py, "phyr._records")?, name)?;
+    pub(crate) fn new(py: Python<'_>, module: &str, name: &str) -> PyResult<Self> {
+        let class = made::attribute(&made::module(py, module)?, name)?;
         let class = class.cast_into::<PyType>()?;
         let tuple = py.get_type::<PyTuple>();
         // The method checks that it may make instances of the class. The slot does not.

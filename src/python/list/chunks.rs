@@ -406,7 +406,7 @@ impl Walk {
 /// The named tuple `phyr.Chunk`.
 pub(crate) fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
     static CLASS: PyOnceLock<Pairs> = PyOnceLock::new();
-    CLASS.get_or_try_init(py, || Pairs::new(py, "Chunk"))
+    CLASS.get_or_try_init(py, || Pairs::new(py, "phyr._records", "Chunk"))
 }
 
 /// Makes `Chunk(paddr, length)`. The result equals that of the class, but no Python code runs.

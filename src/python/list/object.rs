@@ -94,7 +94,7 @@ pub(crate) fn is_short(phyr: &Phyr) -> bool {
 /// Makes `phyr.Stats`.
 pub(crate) fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Named<6>> = PyOnceLock::new();
-    let class = CLASS.get_or_try_init(py, || Named::new(py, "Stats"))?;
+    let class = CLASS.get_or_try_init(py, || Named::new(py, "phyr._stats", "Stats"))?;
     let numbers = [
         stats.length,
         stats.nr_chunks,
