@@ -9,6 +9,8 @@ writes descriptors for devices and kernels, `phyr.iommu` maps a list for a devic
 checks a backend of your own.
 """
 
+import sys as _sys
+
 from phyr._named import TYPE_CHECKING
 from phyr._named import Sequence as _Sequence
 from phyr._phyr import DEBUG as _DEBUG
@@ -125,11 +127,12 @@ if not TYPE_CHECKING:  # who checks types knows the names
         """Import a wing, or a name of `_LATE`, on first use."""
         if name not in _WINGS and name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 - takes a while, too
-
+        # Without `importlib`: it takes long, and a file, where there may be no descriptor left.
+        module = f"phyr.{name}" if name in _WINGS else _LATE[name]
+        __import__(module)
         if name in _WINGS:
-            return import_module(f"phyr.{name}")
-        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+            return _sys.modules[module]
+        value = globals()[name] = getattr(_sys.modules[module], name)
         return value
 
     def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What is below the tables of the command line: the total, and histograms."""
+"""The total below the tables of the command line, and histograms."""
 
 from phyr._named import Iterator, Sequence
 from phyr.cli.report import Total, blocks, shares, spell
