@@ -1,6 +1,7 @@
 """Page numbers that the kernel hides are an error, not zero pages."""
 
 import errno
+import mmap
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import phyr
 from phyr import pagemap
 from phyr.pagemap import zero
-from support.live import PAGE, PRESENT, linux, python
+from support.live import PAGE, PRESENT, linux, python, shown
 from support.pages import HUGE
 from support.processes import START, synthetic
 
@@ -81,3 +82,21 @@ def test_no_huge_zero_page_is_looked_for_where_there_is_none(
     (tmp_path / "use_zero_page").write_text("1\n")
     (tmp_path / "hpage_pmd_size").write_text("2097152\n")
     assert zero._huge_size() == [HUGE]  # noqa: SLF001
+
+
+class Unadvised(mmap.mmap):
+    """Memory of a kernel without huge pages, which knows no advice on them."""
+
+    def madvise(self, *_arguments: int) -> None:
+        """Fail."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+@shown
+def test_the_zero_page_is_found_by_a_kernel_without_huge_pages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(zero, "THP", tmp_path)
+    (usual, *_), _ = zero.probe(PAGE)
+    monkeypatch.setattr(mmap, "mmap", Unadvised)
+    assert zero.probe(PAGE)[0] == [usual]
