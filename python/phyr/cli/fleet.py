@@ -17,6 +17,7 @@ from phyr._phyr import Phyr
 from phyr.cli.report import Row
 from phyr.cli.saved import Origin
 from phyr.cli.scan import Scanned
+from phyr.cli.whole import whole_file
 from phyr.pagemap import proc
 from phyr.pagemap.proc import Pid
 
@@ -133,27 +134,22 @@ def write(processes: Sequence[Scanned], arrow: Path | None, parquet_: Path | Non
     """
     origin = Origin.here()
     count = 0
-    parts = {path: path.with_name(f"{path.name}.part") for path in (arrow, parquet_) if path}
-    try:
-        with ExitStack() as stack:
-            writers = []
-            if arrow is not None:
-                file = stack.enter_context(parts[arrow].open("wb"))
-                options = pa.ipc.IpcWriteOptions(compression="zstd")
-                made = pa.ipc.new_file(file, SCHEMA, options=options)
-                writers.append(stack.enter_context(made).write_batch)
-            if parquet_ is not None:
-                file = stack.enter_context(parts[parquet_].open("wb"))
-                made = parquet.ParquetWriter(file, SCHEMA, compression="zstd")
-                writers.append(stack.enter_context(made).write_batch)
-            for process in processes:
-                for batch in batches(process, origin, cgroup_of(process.pid)):
-                    count += batch.num_rows
-                    for put in writers:
-                        put(batch)
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        # The files first: they take their places after both forms have been ended.
+        files = [
+            stack.enter_context(whole_file(path)) if path else None for path in (arrow, parquet_)
+        ]
+        writers = []
+        if files[0] is not None:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            made = pa.ipc.new_file(files[0], SCHEMA, options=options)
+            writers.append(stack.enter_context(made).write_batch)
+        if files[1] is not None:
+            made = parquet.ParquetWriter(files[1], SCHEMA, compression="zstd")
+            writers.append(stack.enter_context(made).write_batch)
+        for process in processes:
+            for batch in batches(process, origin, cgroup_of(process.pid)):
+                count += batch.num_rows
+                for put in writers:
+                    put(batch)
     return count

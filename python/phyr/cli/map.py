@@ -1,5 +1,6 @@
 """``phyr map``: the physical memory of processes, VMA by VMA."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,9 @@ def map_processes(**options: Any) -> None:  # noqa: ANN401 - as click has it
         raise click.UsageError("Name a process: a PID, self, --cgroup or --name.")
     if options["cont"] and not options["folios"]:
         raise click.UsageError("--cont needs --folios.")
+    files = [os.path.realpath(path) for path in (options["arrow"], options["parquet"]) if path]
+    if len(files) > len(set(files)):
+        raise click.UsageError("--arrow and --parquet name one file.")
     if options["watch"] is not None:
         if options["as_json"] or not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise Refusal("--watch is for a terminal")

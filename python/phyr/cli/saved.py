@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from phyr._phyr import Builder, Phyr
 from phyr.cli.report import Row
 from phyr.cli.scan import Scanned
+from phyr.cli.whole import whole_file
 from phyr.errors import FormatError, PhyrError
 from phyr.pagemap.proc import Vma
 from phyr.pagemap.process import Resident
@@ -96,14 +97,8 @@ def pack(saved: Saved) -> bytes:
 def save(path: Path, saved: Saved) -> int:
     """Write a file that only its owner reads, all of it or nothing; give its size."""
     data = pack(saved)
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(data)
     return len(data)
 
 
