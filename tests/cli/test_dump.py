@@ -282,6 +282,7 @@ def test_this_process_is_saved_and_compared(tmp_path: Path) -> None:
         (("dump", "self", "-o", "/no/such/directory/file"), "No such file or directory"),
         (("dump", str(1 << 30), "-o", "y"), "is not there"),
         (("show", "/no/such/file"), "/no/such/file: No such file"),
+        (("show", "file", "--chunks"), "--chunks needs --json"),
         (("show", "/etc/passwd"), "/etc/passwd: no saved process"),
         (("diff", "/no/such/file", "self"), "neither a process number, 'self', nor a file"),
     ],

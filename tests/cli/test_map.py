@@ -129,14 +129,21 @@ def test_hidden_processes_and_those_without_memory_are_left_out_with_a_count(
         return real(pid)
 
     monkeypatch.setattr(scan, "Pagemap", some)
-    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3, 2, os.getpid()], by_name=True))
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3, 2, os.getpid()], []))
     result = run("--name", "x", "--rollup", "--folios")
     assert result.exit_code == 0
     assert result.stderr == (
         "phyr: 2 processes left out: 1 has no memory or ended, 1 may not be looked into\n"
     )
-    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3], by_name=True))
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3], []))
     assert run("--name", "x").stderr == "phyr: hidden\n"
+    for named in (3, 2):
+        monkeypatch.setattr(
+            scan, "choose", lambda *_, n=named: choose.Chosen([os.getpid(), n], [n])
+        )
+        assert run("--name", "x").exit_code == 2
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3, os.getpid()], [os.getpid()]))
+    assert run("--name", "x", "--rollup").exit_code == 0
 
 
 @linux

@@ -8,7 +8,8 @@ import pytest
 
 import phyr
 from phyr.cli import choose
-from support.live import end, linux
+from support.live import end, linux, shown
+from support.processes import running
 from support.shown_map import run, vma
 
 
@@ -21,7 +22,7 @@ def test_processes_of_a_cgroup_and_of_those_inside(
     (tmp_path / "slice/cgroup.procs").write_text("12\n0\n7\n")
     (tmp_path / "slice/inner/cgroup.procs").write_text("7\n9\n")
     for spelt in ("slice", "/slice", str(tmp_path / "slice")):
-        assert choose.choose([], [spelt], []) == ([7, 9, 12], True)
+        assert choose.choose([], [spelt], []) == ([7, 9, 12], [])
     with pytest.raises(phyr.PhyrError, match="other is no control group"):
         choose.choose([], ["other"], [])
     (tmp_path / "cgroup.procs").write_text("")
@@ -46,7 +47,7 @@ def test_processes_by_name() -> None:
 
 
 def test_a_process_named_twice_is_looked_at_once() -> None:
-    assert choose.choose([3, "self", 3], [], []) == ([3, "self"], False)
+    assert choose.choose([3, "self", 3], [], []) == ([3, "self"], [3, "self"])
 
 
 @pytest.mark.parametrize("pid", ["0", "-1", "abc", "1.5", "", "../1", "٣", "9" * 5000])
@@ -66,9 +67,11 @@ def test_only_numbers_and_self_name_a_process(pid: str) -> None:
         ("*.so", [1]),
         ("0x1000-0x3000", [0, 1]),
         ("0x4FFF", [3]),
-        ("0x", []),
-        ("0xg-0x1", []),
         ("0x1-2", []),
+        ("0x1000+0x2000", [0, 1]),
+        ("0x1fff+0x1", [0]),
+        ("0x2000+0X2001", [1, 2, 3]),
+        ("4096", []),
         ("\\[heap*", []),
     ],
 )
@@ -90,6 +93,45 @@ def test_filters_add_to_each_other() -> None:
     wanted = choose.vma_filter(["heap", "stack"])
     assert [wanted(vma(0, 1, name)) for name in ("[heap]", "[stack]", "")] == [True, True, False]
     assert choose.vma_filter([])(vma(0, 1))
-    result = run("self", "--vma", "0x2000-0x1000")
-    assert result.exit_code == 2
-    assert "ends before it starts" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["0x2000-0x1000", "0x1000+0", f"0x2+{2**64 - 1}"])
+def test_a_range_of_no_bytes_is_refused(text: str) -> None:
+    result = run("self", "--vma", text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is empty, ends before it starts or passes 2^64" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["0x", "0xg-0x1", "0x1000-", "0x1_0", "0x1+-0x1x", "0X 1"])
+def test_what_starts_as_an_address_and_is_none_is_refused(text: str) -> None:
+    result = run("self", "--vma", text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is neither an address such as 0x1000, nor a range" in result.stderr
+
+
+@shown
+def test_the_range_that_is_printed_is_taken_back() -> None:
+    with running("print('ready', flush=True); input()") as pid:
+        table = run(str(pid), "--vma", "heap", "--all").stdout
+        line = next(line for line in table.splitlines() if "[heap]" in line)
+        assert run(str(pid), "--vma", line.split()[0], "--all").stdout == table
+
+
+@shown
+@pytest.mark.parametrize("more", [(), ("--json",), ("--rollup",)])
+def test_it_is_said_if_no_vma_fits(more: tuple[str, ...]) -> None:
+    result = run("self", "--vma", "no such name", *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "phyr: no VMA fits --vma\n"
+
+
+@shown
+def test_of_named_and_found_processes_only_the_named_must_be_readable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    me, gone = os.getpid(), 1 << 30
+    monkeypatch.setattr(choose, "running", lambda: [me, gone])
+    assert choose.choose([me], [], ["*"]) == ([me, gone], [me])
+    result = run(str(me), "--name", "*", "--rollup")
+    assert (result.exit_code, result.stderr.count("1 process left out")) == (0, 1)
+    assert run(str(gone), "--name", "*", "--rollup").exit_code == 2

@@ -106,6 +106,9 @@ def test_the_plan_of_a_file(tmp_path: Path) -> None:
     assert told["on_huge_pages"]["PRP entries"] == PAGES
     assert (told["version"], told["buffers"], told["bytes"]) == (1, 1, LIST.length)
     assert "bytes" in run(str(file), "--device", "rdma=4K,2M").stdout
+    result = run(str(file), "--device", "nvme", "--vma", "heap")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--vma is for processes, and this file holds one list" in result.stderr
     file.write_bytes(LIST.to_bytes()[:-1])
     result = run(str(file), "--device", "nvme")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
@@ -138,6 +141,7 @@ def test_more_requests_than_vfio_takes_are_said(
         (("no such file", "--device", "nvme"), "neither a process number, 'self', nor a file"),
         (("self", "--device", "nvme", "--vma", "0x2-0x1"), "ends before it starts"),
         ((str(1 << 30), "--device", "nvme"), "is not there"),
+        (("self", "--device", "nvme", "--vma", "no such name"), "no VMA fits --vma"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...], why: str) -> None:

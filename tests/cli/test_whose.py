@@ -117,6 +117,12 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     assert "Invalid value" in result.output
 
 
+@pytest.mark.parametrize("text", ["0x1000-0x3000", "0x1000+0x2000", "4096+8192", "4096-12288"])
+def test_a_range_is_taken_in_each_spelling(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(command, "_places", lambda *_: [])
+    assert run(text, "--pid", "7").stdout == "0x1000+0x2000 is of no process that was read\n"
+
+
 def test_what_is_no_process_is_refused() -> None:
     assert "neither a process number nor 'self'" in run("1", "--pid", "x").output
 

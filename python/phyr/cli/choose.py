@@ -11,7 +11,9 @@ __all__ = [
     "Wanted",
     "choose",
     "command_of",
+    "every",
     "range_of",
+    "refuse_nothing",
     "running",
     "take_pids",
     "vma_filter",
@@ -21,14 +23,15 @@ Wanted = Callable[[Vma], bool]
 
 _CGROUPS = "/sys/fs/cgroup"
 _DIGITS = 20
+_TOP = 1 << 64
 
 
 class Chosen(NamedTuple):
     """Processes to look at."""
 
     pids: list[Pid]
-    by_name: bool
-    """They were not named one by one: those that cannot be read are left out, and counted."""
+    named: Sequence[Pid]
+    """Named one by one, and must be readable; of the others, those that are not are left out."""
 
 
 def take_pids(texts: Sequence[str]) -> list[Pid]:
@@ -66,7 +69,7 @@ def choose(pids: Sequence[Pid], cgroups: Sequence[str], names: Sequence[str]) ->
     if not chosen:
         text = f"no process is in {', '.join(cgroups)}" if cgroups else "no process has that name"
         raise PhyrError(text)
-    return Chosen(list(dict.fromkeys(chosen)), by_name=not pids)
+    return Chosen(list(dict.fromkeys(chosen)), list(dict.fromkeys(pids)))
 
 
 def running() -> list[Pid]:
@@ -106,14 +109,31 @@ def vma_filter(texts: Sequence[str]) -> Wanted:
     """Make the test that a VMA must pass: one of the filters fits, or there is none.
 
     Args:
-        texts: ``anon``, ``file``, ``heap``, ``stack``; an address or a range ``0x1000-0x2000``; or
-            a pattern of names, as of a shell.
+        texts: ``anon``, ``file``, ``heap``, ``stack``; what starts with ``0x``, as of `range_of`;
+            or a pattern of names, as of a shell.
 
     Raises:
-        ValueError: A range ends before it starts.
+        ValueError: What starts with ``0x`` is no range.
     """
+    if not texts:
+        return every
     tests = [_one_filter(text) for text in texts]
-    return lambda vma: not tests or any(test(vma) for test in tests)
+    return lambda vma: any(test(vma) for test in tests)
+
+
+def every(_vma: Vma) -> bool:
+    """Return true: the filter of those who ask for no part."""
+    return True
+
+
+def refuse_nothing(rows: Sequence[object], wanted: Wanted) -> None:
+    """Refuse a filter that left no row.
+
+    Raises:
+        PhyrError: It did.
+    """
+    if wanted is not every and not rows:
+        raise PhyrError("no VMA fits --vma")
 
 
 def _one_filter(text: str) -> Wanted:
@@ -125,10 +145,8 @@ def _one_filter(text: str) -> Wanted:
     }
     if text in kinds:
         return kinds[text]
-    if (span := range_of(text)) is not None:
-        start, end = span
-        if end <= start:
-            raise ValueError(f"range {text!r} ends before it starts.")
+    if text[:2].lower() == "0x":  # as no name does
+        start, end = range_of(text)
         return lambda vma: vma.start < end and start < vma.end
     return lambda vma: _fits(vma.name, text)
 
@@ -139,13 +157,29 @@ def _fits(text: str, pattern: str) -> bool:
     return fnmatchcase(text, pattern)
 
 
-def range_of(text: str) -> tuple[int, int] | None:
-    """Read ``0x1000-0x2000``, end excluded, or one address."""
-    first, dash, last = text.lower().partition("-")
+def range_of(text: str) -> tuple[int, int]:
+    """Read ``start-end``, ``base+length``, or one address; give start and end, which is excluded.
+
+    Numbers are hexadecimal with ``0x``, else decimal.
+
+    Raises:
+        ValueError: It is none of these, or has no bytes, or passes 2^64.
+
+    Examples:
+        >>> range_of("0x1000-0x1020"), range_of("0x1000+0x20"), range_of("4096")
+        ((4096, 4128), (4096, 4128), (4096, 4097))
+    """
+    first, sign, second = text.partition("+" if "+" in text else "-")
     try:
-        if not (first.startswith("0x") and (not dash or last.startswith("0x"))):
-            return None
-        start = int(first, 16)
-        return (start, int(last, 16)) if dash else (start, start + 1)
+        # Python reads underscores, signs and blanks too, and refuses very long numbers.
+        if set(text.lower()) - set("0123456789abcdefx+-"):
+            raise ValueError  # noqa: TRY301 - one way out
+        start = int(first, 0)
+        number = int(second, 0) if sign else 1
     except ValueError:
-        return None
+        examples = "an address such as 0x1000, nor a range 0x1000-0x3000 or 0x1000+0x2000"
+        raise ValueError(f"{text!r} is neither {examples}.") from None
+    end = number if sign == "-" else start + number
+    if not start < end <= _TOP:
+        raise ValueError(f"range {text!r} is empty, ends before it starts or passes 2^64.")
+    return start, end

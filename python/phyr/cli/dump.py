@@ -70,6 +70,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as phyr map does.")
 def show(file: Path, **options: Any) -> None:  # noqa: ANN401 - as click has it
     """Show a saved process; needs no rights but to read the file."""
+    if options["chunks"] and not options["as_json"]:
+        raise click.UsageError("--chunks needs --json.")
     from phyr.cli.saved import load  # noqa: PLC0415
 
     with refusing():

@@ -62,7 +62,7 @@ Examples:
 )
 @click.option("--chunks", is_flag=True, help="List each chunk.")
 @click.option("--numa", is_flag=True, help="Show NUMA nodes.")
-@vma_option("anon, file, heap, stack, 0xSTART-0xEND, or a pattern of names.")
+@vma_option("anon, file, heap, stack, 0xSTART-0xEND, 0xBASE+0xLENGTH, or a pattern of names.")
 @click.option("--sort", type=click.Choice(_SORTS), help="Order of lines.  [default: address]")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N lines only.")
 @click.option("--all", "everything", is_flag=True, help="List every VMA, joined with none.")

@@ -79,6 +79,7 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
 def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN401
     """Read the buffers: of a process, or of a file."""
     from phyr._phyr import Phyr  # noqa: PLC0415
+    from phyr.cli.choose import every, refuse_nothing  # noqa: PLC0415
     from phyr.cli.saved import MAGIC, unpack  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
     from phyr.cli.source import is_file, pid_of  # noqa: PLC0415
@@ -86,13 +87,15 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
     if is_file(source):
         data = Path(source).read_bytes()
         if not data.startswith(MAGIC):
-            lists = [(0, Phyr.from_bytes(data))]
-        else:
-            rows = [row for row in unpack(data).process.rows if wanted(row.vma)]
-            lists = [(row.vma.start, row.resident.phyr) for row in rows]
+            if wanted is not every:
+                raise click.UsageError("--vma is for processes, and this file holds one list.")
+            phyr = Phyr.from_bytes(data)
+            return [(0, phyr)] if phyr.length else []
+        rows = [row for row in unpack(data).process.rows if wanted(row.vma)]
     else:
         rows = scan(pid_of(source), Looks(wanted)).rows
-        lists = [(row.vma.start, row.resident.phyr) for row in rows]
+    refuse_nothing(rows, wanted)
+    lists = [(row.vma.start, row.resident.phyr) for row in rows]
     return [(uaddr, phyr) for uaddr, phyr in lists if phyr.length]
 
 

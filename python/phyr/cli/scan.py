@@ -2,7 +2,7 @@
 
 from phyr._named import Iterable, NamedTuple
 from phyr.cli.bar import LateBar
-from phyr.cli.choose import Chosen, Wanted, choose, command_of
+from phyr.cli.choose import Chosen, Wanted, choose, command_of, refuse_nothing
 from phyr.cli.report import Row
 from phyr.errors import HiddenPagesError, ProcessGoneError
 from phyr.pagemap.page_flags import Scan
@@ -104,6 +104,7 @@ def scan_all(chosen: Chosen, looks: Looks) -> tuple[list[Scanned], Skipped]:
 
     Raises:
         HiddenPagesError: None at all may be looked into.
+        PhyrError: None has a VMA that is wanted.
     """
     found: list[Scanned] = []
     gone = hidden = 0
@@ -112,11 +113,11 @@ def scan_all(chosen: Chosen, looks: Looks) -> tuple[list[Scanned], Skipped]:
         try:
             found.append(scan(pid, looks))
         except ProcessGoneError:
-            if not chosen.by_name:
+            if pid in chosen.named:
                 raise
             gone += 1
         except HiddenPagesError as error:
-            if not chosen.by_name:
+            if pid in chosen.named:
                 raise
             hidden += 1
             why = error
@@ -124,6 +125,8 @@ def scan_all(chosen: Chosen, looks: Looks) -> tuple[list[Scanned], Skipped]:
             looks.folios.finish()
     if not found and why is not None:
         raise why
+    if found:
+        refuse_nothing(rows_of(found), looks.wanted)
     return found, Skipped(gone, hidden)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from phyr.cli.choose import Chosen, command_of, running, take_pids
+from phyr.cli.choose import Chosen, command_of, range_of, running, take_pids
 from phyr.cli.common import read_by, refusing, warn
 from phyr.cli.escape import escaped
 from phyr.errors import HiddenPagesError, ProcessGoneError
@@ -15,7 +15,6 @@ from phyr.pagemap.process import Pagemap
 
 __all__ = ["whose"]
 
-_TOP = 1 << 64
 _EXAMPLES = """\b
 Examples:
   phyr whose 0x12345000
@@ -41,33 +40,8 @@ class Place(NamedTuple):
     uaddr: int
 
 
-def range_of(text: str) -> Range:
-    """Read an address, or ``base+length``, each in hexadecimal or decimal.
-
-    Raises:
-        ValueError: It is neither, or has no bytes, or passes 2^64.
-
-    Examples:
-        >>> range_of("0x1000+0x20"), range_of("4096")
-        (Range(paddr=4096, length=32), Range(paddr=4096, length=1))
-    """
-    base, plus, more = text.partition("+")
-    try:
-        # Python reads underscores, signs and blanks too, and refuses very long numbers.
-        if set(text.lower()) - set("0123456789abcdefx+"):
-            raise ValueError  # noqa: TRY301 - one way out
-        paddr = int(base, 0)
-        length = int(more, 0) if plus else 1
-    except ValueError:
-        msg = f"{text!r} is no address such as 0x1000 or 4096, nor a range 0x1000+0x200."
-        raise ValueError(msg) from None
-    if length == 0 or paddr + length > _TOP:
-        raise ValueError(f"range {text!r} is empty or passes 2^64.")
-    return Range(paddr, length)
-
-
 def _ranges(texts: Sequence[str]) -> list[Range]:
-    return [range_of(text) for text in texts]
+    return [Range(start, end - start) for start, end in map(range_of, texts)]
 
 
 @click.command("whose", epilog=_EXAMPLES)
@@ -79,11 +53,12 @@ def _ranges(texts: Sequence[str]) -> list[Range]:
 def whose(*, addresses: list[Range], pids: list[Pid], as_json: bool) -> None:
     """Show which process holds a physical address, in which VMA, and where in it.
 
-    An address is a number, hexadecimal or decimal, or a range 0xbase+0xlength. Without --pid, all
-    processes are read that may be. Memory of the kernel's own, and free memory, is no process's.
+    An address is a number, hexadecimal or decimal, or a range 0xBASE+0xLENGTH or 0xSTART-0xEND.
+    Without --pid, all processes are read that may be. Memory of the kernel's own, and free memory,
+    is no process's.
     """
     with refusing():
-        chosen = Chosen(pids or running(), by_name=not pids)
+        chosen = Chosen(pids or running(), pids)
         places, left_out = _search(chosen, addresses)
     if as_json:
         _print_json(addresses, places, left_out)
@@ -115,7 +90,7 @@ def _search(chosen: Chosen, ranges: list[Range]) -> tuple[list[Place], list[Pid]
             places += _places(pid, ranges)
             seen = True
         except (ProcessGoneError, HiddenPagesError) as error:
-            if not chosen.by_name:
+            if pid in chosen.named:
                 raise
             left_out.append(pid)
             why = error if isinstance(error, HiddenPagesError) else why

@@ -36,10 +36,10 @@ def _outputs(
 def _span(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:  # noqa: ANN401 - as click has it
     if value is None:
         return None
-    span = range_of(value)
-    if span is None or not span[0] < span[1] <= 1 << 64:
-        raise click.BadParameter(f"{value!r} is no range of addresses such as 0x1000-0x2000.")
-    return span
+    try:
+        return range_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command("picture", epilog=_EXAMPLES)
