@@ -71,7 +71,9 @@ def main() -> None:
         import click  # noqa: F401, PLC0415 - known to work only now
         import rich  # noqa: F401, PLC0415
     except ModuleNotFoundError:
-        sys.stderr.write("phyr: the command line takes more packages: pip install 'phyr[cli]'\n")
+        from phyr.cli.extras import install  # noqa: PLC0415
+
+        sys.stderr.write(f"phyr: the command line takes more packages: {install('cli')}\n")
         sys.exit(2)
     from phyr.cli import phyr  # noqa: PLC0415
 

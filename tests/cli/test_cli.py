@@ -244,7 +244,8 @@ def test_without_the_extra_the_module_says_so_too() -> None:
     code += "runpy.run_module('phyr', run_name='__main__')"
     done = python("-c", code)
     assert done.returncode == 2
-    assert done.stderr == ("phyr: the command line takes more packages: pip install 'phyr[cli]'\n")
+    said = "phyr: the command line takes more packages: pip install '.[cli]' in a checkout\n"
+    assert done.stderr == said
 
 
 def test_the_package_runs_as_a_module(

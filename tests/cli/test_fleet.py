@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "phyr.cli.fleet", None)
     result = run("self", "--arrow", "file")
-    said = "phyr: Arrow and Parquet take more packages: pip install 'phyr[fleet]'\n"
+    said = "phyr: Arrow and Parquet take more packages: pip install '.[fleet]' in a checkout\n"
     assert (result.exit_code, result.stderr) == (2, said)
     assert (
         python("-c", "import sys, phyr.cli.map; assert 'pyarrow' not in sys.modules").stderr == ""

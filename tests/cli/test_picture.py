@@ -422,7 +422,7 @@ def test_without_the_extra_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     result = run(tmp_path, "-o", "map.png")
-    said = "phyr: pictures take more packages: pip install 'phyr[picture]'\n"
+    said = "phyr: pictures take more packages: pip install '.[picture]' in a checkout\n"
     assert (result.exit_code, result.stderr) == (2, said)
 
 

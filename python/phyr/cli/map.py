@@ -10,6 +10,7 @@ import click
 from phyr.cli.choose import take_pids
 from phyr.cli.common import Refusal, read_by, refusing, size_of, vma_option, warn
 from phyr.cli.escape import escaped
+from phyr.cli.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,7 @@ def _write(options: dict[str, Any]) -> None:
     try:
         from phyr.cli.fleet import write  # noqa: PLC0415 - takes more packages
     except ModuleNotFoundError:
-        raise Refusal("Arrow and Parquet take more packages: pip install 'phyr[fleet]'") from None
+        raise Refusal(f"Arrow and Parquet take more packages: {install('fleet')}") from None
     from phyr.cli.scan import read_asked  # noqa: PLC0415
 
     with refusing():

@@ -7,6 +7,7 @@ import click
 
 from phyr.cli.choose import range_of
 from phyr.cli.common import Refusal, refusing, vma_option
+from phyr.cli.extras import install
 
 if TYPE_CHECKING:
     from phyr.cli.picture.drawing import Subject
@@ -85,7 +86,7 @@ def picture(source: str, outputs: tuple[Path, ...], *, terminal: bool, **options
         if any(output.suffix != ".html" for output in outputs):
             import matplotlib  # noqa: F401, ICN001, PLC0415
     except ModuleNotFoundError:
-        raise Refusal("pictures take more packages: pip install 'phyr[picture]'") from None
+        raise Refusal(f"pictures take more packages: {install('picture')}") from None
     with refusing():
         subject = _subject(source, options)
         painter = _painter(subject, options["by"] or ("change" if options["against"] else "vma"))
