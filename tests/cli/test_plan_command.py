@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 import phyr
 from phyr import cli
-from phyr.cli import handover, plan, scan
+from phyr.cli import cost, plan, scan
 from support.live import linux, shown
 
 MIB = 1 << 20
@@ -31,7 +31,7 @@ def run(*arguments: str) -> Result:
 
 
 def counted(device: str, list_: phyr.Phyr = LIST, sizes: int = ALL) -> dict[str, int]:
-    return handover.figures(device, [(0x7F00_0000_0000, list_)], sizes)
+    return cost.figures(device, [(0x7F00_0000_0000, list_)], sizes)
 
 
 def test_prp_entries_are_pages_and_their_lists_are_chained() -> None:
@@ -83,7 +83,7 @@ def test_a_page_table_has_the_largest_entries_and_the_tables_above_them() -> Non
 
 def test_on_huge_pages_it_is_as_long() -> None:
     for length in (1, 4096, 2 * MIB, 5 * MIB + 1):
-        huge = handover.on_huge_pages(phyr.Phyr.from_chunks([(0, length)]))
+        huge = cost.on_huge_pages(phyr.Phyr.from_chunks([(0, length)]))
         assert huge.length == length
         assert len(huge.chunks) == -(-length // (2 * MIB))
 
@@ -102,7 +102,7 @@ def test_the_plan_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "list"
     file.write_bytes(LIST.to_bytes())
     told = json.loads(run(str(file), "--device", "nvme", "--json").stdout)
-    assert told["now"] == handover.figures("nvme", [(0, LIST)], ALL)
+    assert told["now"] == cost.figures("nvme", [(0, LIST)], ALL)
     assert told["on_huge_pages"]["PRP entries"] == PAGES
     assert (told["version"], told["buffers"], told["bytes"]) == (1, 1, LIST.length)
     assert "bytes" in run(str(file), "--device", "rdma=4K,2M").stdout
@@ -121,7 +121,7 @@ def test_more_requests_than_vfio_takes_are_said(
 ) -> None:
     file = tmp_path / "list"
     file.write_bytes(LIST.to_bytes())
-    monkeypatch.setattr(handover, "VFIO_LIMIT", 601)
+    monkeypatch.setattr(cost, "VFIO_LIMIT", 601)
     text = run(str(file), "--device", "vfio").stdout
     assert "602 requests are more than the 601 that VFIO takes by default" in text
     assert "more than" not in run(str(file), "--device", "iommufd").stdout

@@ -22,7 +22,7 @@ Examples:
 
 
 def _device(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, int]:
-    from phyr.cli.handover import page_sizes  # noqa: PLC0415 - only where it is planned
+    from phyr.cli.cost import page_sizes  # noqa: PLC0415 - only where it is planned
 
     name, equals, sizes = value.partition("=")
     if name not in _NAMES or (equals and name not in ("rdma", "iommu")):
@@ -52,7 +52,7 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
     descriptors and page-table plans that phyr makes, each buffer by itself, beside those of as many
     bytes on 2 MiB pages of which no two lie side by side. Nothing is pinned or mapped.
     """
-    from phyr.cli.handover import figures, on_huge_pages  # noqa: PLC0415
+    from phyr.cli.cost import figures, on_huge_pages  # noqa: PLC0415
 
     name, sizes = device
     with refusing():
@@ -102,7 +102,7 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
 def _show(
     name: str, lists: "list[tuple[int, Phyr]]", now: dict[str, int], huge: dict[str, int]
 ) -> None:
-    from phyr.cli.handover import VFIO_LIMIT  # noqa: PLC0415
+    from phyr.cli.cost import VFIO_LIMIT  # noqa: PLC0415
     from phyr.cli.report import spell  # noqa: PLC0415
 
     length = sum(phyr.length for _, phyr in lists)
