@@ -1,4 +1,7 @@
-"""Prose that has to be read twice: sentences that start with words which announce a riddle."""
+"""Prose: no sentence starts with one of the words that most often make a reader read it twice.
+
+It is all that is checked of the words: the code's comments and docstrings, and all documents.
+"""
 
 import ast
 import io
@@ -21,7 +24,12 @@ def written(suffix: str) -> list[Path]:
 
 RUST = written(".rs")
 PYTHON = written(".py")
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = sorted(
+    path
+    for top in [ROOT, *(path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != ".")]
+    for path in (top.glob("*.md") if top == ROOT else top.rglob("*.md"))
+    if "target" not in path.relative_to(ROOT).parts
+)
 
 STARTS = "What|Whether|Whoever|Of that|None that|Fewer than"
 # A sentence starts a paragraph, an item of a list or a cell, or follows the end of another.
@@ -31,10 +39,11 @@ PYTHON_RIDDLE = re.compile(rf"{BEFORE}((?:{STARTS}|None(?! +[a-z]+  ))\b[^\n]*)"
 
 
 def comments_of_rust(text: str) -> Iterator[str]:
-    """Yield each block of comment lines, without their marks."""
+    """Yield each block of comment lines, without their marks, and each comment behind code."""
     marks = r"[ \t]*//[/!]?"
     for block in re.findall(rf"(?:^{marks}.*\n)+", text, re.MULTILINE):
         yield re.sub(rf"^{marks} ?", "", block, flags=re.MULTILINE)
+    yield from re.findall(r"^(?![ \t]*//).*?[ \t]//[/!]? (.*)", text, re.MULTILINE)
 
 
 def prose_of_python(text: str) -> Iterator[str]:
@@ -80,15 +89,24 @@ def test_prose_is_told_from_code() -> None:
     assert list(comments_of_rust("/// One.\n/// Two.\nfn f() {} // x\n  // Three\n")) == [
         "One.\nTwo.\n",
         "Three\n",
+        "x",
     ]
+    assert list(comments_of_rust('let url = "https://a//b"; // One. // Two\n')) == ["One. // Two"]
     assert list(
-        prose_of_python('"""One."""\nX = 1\n"""Two."""\n# Three\n# four\nprint("no")\n')
+        prose_of_python(
+            '"""One."""\nX = 1\n"""Two."""\n# Three\n# four\nprint("no")\nf()  # Five\n'
+        )
     ) == [
         "One.",
         "Two.",
         "Three\nfour",
+        "Five",
     ]
     assert prose_of_document("# What\n\nOne.\n```\nWhat\n```\n").split() == ["One."]
+
+
+def test_documents_of_all_folders_are_read() -> None:
+    assert {"README.md", "docs/with/c.md", "tests/vm/README.md"} <= set(map(name_of, DOCUMENTS))
 
 
 def name_of(path: Path) -> str:
