@@ -1,6 +1,6 @@
 """Prose: no sentence starts with one of the words that most often make a reader read it twice.
 
-It is all that is checked of the words: the code's comments and docstrings, and all documents.
+Read are comments and docstrings of Rust and Python, and all documents.
 """
 
 import ast

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from phyr.cli.choose import take_pids
+from phyr.cli.choose import every, take_pids
 from phyr.cli.common import refusing, warn
 from phyr.cli.escape import escaped
 from phyr.pagemap.proc import Pid
@@ -39,7 +39,7 @@ def dump(pid: str, output: Path) -> None:
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
 
     with refusing():
-        saved = Saved(Origin.here(), scan(take_pid(pid), Looks(lambda _: True, stretches=True)))
+        saved = Saved(Origin.here(), scan(take_pid(pid), Looks(every, stretches=True)))
         size = save(output, saved)
     resident = sum(row.resident.ram for row in saved.process.rows)
     click.echo(f"{spell(resident)} resident in {len(saved.process.rows):,} VMAs: {spell(size)}")

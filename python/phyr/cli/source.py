@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from phyr.cli.choose import Wanted, take_pids
+from phyr.cli.choose import Wanted, every, take_pids
 from phyr.cli.saved import Origin, Saved, load
 from phyr.cli.scan import Looks, scan
 from phyr.errors import PhyrError
@@ -30,7 +30,7 @@ def pid_of(source: str) -> Pid:
     return pid
 
 
-def read_source(source: str, wanted: Wanted = lambda _: True) -> Saved:
+def read_source(source: str, wanted: Wanted = every) -> Saved:
     """Read a file that ``phyr dump`` wrote, or a process as it is now.
 
     Args:
