@@ -137,6 +137,12 @@ def test_hidden_processes_and_those_without_memory_are_left_out_with_a_count(
     )
     monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([3], []))
     assert run("--name", "x").stderr == "phyr: hidden\n"
+    monkeypatch.setattr(scan, "choose", lambda *_: choose.Chosen([2], []))
+    result = run("--name", "x", "--rollup")
+    assert (result.exit_code, result.stderr) == (
+        0,
+        "phyr: 1 process left out: 1 has no memory or ended\n",
+    )
     for named in (3, 2):
         monkeypatch.setattr(
             scan, "choose", lambda *_, n=named: choose.Chosen([os.getpid(), n], [n])

@@ -21,7 +21,7 @@ def test_what_was_never_written_is_named_and_what_was_is_found(
     array = names["fresh"]
     told, first, found = capsys.readouterr().out.splitlines()
     uaddr = array.ctypes.data
-    assert told.startswith(f"buffer {uaddr:#x}+0x800000 is not all in RAM: ")
+    assert told.startswith(f"buffer {uaddr:#x}+0x4000000 is not all in RAM: ")
     assert told.endswith(" is not there: write to it first")
     start, length, state = first.split()
     assert uaddr <= int(start, 16) < int(start, 16) + int(length, 16) <= uaddr + array.nbytes
