@@ -480,7 +480,9 @@ fn map<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     made::call(&made::attribute(&os, "close")?, &file)?;
     match mapped {
         // An empty file cannot be mapped.
-        Err(failure) if failure.is_instance_of::<PyValueError>(py) => Ok(made::bytes(py, &[])?.into_any()),
+        Err(failure) if failure.is_instance_of::<PyValueError>(py) => {
+            Ok(made::bytes(py, &[])?.into_any())
+        }
         mapped => mapped,
     }
 }
