@@ -74,7 +74,7 @@ pub(crate) fn available() -> bool {
     known == YES || known == 0 && detect()
 }
 
-/// What [`detect`] found, or 0 before it is called.
+/// The answer of [`detect`]; 0 before it is called.
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 static KNOWN: AtomicU8 = AtomicU8::new(0);
 #[cfg(all(feature = "std", target_arch = "x86_64"))]

@@ -106,7 +106,7 @@ static BITS_BEFORE: [[u64; 8]; MARK_WORDS] = {
     before
 };
 
-/// What each start has above its low bits: the clear bits below its mark. At most 255.
+/// The part of each start above its low bits: the clear bits below its mark. At most 255.
 #[inline(always)]
 fn uppers(bytes: &[u8], nr_words: usize) -> [u8; BLOCK] {
     // Any byte is the index of a place in it, and of eight behind.
@@ -216,7 +216,7 @@ fn rows<const WIDTH: usize>(
     count: usize,
 ) {
     let together = const { together(WIDTH) };
-    // What the last row of a full block reads.
+    // Words that the last row of a full block reads.
     let Some(bytes) = bytes.get(..(BLOCK / ROW - 1) * WIDTH + 8 * ROW) else {
         debug_assert!(false, "{} bytes for fields of {WIDTH} bits", bytes.len());
         return;
