@@ -29,7 +29,8 @@ else:
             """Return one with other values in some fields."""
             made = self._make(map(values.pop, self._fields, self))
             if values:
-                raise ValueError(f"Got unexpected field names: {list(values)!r}")
+                wrong = TypeError if sys.version_info >= (3, 13) else ValueError  # as Python's own
+                raise wrong(f"Got unexpected field names: {list(values)!r}")
             return made
 
         __replace__ = _replace
