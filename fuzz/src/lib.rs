@@ -2,6 +2,7 @@
 //! phyr broken. `endure` tries the seeds of `corpus/` and random inputs by a seed.
 
 mod areas;
+mod close;
 mod frozen;
 mod long;
 mod operations;

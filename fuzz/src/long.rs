@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use phyr::desc::{Fill, Limits, Place, Table, from_phys_vecs, map_requests};
 use phyr::{Builder, Chunk, FormatError, Frozen, Index, Kind, PageSizes, Phyr, Plan};
 
+use crate::close::close;
 use crate::source::{Said, Source, Words};
 
 /// Chunks of a list: some nodes of them.
@@ -25,6 +26,7 @@ pub fn long(bytes: &[u8]) {
     walks(&phyr, &frozen, &chunks, &mut source);
     searches(&phyr, &frozen, &chunks, &mut source);
     copies(&phyr, &frozen, &mut source);
+    close(&mut source);
 }
 
 /// A list, and its chunks with their positions.
