@@ -6,6 +6,7 @@
 use core::fmt;
 
 use crate::error::Error;
+use crate::kind::Kind;
 
 /// Log2 of the number of pages that a packed word can number.
 const PFN_BITS: u32 = 52;
@@ -140,6 +141,17 @@ impl Span {
             tail: granule.mask() - (last & granule.mask()),
         })
     }
+}
+
+/// Refuses two lists of different granules or kinds.
+pub(crate) fn check_alike(left: (Granule, Kind), right: (Granule, Kind)) -> Result<(), Error> {
+    if left.0 != right.0 {
+        return Err(Error::Granules { left: left.0.bytes(), right: right.0.bytes() });
+    }
+    if left.1 != right.1 {
+        return Err(Error::Kinds { left: left.1, right: right.1 });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Making lists: append chunks, page numbers, page addresses or other lists. Neighbours merge.
 
 use crate::error::{Error, NoMemory, expect_memory};
-use crate::granule::{Granule, Span};
+use crate::granule::{Granule, Span, check_alike};
 use crate::kind::Kind;
 use crate::list::phyr::Phyr;
 use crate::storage::entry::Run;
@@ -305,14 +305,7 @@ impl Builder {
 
     /// Checks that a list of this granule and kind may follow.
     pub(crate) fn check_alike(&self, granule: Granule, kind: Kind) -> Result<(), Error> {
-        if granule != self.granule {
-            let (left, right) = (self.granule.bytes(), granule.bytes());
-            return Err(Error::Granules { left, right });
-        }
-        if kind != self.kind {
-            return Err(Error::Kinds { left: self.kind, right: kind });
-        }
-        Ok(())
+        check_alike((self.granule, self.kind), (granule, kind))
     }
 
     pub(crate) fn check_room(&self, nr_pages: u64) -> Result<(), Error> {

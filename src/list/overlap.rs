@@ -16,7 +16,7 @@
 use alloc::vec::Vec;
 
 use crate::error::{Error, NoMemory, reserve};
-use crate::granule::Granule;
+use crate::granule::{Granule, check_alike};
 use crate::list::bitmaps::{Bitmaps, Bounds};
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
@@ -98,7 +98,7 @@ impl Phyr {
 
 /// As [`Phyr::overlap`], of lists in any form.
 pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
-    agree(a, b)?;
+    check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
     let bounds = Bounds::of(a, b);
     if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
         return Ok(bitmaps.bytes()?);
@@ -114,7 +114,7 @@ pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
 
 /// As [`Phyr::intersect`], of lists in any form.
 pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
-    agree(a, b)?;
+    check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
     let bounds = Bounds::of(a, b);
     if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
         let mut builder = Builder::with(a.granule(), a.kind());
@@ -161,17 +161,6 @@ pub(crate) fn within(phyr: &impl List, first: u64, last: u64) -> Result<Vec<(u64
     });
     outcome?;
     Ok(found)
-}
-
-/// Refuses lists that do not go together.
-fn agree(a: &impl List, b: &impl List) -> Result<(), Error> {
-    if a.granule() != b.granule() {
-        return Err(Error::Granules { left: a.granule().bytes(), right: b.granule().bytes() });
-    }
-    if a.kind() != b.kind() {
-        return Err(Error::Kinds { left: a.kind(), right: b.kind() });
-    }
-    Ok(())
 }
 
 /// Lower bits of a word: the list, and the length.

@@ -4,7 +4,7 @@ from phyr._named import Iterator, Sequence
 from phyr.cli.lines import Line, fitted, grouped, ordered
 from phyr.cli.report import BUCKETS, shares, spell
 from phyr.cli.styled import Plain, Styled, print_lines, width_of
-from phyr.cli.summary import last_none, node_name
+from phyr.cli.summary import GAP, last_none, node_name
 from phyr.pagemap.page_flags import Folios
 
 TYPE_CHECKING = False  # a name that type checkers know, as of `typing`
@@ -21,7 +21,6 @@ __all__ = [
     "show_lines",
 ]
 
-_GAP = "  "
 _NARROWEST_NAME = 16
 _SHADES = "░▒▓█"
 _SHADES_HEAD = "░4K ▒64K ▓2M █1G"
@@ -177,13 +176,13 @@ def columns(
         style = "" if number else "bold"
         first = (f"{line[0]:{widths[0]}}", style or "cyan")
         figures = [
-            (f"{_GAP}{text:>{wide}}", "dim" if text in ("-", "0") else style)
+            (f"{GAP}{text:>{wide}}", "dim" if text in ("-", "0") else style)
             for text, wide in zip(line[1:], widths[1:], strict=True)
         ]
         if room >= _NARROWEST_NAME:
-            yield (first, *figures, (_GAP + _cut(name, room), style))
+            yield (first, *figures, (GAP + _cut(name, room), style))
         else:
-            yield (first, (_GAP + _cut(name, width - widths[0] - len(_GAP)), style))
+            yield (first, (GAP + _cut(name, width - widths[0] - len(GAP)), style))
             yield tuple(figures)
 
 
@@ -195,7 +194,7 @@ def _widths(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> l
 def _room(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], width: int) -> int:
     """Give the columns left for a name beside the figures."""
     widths = _widths(head, rows)
-    return width - sum(widths) - len(_GAP) * len(widths)
+    return width - sum(widths) - len(GAP) * len(widths)
 
 
 def _cut(name: str, room: int) -> str:

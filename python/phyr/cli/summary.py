@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from phyr.pagemap.page_flags import Folio, Folios
 
 __all__ = [
+    "GAP",
     "areas",
     "folio_lines",
     "last_none",
@@ -18,7 +19,9 @@ __all__ = [
     "titled",
 ]
 
-_GAP = "  "
+GAP = "  "
+"""Between the columns of a table."""
+
 _BAR = 30
 
 
@@ -78,12 +81,12 @@ def order_lines(orders: dict[int, int], granule: int) -> Iterator[str]:
     sizes = {granule << order: count for order, count in orders.items()}
     whole = sum(size * count for size, count in sizes.items())
     yield ""
-    yield f"{'block':>8}{_GAP}{'blocks':>11}{_GAP}{'memory':>10}{_GAP}share"
+    yield f"{'block':>8}{GAP}{'blocks':>11}{GAP}{'memory':>10}{GAP}share"
     for size, count in sizes.items():
         (share,) = shares((size * count, whole - size * count))[:1]
         yield (
-            f"{spell(size):>8}{_GAP}{count:>11,}{_GAP}{spell(size * count):>10}{_GAP}"
-            f"{share:>5}{_GAP}{_bar(size * count, whole)}"
+            f"{spell(size):>8}{GAP}{count:>11,}{GAP}{spell(size * count):>10}{GAP}"
+            f"{share:>5}{GAP}{_bar(size * count, whole)}"
         ).rstrip()
 
 
@@ -112,16 +115,16 @@ def folio_lines(folios: "Folios", pmd_mapped: tuple[int, int]) -> Iterator[str]:
     ] + [single for single in singles if single[1]]
     whole = sum(length for _, length, _ in parts)
     yield ""
-    yield f"{'pages':>5}{_GAP}{'memory':>10}{_GAP}share{_GAP}{'':{_BAR}}{_GAP}of"
+    yield f"{'pages':>5}{GAP}{'memory':>10}{GAP}share{GAP}{'':{_BAR}}{GAP}of"
     for sort, length, what in parts:
         (share,) = shares((length, whole - length))[:1]
         bar = _bar(length, whole)
-        yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}{share:>5}{_GAP}{bar:{_BAR}}{_GAP}{what}"
+        yield f"{sort:>5}{GAP}{spell(length):>10}{GAP}{share:>5}{GAP}{bar:{_BAR}}{GAP}{what}"
     for sort, length in zip(("anon", "file"), pmd_mapped, strict=True):
         if length:
-            yield f"{sort:>5}{_GAP}{spell(length):>10}{_GAP}of these are mapped as whole huge pages"
+            yield f"{sort:>5}{GAP}{spell(length):>10}{GAP}of these are mapped as whole huge pages"
     if folios.shared:
-        yield f"{'-':>5}{_GAP}{spell(folios.shared):>10}{_GAP}of these are mapped elsewhere, too"
+        yield f"{'-':>5}{GAP}{spell(folios.shared):>10}{GAP}of these are mapped elsewhere, too"
     for size, anon, file in folios.blocks:
         yield (
             f"blocks of {spell(size)}, aligned, inside one large page: "

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::extras::{Extras, Item, Pieces};
 use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory, reserve};
-use crate::granule::Granule;
+use crate::granule::{Granule, check_alike};
 use crate::kind::Kind;
 use crate::list::stats::run_of;
 use crate::storage::entry::Run;
@@ -103,13 +103,7 @@ impl Index {
         let mut starts = Vec::new();
         reserve(&mut starts, lists.len())?;
         for list in &lists {
-            let of = list.granule();
-            if of != granule {
-                return Err(Error::Granules { left: granule.bytes(), right: of.bytes() });
-            }
-            if list.kind() != kind {
-                return Err(Error::Kinds { left: kind, right: list.kind() });
-            }
+            check_alike((granule, kind), (list.granule(), list.kind()))?;
             let (chunks, before) = (list.chunks(), items.len() as u64);
             reserve(&mut items, chunks.len())?;
             starts.push(Start { before, first: list.first_number() });
@@ -145,7 +139,11 @@ impl Index {
     /// Bytes of heap beside the lists.
     #[must_use]
     pub fn storage(&self) -> usize {
-        [&self.first, &self.second].into_iter().flatten().map(Layer::storage).sum::<usize>()
+        [&self.first, &self.second]
+            .into_iter()
+            .flatten()
+            .map(|layer| layer.archive.storage())
+            .sum::<usize>()
             + self.pieces.storage()
             + self.extras.storage()
             + size_of::<Start>() * self.starts.capacity()
@@ -245,11 +243,6 @@ impl Layer {
         };
         let archive = Sizes::of(runs()).map(|sizes| sizes.write(runs(), header)).transpose()?;
         Ok(archive.map(|archive| Self { archive, lowest, last }))
-    }
-
-    /// Bytes of heap.
-    fn storage(&self) -> usize {
-        self.archive.storage()
     }
 
     /// Hands out the runs that may have any of these pages.

@@ -2,7 +2,7 @@
 
 use crate::granule::Granule;
 use crate::storage::chain::{LEAF_WORDS, Node};
-use crate::storage::entry::Entry;
+use crate::storage::entry::{Entry, Run};
 use crate::storage::words;
 use crate::wide::wide;
 
@@ -113,6 +113,12 @@ wide! {
     }
 }
 
+/// The number that leads from a position in a run, which starts at a page of the chain, to its address.
+#[inline(always)]
+fn leads(run: Run, page: u64, granule: Granule, offset: u64) -> u64 {
+    granule.to_bytes(run.pfn).wrapping_sub(granule.to_bytes(page)).wrapping_add(offset)
+}
+
 wide! {
     /// Translates positions that ascend in a node: both are walked together.
     fn merge_in_node(
@@ -125,12 +131,10 @@ wide! {
         let (mut at, mut page, mut word) = (0, first, 0);
         while word < words.len() && at < positions.len() {
             let (run, len) = words::decode(words, word);
-            // The last position in the chunk, and what leads from one to its address. A view may start
-            // behind the chunk.
+            // The last position in the chunk. A view may start behind the chunk.
             let last = granule.to_bytes(page + (run.nr_pages - 1)) | granule.mask();
-            let by = granule.to_bytes(run.pfn).wrapping_sub(granule.to_bytes(page));
+            let by = leads(run, page, granule, offset);
             if let Some(last) = last.checked_sub(offset) {
-                let by = by.wrapping_add(offset);
                 while at < positions.len() && positions[at] <= last {
                     positions[at] = positions[at].wrapping_add(by);
                     at += 1;
@@ -171,9 +175,7 @@ wide! {
                         break;
                     }
                     let (run, len) = words::decode(words, word);
-                    let page = first + filled as u64;
-                    by = granule.to_bytes(run.pfn).wrapping_sub(granule.to_bytes(page));
-                    by = by.wrapping_add(offset);
+                    by = leads(run, first + filled as u64, granule, offset);
                     pages_left = run.nr_pages;
                     word += len;
                 }
