@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    path
-    for folder in (".", "docs", "examples", "tests", "crates", "fuzz")
-    for path in ((ROOT / folder).glob("*.md") if folder == "." else (ROOT / folder).rglob("*.md"))
-    if "target" not in path.relative_to(ROOT).parts
-)
+from support.tree import ROOT, files
+
+DOCUMENTS = sorted(files(suffix=".md"))
 WIDTH = 120
 
 CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.tree import ROOT, files
+
 TESTS = ROOT / "tests"
 MOST_LINES = 500
 
@@ -21,10 +22,8 @@ SUFFIXES = {".rs", ".py", ".pyi", ".c", ".h", ".v", ".sh", ""}
 
 def sources() -> Iterator[Path]:
     """Yield each file that holds code; those without a suffix are scripts."""
-    for path in chain.from_iterable((ROOT / folder).rglob("*") for folder in FOLDERS):
-        parts = path.relative_to(ROOT).parts
-        is_ours = "target" not in parts and "corpus" not in parts and "__pycache__" not in parts
-        if is_ours and path.suffix in SUFFIXES and path.is_file():
+    for path in chain.from_iterable(files(ROOT / folder) for folder in FOLDERS):
+        if "corpus" not in path.parts and path.suffix in SUFFIXES:
             yield path
 
 
@@ -41,6 +40,30 @@ def taken_from_tests(text: str) -> list[str]:
         for name in found
         if any(part.startswith(("test_", "conftest")) for part in name.split("."))
     ]
+
+
+def test_a_walk_enters_no_folder_that_programs_write_to(tmp_path: Path) -> None:
+    """The gate's other stages make and unmount folders below `target` meanwhile."""
+    for name in (
+        "one.md",
+        "a/two.md",
+        "a/three.py",
+        "target/no.md",
+        "a/target/b/no.md",
+        ".x/no.md",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    walk = files(tmp_path, ".md")
+    assert next(walk) == tmp_path / "one.md"
+    assert list(walk) == [tmp_path / "a/two.md"]
+    assert len(list(files(tmp_path))) == 3
+
+    (tmp_path / "gone").mkdir()
+    walk = files(tmp_path)
+    assert next(walk) == tmp_path / "one.md"
+    (tmp_path / "gone").rmdir()
+    assert len(list(walk)) == 2
 
 
 def test_no_file_is_longer_than_500_lines() -> None:

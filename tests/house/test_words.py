@@ -12,24 +12,20 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.tree import ROOT, files
+
 FOLDERS = ("src", "python", "tests", "benches", "examples", "crates", "fuzz", "website")
 
 
 def written(suffix: str) -> list[Path]:
     """Return the source files of a language. Those of typing have remarks, which are no prose."""
-    found = (path for folder in FOLDERS for path in (ROOT / folder).rglob(f"*{suffix}"))
-    return sorted(path for path in found if not {"target", "typing"} & set(path.parts))
+    found = (path for folder in FOLDERS for path in files(ROOT / folder, suffix))
+    return sorted(path for path in found if "typing" not in path.parts)
 
 
 RUST = written(".rs")
 PYTHON = written(".py")
-DOCUMENTS = sorted(
-    path
-    for top in [ROOT, *(path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != ".")]
-    for path in (top.glob("*.md") if top == ROOT else top.rglob("*.md"))
-    if "target" not in path.relative_to(ROOT).parts
-)
+DOCUMENTS = sorted(files(suffix=".md"))
 
 STARTS = "What|Whether|Whoever|Of that|None that|Fewer than"
 # A sentence starts a paragraph, an item of a list or a cell, or follows the end of another.
