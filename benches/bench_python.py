@@ -343,6 +343,7 @@ def wholes(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     number = 1 + list(DIGESTS).index(name)
     random = draws(0x7365656B00000000 + number, nr_pages) % np.uint64(length)
     ascending, few = np.sort(random), random[: 1 << 13]
+    out = np.empty_like(random)
     works: dict[str, tuple[Callable[[], object], int]] = {
         "join, a list of 8 pages": (partial(Phyr.join, pieces), len(pieces)),
         "p + q, a chunk": (lambda: phyr + phyr, 2 * chunks),
@@ -354,6 +355,7 @@ def wholes(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
         "p[i], random": (partial(pick, phyr, few.tolist()), len(few)),
         "translate, random": (partial(phyr.translate, random), nr_pages),
         "translate, ascending": (partial(phyr.translate, ascending), nr_pages),
+        "translate, ascending, out=": (partial(phyr.translate, ascending, out=out), nr_pages),
     }
     return race({name: timed(work, parts) for name, (work, parts) in works.items()}, rounds)
 

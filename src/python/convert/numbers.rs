@@ -122,6 +122,17 @@ impl<'py> Numbers<'py> {
     /// All numbers.
     pub(crate) fn read_all(mut self, py: Python<'py>) -> PyResult<Vec<u64>> {
         let (mut all, mut block) = (Vec::new(), Vec::new());
+        if let Self::Array { array, at } = &mut self {
+            // Straight to where they stay, which takes half the time.
+            reserve(&mut all, array.len() - *at)?;
+            while *at < array.len() {
+                let count = BLOCK_NUMBERS.min(array.len() - *at);
+                array.copy(*at, count, &mut all)?;
+                *at += count;
+                py.check_signals()?;
+            }
+            return Ok(all);
+        }
         loop {
             self.read(&mut block)?;
             if block.is_empty() {

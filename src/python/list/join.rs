@@ -14,6 +14,7 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::held::Gathered;
 use crate::python::list::object::PyPhyr;
+use crate::slices;
 
 /// One list of all that an iterable yields.
 pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr> {
@@ -81,9 +82,7 @@ pub(crate) fn translate<'py>(
     let target = Bytes::new(out, true)?;
     py.detach(|| {
         phyr.translate_all(&mut paddrs)?;
-        for (at, paddr) in paddrs.iter().enumerate() {
-            target.write(at * size_of::<u64>(), &paddr.to_ne_bytes());
-        }
+        target.write(0, slices::bytes(&paddrs));
         Ok::<_, crate::error::Error>(())
     })?;
     Ok(out.clone())
