@@ -21,7 +21,8 @@ from phyr import Phyr
 
 def out(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     """Nanoseconds a chunk to make a table of a list."""
-    chunks = Phyr.from_pfns(pfns_of(name, nr_pages)).chunks
+    phyr = Phyr.from_pfns(pfns_of(name, nr_pages))
+    chunks, frozen = phyr.chunks, phyr.freeze().chunks
     count = len(chunks)
 
     def arrays() -> dict[str, object]:
@@ -30,9 +31,11 @@ def out(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     works: dict[str, Callable[[], object]] = {
         "two arrays of NumPy": arrays,
         "np.asarray, records": lambda: np.asarray(chunks),
+        "np.asarray, of a frozen list": lambda: np.asarray(frozen),
         "pa.table by NumPy": lambda: pa.table(arrays()),
         "pa.table(chunks)": lambda: pa.table(chunks),
         "pa.record_batch(chunks)": lambda: pa.record_batch(chunks),
+        "pa.record_batch, of a frozen list": lambda: pa.record_batch(frozen),
         "pl.DataFrame by NumPy": lambda: pl.DataFrame(arrays()),
         "pl.DataFrame(chunks.table())": lambda: pl.DataFrame(chunks.table()),
         "pd.DataFrame by NumPy": lambda: pd.DataFrame(arrays()),

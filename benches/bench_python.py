@@ -338,7 +338,7 @@ def wholes(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
     """Nanoseconds for each part of what takes or makes whole lists and arrays."""
     phyr = Phyr.from_pfns(pfns_of(name, nr_pages))
     paddrs, lengths, data = phyr.chunks.paddrs, phyr.chunks.lengths, phyr.to_bytes()
-    chunks, length = len(phyr.chunks), len(phyr)
+    chunks, length, frozen = len(phyr.chunks), len(phyr), phyr.freeze()
     pieces = [phyr[start : start + 8 * PAGE].compact() for start in range(0, length, 8 * PAGE)]
     number = 1 + list(DIGESTS).index(name)
     random = draws(0x7365656B00000000 + number, nr_pages) % np.uint64(length)
@@ -356,6 +356,8 @@ def wholes(name: str, nr_pages: int, rounds: int) -> dict[str, Row]:
         "translate, random": (partial(phyr.translate, random), nr_pages),
         "translate, ascending": (partial(phyr.translate, ascending), nr_pages),
         "translate, ascending, out=": (partial(phyr.translate, ascending, out=out), nr_pages),
+        "frozen: translate, random": (partial(frozen.translate, random), nr_pages),
+        "frozen: translate, ascending": (partial(frozen.translate, ascending), nr_pages),
     }
     return race({name: timed(work, parts) for name, (work, parts) in works.items()}, rounds)
 

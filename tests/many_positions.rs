@@ -52,8 +52,11 @@ proptest! {
         }
         let expected: Vec<u64> =
             positions.iter().map(|&position| phyr.translate(position).unwrap()).collect();
+        let mut frozen = positions.clone();
         phyr.translate_all(&mut positions).unwrap();
-        prop_assert_eq!(positions, expected);
+        prop_assert_eq!(positions, &expected[..]);
+        phyr.freeze().translate_all(&mut frozen).unwrap();
+        prop_assert_eq!(frozen, &expected[..]);
     }
 }
 
@@ -75,7 +78,9 @@ fn a_bad_position_changes_none() {
         let before = given.clone();
         let why = Error::Position { position: length, length: phyr.length() };
         assert_eq!(phyr.translate_all(&mut given), Err(why));
+        assert_eq!(phyr.freeze().translate_all(&mut given), Err(why));
         assert_eq!(given, before);
     }
     assert_eq!(Phyr::default().translate_all(&mut []), Ok(()));
+    assert_eq!(phyr.freeze().translate_all(&mut []), Ok(()));
 }

@@ -35,6 +35,15 @@ macro_rules! lists {
             });
             concat!($form, "::split_at"), |d| d.each_position(|at| d.$list.split_at(at));
             concat!($form, "::translate"), |d| d.each_position(|at| d.$list.translate(at));
+            concat!($form, "::translate_all"), |d| {
+                let mut positions = d.positions.clone();
+                measured(|| d.$list.translate_all(&mut positions))
+            };
+            concat!($form, "::translate_all, ascending"), |d| {
+                let mut positions = d.positions.clone();
+                positions.sort_unstable();
+                measured(|| d.$list.translate_all(&mut positions))
+            };
             concat!($form, "::find"), |d| d.each_position(|at| d.$list.find(at));
             concat!($form, "::chunk"), |d| d.each(|at| d.$list.chunk(at));
             concat!($form, "::nr_chunks"), |d| measured(|| d.$list.nr_chunks());
@@ -94,15 +103,6 @@ pub(crate) const OTHER: &[Operation] = operations! {
     "Phyr::concat", |d| measured(|| d.phyr.concat(&d.twin));
     "Phyr::compact", |d| measured(|| d.phyr.compact());
     "Phyr::try_compact", |d| measured(|| d.phyr.try_compact());
-    "Phyr::translate_all", |d| {
-        let mut positions = d.positions.clone();
-        measured(|| d.phyr.translate_all(&mut positions))
-    };
-    "Phyr::translate_all, ascending", |d| {
-        let mut positions = d.positions.clone();
-        positions.sort_unstable();
-        measured(|| d.phyr.translate_all(&mut positions))
-    };
     "Phyr::from_chunks", |d| measured(|| Phyr::from_chunks(d.chunks.iter().copied()));
     "Phyr::from_iter", |d| measured(|| d.chunks.iter().copied().collect::<Phyr>());
     "Phyr::try_to_bytes", |d| measured(|| d.phyr.try_to_bytes());
@@ -115,6 +115,10 @@ pub(crate) const OTHER: &[Operation] = operations! {
     "Chunks::extend", |d| {
         let mut items = Vec::with_capacity(d.chunks.len());
         measured(|| d.phyr.chunks().extend(&mut items, |chunk| chunk.paddr));
+    };
+    "FrozenChunks::extend", |d| {
+        let mut items = Vec::with_capacity(d.chunks.len());
+        measured(|| d.frozen.chunks().extend(&mut items, |chunk| chunk.paddr));
     };
     "Pages::read", |d| {
         let mut out = vec![0; usize::try_from(d.phyr.length() / PAGE).expect("memory")];

@@ -68,7 +68,14 @@ fn read(frozen: &Frozen) {
             slice.chunks().take(300).for_each(inside);
         }
     }
+    let mut close: Vec<u64> = (0..300).map(|at| at * 0x345).filter(|&at| at < length).collect();
+    close.extend(length.checked_sub(1));
+    let asked = close.clone();
+    frozen.translate_all(&mut close).expect("positions in the list");
     let checked = frozen.check();
+    if checked.is_ok() {
+        assert!(close.iter().zip(&asked).all(|(&paddr, &at)| frozen.translate(at) == Ok(paddr)));
+    }
     if let Some(phyr) = frozen.thaw().said() {
         Phyr::validate(&phyr).expect("a list of any chunks");
         assert!(checked.is_err() || phyr.freeze() == *frozen);

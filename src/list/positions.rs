@@ -45,12 +45,7 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
-        let length = self.length();
-        let (highest, is_sorted) = look(positions);
-        if highest >= length && !positions.is_empty() {
-            let position = positions.iter().copied().find(|&position| position >= length);
-            return Err(Error::Position { position: position.unwrap_or(highest), length });
-        }
+        let is_sorted = ascend_in(positions, self.length())?;
         let Some((_, nr_chunks)) = self.chain().totals() else {
             // One node has them all.
             let (granule, offset) = (self.granule(), self.offset());
@@ -121,8 +116,22 @@ impl Phyr {
     }
 }
 
+/// Returns true if all these positions ascend.
+///
+/// # Errors
+///
+/// [`Error::Position`] with the first that is not below `length`.
+pub(crate) fn ascend_in(positions: &[u64], length: u64) -> Result<bool, Error> {
+    let (highest, is_sorted) = look(positions);
+    if highest >= length && !positions.is_empty() {
+        let position = positions.iter().copied().find(|&position| position >= length);
+        return Err(Error::Position { position: position.unwrap_or(highest), length });
+    }
+    Ok(is_sorted)
+}
+
 /// How many of these ascending positions are below `end`. O(log count).
-fn ascending_below(positions: &[u64], end: u64) -> usize {
+pub(crate) fn ascending_below(positions: &[u64], end: u64) -> usize {
     let mut most = 1;
     while positions.get(most).is_some_and(|&position| position < end) {
         most *= 2;

@@ -23,7 +23,7 @@ WINGS = {
     "storage/frozen": "bits block unpack header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions/in_node positions bounds reading"
     " partition bitmaps overlap pages join collect shift stats validate serial mod",
-    "list/frozen": "view chunks list extend bytes reading extras index both_paths mod",
+    "list/frozen": "view chunks list positions extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
@@ -33,8 +33,8 @@ WINGS = {
     "python": "calls made error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items"
     " tuple mod",
-    "python/list": "held object column table chunks overlap frozen_chunks frozen either index fill"
-    " join phyr builder mod",
+    "python/list": "held object column positions table walk chunks overlap frozen_chunks frozen"
+    " either index fill join phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",
     "python/sim": "memory columns domain transfer mod",

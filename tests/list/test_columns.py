@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given
 
-from phyr import ArrayError, ArrayTypeError, Phyr, RangeError
+from phyr import ArrayError, ArrayTypeError, FrozenPhyr, Phyr, RangeError
 from phyr._phyr import Column, Table
 from support.agree import built
 from support.model import Model
@@ -26,7 +26,14 @@ Foreign: TypeAlias = Any
 HIGH = Phyr.from_chunks([(0xFFFF_FFFF_FFF0_0000, 0x10_0000), (0x7000, 0x2000)])
 """Above 2^63, where a signed number would be negative and a float would round."""
 LONG = Phyr.from_pfns(np.random.default_rng(7).permutation(1 << 20)[: 1 << 18])
-LISTS = [Phyr.from_chunks([]), HIGH, HIGH[0x1234:0x10_1000], LONG]
+LISTS: dict[str, Phyr | FrozenPhyr] = {
+    "empty": Phyr.from_chunks([]),
+    "high": HIGH,
+    "slice": HIGH[0x1234:0x10_1000],
+    "long": LONG,
+    "frozen": LONG[:0x80_0000].freeze(),
+    "slice of frozen": LONG.freeze()[0x1234:0x40_1000],
+}
 
 
 def address(array: Foreign) -> int:
@@ -34,11 +41,11 @@ def address(array: Foreign) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def pairs(phyr: Phyr) -> list[tuple[int, int]]:
+def pairs(phyr: Phyr | FrozenPhyr) -> list[tuple[int, int]]:
     return [(paddr, length) for paddr, length in phyr.chunks]
 
 
-def positions(phyr: Phyr) -> list[int]:
+def positions(phyr: Phyr | FrozenPhyr) -> list[int]:
     return [phyr.chunks.position(number) for number in range(len(phyr.chunks))]
 
 
@@ -61,9 +68,11 @@ COLUMNS: dict[str, Callable[[Column], Foreign]] = {
 }
 
 
-@pytest.mark.parametrize("phyr", LISTS, ids=["empty", "high", "slice", "long"])
+@pytest.mark.parametrize("phyr", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("take", COLUMNS.values(), ids=COLUMNS)
-def test_a_column_is_uint64_wherever_it_goes(take: Callable[[Column], Foreign], phyr: Phyr) -> None:
+def test_a_column_is_uint64_wherever_it_goes(
+    take: Callable[[Column], Foreign], phyr: Phyr | FrozenPhyr
+) -> None:
     column = phyr.chunks.paddrs
     array = take(column)
     assert array.dtype == np.uint64
@@ -145,8 +154,8 @@ RECORDS = np.dtype([("paddr", np.uint64), ("length", np.uint64)])
 FULL = np.dtype([*RECORDS.descr, ("position", np.uint64)])
 
 
-@pytest.mark.parametrize("phyr", LISTS, ids=["empty", "high", "slice", "long"])
-def test_chunks_are_records_of_numpy(phyr: Phyr) -> None:
+@pytest.mark.parametrize("phyr", LISTS.values(), ids=LISTS)
+def test_chunks_are_records_of_numpy(phyr: Phyr | FrozenPhyr) -> None:
     array = np.asarray(phyr.chunks)
     assert array.dtype == RECORDS
     assert array.tolist() == pairs(phyr)
@@ -169,9 +178,9 @@ def test_records_are_new_and_become_what_is_asked_for() -> None:
         np.asarray(HIGH.chunks, copy=False)
 
 
-@pytest.mark.parametrize("phyr", LISTS, ids=["empty", "high", "slice", "long"])
+@pytest.mark.parametrize("phyr", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("has_position", [False, True], ids=["pairs", "positions"])
-def test_chunks_are_a_table_of_arrow(phyr: Phyr, has_position: bool) -> None:  # noqa: FBT001
+def test_chunks_are_a_table_of_arrow(phyr: Phyr | FrozenPhyr, has_position: bool) -> None:  # noqa: FBT001
     table = phyr.chunks.table(position=has_position, rows=1000)
     expected = {"paddr": list(phyr.chunks.paddrs), "length": list(phyr.chunks.lengths)}
     if has_position:
@@ -233,7 +242,7 @@ def test_columns_and_streams_may_be_released_on_any_thread() -> None:
 
 # Back into lists.
 
-TABLES: dict[str, Callable[[Phyr], Foreign]] = {
+TABLES: dict[str, Callable[[Phyr | FrozenPhyr], Foreign]] = {
     "itself": lambda phyr: phyr.chunks,
     "table with positions": lambda phyr: phyr.chunks.table(position=True, rows=100),
     "records": lambda phyr: np.asarray(phyr.chunks),
@@ -260,17 +269,20 @@ TABLES: dict[str, Callable[[Phyr], Foreign]] = {
 }
 
 
-@pytest.mark.parametrize("phyr", LISTS, ids=["empty", "high", "slice", "long"])
+@pytest.mark.parametrize("phyr", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
-def test_a_table_makes_the_list_it_came_from(make: Callable[[Phyr], Foreign], phyr: Phyr) -> None:
+def test_a_table_makes_the_list_it_came_from(
+    make: Callable[[Phyr | FrozenPhyr], Foreign], phyr: Phyr | FrozenPhyr
+) -> None:
     assert Phyr.from_chunks(make(phyr)) == phyr
 
 
 @given(models())
 def test_any_list_survives_the_way_through_arrow_and_numpy(model: Model) -> None:
     phyr = built(model)
-    for taken in (pa.record_batch(phyr.chunks), pa.table(phyr.chunks), np.asarray(phyr.chunks)):
-        assert Phyr.from_chunks(taken, granule=phyr.granule, kind=phyr.kind) == phyr
+    for chunks in (phyr.chunks, phyr.freeze().chunks):
+        for taken in (pa.record_batch(chunks), pa.table(chunks), np.asarray(chunks)):
+            assert Phyr.from_chunks(taken, granule=phyr.granule, kind=phyr.kind) == phyr
 
 
 PFNS = np.random.default_rng(3).permutation(100_000)

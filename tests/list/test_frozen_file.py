@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from phyr import FormatError, FrozenPhyr, Phyr
+from phyr import FormatError, FrozenChunks, FrozenPhyr, Phyr
 
 PAGE = 4096
 ALL = (1 << 64) - 1
@@ -87,6 +91,37 @@ def sound_or_refused(frozen: FrozenPhyr) -> None:
         return
     assert Phyr.from_bytes(thawed.to_bytes()) == thawed
     assert thawed.length == frozen.length
+
+
+def outcome(take: Callable[[FrozenChunks], Any], chunks: FrozenChunks) -> Any:  # noqa: ANN401
+    """Return a table, or the text of the refusal of a list that changed."""
+    try:
+        return take(chunks)
+    except (FormatError, pa.ArrowInvalid, OSError) as why:
+        return str(why)
+
+
+def test_a_table_of_words_that_changed_is_whole_or_refused(tmp_path: Path) -> None:
+    """A row that was never written would be memory of somebody's."""
+    written = some_list(1000).freeze().to_bytes()
+    path = tmp_path / "list"
+    path.write_bytes(written)
+    chunks = FrozenPhyr.open(path).chunks
+    refused = 0
+    with path.open("r+b", buffering=0) as file:
+        for at in range(0, len(written), 8):
+            os.pwrite(file.fileno(), b"\xff" * 8, at)
+            for take in (np.asarray, pa.record_batch, pa.table):
+                table = outcome(take, chunks)
+                if isinstance(table, str):
+                    assert "nr_chunks" in table or "words of the list have changed" in table
+                    refused += 1
+                else:
+                    assert len(table) == len(chunks)
+                    assert min(np.asarray(table["length"]).tolist()) > 0
+            os.pwrite(file.fileno(), written[at : at + 8], at)
+    assert refused > 10
+    assert len(np.asarray(chunks)) == len(chunks)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -107,14 +107,14 @@ def test_thousands_of_lists_join() -> None:
 def test_many_positions_are_each_position(model: Model, data: st.DataObject) -> None:
     if not model.length:
         return
-    phyr = built(model)
     drawn = data.draw(st.lists(positions(model), max_size=200))
-    expected = [phyr[position] for position in drawn]
-    assert list(phyr.translate(drawn)) == expected
-    assert list(phyr.translate(sorted(drawn))) == sorted_by(drawn, expected)
-    out = array.array("Q", bytes(8 * len(drawn)))
-    assert phyr.translate(iter(drawn), out=out) is out
-    assert out.tolist() == expected
+    expected = [model.translate(position) for position in drawn]
+    for phyr in (built(model), built(model).freeze()):
+        assert list(phyr.translate(drawn)) == expected
+        assert list(phyr.translate(sorted(drawn))) == sorted_by(drawn, expected)
+        out = array.array("Q", bytes(8 * len(drawn)))
+        assert phyr.translate(iter(drawn), out=out) is out
+        assert out.tolist() == expected
 
 
 def sorted_by(keys: list[int], values: list[int]) -> list[int]:
@@ -130,10 +130,27 @@ def test_positions_may_be_replaced_in_place() -> None:
 
 def test_a_position_outside_is_named_and_nothing_is_written() -> None:
     out = np.full(3, 9, dtype=np.uint64)
-    with pytest.raises(PositionError, match="0x2000") as caught:
-        TWO.translate([0, 0x2000, 1 << 63], out=out)
-    assert (caught.value.position, caught.value.length) == (0x2000, 0x2000)
+    many = Phyr.from_pfns(range(0, 2000, 2))
+    for phyr in (TWO, TWO.freeze(), many, many.freeze()):
+        for wrong in ([0, len(phyr), 1 << 63], [1 << 63, len(phyr), 0]):
+            first = next(position for position in wrong if position >= len(phyr))
+            with pytest.raises(PositionError, match=hex(first)) as caught:
+                phyr.translate(wrong, out=out)
+            assert (caught.value.position, caught.value.length) == (first, len(phyr))
     assert out.tolist() == [9, 9, 9]
+
+
+@pytest.mark.parametrize("step", [1, 40, 5000])
+def test_positions_close_and_far_are_each_position(step: int) -> None:
+    """Close ones are a walk of a frozen list's blocks; far ones are searched."""
+    pfns = np.random.default_rng(5).permutation(1 << 15)[:20_000]
+    phyr = Phyr.from_pfns(pfns)[0x345:]
+    asked = range(0, len(phyr), step * 1000 + 1)
+    paddrs = ((pfns[(0x345 + at) >> 12] << 12) + ((0x345 + at) & 4095) for at in asked)
+    expected = [int(paddr) for paddr in paddrs]
+    for form in (phyr, phyr.freeze()):
+        assert np.asarray(form.translate(asked)).tolist() == expected
+        assert np.asarray(form.translate(asked[::-1])).tolist() == expected[::-1]
 
 
 @pytest.mark.parametrize(

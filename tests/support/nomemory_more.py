@@ -223,6 +223,10 @@ MORE |= {
     "FrozenChunks.count": lambda: FROZEN_CHUNKS.count((1 << 40, 4096)),
     "FrozenChunks.__iter__": lambda: list(FROZEN_CHUNKS),
     "FrozenChunks.__repr__": lambda: repr(FROZEN_CHUNKS),
+    "FrozenChunks.table": lambda: FROZEN_CHUNKS.table(position=True),
+    "FrozenChunks.__arrow_c_array__": FROZEN_CHUNKS.__arrow_c_array__,
+    "FrozenChunks.__arrow_c_schema__": FROZEN_CHUNKS.__arrow_c_schema__,
+    "FrozenChunks.__arrow_c_stream__": FROZEN_CHUNKS.__arrow_c_stream__,
 }
 members("FrozenPhyr", FrozenPhyr, FROZEN)
 members("FrozenChunks", type(FROZEN_CHUNKS), FROZEN_CHUNKS)

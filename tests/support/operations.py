@@ -214,6 +214,10 @@ CHUNKS: Final[dict[str, Operation]] = {
     "position": lambda d: each(d.phyr.chunks.position, range(d.n)),
     "paddrs": lambda d: lambda: d.phyr.chunks.paddrs,
     "lengths": lambda d: lambda: d.phyr.chunks.lengths,
+    "table": lambda d: d.phyr.chunks.table,
+    "__array__": lambda d: d.phyr.chunks.__array__,
+    "__arrow_c_array__": lambda d: d.phyr.chunks.__arrow_c_array__,
+    "__arrow_c_stream__": lambda d: d.phyr.chunks.__arrow_c_stream__,
 }
 """Of `Chunks`, and of `FrozenChunks` with a frozen list."""
 
@@ -269,10 +273,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "FrozenPhyr.from_bytes": lambda d: partial(FrozenPhyr.from_bytes, d.frozen.to_bytes()),
     "FrozenPhyr.thaw": lambda d: d.frozen.thaw,
     "FrozenPhyr.chunks": lambda d: lambda: d.frozen.chunks,
-    "Chunks.table": lambda d: d.phyr.chunks.table,
-    "Chunks.__array__": lambda d: d.phyr.chunks.__array__,
-    "Chunks.__arrow_c_array__": lambda d: d.phyr.chunks.__arrow_c_array__,
-    "Chunks.__arrow_c_stream__": lambda d: d.phyr.chunks.__arrow_c_stream__,
     "Column.__repr__": lambda d: partial(repr, d.phyr.chunks.paddrs),
     "Column.__iter__": lambda d: partial(consume, iter(d.phyr.chunks.paddrs)),
     "Column.__reversed__": lambda d: partial(consume, reversed(d.phyr.chunks.paddrs)),

@@ -4,6 +4,8 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::ops::Range;
 
+use alloc::vec::Vec;
+
 use super::view::{Form, View};
 use crate::granule::Granule;
 use crate::list::walk::{Chunk, Walk};
@@ -223,6 +225,14 @@ impl FrozenChunks<'_> {
     pub(super) fn each_part(self, mut f: impl FnMut(Part<'_>)) {
         if let Source::Archived(chunks) = self.0 {
             chunks.fold_parts((), |(), part| f(part));
+        }
+    }
+
+    /// Appends `of(chunk)` to `items` for each chunk still to come, a block at a time.
+    pub fn extend(self, items: &mut Vec<u64>, of: impl Fn(Chunk) -> u64 + Copy) {
+        match self.0 {
+            Source::Kept(chunks) => chunks.extend(items, of),
+            Source::Archived(chunks) => chunks.fold((), |(), chunk| items.push(of(chunk))),
         }
     }
 

@@ -156,13 +156,7 @@ impl Frozen {
     pub fn translate(&self, position: u64) -> Result<u64, Error> {
         match &self.0 {
             Form::Kept(phyr) => phyr.translate(position),
-            Form::Archived(view) => {
-                let at = view.checked(position)?;
-                let granule = view.granule;
-                // Only words that are no archive have a page out of reach.
-                let pfn = view.archive().translate(granule.floor(at)).min(granule.reach() - 1);
-                Ok(granule.to_bytes(pfn) | (at & granule.mask()))
-            }
+            Form::Archived(view) => Ok(view.translate(view.checked(position)?)),
         }
     }
 
@@ -255,6 +249,14 @@ impl Frozen {
     #[must_use]
     pub fn chunks(&self) -> FrozenChunks<'_> {
         FrozenChunks::new(&self.0, 0)
+    }
+
+    /// The list that this is, if it is no archive.
+    pub(crate) fn as_phyr(&self) -> Option<&Phyr> {
+        match &self.0 {
+            Form::Kept(phyr) => Some(phyr),
+            Form::Archived(_) => None,
+        }
     }
 
     /// Bytes of heap that the list keeps alive. Other views may share all of them. Mapped words do

@@ -5,6 +5,7 @@
 //! | `view` | bytes of an archive |
 //! | `chunks` | walks, a block at a time |
 //! | `list` | [`Frozen`]: slicing, translating, comparing |
+//! | `positions` | translating many positions |
 //! | `extend` | thawing, and appending to a builder |
 //! | `reading` | what it has in common with a [`Phyr`](crate::Phyr) |
 //! | `bytes` | a frozen list as bytes, and over memory of others |
@@ -19,6 +20,7 @@ pub(crate) mod extend;
 mod extras;
 mod index;
 mod list;
+mod positions;
 mod reading;
 mod view;
 

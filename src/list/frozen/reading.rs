@@ -97,7 +97,7 @@ impl Inner for Frozen {
     }
 
     fn has_nodes(&self) -> bool {
-        matches!(self.0, Form::Kept(_))
+        self.as_phyr().is_some()
     }
 
     fn upper_bound(&self) -> u64 {
@@ -138,11 +138,15 @@ impl Steps for FrozenChunks<'_> {
         if let Some(chunks) = self.kept() {
             return chunks.write(slots, write);
         }
-        let at = self.at();
-        let Some(slot) = slots.next() else { return 0 };
-        let Some(chunk) = self.next() else { return 0 };
-        write(slot, chunk, at);
-        1
+        let mut written = 0;
+        while slots.len() > 0 {
+            let at = self.at();
+            let Some(chunk) = self.next() else { break };
+            let Some(slot) = slots.next() else { break };
+            write(slot, chunk, at);
+            written += 1;
+        }
+        written
     }
 
     fn short(&mut self, most: u64) -> usize {

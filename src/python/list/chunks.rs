@@ -2,24 +2,21 @@
 
 use alloc::format;
 use alloc::vec::Vec;
-use core::iter;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use crate::error::Error;
 use crate::list::chunks::Chunk;
+use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
-use crate::list::walk as list;
+use crate::list::reading::Inner;
 use crate::python::convert::numbers::{self, Amount, Key, Place, Position};
-use crate::python::convert::tuple::Pairs;
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
 use crate::python::list::table::{self, PyTable, part};
+use crate::python::list::walk::{PyWalk, chunk_class, to_python};
 use crate::python::made::{self, Ignored, Int, Text};
 
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
@@ -78,13 +75,11 @@ impl PyChunks {
 
     /// The chunks as a table, of what they are made of alone.
     fn plain(&self) -> PyTable {
-        PyTable::new(self.0.clone(), false, table::ROWS)
+        PyTable::new(Frozen::kept(self.0.clone()), false, table::ROWS)
     }
 
-    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<Walk> {
-        let class = chunk_class(py)?;
-        let batch = Mutex::new(Batch::default());
-        Ok(Walk { phyr: self.0.clone(), reversed, class, batch })
+    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<PyWalk> {
+        PyWalk::new(py, Frozen::kept(self.0.clone()), reversed)
     }
 }
 
@@ -128,7 +123,7 @@ impl PyChunks {
         text_signature = "($self, *, position=False, rows=65536)"
     )]
     fn table(&self, position: bool, rows: Amount) -> PyResult<PyTable> {
-        Ok(PyTable::new(self.0.clone(), position, table::rows(rows.0)?))
+        Ok(PyTable::new(Frozen::kept(self.0.clone()), position, table::rows(rows.0)?))
     }
 
     /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
@@ -244,11 +239,11 @@ impl PyChunks {
         }
     }
 
-    fn __iter__(&self, py: Python<'_>) -> PyResult<Walk> {
+    fn __iter__(&self, py: Python<'_>) -> PyResult<PyWalk> {
         self.walk(py, false)
     }
 
-    fn __reversed__(&self, py: Python<'_>) -> PyResult<Walk> {
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<PyWalk> {
         self.walk(py, true)
     }
 
@@ -277,143 +272,4 @@ fn room(count: u64) -> PyResult<Vec<u64>> {
         Ok(()) => Ok(items),
         Err(_) => Err(made::failure::<PyMemoryError>(format!("no memory for {count} items"))),
     }
-}
-
-/// Chunks found at a time, at most: few at first, as many walks end soon.
-const BATCH: usize = 256;
-const FIRST: usize = 4;
-
-/// The state of an iterator.
-#[derive(Default)]
-struct Batch {
-    chunks: Vec<Chunk>,
-    /// Number of chunks of this batch that were returned.
-    at: usize,
-    /// Number of chunks before the end of this batch.
-    done: usize,
-    /// The object last returned. If nobody kept it, as in `for paddr, length in chunks`, it is
-    /// returned again with new numbers.
-    last: Option<Py<PyAny>>,
-    /// True as soon as one was kept: the others will be, too.
-    kept: bool,
-}
-
-/// An iterator over chunks, which threads may share.
-#[pyclass(frozen)]
-struct Walk {
-    phyr: Phyr,
-    reversed: bool,
-    /// The class of the returned tuples, looked up once.
-    class: &'static Pairs,
-    /// Code that holds the lock never waits for the interpreter, so there is no deadlock.
-    batch: Mutex<Batch>,
-}
-
-impl Walk {
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Batch {
-    /// The next chunk of a walk over `phyr`.
-    #[inline]
-    fn next(&mut self, phyr: &Phyr, reversed: bool) -> Option<Chunk> {
-        if self.at == self.chunks.len() {
-            self.read(phyr, reversed);
-        }
-        let chunk = self.chunks.get(self.at).copied();
-        self.at += usize::from(chunk.is_some());
-        chunk
-    }
-
-    /// Finds the chunks of the next batch.
-    fn read(&mut self, phyr: &Phyr, reversed: bool) {
-        let most = (self.chunks.len() * 4).clamp(FIRST, BATCH);
-        let mut walk = phyr.walk();
-        if let Some(skip) = self.done.checked_sub(1) {
-            if reversed {
-                walk.nth_back(skip)
-            } else {
-                walk.nth(skip)
-            };
-        }
-        self.chunks.resize(most, Chunk { paddr: 0, length: 0 });
-        let mut found = 0;
-        while found < most {
-            let slots = &mut self.chunks[found..];
-            let more = if reversed { read_back(&mut walk, slots) } else { walk.read(slots) };
-            if more == 0 {
-                break;
-            }
-            found += more;
-        }
-        self.chunks.truncate(found);
-        self.at = 0;
-        self.done += self.chunks.len();
-    }
-
-    /// The object last returned, with the numbers of `chunk`, if nobody kept it.
-    #[inline]
-    fn again<'py>(
-        &mut self,
-        py: Python<'py>,
-        class: &Pairs,
-        chunk: Chunk,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(last) = &self.last else { return Ok(None) };
-        let last = last.bind(py);
-        if class.make_again(last, [chunk.paddr, chunk.length])? {
-            return Ok(Some(last.clone()));
-        }
-        (self.last, self.kept) = (None, true);
-        Ok(None)
-    }
-}
-
-/// Copies the last chunks of a walk to `out`, the last first. Returns their number.
-fn read_back(walk: &mut list::Walk<'_>, out: &mut [Chunk]) -> usize {
-    out.iter_mut()
-        .zip(iter::from_fn(|| walk.next_back()))
-        .map(|(slot, chunk)| *slot = chunk)
-        .count()
-}
-
-#[pymethods]
-#[pyo3(crate = "crate::python::calls")]
-impl Walk {
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut batch = self.lock();
-        let Some(chunk) = batch.next(&self.phyr, self.reversed) else { return Ok(None) };
-        if let Some(again) = batch.again(py, self.class, chunk)? {
-            return Ok(Some(again));
-        }
-        let kept = batch.kept;
-        // A new object may start a collection, whose code may use this iterator.
-        drop(batch);
-        let made = to_python(py, self.class, chunk)?;
-        if !kept {
-            self.lock().last = Some(made.clone().unbind());
-        }
-        Ok(Some(made))
-    }
-}
-
-/// The named tuple `phyr.Chunk`.
-pub(crate) fn chunk_class(py: Python<'_>) -> PyResult<&'static Pairs> {
-    static CLASS: PyOnceLock<Pairs> = PyOnceLock::new();
-    CLASS.get_or_try_init(py, || Pairs::new(py, "phyr._records", "Chunk"))
-}
-
-/// Makes `Chunk(paddr, length)`. The result equals that of the class, but no Python code runs.
-pub(crate) fn to_python<'py>(
-    py: Python<'py>,
-    class: &Pairs,
-    chunk: Chunk,
-) -> PyResult<Bound<'py, PyAny>> {
-    class.make(py, [chunk.paddr, chunk.length])
 }

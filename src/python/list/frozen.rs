@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::fmt;
 use core::slice;
 use core::sync::atomic::AtomicU64;
@@ -18,12 +17,12 @@ use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
 use crate::python::convert::buffer::{self, Array};
-use crate::python::convert::numbers::{self, Amount, Key, Numbers};
+use crate::python::convert::numbers::{self, Amount, Key};
 use crate::python::list::column::PyColumn;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
 use crate::python::list::object::{self, PyPhyr, hash};
-use crate::python::list::overlap;
+use crate::python::list::{overlap, positions};
 use crate::python::made::{self, Ignored, Int, Text};
 
 /// A list to keep: about half the bytes of a `Phyr`, the same answers, and a file of its own.
@@ -318,29 +317,30 @@ impl PyFrozen {
         PyFrozenChunks::new(self.frozen.clone())
     }
 
-    /// Return the physical addresses of the bytes at many positions, as a column.
+    /// Return the physical addresses of the bytes at many positions, as a column; as for a `Phyr`.
+    ///
+    /// Positions that ascend are the fastest; others are looked up one by one.
     ///
     /// Args:
-    ///     positions: Array or iterable of positions, in any order.
+    ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.
+    ///     out: Writable array of as many ``uint64``, which then takes the addresses and is returned.
     ///
     /// Raises:
-    ///     PositionError: A position is outside the list.
-    ///     ArrayError: The array is not contiguous or holds negative numbers.
-    ///     ArrayTypeError: Something is not a number.
+    ///     PositionError: A position is outside the list; `out` is as it was.
+    ///     ArrayError: An array is not contiguous or holds negative numbers; `out` has another length.
+    ///     ArrayTypeError: Something is not a number, or `out` no ``uint64``.
     ///
     /// Examples:
     ///     >>> from phyr import Phyr
     ///     >>> [hex(paddr) for paddr in Phyr.from_pfns([7, 3]).freeze().translate([0x1004, 8])]
     ///     ['0x3004', '0x7008']
-    fn translate(&self, positions: &Bound<'_, PyAny>) -> PyResult<PyColumn> {
-        let mut paddrs = Vec::new();
-        Numbers::new(positions)?.for_each_block(positions.py(), |block| {
-            for &position in block {
-                paddrs.push(self.frozen.translate(position)?);
-            }
-            Ok::<(), crate::error::Error>(())
-        })?;
-        Ok(PyColumn::new(paddrs)?)
+    #[pyo3(signature = (positions, *, out=None))]
+    fn translate<'py>(
+        &self,
+        positions: &Bound<'py, PyAny>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        positions::translate(&self.frozen, positions, out)
     }
 
     /// Return the addresses of the aligned blocks of one size that cover the list, as a column.

@@ -3,19 +3,19 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use std::sync::{Mutex, PoisonError};
-
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Key, Place, Position};
-use crate::python::convert::tuple::Pairs;
-use crate::python::list::chunks::{PyChunks, chunk, chunk_class, to_python};
+use crate::python::convert::numbers::{self, Amount, Key, Place, Position};
+use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
+use crate::python::list::table::{self, PyTable, part};
+use crate::python::list::walk::{PyWalk, chunk_class, to_python};
 use crate::python::made::{self, Ignored, Int, Text};
 
 /// The chunks of a frozen list: a sequence of `Chunk(paddr, length)`, as `Chunks` is.
@@ -34,7 +34,11 @@ impl PyFrozenChunks {
         Self(frozen)
     }
 
-    fn column(&self, py: Python<'_>, of: impl Fn(Chunk) -> u64 + Sync) -> PyResult<PyColumn> {
+    fn column(
+        &self,
+        py: Python<'_>,
+        of: impl Fn(Chunk) -> u64 + Copy + Sync,
+    ) -> PyResult<PyColumn> {
         let mut items = Vec::new();
         let count = self.0.nr_chunks();
         let room = usize::try_from(count).ok().map(|count| items.try_reserve_exact(count));
@@ -45,7 +49,7 @@ impl PyFrozenChunks {
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
                 let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
-                part.chunks().for_each(|chunk| items.push(of(chunk)));
+                part.chunks().extend(&mut items, of);
                 Ok::<(), Error>(())
             });
             part?;
@@ -54,10 +58,9 @@ impl PyFrozenChunks {
         Ok(PyColumn::new(items)?)
     }
 
-    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<FrozenWalk> {
-        let class = chunk_class(py)?;
-        let batch = Mutex::new(Batch { chunks: Vec::new(), at: 0, done: 0 });
-        Ok(FrozenWalk { frozen: self.0.clone(), reversed, class, batch })
+    /// The chunks as a table, of what they are made of alone.
+    fn plain(&self) -> PyTable {
+        PyTable::new(self.0.clone(), false, table::ROWS)
     }
 }
 
@@ -80,6 +83,58 @@ impl PyFrozenChunks {
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.length)
+    }
+
+    /// Return the chunks as a table for NumPy, Arrow and data frames; with their positions, if asked.
+    ///
+    /// Args:
+    ///     position: True for a third column, ``position``: bytes of the list before each chunk.
+    ///     rows: Rows of a batch, where the table is taken as a stream.
+    ///
+    /// Raises:
+    ///     RangeError: `rows` is 0.
+    #[pyo3(
+        signature = (*, position=false, rows=Amount(table::ROWS)),
+        text_signature = "($self, *, position=False, rows=65536)"
+    )]
+    fn table(&self, position: bool, rows: Amount) -> PyResult<PyTable> {
+        Ok(PyTable::new(self.0.clone(), position, table::rows(rows.0)?))
+    }
+
+    /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__array__(py, dtype, copy)
+    }
+
+    /// Return the Arrow schema of a chunk, in a capsule: a struct of uint64 without nulls.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__arrow_c_schema__(py)
+    }
+
+    /// Return all chunks as one Arrow struct array, schema and items each in a capsule.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.plain().__arrow_c_array__(py, requested_schema)
+    }
+
+    /// Return the chunks as an Arrow stream of batches, in a capsule.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.plain().__arrow_c_stream__(py, requested_schema)
     }
 
     /// Number of the chunk that holds the byte at `position`. O(log n).
@@ -163,12 +218,12 @@ impl PyFrozenChunks {
         }
     }
 
-    fn __iter__(&self, py: Python<'_>) -> PyResult<FrozenWalk> {
-        self.walk(py, false)
+    fn __iter__(&self, py: Python<'_>) -> PyResult<PyWalk> {
+        PyWalk::new(py, self.0.clone(), false)
     }
 
-    fn __reversed__(&self, py: Python<'_>) -> PyResult<FrozenWalk> {
-        self.walk(py, true)
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<PyWalk> {
+        PyWalk::new(py, self.0.clone(), true)
     }
 
     fn __sizeof__(&self) -> usize {
@@ -180,76 +235,5 @@ impl PyFrozenChunks {
     }
 }
 
-/// Chunks `start` to `end` of a list, or up to its last.
-fn part(frozen: &Frozen, start: u64, end: u64) -> Result<Frozen, Error> {
-    let length = frozen.length();
-    let position =
-        |number| frozen.chunk(number).map_or(length, |(position, _)| position.min(length));
-    let (start, end) = (position(start), position(end));
-    frozen.slice(start, end.max(start))
-}
-
 /// Items of a column made at a time.
 const COLUMN: usize = 1 << 20;
-
-/// Chunks found at a time: those of a block and a few more.
-const BATCH: usize = 256;
-
-/// Where an iterator is.
-struct Batch {
-    chunks: Vec<Chunk>,
-    /// Chunks of the batch handed out.
-    at: usize,
-    /// Chunks handed out, those of the batch included.
-    done: usize,
-}
-
-/// An iterator over chunks, which threads may share.
-#[pyclass(frozen)]
-struct FrozenWalk {
-    frozen: Frozen,
-    reversed: bool,
-    /// The class of the chunks that are handed out.
-    class: &'static Pairs,
-    /// A thread that holds the lock never waits for the interpreter, so there is no deadlock.
-    batch: Mutex<Batch>,
-}
-
-impl FrozenWalk {
-    fn next(&self) -> Option<Chunk> {
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = &mut *batch;
-        if batch.at == batch.chunks.len() {
-            batch.chunks.clear();
-            let mut chunks = self.frozen.chunks();
-            if self.reversed {
-                if let Some(skip) = batch.done.checked_sub(1) {
-                    chunks.nth_back(skip);
-                }
-                batch.chunks.extend(chunks.rev().take(BATCH));
-            } else {
-                if let Some(skip) = batch.done.checked_sub(1) {
-                    chunks.nth(skip);
-                }
-                batch.chunks.extend(chunks.take(BATCH));
-            }
-            batch.at = 0;
-            batch.done += batch.chunks.len();
-        }
-        let chunk = batch.chunks.get(batch.at).copied();
-        batch.at += usize::from(chunk.is_some());
-        chunk
-    }
-}
-
-#[pymethods]
-#[pyo3(crate = "crate::python::calls")]
-impl FrozenWalk {
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next().map(|chunk| to_python(py, self.class, chunk)).transpose()
-    }
-}

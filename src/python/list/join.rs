@@ -1,4 +1,4 @@
-//! Many lists as one, and many positions at once.
+//! Many lists as one.
 
 use alloc::format;
 
@@ -6,15 +6,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::list::builder::Builder;
-use crate::list::phyr::Phyr;
-use crate::python::convert::buffer::{Array, Bytes};
-use crate::python::convert::numbers::{self, Numbers};
+use crate::python::convert::numbers;
 use crate::python::error;
-use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::held::Gathered;
 use crate::python::list::object::PyPhyr;
-use crate::slices;
 
 /// One list of all that an iterable yields.
 pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr> {
@@ -53,37 +49,4 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     }
     let phyr = py.detach(|| builder.unwrap_or_default().try_finish())?;
     Ok(PyPhyr::with(phyr, gathered.finish(py)?))
-}
-
-/// The addresses of the bytes at these positions, in `out` or a column of their own.
-pub(crate) fn translate<'py>(
-    phyr: &Phyr,
-    positions: &Bound<'py, PyAny>,
-    out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = positions.py();
-    let mut paddrs = Numbers::new(positions)?.read_all(py)?;
-    let Some(out) = out else {
-        py.detach(|| phyr.translate_all(&mut paddrs))?;
-        return Ok(Bound::new(py, PyColumn::new(paddrs)?)?.into_any());
-    };
-    let array = Array::new(out, false)?;
-    if !array.is_u64() {
-        let what = format!("{} does not hold uint64", out.get_type());
-        return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
-    }
-    if array.len() != paddrs.len() {
-        return Err(error::new(
-            "ArrayError",
-            format!("out has {} items for {} positions", array.len(), paddrs.len()),
-            [("items", array.len() as u64)],
-        ));
-    }
-    let target = Bytes::new(out, true)?;
-    py.detach(|| {
-        phyr.translate_all(&mut paddrs)?;
-        target.write(0, slices::bytes(&paddrs));
-        Ok::<_, crate::error::Error>(())
-    })?;
-    Ok(out.clone())
 }

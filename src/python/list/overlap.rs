@@ -8,8 +8,8 @@ use pyo3::types::PyList;
 use crate::list::frozen::Frozen;
 use crate::python::convert::numbers::Amount;
 use crate::python::error;
-use crate::python::list::chunks::{chunk_class, to_python};
 use crate::python::list::object::PyPhyr;
+use crate::python::list::walk::{chunk_class, to_python};
 use crate::python::made::{self, Int};
 
 /// The last address of a range.

@@ -17,9 +17,8 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
-use crate::python::list::join;
 use crate::python::list::object::{self, PyPhyr, hash};
-use crate::python::list::overlap;
+use crate::python::list::{join, overlap, positions};
 use crate::python::made::{self, Ignored, Int, Text};
 
 #[pymethods]
@@ -289,7 +288,7 @@ impl PyPhyr {
         positions: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        join::translate(&self.phyr, positions, out)
+        positions::translate(&Frozen::kept(self.phyr.clone()), positions, out)
     }
 
     /// Return two lists: the bytes before `position`, and the bytes from `position` on. O(1).

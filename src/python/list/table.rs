@@ -8,9 +8,11 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::error::{Error, NoMemory};
+use crate::error::{Error, FormatError, NoMemory};
 use crate::list::chunks::Chunk;
-use crate::list::phyr::Phyr;
+use crate::list::frozen::Frozen;
+use crate::list::frozen::extend::ExtendError;
+use crate::list::reading::{Inner, List, Steps};
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::fits;
@@ -40,14 +42,14 @@ pub(crate) const ROWS: u64 = 1 << 16;
 #[pyclass(name = "Table", module = "phyr", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyTable {
-    phyr: Phyr,
+    list: Frozen,
     has_position: bool,
     rows: u64,
 }
 
 impl PyTable {
-    pub(crate) fn new(phyr: Phyr, has_position: bool, rows: u64) -> Self {
-        Self { phyr, has_position, rows }
+    pub(crate) fn new(list: Frozen, has_position: bool, rows: u64) -> Self {
+        Self { list, has_position, rows }
     }
 
     fn fields(&self) -> &'static [&'static CStr] {
@@ -64,62 +66,79 @@ impl PyTable {
             let (name, form) = (made::text(py, &field.to_string_lossy())?, made::text(py, "=u8")?);
             dtype.append(made::objects(py, [name.as_any(), form.as_any()])?)?;
         }
-        let count = self.phyr.nr_chunks();
+        let count = self.list.nr_chunks();
         let arguments = made::objects(py, [&made::int(py, count)?, dtype.as_any()])?;
         let array = made::attribute(&numpy, "empty")?.call1(arguments)?;
         let bytes = Bytes::new(&array, true)?;
         for first in (0..count).step_by(1 << 20) {
-            py.detach(|| self.fill(&bytes, first, first.saturating_add(BLOCK_CHUNKS)))?;
+            py.detach(|| self.fill(&bytes, first, count.min(first + BLOCK_CHUNKS)))?;
             py.check_signals()?;
         }
         Ok(array)
     }
 
-    /// Writes rows `first` to `end`, or up to the last, to where they belong in `bytes`.
-    fn fill(&self, bytes: &Bytes, first: u64, end: u64) -> Result<(), Error> {
+    /// Writes rows `first` to `end` to where they belong in `bytes`.
+    fn fill(&self, bytes: &Bytes, first: u64, end: u64) -> Result<(), ExtendError> {
         /// Rows made at a time: as many as stay in the first level cache.
         const FEW: usize = 512;
 
         let width = self.fields().len() * WORD;
-        let part = part(&self.phyr, first, end)?;
-        let offset = self.phyr.offset();
+        let part = part(&self.list, first, end)?;
         let mut few = [0; FEW * 3 * WORD];
-        let mut chunks = part.walk();
+        let mut chunks = part.walk_from(0);
+        // From where the walk counts bytes to where the list does.
+        let back = Steps::at(&chunks).wrapping_sub(start(&self.list, first));
         // It has fewer bytes than the array, which has an address for each.
         let mut at = usize::try_from(first).unwrap_or(usize::MAX) * width;
-        loop {
+        let mut left = end - first;
+        while left > 0 {
             let rows = few[..FEW * width].chunks_exact_mut(width);
+            let rows = rows.take(usize::try_from(left).unwrap_or(FEW));
             let made = chunks.write(rows, |row, chunk, start| {
                 row[..WORD].copy_from_slice(&chunk.paddr.to_ne_bytes());
                 row[WORD..2 * WORD].copy_from_slice(&chunk.length.to_ne_bytes());
                 if width > 2 * WORD {
-                    row[2 * WORD..].copy_from_slice(&(start - offset).to_ne_bytes());
+                    row[2 * WORD..].copy_from_slice(&start.wrapping_sub(back).to_ne_bytes());
                 }
             });
             if made == 0 {
-                return Ok(());
+                return Err(changed(&self.list).into());
             }
             bytes.write(at, &few[..made * width]);
             at += made * width;
+            left -= made as u64;
         }
+        Ok(())
     }
 
     /// All rows, as columns.
     fn columns(&self, py: Python<'_>) -> PyResult<Vec<Vector>> {
-        let count = self.phyr.nr_chunks();
+        let count = self.list.nr_chunks();
         let mut columns = Columns::new(self, count)?;
         for first in (0..count).step_by(1 << 20) {
-            py.detach(|| columns.extend(self, first, first.saturating_add(BLOCK_CHUNKS)))?;
+            py.detach(|| columns.extend(self, first, count.min(first + BLOCK_CHUNKS)))?;
             py.check_signals()?;
         }
         Ok(columns.finish()?)
     }
 }
 
-/// Chunks `start` to `end` of a list, or up to its last.
-pub(crate) fn part(phyr: &Phyr, start: u64, end: u64) -> Result<Phyr, Error> {
-    let position = |number| phyr.chunk(number).map_or(phyr.length(), |(position, _)| position);
-    phyr.slice(position(start), position(end))
+/// The byte where chunk `number` starts; the length if there is none.
+fn start(list: &impl List, number: u64) -> u64 {
+    let length = list.length();
+    // Words that are no archive may have chunks anywhere.
+    list.chunk(number).map_or(length, |(position, _)| position.min(length))
+}
+
+/// Chunks `first` to `end` of a list, or up to its last.
+pub(crate) fn part<L: List>(list: &L, first: u64, end: u64) -> Result<L, Error> {
+    let (start, end) = (start(list, first), start(list, end));
+    list.slice(start, end.max(start))
+}
+
+/// The error for a list with other chunks than were counted: its words are in memory of others.
+fn changed(list: &Frozen) -> FormatError {
+    FormatError::Header { field: "nr_chunks", value: list.nr_chunks() }
 }
 
 /// Columns that are being made.
@@ -144,17 +163,21 @@ impl Columns {
         Ok(Self { paddrs: column()?, lengths: column()?, positions })
     }
 
-    /// Appends rows `first` to `end` of a table, or up to its last, for which there is room.
-    fn extend(&mut self, table: &PyTable, first: u64, end: u64) -> Result<(), Error> {
-        let part = part(&table.phyr, first, end)?;
-        part.chunks().extend(&mut self.paddrs, |chunk: Chunk| chunk.paddr);
+    /// Appends rows `first` to `end` of a table, for which there is room.
+    fn extend(&mut self, table: &PyTable, first: u64, end: u64) -> Result<(), ExtendError> {
+        let part = part(&table.list, first, end)?;
         let before = self.lengths.len();
+        part.chunks().extend(&mut self.paddrs, |chunk: Chunk| chunk.paddr);
         part.chunks().extend(&mut self.lengths, |chunk: Chunk| chunk.length);
+        let is_all = |column: &[u64]| (column.len() - before) as u64 == end - first;
+        if !is_all(&self.paddrs) || !is_all(&self.lengths) {
+            return Err(changed(&table.list).into());
+        }
         if let Some(positions) = &mut self.positions {
-            let mut position = part.offset() - table.phyr.offset();
+            let mut position = start(&table.list, first);
             positions.extend(self.lengths[before..].iter().map(|length| {
                 let start = position;
-                position += length;
+                position = position.wrapping_add(*length);
                 start
             }));
         }
@@ -178,7 +201,7 @@ impl PyTable {
     }
 
     fn __len__(&self) -> usize {
-        self.phyr.chunks().len()
+        usize::try_from(self.list.nr_chunks()).unwrap_or(usize::MAX)
     }
 
     /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
@@ -209,7 +232,7 @@ impl PyTable {
         let mut array = array;
         if made::attribute(&dtype, "fields")?.is_none() {
             let width = made::int(py, self.fields().len() as u64)?;
-            let rows = made::int(py, self.phyr.nr_chunks())?;
+            let rows = made::int(py, self.list.nr_chunks())?;
             array = made::call(&made::attribute(&array, "view")?, made::text(py, "=u8")?.as_any())?;
             array =
                 made::attribute(&array, "reshape")?.call1(made::objects(py, [&rows, &width])?)?;
@@ -252,9 +275,9 @@ impl PyTable {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = requested_schema;
-        let table = Self::new(self.phyr.clone(), self.has_position, self.rows);
-        let (count, mut first) = (self.phyr.nr_chunks(), 0);
-        let mut batch = move || -> Result<Option<Vec<Vector>>, Error> {
+        let table = Self::new(self.list.clone(), self.has_position, self.rows);
+        let (count, mut first) = (self.list.nr_chunks(), 0);
+        let mut batch = move || -> Result<Option<Vec<Vector>>, ExtendError> {
             let rows = table.rows.min(count - first);
             if rows == 0 {
                 return Ok(None);
@@ -264,13 +287,18 @@ impl PyTable {
             first += rows;
             Ok(Some(columns.finish()?))
         };
-        let batches = Box::new(move || batch().map_err(|_| c"no memory for a batch"));
+        let batches = Box::new(move || {
+            batch().map_err(|why| match why {
+                ExtendError::List(_) => c"no memory for a batch",
+                ExtendError::Words(_) => c"the words of the list have changed",
+            })
+        });
         arrow_made::stream_capsule(py, self.fields(), batches)
     }
 
     fn __repr__(&self) -> Text {
         let names: Vec<_> = self.fields().iter().map(|name| name.to_string_lossy()).collect();
-        Text(format!("Table({} rows of {})", self.phyr.nr_chunks(), names.join(", ")))
+        Text(format!("Table({} rows of {})", self.list.nr_chunks(), names.join(", ")))
     }
 }
 

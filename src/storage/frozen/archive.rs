@@ -227,6 +227,15 @@ impl Archive {
         with_words!(&self.store, words => translate(self, words, page))
     }
 
+    /// The number of the first run of the block that holds page `page`, which the archive has, and the
+    /// page where the block ends.
+    pub(crate) fn block_of(&self, page: u64) -> (u64, u64) {
+        with_words!(&self.store, words => {
+            let (block, number) = find_block(self, words, page);
+            ((number * BLOCK) as u64, block.first_page.wrapping_add(block.nr_pages))
+        })
+    }
+
     /// Run `number`, which the archive has.
     pub(crate) fn find_chunk(&self, number: u64) -> Located {
         with_words!(&self.store, words => find_chunk(self, words, number))
