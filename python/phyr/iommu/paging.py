@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from phyr._numbers import having
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, NotMappedError, RangeError
 from phyr.iommu._failures import attempt, is_abrupt, note, noting
@@ -17,6 +18,7 @@ from phyr.iommu.protocols import Direction, IommuDomain, Prot
 __all__ = ["Otherwise", "Paging"]
 
 _TOP = 2**64 - 1
+_OF_A_DOMAIN = ("pgsize_bitmap", "aperture", "reserved", "map_pages", "unmap_pages")
 
 
 class Otherwise(Enum):
@@ -69,6 +71,7 @@ class Paging:
         MismatchError: Another allocator than `iovas` already manages the domain's addresses. Or,
             without `iovas`, that allocator was made for another aperture or other reserved ranges
             than the domain has now.
+        TypeError: `domain` is no `IommuDomain`.
 
     Examples:
         >>> from phyr.testing import TableDomain
@@ -87,6 +90,7 @@ class Paging:
         strict: bool = False,
     ) -> None:
         """Store the parts."""
+        having("domain", domain, _OF_A_DOMAIN, "an IommuDomain")
         self.domain = domain
         self.iovas = allocator_of(domain, iovas, self)
         self.dma_mask = dma_mask

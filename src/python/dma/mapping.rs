@@ -66,6 +66,29 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(backend.get_type_ptr() == direct.as_type_ptr())
 }
 
+/// Refuses an object that lacks a method, before anything is held or mapped.
+fn check_methods(
+    argument: &str,
+    object: &Bound<'_, PyAny>,
+    names: [&str; 2],
+    wanted: &str,
+) -> PyResult<()> {
+    let py = object.py();
+    for name in names {
+        let method = object.getattr_opt(made::text(py, name)?)?;
+        if !method.is_some_and(|method| method.is_callable()) {
+            // The commonest mistake: a domain has pages, and only `Paging` has windows.
+            let is_domain = object.getattr_opt(made::text(py, "map_pages")?)?.is_some();
+            let wanted = if is_domain { "Paging(domain)" } else { wanted };
+            return Err(made::failure::<PyTypeError>(format!(
+                "{argument} is of {}, which has no method {name}: pass {wanted}",
+                object.get_type()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Map `phyr` for a device and return the mapping.
 ///
 /// Args:
@@ -83,7 +106,7 @@ fn is_direct(backend: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///     MismatchError: The backend returned a list of another length. Or the list has user addresses,
 ///         and the backend does not map by them.
 ///     TypeError: The backend returned something else than a list. In both cases it is asked to
-///         unmap what it returned.
+///         unmap what it returned. Or `backend` or `owner` lacks a method, or `direction` is none.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -121,6 +144,14 @@ pub(crate) fn dma_map<'py>(
     if let Err(why) = check_paddrs(phyr.kind()) {
         made::attribute(backend, "map_user").map_err(|_| why)?;
     }
+    let is_direct = is_direct(backend)?;
+    if !is_direct {
+        let wanted = "Direct(), Paging(domain) or another DmaBackend";
+        check_methods("backend", backend, ["map", "unmap"], wanted)?;
+    }
+    if let Some(owner) = &owner {
+        check_methods("owner", owner, ["hold", "release"], "a pin or another Owner")?;
+    }
     let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {
             static OWNERS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -129,7 +160,7 @@ pub(crate) fn dma_map<'py>(
         }
         (own, other) => other.or(own.map(|own| own.into_bound(py))),
     };
-    let owed = if owner.is_none() && is_direct(backend)? {
+    let owed = if owner.is_none() && is_direct {
         None
     } else {
         static OWED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
