@@ -160,12 +160,12 @@ pub enum DescError {
 }
 
 impl DescError {
-    /// The argument that is at fault, by its name in Python, if the error is about alignment.
+    /// The argument that is at fault, by its name in Python, if the error is about alignment or room.
     #[must_use]
     pub fn argument(&self) -> Option<&'static str> {
         match *self {
             Self::Gap { argument, .. } => Some(argument),
-            Self::Unaligned { field: "list address", .. } => Some("lists"),
+            Self::Unaligned { field: "list address", .. } | Self::NoRoom { .. } => Some("lists"),
             Self::Unaligned { field: "block address", .. } => Some("address"),
             Self::Unaligned { field: "first address" | "iova" | "length", .. } => Some("phyr"),
             Self::Unaligned { field, .. } => Some(field),
@@ -215,7 +215,7 @@ impl fmt::Display for DescError {
             }
             Self::NoRoom { needed, given } => write!(
                 f,
-                "the descriptors take {needed:#x} bytes of blocks, {given:#x} bytes are given"
+                "the descriptors take {needed:#x} bytes of blocks, and `lists` has {given:#x}"
             ),
             Self::TooMany { nr_requests, max_requests } => {
                 write!(f, "{nr_requests} requests pass the limit of {max_requests}")

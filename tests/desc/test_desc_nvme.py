@@ -96,8 +96,10 @@ def test_one_page_and_two_pages_need_no_list() -> None:
     assert desc.prp(Phyr.from_chunks([(0x1000, 0x1000)]))[:2] == (0x1000, 0)
     assert desc.prp(Phyr.from_chunks([(0x1FFC, 5)]))[:2] == (0x1FFC, 0x2000)
     assert desc.prp(Phyr.from_chunks([(0x1FFC, 0x1004)]))[:2] == (0x1FFC, 0x2000)
-    with pytest.raises(RangeError, match="0x1000 bytes of blocks, 0x0 bytes are given"):
+    with pytest.raises(RangeError, match="0x1000 bytes of blocks, and `lists` has 0x0") as caught:
         desc.prp(Phyr.from_chunks([(0x1FFC, 0x1005)]))
+    error = caught.value
+    assert (error.argument, error.needed, error.given) == ("lists", 0x1000, 0)
 
 
 def test_what_a_prp_cannot_express_is_refused_by_name() -> None:
@@ -157,7 +159,7 @@ def test_sgl_segments_say_which_is_the_last(count: int) -> None:
     kinds = {1: 0x00, 2: 0x30, 255: 0x30, 256: 0x30}
     assert sgl1[15] == kinds.get(count, 0x20)
     if count > 1:
-        with pytest.raises(RangeError, match="bytes are given"):
+        with pytest.raises(RangeError, match="and `lists` has 0x0"):
             desc.sgl(phyr)
 
 
