@@ -2,7 +2,9 @@
 
 from operator import index
 
-__all__ = ["having", "whole"]
+from phyr._named import Iterable
+
+__all__ = ["having", "items", "pair", "whole"]
 
 
 def whole(name: str, value: object) -> int:
@@ -15,6 +17,36 @@ def whole(name: str, value: object) -> int:
         msg = f"{name} is {value!r}, not an int"
         raise TypeError(msg)
     return index(value)  # type: ignore[arg-type]
+
+
+def pair(name: str, value: object) -> tuple[int, int]:
+    """Return an argument, or an item of one, as two ints.
+
+    Raises:
+        TypeError: It is no pair, or not of whole numbers.
+    """
+    two: list[object]
+    try:
+        two = [*value]  # type: ignore[misc]
+    except TypeError:
+        two = []
+    if len(two) != 2:  # noqa: PLR2004 - a pair
+        msg = f"{name} is {value!r}, not a pair of ints"
+        raise TypeError(msg)
+    first, second = two
+    return whole(name, first), whole(name, second)
+
+
+def items(name: str, value: Iterable[object], of: str) -> Iterable[object]:
+    """Return an argument if a loop can go over it.
+
+    Raises:
+        TypeError: It cannot; the message has the argument's name, its type, and `of`.
+    """
+    if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+        msg = f"{name} is of {type(value)}, not an iterable of {of}"
+        raise TypeError(msg)
+    return value
 
 
 def having(name: str, value: object, parts: tuple[str, ...], wanted: str) -> None:

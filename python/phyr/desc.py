@@ -17,6 +17,7 @@ Examples:
 import re
 from collections.abc import Iterable
 
+from phyr._numbers import items, pair
 from phyr._phyr import (
     Builder,
     Descriptors,
@@ -110,6 +111,7 @@ def from_ranges(
         RangeError: A range ends before it starts, leaves the 64-bit space, or is all of it, which
             has one byte more than a list can hold.
         AlignmentError: A boundary inside the list is not a multiple of the granule.
+        TypeError: `ranges` is no iterable, or an item of it is not a pair of ints.
 
     Examples:
         >>> from_ranges([(0x1000, 0x9_ffff), (0x10_0000, 0x1f_ffff)])
@@ -131,7 +133,8 @@ def from_ranges(
         word = "last" if inclusive else "end"
         raise RangeError(f"range from {start:#x} to {word} {last:#x} {why}", start=start, last=last)
 
-    return Phyr.from_chunks((chunk(*ends) for ends in ranges), granule=granule, kind=kind)
+    pairs = (pair("a range", ends) for ends in items("ranges", ranges, "pairs of ints"))
+    return Phyr.from_chunks((chunk(*ends) for ends in pairs), granule=granule, kind=kind)
 
 
 def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> Phyr:
@@ -149,6 +152,7 @@ def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> P
     Raises:
         HiddenPagesError: All addresses read 0: the kernel hides them from this process.
         FormatError: A line is not of the file's form.
+        TypeError: `text` or `name` is no text.
 
     Examples:
         >>> text = '''
@@ -163,6 +167,10 @@ def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> P
     Source:
         ``r_show()``, ``kernel/resource.c``, Linux.
     """
+    for argument, value in (("text", text), ("name", name)):
+        if not isinstance(value, str):
+            msg = f"{argument} is of {type(value)}, not str"  # type: ignore[unreachable]
+            raise TypeError(msg)
     granule = Builder(granule).granule
     chunks = []
     hidden = False

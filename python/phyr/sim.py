@@ -28,6 +28,7 @@ from errno import EFAULT
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phyr._columns import Columns, FaultReason
+from phyr._numbers import having, whole
 from phyr._phyr import FrozenPhyr, Memory, Phyr, SimDomain, dma_read, dma_write, scatter
 from phyr._records import Counters, Leaf
 from phyr.errors import FaultError, RangeError
@@ -79,6 +80,9 @@ class Device:
             be negative.
         mask: Highest address that the device can use.
 
+    Raises:
+        TypeError: An argument is not of its type.
+
     Examples:
         >>> memory = Memory(1 << 20)
         >>> memory.write_u64(0x5000, 7)
@@ -95,10 +99,15 @@ class Device:
         mask: int = _EVERYWHERE,
     ) -> None:
         """Connect a device to the bus."""
+        if not isinstance(memory, Memory):
+            msg = f"memory is of {type(memory)}, not phyr.sim.Memory"  # type: ignore[unreachable]
+            raise TypeError(msg)
+        if domain is not None:
+            having("domain", domain, ("pgsize_bitmap", "iova_to_phys"), "an IommuDomain")
         self.memory = memory
         self.domain = domain
-        self.offset = offset
-        self.mask = mask
+        self.offset = whole("offset", offset)
+        self.mask = whole("mask", mask)
 
     def __repr__(self) -> str:
         """Show how far it reaches, and through what."""
@@ -209,8 +218,9 @@ class Region:
         others: Any = None,  # noqa: ANN401 - no cocotb here
     ) -> None:
         """Show a device's view."""
+        having("device", device, ("read", "write"), "a Device")
         self.device = device
-        self.size = size
+        self.size = whole("size", size)
         self.others = others
         self.faults: deque[FaultError] = deque(maxlen=64)
 
@@ -256,6 +266,7 @@ class Region:
         This region, if something is mapped at all of the addresses, whatever its permissions; else
         those of `others`; else nothing, which is recorded as a fault.
         """
+        address, length = whole("address", address), whole("length", length)
         if self._reaches(address, length):
             return [(0, self.size, 0, self)]
         if _answers(self.others, address, length):
@@ -293,12 +304,14 @@ def _addresses(dma: Phyr | FrozenPhyr | int, length: int | None) -> Phyr | Froze
     """Return the list, or make one of `length` bytes from one address on."""
     if isinstance(dma, (Phyr, FrozenPhyr)):
         if length is not None:
-            msg = f"length {length} goes with an address, not with a list"
+            msg = f"length {length:#x} goes with an address, not with a list"
             raise TypeError(msg)
         return dma
+    dma = whole("dma", dma)
     if length is None:
         msg = f"address {dma:#x} needs a length"
         raise TypeError(msg)
+    length = whole("length", length)
     if not 0 <= dma <= _EVERYWHERE:
         raise RangeError(f"address {dma:#x} is outside 64 bits", dma_addr=dma)
     if not 0 <= length <= _EVERYWHERE:

@@ -17,6 +17,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use core::any::Any;
 use core::ffi::c_int;
@@ -24,10 +25,15 @@ use core::panic::AssertUnwindSafe;
 
 use std::panic::catch_unwind;
 
+use pyo3::exceptions::{PyBaseException, PyTypeError, PyValueError};
 use pyo3::impl_::trampoline::MethodDef;
 use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
 // The same names as in `PyO3`: its macros look them up here.
 pub(crate) use pyo3::*;
+
+use crate::python::made;
 
 /// `PyO3`'s private module, with one macro of ours.
 pub(crate) mod impl_ {
@@ -95,7 +101,7 @@ guard! {
 fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(failure)) => Err(made_now(py, failure)),
+        Ok(Err(failure)) => Err(named(made_now(py, failure), py)),
         Err(panic) => Err(of_panic(py, &panic)),
     }
 }
@@ -109,6 +115,39 @@ fn made_now(py: Python<'_>, failure: PyErr) -> PyErr {
         failure
     }));
     made.unwrap_or_else(|_| no_memory(py))
+}
+
+/// Puts the name of a wrong argument into the message of an exception, where `PyO3` makes a note of
+/// it. If there is no memory for that, the note stays.
+#[cold]
+fn named(failure: PyErr, py: Python<'_>) -> PyErr {
+    match take_note(failure.value(py)) {
+        Ok(()) | Err(_) => failure,
+    }
+}
+
+/// Takes the name of an argument out of the last note of an exception. An argument's own exception,
+/// which is none of ours, stays as it is.
+fn take_note(failure: &Bound<'_, PyBaseException>) -> PyResult<()> {
+    let py = failure.py();
+    let module = made::attribute(&failure.get_type(), "__module__")?;
+    let is_of_pyo3 =
+        failure.is_instance_of::<PyTypeError>() || failure.is_exact_instance_of::<PyValueError>();
+    if !is_of_pyo3 && !module.eq(made::text(py, "phyr.errors")?)? {
+        return Ok(());
+    }
+    let Some(notes) = failure.getattr_opt(made::text(py, "__notes__")?)? else { return Ok(()) };
+    let notes = notes.cast_into::<PyList>()?;
+    let Some(last) = notes.len().checked_sub(1) else { return Ok(()) };
+    let note = notes.get_item(last)?.extract::<String>()?;
+    if let Some(name) = note.strip_prefix("while processing ") {
+        made::prefix(failure, &format!("argument {name}: "))?;
+        notes.del_item(last)?;
+        if last == 0 {
+            failure.delattr(made::text(py, "__notes__")?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the exception for a panic.

@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use core::ffi::c_int;
 
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -171,6 +171,18 @@ pub(crate) fn no_constructor<T: PyTypeInfo>(makers: &str) -> PyErr {
 pub(crate) fn exception<E: PyTypeInfo>(py: Python<'_>, message: &str) -> PyErr {
     let made = text(py, message).and_then(|message| call(E::type_object(py).as_any(), &message));
     made.map_or_else(|failure| failure, PyErr::from_value)
+}
+
+/// Puts words before the message of an exception, if it has one and nothing else.
+pub(crate) fn prefix(failure: &Bound<'_, PyBaseException>, words: &str) -> PyResult<()> {
+    let py = failure.py();
+    let args = attribute(failure, "args")?.cast_into::<PyTuple>()?;
+    if args.len() != 1 {
+        return Ok(());
+    }
+    let message = args.get_item(0)?.cast_into::<PyString>()?;
+    let message = text(py, &format!("{words}{}", message.to_string_lossy()))?;
+    failure.setattr(text(py, "args")?, objects(py, [message.as_any()])?)
 }
 
 /// Returns the result of `callable(argument)`.

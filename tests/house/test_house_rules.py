@@ -30,7 +30,7 @@ WINGS = {
     " parse parse_nvme memfd distinct kho_vmalloc kho_radix mod",
     "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"
     " domain map bus walk attached mod",
-    "python": "calls made error",
+    "python": "made calls error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items"
     " tuple mod",
     "python/list": "held object column positions table walk chunks overlap frozen_chunks frozen"

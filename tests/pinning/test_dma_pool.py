@@ -3,6 +3,7 @@
 import re
 import tracemalloc
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -97,9 +98,25 @@ def test_a_piece_is_where_the_device_finds_it() -> None:
 )
 def test_what_is_no_piece_is_refused(length: int, align: int) -> None:
     with DmaPool(Direct(), PAGE) as pool:
-        with pytest.raises(RangeError, match=f"no piece of {length} bytes at multiples of {align}"):
+        why = f"no piece of {length:#x} bytes at multiples of {align:#x}"
+        with pytest.raises(RangeError, match=why):
             pool.take(length, align=align)
         assert pool.free == PAGE
+
+
+@pytest.mark.parametrize("name", ["length", "align"])
+@pytest.mark.parametrize("value", ["a", 1.5, None])
+def test_a_piece_is_of_whole_numbers(name: str, value: object) -> None:
+    given: dict[str, Any] = {"length": 1, name: value}
+    with DmaPool(Direct(), PAGE) as pool:
+        with pytest.raises(TypeError, match=f"^{name} is {value!r}, not an int"):
+            pool.take(**given)
+        assert pool.free == PAGE
+
+
+def test_a_pool_of_what_is_no_backend_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^backend is of .*, which has no map: pass a DmaBackend"):
+        DmaPool(5, PAGE)  # type: ignore[arg-type]
 
 
 def test_closing_takes_pieces_away_and_says_who_uses_one() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from phyr._numbers import having, whole
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu._failures import attempt, is_interrupt, noting
@@ -63,10 +64,15 @@ class Staging:
     Args:
         memory: An object that reads and writes physical memory.
         pool: An object that allocates and frees pages of that memory.
+
+    Raises:
+        TypeError: One of the two lacks a method.
     """
 
     def __init__(self, memory: CpuMemory, pool: PagePool) -> None:
         """Keep the two."""
+        having("memory", memory, ("read", "write"), "a CpuMemory")
+        having("pool", pool, ("alloc", "free"), "a PagePool")
         self.memory = memory
         self.pool = pool
 
@@ -86,6 +92,8 @@ class Staging:
             align: The address of each page run is a multiple of this power of two, at least the
                 granule.
         """
+        having("phyr", phyr, ("kind",), "a list of memory")
+        align = whole("align", align)
         head = phyr[0] & (align - 1)
         pages = self.pool.alloc((head + phyr.length + align - 1) & -align, below=below, align=align)
         try:
@@ -113,6 +121,9 @@ class Bounce:
         providers: For each provider of MMIO that a switch routes to, the bytes added to its
             addresses.
 
+    Raises:
+        TypeError: `staging` is no `Staging`, or a number not an int.
+
     Source:
         As ``dma_capable()`` and ``swiotlb_map()``, kernel/dma, Linux.
     """
@@ -126,10 +137,11 @@ class Bounce:
         providers: Mapping[int, int] | None = None,
     ) -> None:
         """Store the limits."""
+        having("staging", staging, ("stage",), "a Staging")
         self.staging = staging
         self.routes = BusOffset(offset, providers)
-        self.dma_mask = dma_mask
-        self.offset = offset
+        self.dma_mask = whole("dma_mask", dma_mask)
+        self.offset = self.routes.offset
         # Keyed by `id(dma)`; keeping `dma` keeps the id from being reused.
         self._mapped: dict[int, tuple[Phyr, list[Copy]]] = {}
 
@@ -145,7 +157,9 @@ class Bounce:
             RangeError: A bus address would be below 0, or `offset` is not a multiple of the
                 granule.
             Exception: The pool's own error if it has no such pages; no page is kept then.
+            TypeError: `phyr` is no list.
         """
+        having("phyr", phyr, ("kind",), "a list of memory")
         if phyr.kind != "ram":
             return self._map_mmio(phyr, direction)
         reach = self.dma_mask - self.offset

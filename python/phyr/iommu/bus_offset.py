@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from phyr._numbers import having, whole
 from phyr._phyr import Phyr, shift
 from phyr.errors import MismatchError
 from phyr.iommu.protocols import Direction
@@ -20,6 +21,9 @@ class BusOffset:
         providers: For each provider of MMIO that a switch routes to, the bytes added to its
             addresses.
 
+    Raises:
+        TypeError: A number is not an int, or `providers` no mapping.
+
     Examples:
         >>> bus = BusOffset(-0x8000_0000, providers={3: 0x100_0000})
         >>> phyr = Phyr.from_pages([0x8000_7000, 0x8000_3000])
@@ -31,8 +35,12 @@ class BusOffset:
 
     def __init__(self, offset: int, providers: Mapping[int, int] | None = None) -> None:
         """Store the constants."""
-        self.offset = offset
-        self.providers = dict(providers or {})
+        self.offset = whole("offset", offset)
+        having("providers", providers or {}, ("items",), "a mapping of provider to offset")
+        self.providers = {
+            whole("a provider", key): whole(f"the offset of provider {key}", value)
+            for key, value in (providers or {}).items()
+        }
 
     def map(self, phyr: Phyr, _direction: Direction) -> Phyr:
         """Return the bus addresses of `phyr`.
@@ -42,7 +50,9 @@ class BusOffset:
                 list's granule.
             MismatchError: There is no route to the provider of an MMIO list; or the list has user
                 addresses, which no bus has.
+            TypeError: `phyr` is no list.
         """
+        having("phyr", phyr, ("kind",), "a list of memory")
         if phyr.kind in ("ram", "user"):  # which `shift` refuses
             return shift(phyr, self.offset)
         # "mmio" is "mmio:0".

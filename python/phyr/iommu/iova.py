@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from threading import RLock
 
+from phyr._numbers import items, pair, whole
 from phyr.errors import IovaSpaceError, RangeError
 
 __all__ = ["IovaAllocator"]
@@ -35,6 +36,7 @@ class IovaAllocator:
     Raises:
         RangeError: The last address of a range is below the first, or an address has more than 64
             bits.
+        TypeError: A range is not a pair of ints.
 
     Examples:
         >>> iovas = IovaAllocator((0x1000, 0xffff), reserved=[(0x3000, 0x3fff)])
@@ -51,7 +53,9 @@ class IovaAllocator:
         self, aperture: tuple[int, int] = (0, _TOP), reserved: Iterable[tuple[int, int]] = ()
     ) -> None:
         """Store the ranges that are never allocated."""
-        reserved = list(reserved)
+        aperture = pair("aperture", aperture)
+        items("reserved", reserved, "pairs of ints")
+        reserved = [pair("a reserved range", range_) for range_ in reserved]
         for first, last in [aperture, *reserved]:
             if not 0 <= first <= last <= _TOP:
                 raise RangeError(f"{first:#x} to {last:#x} is no range of addresses")
@@ -97,7 +101,11 @@ class IovaAllocator:
         Raises:
             IovaSpaceError: There is no such window.
             RangeError: `length` or `residue` is out of range, or `align` is not a power of two.
+            TypeError: A number is not an int.
         """
+        if not type(length) is type(align) is type(residue) is type(last) is int:
+            length, align = whole("length", length), whole("align", align)
+            residue, last = whole("residue", residue), whole("last", last)
         if length < 1 or align < 1 or align & (align - 1) or not 0 <= residue < align:
             raise RangeError(f"no window has {length:#x} bytes at {residue:#x} modulo {align:#x}")
         last = min(last, self.aperture[1])
@@ -150,12 +158,16 @@ class IovaAllocator:
 
         Raises:
             IovaSpaceError: There is no such window at any alignment.
+            TypeError: A number is not an int.
 
         Examples:
             >>> iovas = IovaAllocator((0x1000, 0x3ffff), reserved=[(0x20000, 0x20fff)])
             >>> hex(iovas.alloc_for_pages(0x1000, 0x11000, align=0x10000, least=0x1000, residue=0))
             '0x10000'
         """
+        if not type(pgsize_bitmap) is type(align) is type(least) is type(residue) is int:
+            pgsize_bitmap, align = whole("pgsize_bitmap", pgsize_bitmap), whole("align", align)
+            least, residue = whole("least", least), whole("residue", residue)
         while True:
             try:
                 return self.alloc(length, align=align, residue=residue % align, last=last)
@@ -190,7 +202,10 @@ class IovaAllocator:
 
         Raises:
             RangeError: No window in use starts there.
+            TypeError: `iova` is not an int.
         """
+        if type(iova) is not int:
+            iova = whole("iova", iova)
         with self._lock:
             while True:
                 changes, start, is_window = self._changes, -1, False

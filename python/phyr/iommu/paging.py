@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from phyr._numbers import having
+from phyr._numbers import having, whole
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, NotMappedError, RangeError
 from phyr.iommu._failures import attempt, is_abrupt, note, noting
@@ -71,7 +71,7 @@ class Paging:
         MismatchError: Another allocator than `iovas` already manages the domain's addresses. Or,
             without `iovas`, that allocator was made for another aperture or other reserved ranges
             than the domain has now.
-        TypeError: `domain` is no `IommuDomain`.
+        TypeError: `domain` is no `IommuDomain`, or another argument not of its type.
 
     Examples:
         >>> from phyr.testing import TableDomain
@@ -91,6 +91,12 @@ class Paging:
     ) -> None:
         """Store the parts."""
         having("domain", domain, _OF_A_DOMAIN, "an IommuDomain")
+        if iovas is not None:
+            having("iovas", iovas, ("alloc_for_pages", "free"), "an IovaAllocator")
+        if not isinstance(otherwise, (Otherwise, Staging)):
+            msg = f"otherwise is {otherwise!r}, not an Otherwise or a Staging"  # type: ignore[unreachable]
+            raise TypeError(msg)
+        dma_mask = whole("dma_mask", dma_mask)
         self.domain = domain
         self.iovas = allocator_of(domain, iovas, self)
         self.dma_mask = dma_mask
@@ -108,7 +114,9 @@ class Paging:
             IovaSpaceError: There is no room for the window.
             Exception: An error of the domain, with a note that names the call; nothing is mapped
                 then.
+            TypeError: `phyr` is no list, or `direction` no `Direction`.
         """
+        having("phyr", phyr, ("kind",), "a list of memory")
         if not phyr:
             return phyr
         prot = Prot.of(direction, phyr.kind)

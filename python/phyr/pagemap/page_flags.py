@@ -3,6 +3,7 @@
 import os
 
 from phyr._named import Iterable, NamedTuple, Sequence
+from phyr._numbers import items, whole
 from phyr._phyr import Column, FolioScan, FrozenPhyr, Phyr, page_records
 from phyr.errors import HiddenPagesError, PhyrError, RangeError
 from phyr.pagemap.proc import PROC
@@ -110,12 +111,14 @@ class Scan:
         RangeError: A size is no power of two, or below that of two pages.
         HiddenPagesError: The kernel hides the flags of pages.
         PhyrError: This system has no flags of pages.
+        TypeError: A size is not an int.
     """
 
     def __init__(self, block_sizes: Sequence[int] = ()) -> None:
         """Open the file of flags."""
         self._page_size = os.sysconf("SC_PAGE_SIZE")
-        orders = [self._order(size) for size in block_sizes]
+        sizes = items("block_sizes", block_sizes, "ints")
+        orders = [self._order(whole("a block size", size)) for size in sizes]
         with _proc_errors("kpageflags"):
             path = f"{PROC}/kpageflags"
             self._scan = FolioScan(path, self._page_size, orders)

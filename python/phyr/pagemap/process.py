@@ -3,6 +3,7 @@
 import os
 
 from phyr._named import Callable, Iterator, NamedTuple, Sequence
+from phyr._numbers import whole
 from phyr._phyr import Builder, FolioScan, Phyr
 from phyr._scope import Scope
 from phyr.errors import MismatchError, RangeError
@@ -238,6 +239,7 @@ class Pagemap(Scope):
         scan: FolioScan | None = None,
     ) -> Iterator[Run]:
         """Read a range of bytes: whole pages, with the ends trimmed to the range."""
+        start, length = whole("start", start), whole("length", length)
         if start < 0 or length < 0 or start + length > 1 << 64:
             raise RangeError(
                 f"range {start:#x}+{length:#x} is outside 64 bits", start=start, length=length

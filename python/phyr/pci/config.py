@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from phyr._devices.uapi import refused
+from phyr._numbers import whole
 from phyr.errors import RangeError
 
 __all__ = ["Capability", "Config", "Registers", "Window"]
@@ -79,6 +80,7 @@ class Registers:
             raise refused(failure, f"write {self.name}", offset=offset, length=len(data)) from None
 
     def _check(self, offset: int, length: int) -> None:
+        offset, length = whole("offset", offset), whole("length", length)
         if offset < 0 or length < 0 or offset + length > self.length:
             raise RangeError(
                 f"{offset:#x}+{length:#x} is not inside the {self.length:#x} bytes of the "

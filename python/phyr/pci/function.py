@@ -29,10 +29,14 @@ class Function:
     Raises:
         RangeError: The text is not such an address.
         VfioError: There is no such function.
+        TypeError: It is no text.
     """
 
     def __init__(self, address: str) -> None:
         """Find the function."""
+        if not isinstance(address, str):
+            msg = f"address is of {type(address)}, not str"  # type: ignore[unreachable]
+            raise TypeError(msg)
         if not _ADDRESS.fullmatch(address):
             raise RangeError(
                 f"{address!r} is not the address of a PCI function, such as '0000:00:04.0'",

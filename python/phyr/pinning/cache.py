@@ -296,9 +296,10 @@ class PinCache(Scope):
         Args:
             limit: Bytes; by default the cache's own. 0 unpins all that is not in use.
         """
+        limit = self.limit if limit is None else whole("limit", limit)
         with self._lock:
             self._settle()
-            self._shrink(self.limit if limit is None else limit)
+            self._shrink(limit)
 
     def _shrink(self, limit: int) -> int:
         """Unpin until at most `limit` bytes are idle. Return how many bytes were unpinned."""

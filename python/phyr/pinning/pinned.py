@@ -24,6 +24,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from phyr._numbers import having
 from phyr._phyr import Builder, Loan, Phyr, held
 from phyr._scope import Scope
 from phyr.errors import (
@@ -203,6 +204,7 @@ def pin(
         Exception: An error of the buffer itself, such as `ValueError` if it is closed.
         RangeError: There is no such method, or the range passes 2^64.
         MismatchError: `method` and `backend` do not go together.
+        TypeError: `backend` does not map by user addresses.
         VfioError: The kernel does not map it through `backend`; nothing is pinned then.
         IovaSpaceError: `backend` has no I/O virtual addresses left for it.
         LimitError: The kernel takes no more mappings through `backend`.
@@ -255,6 +257,7 @@ def pin(
 def _pinner(method: str | None, backend: UserMapper | None) -> Pinner:
     """Choose the method of pinning."""
     if backend is not None:
+        having("backend", backend, ("map_user", "unmap_user"), "a Type1 or an Ioas")
         own = getattr(backend, "method", None)
         name = method or own or _BY_BACKEND[0]
         if name not in _BY_BACKEND or own not in (None, name):

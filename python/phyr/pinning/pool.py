@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from phyr._numbers import whole
+from phyr._numbers import having, whole
 from phyr._phyr import Phyr
 from phyr._scope import Scope
 from phyr.allocating import alloc
@@ -114,6 +114,8 @@ class DmaPool(Scope):
     ) -> None:
         """Allocate, pin and map."""
         size = whole("size", size)
+        if not isinstance(backend, BufferMapper):
+            having("backend", backend, ("map", "unmap"), "a DmaBackend")
         self.size = size + -size % mmap.PAGESIZE
         """Bytes in all."""
         with ExitStack() as stack:
@@ -157,13 +159,15 @@ class DmaPool(Scope):
             NoMemoryError: No free place is as long. `free` is the number of free bytes, and
                 `largest` the length of the longest free place.
             ClosedError: The pool is closed.
+            TypeError: A number is not an int.
         """
         if self._is_closed:
             raise ClosedError("the pool is closed")
+        length, align = whole("length", length), whole("align", align)
         if length < 1 or not 1 <= align <= mmap.PAGESIZE or align & (align - 1):
             raise RangeError(
-                f"no piece of {length} bytes at multiples of {align}: a byte at least, and a power "
-                f"of two up to {mmap.PAGESIZE}",
+                f"no piece of {length:#x} bytes at multiples of {align:#x}: a byte at least, and a "
+                f"power of two up to {mmap.PAGESIZE:#x}",
                 length=length,
                 align=align,
             )

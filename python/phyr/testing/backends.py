@@ -7,7 +7,7 @@ from typing import TypeVar
 from phyr._phyr import Phyr
 from phyr.errors import IovaSpaceError, NotMappedError
 from phyr.iommu import Direction, DmaBackend, Mapping, dma_map
-from phyr.testing.conformance import ConformanceError, expect, positions_of
+from phyr.testing.conformance import ConformanceError, check_maker, expect, positions_of
 
 _B = TypeVar("_B", bound=DmaBackend)
 
@@ -188,10 +188,12 @@ def check_backend(make: Callable[[], _B], reach: Callable[[_B, int], int | None]
 
     Raises:
         ConformanceError: The backend breaks a rule.
+        TypeError: `make` is no function, such as a backend.
 
     Examples:
         >>> from phyr.iommu import BusOffset
         >>> check_backend(lambda: BusOffset(1 << 32), lambda _, dma_addr: dma_addr - (1 << 32))
     """
+    check_maker(make, "a backend")
     for check in BACKEND_CHECKS:
         check(make, reach)

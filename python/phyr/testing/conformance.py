@@ -14,6 +14,17 @@ def expect(right: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a sen
         raise ConformanceError(sentence)
 
 
+def check_maker(make: object, of: str) -> None:
+    """Refuse an object in place of a function that makes one.
+
+    Raises:
+        TypeError: It cannot be called.
+    """
+    if not callable(make):
+        msg = f"make is of {type(make)}, not a function that makes {of}: pass its class or a lambda"
+        raise TypeError(msg)
+
+
 def positions_of(phyr: Phyr) -> list[int]:
     """Return the first and last byte of each chunk, and one in between."""
     positions: set[int] = set()

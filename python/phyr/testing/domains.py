@@ -7,7 +7,7 @@ from random import Random
 from phyr._phyr import Phyr, plan_map
 from phyr.errors import IovaSpaceError, MappedError
 from phyr.iommu import Direction, IommuDomain, Paging, Prot, dma_map
-from phyr.testing.conformance import ConformanceError, expect, positions_of
+from phyr.testing.conformance import ConformanceError, check_maker, expect, positions_of
 
 
 def _raises(act: Callable[[], object]) -> bool:
@@ -217,6 +217,8 @@ def check_domain(make: Callable[[], IommuDomain]) -> None:
 
     Raises:
         ConformanceError: The domain breaks a rule.
+        TypeError: `make` is no function, such as a domain.
     """
+    check_maker(make, "a domain")
     for check in DOMAIN_CHECKS:
         check(make)

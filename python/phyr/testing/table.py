@@ -1,5 +1,6 @@
 """A domain that is right, to compare others with."""
 
+from phyr._numbers import pair, whole
 from phyr.errors import MappedError, NotMappedError
 from phyr.iommu import Prot
 
@@ -20,8 +21,8 @@ class TableDomain:
         reserved: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """Begin with nothing mapped."""
-        self.pgsize_bitmap = pgsize_bitmap
-        self.aperture = aperture
+        self.pgsize_bitmap = whole("pgsize_bitmap", pgsize_bitmap)
+        self.aperture = pair("aperture", aperture)
         self.reserved = reserved
         # Address of each page to (address it maps to, size, protection).
         self.table: dict[int, tuple[int, int, Prot]] = {}

@@ -2,11 +2,13 @@
 
 use alloc::format;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::desc::Limits;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::exchange;
+use crate::python::convert::numbers::{self, Amount};
 use crate::python::error;
 use crate::python::made;
 
@@ -27,11 +29,26 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
     type Error = PyErr;
 
     fn extract(limits: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let mask = |name| Ok::<u64, PyErr>(made::attribute(&limits, name)?.extract::<Amount>()?.0);
+        let py = limits.py();
+        let value = |name| {
+            let value = limits.getattr_opt(made::text(py, name)?)?.ok_or_else(|| {
+                made::failure::<PyTypeError>(format!(
+                    "{} has no {name}: pass DeviceLimits(...)",
+                    limits.get_type()
+                ))
+            })?;
+            match exchange::optional(&value.get_type(), "__index__")? {
+                Some(_) => Ok(value),
+                None => Err(made::failure::<PyTypeError>(format!(
+                    "{name} is {}, not an int",
+                    numbers::text(&value)
+                ))),
+            }
+        };
+        let mask = |name| Ok::<u64, PyErr>(value(name)?.extract::<Amount>()?.0);
         // A number above 64 bits sets no limit.
         let most = |name| {
-            let value = made::attribute(&limits, name)?;
-            if value.gt(made::int(limits.py(), u64::MAX)?)? { Ok(u64::MAX) } else { mask(name) }
+            if value(name)?.gt(made::int(py, u64::MAX)?)? { Ok(u64::MAX) } else { mask(name) }
         };
         let segments = Limits {
             max_segment_size: most("max_segment_size")?,

@@ -43,12 +43,22 @@ impl PyIndex {
     #[new]
     #[pyo3(text_signature = "(lists)")]
     fn new(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let lists = py.get_type::<PyTuple>().call1((lists,))?.cast_into::<PyTuple>()?;
+        let lists = py.get_type::<PyTuple>().call1((lists,)).map_err(|failure| {
+            // What an iterator raises comes through as it is.
+            if lists.try_iter().is_ok() {
+                return failure;
+            }
+            made::failure::<PyTypeError>(alloc::format!(
+                "{} is not an iterable of lists of memory",
+                lists.get_type()
+            ))
+        })?;
+        let lists = lists.cast_into::<PyTuple>()?;
         let mut frozen: Vec<Frozen> = Vec::new();
         if frozen.try_reserve_exact(lists.len()).is_err() {
             return Err(made::failure::<PyMemoryError>("no memory for an index"));
         }
-        for list in &lists {
+        for (at, list) in lists.iter().enumerate() {
             frozen.push(match Either::of(&list) {
                 Some(Either::Frozen(list)) => list.get().as_ref().clone(),
                 Some(Either::Phyr(list)) => {
@@ -56,7 +66,10 @@ impl PyIndex {
                     py.detach(|| list.try_freeze())?
                 }
                 None => {
-                    let what = alloc::format!("{} is no list", numbers::text(&list));
+                    let what = alloc::format!(
+                        "item {at} is {}, not a list of memory",
+                        numbers::text(&list)
+                    );
                     return Err(made::failure::<PyTypeError>(what));
                 }
             });

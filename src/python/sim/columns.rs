@@ -1,7 +1,9 @@
 //! Columns of a plan: phyr's own, lent arrays, or anything with numbers.
 
+use alloc::format;
 use alloc::vec::Vec;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::python::convert::buffer::Array;
@@ -19,7 +21,11 @@ pub(crate) enum Column<'py> {
 
 impl<'py> Column<'py> {
     pub(crate) fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        let column = match made::attribute(plan, name)?.cast_into::<PyColumn>() {
+        let column = plan.getattr_opt(made::text(plan.py(), name)?)?.ok_or_else(|| {
+            let what = format!("plan is of {}, which has no {name}: pass a Plan", plan.get_type());
+            made::failure::<PyTypeError>(what)
+        })?;
+        let column = match column.cast_into::<PyColumn>() {
             Ok(column) => return Ok(Self::Ours(column)),
             Err(other) => other.into_inner(),
         };
