@@ -1,4 +1,6 @@
-//! Errors of the core, and their messages. A range reads `0xbase+0xlength`.
+//! Errors of the core, and their messages. A range reads `0xbase+0xlength`: addresses, positions,
+//! lengths and page sizes are hexadecimal. Granules, counts, and numbers of chunks are decimal, and so
+//! are bytes of files and arrays.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -217,7 +219,7 @@ impl fmt::Display for Error {
                 write!(f, "granule {granule} is not a power of two from 1 to 65536")
             }
             Self::PageSize { page_size } => {
-                write!(f, "page size {page_size} is not a power of two")
+                write!(f, "page size {page_size:#x} is not a power of two")
             }
             Self::ZeroLength { paddr } => write!(f, "chunk {paddr:#x}+0x0 has no bytes"),
             Self::Wraps { paddr, length } => {
@@ -257,7 +259,7 @@ impl fmt::Display for Error {
             ),
             Self::TooLong { length, nr_pages, granule } => write!(
                 f,
-                "{nr_pages:#x} granules of {granule} bytes after {length:#x} bytes are more than a \
+                "{nr_pages} granules of {granule} bytes after {length:#x} bytes are more than a \
                  list holds, 2^64 - 1 bytes of whole granules"
             ),
             Self::Outside { start, end, length } => {

@@ -112,9 +112,9 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
     uaddr = None if uaddr is None else whole("uaddr", uaddr)
     node = None if node is None else whole("node", node)
     if size < 1:
-        raise RangeError(f"a buffer of {size} bytes cannot be allocated", size=size)
+        raise RangeError(f"a buffer of {size:#x} bytes cannot be allocated", size=size)
     if align < 1 or align & (align - 1):
-        raise RangeError(f"align {align} is not a power of two", align=align)
+        raise RangeError(f"align {align:#x} is not a power of two", align=align)
     if uaddr is not None:
         _check_place(uaddr, size, max(align, mmap.PAGESIZE))
     if huge not in _LADDER:

@@ -229,9 +229,12 @@ def test_a_position_outside_is_a_position_error(past: int) -> None:
 
 def test_a_position_that_is_none_is_said_to_be_outside() -> None:
     chunks = Phyr.from_pfns([7]).chunks
-    for look in (chunks.find, chunks.position):
-        for value in (-1, 1 << 64):
-            with pytest.raises(PositionError, match=f"^{value} is outside any list") as caught:
+    for value in (-1, 1 << 64):
+        for look, told in (
+            (chunks.find, f"argument 'position': position {value:#x}"),
+            (chunks.position, f"argument 'number': chunk {value}"),
+        ):
+            with pytest.raises(PositionError, match=f"^{told} is outside any list") as caught:
                 look(value)
             assert caught.value.value == value
 

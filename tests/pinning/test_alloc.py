@@ -286,14 +286,14 @@ def test_a_node_is_refused_on_machines_whose_calls_are_not_known(
 
 @pytest.mark.parametrize("align", [0, -4096, 3, 4097])
 def test_an_alignment_is_a_power_of_two(align: int) -> None:
-    with pytest.raises(RangeError, match=f"align {align} is not") as caught:
+    with pytest.raises(RangeError, match=f"align {align:#x} is not") as caught:
         phyr.alloc(1, align=align)
     assert caught.value.align == align
 
 
 def test_a_size_is_at_least_one() -> None:
     for size in (0, -1):
-        with pytest.raises(RangeError, match=f"a buffer of {size} bytes") as caught:
+        with pytest.raises(RangeError, match=f"a buffer of {size:#x} bytes") as caught:
             phyr.alloc(size)
         assert caught.value.size == size
 

@@ -367,7 +367,7 @@ def test_what_is_not_inside_memory_or_not_as_long_is_refused() -> None:
             memory[key]
         with pytest.raises(RangeError):
             memory[key] = b""
-    with pytest.raises(OverflowError):
+    with pytest.raises(RangeError, match="byte 256 is not from 0 to 255"):
         memory[0] = 256
     with pytest.raises(TypeError):
         memory[0] = b"x"  # type: ignore[call-overload]

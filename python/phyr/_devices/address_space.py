@@ -49,7 +49,7 @@ class AddressSpace(Closing):
     def __init__(self, dma_mask: int = _TOP, guard: int = 0) -> None:
         """Begin without windows."""
         if guard < 0:
-            raise RangeError(f"a gap of {guard} bytes is none", guard=guard)
+            raise RangeError(f"a gap of {guard:#x} bytes is none", guard=guard)
         self.dma_mask = dma_mask
         self.guard = guard
         """At least so many bytes after each window stay unmapped. A device that runs over the end

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PySlice, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PySlice, PyString, PyTuple};
 
 use crate::error::Error;
 use crate::python::convert::buffer::Array;
@@ -249,12 +249,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        argument(object, "RangeError").map(Self)
+        object.extract().map(Self).map_err(|failure: PyErr| {
+            if !failure.is_instance_of::<PyOverflowError>(object.py()) {
+                return failure;
+            }
+            let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
+            error::new("RangeError", what, [("value", object.to_owned().unbind())])
+        })
     }
 }
 
-/// An argument that is a position in a list. Any number is accepted; the list checks that it is
-/// inside.
+/// An argument that is a position in a list, in bytes. The list checks that it is inside.
 #[derive(Clone, Copy)]
 pub(crate) struct Position(pub(crate) u64);
 
@@ -262,7 +267,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Position {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        argument(object, "PositionError").map(Self)
+        inside_some(object, |object| format!("position {}", hex(object))).map(Self)
+    }
+}
+
+/// An argument that is the number of a chunk. The list checks that it has so many.
+#[derive(Clone, Copy)]
+pub(crate) struct Number(pub(crate) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Number {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        inside_some(object, |object| format!("chunk {}", text(object))).map(Self)
     }
 }
 
@@ -285,36 +302,46 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Place {
     }
 }
 
-/// A number from 0 to 2^64 - 1. Any other number raises an exception of `class`.
-fn argument(object: Borrowed<'_, '_, PyAny>, class: &str) -> PyResult<u64> {
+/// A place that some list may have: a number from 0 to 2^64 - 1. `what` shows another for the message.
+fn inside_some(
+    object: Borrowed<'_, '_, PyAny>,
+    what: impl FnOnce(&Bound<'_, PyAny>) -> String,
+) -> PyResult<u64> {
     object.extract().map_err(|failure: PyErr| {
-        if failure.is_instance_of::<PyOverflowError>(object.py()) {
-            let what = match class {
-                "PositionError" => {
-                    format!("{} is outside any list: places in it run from 0", text(&object))
-                }
-                _ => format!("{} is not a number from 0 to 2^64 - 1", text(&object)),
-            };
-            error::new(class, what, [("value", object.to_owned().unbind())])
-        } else {
-            failure
+        if !failure.is_instance_of::<PyOverflowError>(object.py()) {
+            return failure;
         }
+        let what = format!("{} is outside any list: places in it run from 0", what(&object));
+        error::new("PositionError", what, [("value", object.to_owned().unbind())])
     })
 }
 
 /// The shortened repr of an object, for messages.
 pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
+    match object.repr() {
+        Ok(repr) => shortened(&repr),
+        Err(_) => object.get_type().to_string(),
+    }
+}
+
+/// The start of a text, for messages.
+fn shortened(text: &Bound<'_, PyString>) -> String {
     const MOST: usize = 60;
 
-    match object.repr() {
-        Ok(repr) => {
-            let repr = repr.to_string_lossy();
-            match repr.char_indices().nth(MOST) {
-                Some((cut, _)) => format!("{}...", &repr[..cut]),
-                None => repr.to_string(),
-            }
-        }
-        Err(_) => object.get_type().to_string(),
+    let text = text.to_string_lossy();
+    match text.char_indices().nth(MOST) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text.to_string(),
+    }
+}
+
+/// A number of any size as positions are written, in hexadecimal.
+fn hex(number: &Bound<'_, PyAny>) -> String {
+    let shown = made::text(number.py(), "#x")
+        .and_then(|how| made::call(&made::attribute(number, "__format__")?, how.as_any()));
+    match shown.map(Bound::cast_into::<PyString>) {
+        Ok(Ok(shown)) => shortened(&shown),
+        _ => text(number),
     }
 }
 
@@ -375,18 +402,49 @@ impl Key {
                     Err(_) => None,
                 }
             }
-            Err(failure) => return Err(failure),
+            Err(failure) if exchange::optional(&key.get_type(), "__index__")?.is_some() => {
+                return Err(failure);
+            }
+            Err(_) => {
+                return Err(made::failure::<PyTypeError>(format!(
+                    "a position is {}, not an int or a slice",
+                    text(key)
+                )));
+            }
         };
         Ok(Self::Index(index.filter(|&index| index < length)))
     }
 }
 
-/// The exception for an index outside a list. The list has `length` items, which `what` names.
-pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: &str) -> PyErr {
-    let count = made::int(key.py(), length);
-    let numbers =
-        count.map(|length| [("position", key.clone().unbind()), ("length", length.unbind())]);
-    let message = format!("position {} is outside a list of {length} {what}", text(key));
+/// Something that is indexed.
+#[derive(Clone, Copy)]
+pub(crate) enum Indexed {
+    /// A list or a memory, by bytes.
+    Bytes(&'static str),
+    /// The chunks of a list.
+    Chunks,
+    /// The items of a column.
+    Items,
+}
+
+/// The exception for an index outside something of this length.
+pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: Indexed) -> PyErr {
+    let (names, message) = match what {
+        Indexed::Bytes(what) => {
+            let message = format!("position {} is outside a {what} of {length:#x} bytes", hex(key));
+            (["position", "length"], message)
+        }
+        Indexed::Chunks => {
+            let message = format!("chunk {} is outside a list of {length} chunks", text(key));
+            (["number", "nr_chunks"], message)
+        }
+        Indexed::Items => {
+            let message = format!("item {} is outside a column of {length} items", text(key));
+            (["number", "nr_items"], message)
+        }
+    };
+    let numbers = made::int(key.py(), length)
+        .map(|length| [(names[0], key.clone().unbind()), (names[1], length.unbind())]);
     error::new("PositionError", message, numbers.into_iter().flatten())
 }
 

@@ -12,7 +12,7 @@ use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
-use crate::python::convert::numbers::{self, Amount, Key, Place, Position};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Place, Position};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
 use crate::python::list::table::{self, PyTable, part};
@@ -180,7 +180,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Position) -> PyResult<Int> {
+    fn position(&self, number: Number) -> PyResult<Int> {
         Ok(Int(self.0.chunk(number.0)?.0))
     }
 
@@ -231,7 +231,7 @@ impl PyChunks {
                 let (_, chunk) = self.0.numbered(first + number);
                 chunk_class(py).and_then(|class| to_python(py, class, chunk))
             }
-            Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
+            Key::Index(None) => Err(numbers::outside(key, nr_chunks, Indexed::Chunks)),
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())

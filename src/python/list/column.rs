@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::convert::dlpack::{self, Form};
-use crate::python::convert::numbers::{self, Key, Place};
+use crate::python::convert::numbers::{self, Indexed, Key, Place};
 use crate::python::made::{self, Ignored, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -120,7 +120,7 @@ impl PyColumn {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 made::int(py, self.items()[index])
             }
-            Key::Index(None) => Err(numbers::outside(key, len, "items")),
+            Key::Index(None) => Err(numbers::outside(key, len, Indexed::Items)),
             Key::Slice(_) => {
                 // A list can be indexed with any step.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;

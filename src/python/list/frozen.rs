@@ -17,7 +17,7 @@ use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
 use crate::python::convert::buffer::{self, Array};
-use crate::python::convert::numbers::{self, Amount, Key};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key};
 use crate::python::list::column::PyColumn;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
@@ -373,7 +373,7 @@ impl PyFrozen {
         usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
             || {
                 made::failure::<PyOverflowError>(format!(
-                    "the list has {length} bytes, more than len() can say; use .length"
+                    "the list has {length:#x} bytes, more than len() can say; use .length"
                 ))
             },
         )
@@ -394,7 +394,7 @@ impl PyFrozen {
                 Ok(Bound::new(py, Self { frozen, held })?.into_any())
             }
             Key::Index(Some(position)) => made::int(py, self.frozen.translate(position)?),
-            Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
+            Key::Index(None) => Err(numbers::outside(key, length, Indexed::Bytes("list"))),
         }
     }
 

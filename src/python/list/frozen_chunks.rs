@@ -10,7 +10,7 @@ use pyo3::types::PyTuple;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Amount, Key, Place, Position};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Place, Position};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
@@ -155,7 +155,7 @@ impl PyFrozenChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Position) -> PyResult<Int> {
+    fn position(&self, number: Number) -> PyResult<Int> {
         Ok(Int(self.0.chunk(number.0)?.0))
     }
 
@@ -210,7 +210,7 @@ impl PyFrozenChunks {
                 let (_, chunk) = self.0.chunk(number)?;
                 chunk_class(py).and_then(|class| to_python(py, class, chunk))
             }
-            Key::Index(None) => Err(numbers::outside(key, nr_chunks, "chunks")),
+            Key::Index(None) => Err(numbers::outside(key, nr_chunks, Indexed::Chunks)),
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())

@@ -11,7 +11,7 @@ use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
 use crate::python::convert::buffer::Bytes;
-use crate::python::convert::numbers::{self, Amount, Key, Numbers};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key, Numbers};
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
@@ -413,7 +413,7 @@ impl PyPhyr {
         usize::try_from(length).ok().filter(|&length| isize::try_from(length).is_ok()).ok_or_else(
             || {
                 made::failure::<PyOverflowError>(format!(
-                    "the list has {length} bytes, more than len() can say; use .length"
+                    "the list has {length:#x} bytes, more than len() can say; use .length"
                 ))
             },
         )
@@ -433,7 +433,7 @@ impl PyPhyr {
                 Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
             }
             Key::Index(Some(position)) => made::int(py, self.phyr.translate(position)?),
-            Key::Index(None) => Err(numbers::outside(key, length, "bytes")),
+            Key::Index(None) => Err(numbers::outside(key, length, Indexed::Bytes("list"))),
         }
     }
 

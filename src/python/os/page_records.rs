@@ -52,7 +52,7 @@ pub(crate) fn page_records(
         return Err(error::new(
             "AlignmentError",
             format!(
-                "a list of granule {} does not tell pages of {} apart",
+                "a list of granule {} does not tell pages of {:#x} apart",
                 phyr.granule().bytes(),
                 page.bytes(),
             ),

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyMemoryError;
+use pyo3::exceptions::{PyMemoryError, PyOverflowError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -13,7 +13,8 @@ use crate::list::builder::Builder;
 use crate::list::reading::List;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
-use crate::python::convert::numbers::{self, Amount, Key};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key};
+use crate::python::error;
 use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Int, Text};
@@ -220,7 +221,7 @@ impl PyMemory {
                 let byte = self.read(py, stretch(py, paddr, 1)?)?;
                 Ok(byte.as_any().get_item(0)?)
             }
-            Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
+            Key::Index(None) => Err(numbers::outside(key, size, Indexed::Bytes("memory"))),
         }
     }
 
@@ -234,10 +235,17 @@ impl PyMemory {
                 self.write(py, stretch(py, start, end - start)?, value)
             }
             Key::Index(Some(paddr)) => {
-                let byte = made::bytes(py, &[value.extract()?])?;
+                let byte = value.extract().map_err(|failure: PyErr| {
+                    if !failure.is_instance_of::<PyOverflowError>(py) {
+                        return failure;
+                    }
+                    let what = format!("byte {} is not from 0 to 255", numbers::text(value));
+                    error::new("RangeError", what, [("value", value)])
+                })?;
+                let byte = made::bytes(py, &[byte])?;
                 self.write(py, stretch(py, paddr, 1)?, &byte)
             }
-            Key::Index(None) => Err(numbers::outside(key, size, "bytes")),
+            Key::Index(None) => Err(numbers::outside(key, size, Indexed::Bytes("memory"))),
         }
     }
 
