@@ -223,3 +223,43 @@ def test_a_copy_or_a_sealed_file_cannot_be_cut_short(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert frozen[len(phyr) - 1] == phyr[len(phyr) - 1]
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_an_error_of_a_file_names_the_file(tmp_path: Path, form: Callable[[str], object]) -> None:
+    missing = form(str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError) as none:
+        FrozenPhyr.open(missing)  # type: ignore[arg-type]
+    assert none.value.filename == os.fspath(missing)  # type: ignore[call-overload]
+    with pytest.raises(OSError, match=f"{tmp_path.name}") as folder:
+        FrozenPhyr.open(form(str(tmp_path)))  # type: ignore[arg-type]
+    assert folder.value.filename == str(tmp_path)
+
+
+def test_an_error_of_a_files_bytes_names_the_file_and_keeps_its_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    good = bytearray(some_list(2000).freeze().to_bytes())
+    changed = good.copy()
+    changed[1000] ^= 1
+    for data in (b"", b"PHYX" + good[4:], good[:-8], good[:-3], changed, bytes(good[:5])):
+        path.write_bytes(data)
+        with pytest.raises(FormatError) as of_file:
+            FrozenPhyr.open(path)
+        with pytest.raises(FormatError) as of_bytes:
+            FrozenPhyr.from_bytes(bytes(data))
+        assert str(of_file.value).startswith(f"{path}: ")
+        assert vars(of_file.value)["filename"] == str(path)
+        # Where the file is mapped, another check may be the first to fail.
+        assert vars(of_file.value).keys() - {"filename"}
+        if str(of_file.value) == f"{path}: {of_bytes.value}":
+            assert vars(of_file.value) == {**vars(of_bytes.value), "filename": str(path)}
+        # Memory has no name.
+        with pytest.raises(FormatError) as of_memory:
+            FrozenPhyr.open(bytes(data))
+        assert not hasattr(of_memory.value, "filename")
+
+
+def test_a_path_that_is_none_is_refused() -> None:
+    for source in (5, 5.5, None):
+        with pytest.raises(TypeError, match=r"os\.PathLike"):
+            FrozenPhyr.open(source)  # type: ignore[arg-type]

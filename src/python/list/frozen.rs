@@ -8,7 +8,7 @@ use core::slice;
 use core::sync::atomic::AtomicU64;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
@@ -19,6 +19,7 @@ use crate::list::reading::Inner;
 use crate::python::convert::buffer::{self, Array};
 use crate::python::convert::numbers::{self, Amount, Indexed, Key};
 use crate::python::list::column::PyColumn;
+use crate::python::list::file;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::Held;
 use crate::python::list::object::{self, PyPhyr, hash};
@@ -57,6 +58,27 @@ impl PyFrozen {
 
     fn new(frozen: Frozen) -> Self {
         Self::with(frozen, Held::default())
+    }
+
+    /// The list in memory that another object lends.
+    fn opened(
+        cls: &Bound<'_, PyType>,
+        memory: &Bound<'_, PyAny>,
+        validate: bool,
+    ) -> PyResult<Self> {
+        let opened = Words::new(memory)?.map(|words| Frozen::from_shared(Box::new(words)));
+        let frozen = match opened {
+            Some(Ok(frozen)) => frozen,
+            // A few chunks, in the bytes of a `Phyr`, or memory at an odd place.
+            None | Some(Err(FormatError::Magic { .. } | FormatError::Size { .. })) => {
+                return Self::from_bytes(cls, memory);
+            }
+            Some(Err(why)) => return Err(why.into()),
+        };
+        if validate {
+            cls.py().detach(|| frozen.check())?;
+        }
+        Ok(Self::new(frozen))
     }
 
     pub(crate) fn with(frozen: Frozen, held: Held) -> Self {
@@ -146,8 +168,9 @@ impl PyFrozen {
     ///         written. O(n), and the interpreter is free meanwhile.
     ///
     /// Raises:
-    ///     FormatError: The bytes are not a list's, or have changed since they were written.
-    ///     OSError: The file cannot be opened or mapped.
+    ///     FormatError: The bytes are not a list's, or have changed since they were written. The
+    ///         message starts with the path of the file, which is `filename`.
+    ///     OSError: The file cannot be opened or mapped; `filename` is its path.
     ///
     /// Examples:
     ///     >>> import pathlib, tempfile
@@ -164,21 +187,14 @@ impl PyFrozen {
         text_signature = "($cls, source, *, validate=True)"
     )]
     fn open(cls: &Bound<'_, PyType>, source: &Bound<'_, PyAny>, validate: bool) -> PyResult<Self> {
-        let py = cls.py();
-        let memory = if Array::is_lent_by(source) { source.clone() } else { map(source)? };
-        let opened = Words::new(&memory)?.map(|words| Frozen::from_shared(Box::new(words)));
-        let frozen = match opened {
-            Some(Ok(frozen)) => frozen,
-            // A few chunks, in the bytes of a `Phyr`, or memory at an odd place.
-            None | Some(Err(FormatError::Magic { .. } | FormatError::Size { .. })) => {
-                return Self::from_bytes(cls, &memory);
-            }
-            Some(Err(why)) => return Err(why.into()),
-        };
-        if validate {
-            py.detach(|| frozen.check())?;
+        if Array::is_lent_by(source) {
+            return Self::opened(cls, source, validate);
         }
-        Ok(Self::new(frozen))
+        let os = made::module(cls.py(), "os")?;
+        let path = made::call(&made::attribute(&os, "fspath")?, source)?;
+        file::map(&os, &path)
+            .and_then(|memory| Self::opened(cls, &memory, validate))
+            .map_err(|failure| file::naming(failure, &path))
     }
 
     /// Read a list that `to_bytes` wrote, from any bytes-like object; that of a `Phyr` as well.
@@ -460,29 +476,5 @@ impl PyFrozen {
 
     fn __repr__(&self) -> Text {
         Text(self.to_string())
-    }
-}
-
-/// Maps the file at a path, read-only.
-fn map<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = path.py();
-    let os = made::module(py, "os")?;
-    let path = made::call(&made::attribute(&os, "fspath")?, path)?;
-    let number = |name| made::attribute(&os, name)?.extract::<u64>();
-    let flags = made::int(py, number("O_RDONLY")? | number("O_CLOEXEC").unwrap_or(0))?;
-    let file = made::attribute(&os, "open")?.call1(made::objects(py, [&path, &flags])?)?;
-    let mmap = made::module(py, "mmap")?;
-    let options = made::dict(py)?;
-    options.set_item(made::text(py, "access")?, made::attribute(&mmap, "ACCESS_READ")?)?;
-    let all = made::int(py, 0)?;
-    let mapped = made::objects(py, [&file, &all])
-        .and_then(|arguments| made::attribute(&mmap, "mmap")?.call(arguments, Some(&options)));
-    made::call(&made::attribute(&os, "close")?, &file)?;
-    match mapped {
-        // An empty file cannot be mapped.
-        Err(failure) if failure.is_instance_of::<PyValueError>(py) => {
-            Ok(made::bytes(py, &[])?.into_any())
-        }
-        mapped => mapped,
     }
 }

@@ -6,6 +6,7 @@
 //! | `chunks` | `phyr.chunks`: the sequence |
 //! | `column` | whole columns of numbers |
 //! | `either` | a list in either form, as an argument |
+//! | `file` | files that hold a list |
 //! | `fill` | builders filled with what Python hands in |
 //! | `frozen`, `frozen_chunks` | `phyr.FrozenPhyr` and its sequence of chunks |
 //! | `held` | what holds the memory of a list, and where it lies |
@@ -22,6 +23,7 @@ pub(crate) mod builder;
 pub(crate) mod chunks;
 pub(crate) mod column;
 pub(crate) mod either;
+pub(crate) mod file;
 pub(crate) mod fill;
 pub(crate) mod frozen;
 pub(crate) mod frozen_chunks;

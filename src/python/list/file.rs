@@ -1,0 +1,50 @@
+//! Files that hold a list: mapped, and named by exceptions about them.
+
+use alloc::format;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::python::made;
+
+/// Says in an exception about a file which file it is, as the readers of files in Python do.
+pub(crate) fn naming(failure: PyErr, path: &Bound<'_, PyAny>) -> PyErr {
+    let py = path.py();
+    let value = failure.value(py);
+    let is_format = value.get_type().name().is_ok_and(|name| name == "FormatError");
+    let told = if is_format {
+        let shown = path.str().map(|path| path.to_string_lossy().into_owned());
+        shown.and_then(|path| made::prefix(value, &format!("{path}: ")))
+    } else if failure.is_instance_of::<PyOSError>(py) {
+        Ok(())
+    } else {
+        return failure;
+    };
+    let told = told.and_then(|()| value.setattr(made::text(py, "filename")?, path));
+    told.map_or_else(|short| short, |()| failure)
+}
+
+/// Maps the file at a path, read-only.
+pub(crate) fn map<'py>(
+    os: &Bound<'py, PyAny>,
+    path: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = path.py();
+    let number = |name| made::attribute(os, name)?.extract::<u64>();
+    let flags = made::int(py, number("O_RDONLY")? | number("O_CLOEXEC").unwrap_or(0))?;
+    let file = made::attribute(os, "open")?.call1(made::objects(py, [path, &flags])?)?;
+    let mmap = made::module(py, "mmap")?;
+    let options = made::dict(py)?;
+    options.set_item(made::text(py, "access")?, made::attribute(&mmap, "ACCESS_READ")?)?;
+    let all = made::int(py, 0)?;
+    let mapped = made::objects(py, [&file, &all])
+        .and_then(|arguments| made::attribute(&mmap, "mmap")?.call(arguments, Some(&options)));
+    made::call(&made::attribute(os, "close")?, &file)?;
+    match mapped {
+        // An empty file cannot be mapped.
+        Err(failure) if failure.is_instance_of::<PyValueError>(py) => {
+            Ok(made::bytes(py, &[])?.into_any())
+        }
+        mapped => mapped,
+    }
+}
