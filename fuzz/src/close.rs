@@ -15,6 +15,8 @@ const PAGES: usize = FAR as usize + (1 << 15);
 pub(crate) fn close(source: &mut Source<'_>) {
     let base = source.edge() >> 16;
     let granule = source.granule();
+    // All of the pages are below 2^64.
+    let base = base.min(u64::MAX / granule.bytes() - PAGES as u64);
     let [(a, pages_of_a), (b, pages_of_b)] = [(); 2].map(|()| {
         let (step, most) = (5 + u64::from(source.byte() % 8), 3 + u64::from(source.byte() % 32));
         let mut builder = Builder::with(granule, Kind::Ram);
