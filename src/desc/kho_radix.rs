@@ -273,7 +273,7 @@ pub fn from_kho_radix<E>(
     read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<Phyr, ReadError<E>> {
     let form = Form::new(page_size)?;
-    let mut walk = Walk {
+    let mut walk = TreeWalk {
         form,
         read,
         links: Links::default(),
@@ -297,7 +297,7 @@ pub fn from_kho_radix<E>(
 }
 
 /// A walk over the nodes of a tree, in the order of their keys.
-struct Walk<R> {
+struct TreeWalk<R> {
     form: Form,
     read: R,
     links: Links,
@@ -314,7 +314,7 @@ struct Walk<R> {
     chunks: Vec<Chunk>,
 }
 
-impl<R> Walk<R> {
+impl<R> TreeWalk<R> {
     /// Walks the node at `address`, whose keys start with the bits of `prefix`. At most six deep.
     fn node<E>(&mut self, address: u64, level: u32, prefix: u64) -> Result<(), ReadError<E>>
     where

@@ -338,14 +338,14 @@ mod tests {
 
     /// A page table as a map from small page to small page.
     #[derive(Default)]
-    struct Table {
+    struct SmallPages {
         pages: BTreeMap<u64, u64>,
         /// Calls until one fails.
         budget: Option<usize>,
         stuck: bool,
     }
 
-    impl IommuDomain for Table {
+    impl IommuDomain for SmallPages {
         type Error = &'static str;
 
         fn page_sizes(&self) -> PageSizes {
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn linear_is_one_entry_and_every_byte_is_where_it_should_be() {
-        let (phyr, mut table) = (list(), Table::default());
+        let (phyr, mut table) = (list(), SmallPages::default());
         let dma = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ | Prot::WRITE).unwrap();
         assert_eq!((dma.nr_chunks(), dma.length()), (1, phyr.length()));
         for position in 0..phyr.length() {
@@ -425,11 +425,12 @@ mod tests {
     #[test]
     fn whichever_call_fails_nothing_stays_mapped() {
         let phyr = list();
-        let calls =
-            Plan::new(&phyr, 0x10_0800, Table::default().page_sizes()).unwrap().collect::<Vec<_>>();
+        let calls = Plan::new(&phyr, 0x10_0800, SmallPages::default().page_sizes())
+            .unwrap()
+            .collect::<Vec<_>>();
         assert!(calls.len() > 3);
         for (k, &call) in calls.iter().enumerate() {
-            let mut table = Table { budget: Some(k), ..Table::default() };
+            let mut table = SmallPages { budget: Some(k), ..SmallPages::default() };
             let error = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ).unwrap_err();
             assert_eq!(error, MapError::Map { call, error: "no table page", undo: None });
             assert!(table.pages.is_empty());
@@ -439,7 +440,7 @@ mod tests {
     #[test]
     fn a_domain_that_breaks_the_rules_is_reported() {
         let phyr = list();
-        let mut table = Table { budget: Some(2), stuck: true, ..Table::default() };
+        let mut table = SmallPages { budget: Some(2), stuck: true, ..SmallPages::default() };
         let error = Linear::new(&mut table, 0x10_0800).map(&phyr, Prot::READ).unwrap_err();
         assert!(matches!(error, MapError::Map { undo: Some((_, "stuck")), .. }));
         assert!(format!("{error}").contains("undoing"));

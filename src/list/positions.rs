@@ -64,9 +64,9 @@ impl Phyr {
         if is_sorted && is_many {
             self.translate_ascending(positions);
         } else if is_sorted {
-            let mut walk = Walk::new(self);
+            let mut translator = Translator::new(self);
             for position in positions {
-                *position = walk.translate(*position);
+                *position = translator.translate(*position);
             }
         } else {
             let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
@@ -300,7 +300,7 @@ fn room<T>(count: usize) -> Option<Vec<T>> {
 }
 
 /// Translates positions that ascend and are inside the list.
-struct Walk<'a> {
+struct Translator<'a> {
     phyr: &'a Phyr,
     place: Located<'a>,
     /// The chunk there: its page number, and the page of the chain where it ends; 0 before the first.
@@ -308,7 +308,7 @@ struct Walk<'a> {
     end: u64,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Translator<'a> {
     fn new(phyr: &'a Phyr) -> Self {
         Self { phyr, place: Located::default(), pfn: 0, end: 0 }
     }

@@ -24,7 +24,7 @@ impl core::error::Error for Invalid {}
 
 /// The state of a walk over the whole chain.
 #[derive(Default)]
-struct Walk {
+struct Check {
     reach: u64,
     pages: u64,
     chunks: u64,
@@ -35,7 +35,7 @@ struct Walk {
     last: u64,
 }
 
-impl Walk {
+impl Check {
     fn demand(&self, holds: bool, what: &'static str) -> Result<(), Invalid> {
         if holds { Ok(()) } else { Err(Invalid { what, page: self.pages, chunk: self.chunks }) }
     }
@@ -116,23 +116,25 @@ impl Phyr {
     /// The first invariant that does not hold.
     pub fn validate(&self) -> Result<(), Invalid> {
         let granule = self.granule();
-        let mut walk = Walk { reach: granule.reach(), ..Walk::default() };
+        let mut check = Check { reach: granule.reach(), ..Check::default() };
         match self.chain() {
-            Chain::Inline([0, second]) => walk.demand(*second == 0, "a hole in an inline chain")?,
-            Chain::Inline([word, 0]) => walk.leaf(&[*word])?,
-            Chain::Inline(words) => walk.leaf(words)?,
-            Chain::Node(words) => walk.leaf(words)?,
+            Chain::Inline([0, second]) => {
+                check.demand(*second == 0, "a hole in an inline chain")?
+            }
+            Chain::Inline([word, 0]) => check.leaf(&[*word])?,
+            Chain::Inline(words) => check.leaf(words)?,
+            Chain::Node(words) => check.leaf(words)?,
             Chain::Tree(tree) => {
-                walk.branch(&tree.root)?;
-                walk.demand(tree.nr_pages == walk.pages, "total of pages")?;
-                walk.demand(tree.nr_chunks == walk.chunks, "total of chunks")?;
+                check.branch(&tree.root)?;
+                check.demand(tree.nr_pages == check.pages, "total of pages")?;
+                check.demand(tree.nr_chunks == check.chunks, "total of chunks")?;
             }
         }
-        walk.demand(walk.pages == self.chain().nr_pages(), "pages counted")?;
-        walk.demand(walk.inner == self.chain().inner(), "bits of all inner words")?;
-        walk.demand(walk.pages <= granule.most(), "a length that passes 2^64")?;
+        check.demand(check.pages == self.chain().nr_pages(), "pages counted")?;
+        check.demand(check.inner == self.chain().inner(), "bits of all inner words")?;
+        check.demand(check.pages <= granule.most(), "a length that passes 2^64")?;
         let end = self.offset().checked_add(self.length());
-        let inside = end.is_some_and(|end| end <= granule.to_bytes(walk.pages));
-        walk.demand(inside, "a view that leaves its chain")
+        let inside = end.is_some_and(|end| end <= granule.to_bytes(check.pages));
+        check.demand(inside, "a view that leaves its chain")
     }
 }

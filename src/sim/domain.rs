@@ -6,7 +6,7 @@ use super::counters::Counters;
 use super::error::{DomainError, MemoryError};
 use super::iotlb::Iotlb;
 use super::memory::Memory;
-use super::table::{Table, entry};
+use super::table::{PageTable, entry};
 use super::vtd::{INDEX_BITS, Pte, index, shift};
 use crate::error::NoMemory;
 use crate::pgsize::PageSizes;
@@ -183,9 +183,9 @@ impl SimDomain {
         shift(self.levels) + INDEX_BITS
     }
 
-    pub(super) fn table<'a>(&'a mut self, memory: &'a mut Memory) -> Table<'a> {
+    pub(super) fn table<'a>(&'a mut self, memory: &'a mut Memory) -> PageTable<'a> {
         let Self { levels, root, .. } = *self;
-        Table { memory, counters: &mut self.counters, root, levels }
+        PageTable { memory, counters: &mut self.counters, root, levels }
     }
 
     /// The physical address that `iova` is mapped to, whatever access the tables permit.

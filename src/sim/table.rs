@@ -14,7 +14,7 @@ use super::vtd::{ENTRIES, INDEX_BITS, Pte, index, shift};
 
 /// A root table, with the counters of its entries.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(super) struct PageTable<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) counters: &'a mut Counters,
     pub(super) root: u64,
@@ -35,7 +35,7 @@ fn is_empty(page: Option<&Page>) -> bool {
     page.is_none_or(|page| leaf_table::are_empty(page.words()))
 }
 
-impl Table<'_> {
+impl PageTable<'_> {
     /// The table of a level that covers `iova`. It is made if it is missing.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub(crate) struct Sorted<V> {
 
 /// Where an entry is, or would be.
 #[derive(Clone, Copy)]
-struct Place {
+struct Spot {
     block: usize,
     at: usize,
 }
@@ -51,24 +51,24 @@ impl<V> Sorted<V> {
 
     /// The place of the first entry of `key` or more, in the block where `key` belongs. It may be the
     /// end of that block.
-    fn seek(&self, key: u64) -> Place {
+    fn seek(&self, key: u64) -> Spot {
         let block = self.firsts.partition_point(|&first| first <= key).saturating_sub(1);
         let entries = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
-        Place { block, at: entries.partition_point(|entry| entry.0 < key) }
+        Spot { block, at: entries.partition_point(|entry| entry.0 < key) }
     }
 
     /// The place of the last entry of at most `key`.
-    fn seek_back(&self, key: u64) -> Option<Place> {
+    fn seek_back(&self, key: u64) -> Option<Spot> {
         let block = self.firsts.partition_point(|&first| first <= key).checked_sub(1)?;
         // The block starts at or before the key, so at least one entry does.
         let entries = self.blocks.get(block)?;
         let at = entries.partition_point(|entry| entry.0 <= key).checked_sub(1)?;
-        Some(Place { block, at })
+        Some(Spot { block, at })
     }
 
     /// The last entry of at most `key`.
     pub(crate) fn at_or_before(&self, key: u64) -> Option<(u64, &V)> {
-        let Place { block, at } = self.seek_back(key)?;
+        let Spot { block, at } = self.seek_back(key)?;
         let (key, value) = self.blocks.get(block)?.get(at)?;
         Some((*key, value))
     }
@@ -80,7 +80,7 @@ impl<V> Sorted<V> {
 
     /// The entries of at least `key`, in order.
     pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = (u64, &V)> {
-        let Place { block, at } = self.seek(key);
+        let Spot { block, at } = self.seek(key);
         let (first, rest) = match self.blocks.get(block..) {
             Some([first, rest @ ..]) => (first.get(at..).unwrap_or_default(), rest),
             _ => (&[][..], &[][..]),
@@ -134,7 +134,7 @@ impl<V> Sorted<V> {
     ///
     /// There is no memory; nothing has changed.
     pub(crate) fn insert(&mut self, key: u64, value: V) -> Result<(), NoMemory> {
-        let Place { block, at } = self.seek(key);
+        let Spot { block, at } = self.seek(key);
         let known = self.blocks.get_mut(block).and_then(|entries| entries.get_mut(at));
         if let Some(known) = known.filter(|known| known.0 == key) {
             known.1 = value;
@@ -198,7 +198,7 @@ impl<V> Sorted<V> {
 
     /// Removes the entry of `key`. Allocates nothing.
     pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
-        let Place { block, at } = self.seek(key);
+        let Spot { block, at } = self.seek(key);
         let entries = self.blocks.get_mut(block)?;
         if entries.get(at)?.0 != key {
             return None;
@@ -220,7 +220,7 @@ impl<V> Sorted<V> {
     /// Gives the entry of `key`, which must be there, another key and value. There must be no entry in
     /// between. Allocates nothing.
     pub(crate) fn replace(&mut self, key: u64, new: u64, value: V) {
-        let Place { block, at } = self.seek(key);
+        let Spot { block, at } = self.seek(key);
         let entry = self.blocks.get_mut(block).and_then(|entries| entries.get_mut(at));
         let known = entry.as_ref().map(|entry| entry.0);
         debug_assert_eq!(known, Some(key), "entry {at} of block {block}");

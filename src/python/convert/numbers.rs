@@ -283,12 +283,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Number {
     }
 }
 
-/// An argument that is a place in a sequence, as `list.index` takes it: a number that is too large counts
+/// An argument that is an end of the part to search, as `list.index` takes it: a number that is too large counts
 /// as the end, and one that is too small as the start.
 #[derive(Clone, Copy)]
-pub(crate) struct Place(pub(crate) isize);
+pub(crate) struct SearchEnd(pub(crate) isize);
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Place {
+impl<'a, 'py> FromPyObject<'a, 'py> for SearchEnd {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
@@ -472,10 +472,10 @@ pub(crate) fn index_of<T: PartialEq + Send + Sync>(
     py: Python<'_>,
     mut items: impl ExactSizeIterator<Item = T> + Send,
     value: Option<T>,
-    (start, stop): (Place, Place),
+    (start, stop): (SearchEnd, SearchEnd),
 ) -> PyResult<usize> {
     let len = items.len();
-    let place = |Place(at)| match at {
+    let place = |SearchEnd(at)| match at {
         0.. => at.unsigned_abs().min(len),
         _ => len.saturating_sub(at.unsigned_abs()),
     };

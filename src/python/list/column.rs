@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::convert::dlpack::{self, Form};
-use crate::python::convert::numbers::{self, Indexed, Key, Place};
+use crate::python::convert::numbers::{self, Indexed, Key, SearchEnd};
 use crate::python::made::{self, Ignored, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -149,10 +149,15 @@ impl PyColumn {
 
     /// Number of the first item equal to `value`; works as for any sequence.
     #[pyo3(
-        signature = (value, start=Place(0), stop=Place(isize::MAX)),
+        signature = (value, start=SearchEnd(0), stop=SearchEnd(isize::MAX)),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
-    fn index(&self, value: &Bound<'_, PyAny>, start: Place, stop: Place) -> PyResult<usize> {
+    fn index(
+        &self,
+        value: &Bound<'_, PyAny>,
+        start: SearchEnd,
+        stop: SearchEnd,
+    ) -> PyResult<usize> {
         let wanted = numbers::wanted(value)?;
         numbers::index_of(value.py(), self.items().iter().copied(), wanted, (start, stop))
     }

@@ -10,7 +10,7 @@ use pyo3::types::PyTuple;
 use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Place, Position};
+use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Position, SearchEnd};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
@@ -161,10 +161,15 @@ impl PyFrozenChunks {
 
     /// Number of the first chunk equal to `value`, as of any sequence.
     #[pyo3(
-        signature = (value, start=Place(0), stop=Place(isize::MAX)),
+        signature = (value, start=SearchEnd(0), stop=SearchEnd(isize::MAX)),
         text_signature = "($self, value, start=0, stop=sys.maxsize)"
     )]
-    fn index(&self, value: &Bound<'_, PyAny>, start: Place, stop: Place) -> PyResult<usize> {
+    fn index(
+        &self,
+        value: &Bound<'_, PyAny>,
+        start: SearchEnd,
+        stop: SearchEnd,
+    ) -> PyResult<usize> {
         let wanted = chunk(value)?;
         numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
