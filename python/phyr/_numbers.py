@@ -1,6 +1,6 @@
 """Arguments that are checked before they are used."""
 
-from operator import index
+from _operator import index  # what `operator` shows; importing that takes longer
 
 from phyr._named import Iterable
 

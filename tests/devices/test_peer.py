@@ -176,7 +176,7 @@ def test_windows_have_gaps_between_them(
 def test_a_gap_is_no_less_than_nothing(
     kernel: FakeKernel, make: Callable[..., Type1 | Ioas]
 ) -> None:
-    with pytest.raises(RangeError, match="a gap of -1 bytes is none"):
+    with pytest.raises(RangeError, match="a gap of -0x1 bytes is none"):
         make(guard=-1)
     assert kernel.calls == 0
 

@@ -119,7 +119,8 @@ def load(path: Path) -> Saved:
             ):
                 return unpack(view)
         except PhyrError as error:
-            raise FormatError(f"{path}: {error}") from error
+            numbers = {name: it for name, it in vars(error).items() if name != "__notes__"}
+            raise FormatError(f"{path}: {error}", **numbers) from error
 
 
 def unpack(data: bytes | memoryview) -> Saved:
@@ -129,13 +130,17 @@ def unpack(data: bytes | memoryview) -> Saved:
         FormatError: They are no saved process, or damaged.
     """
     if len(data) < _HEAD.size:
-        raise FormatError(f"{len(data)} bytes are too few for a saved process")
+        raise FormatError(f"{len(data)} bytes are too few for a saved process", given=len(data))
     magic, version, length, size, crc, zero = _HEAD.unpack_from(data)
     if (magic, version, zero) != (MAGIC, VERSION, 0):
-        raise FormatError(f"version {version} is not {VERSION}, or this is no saved process")
+        text = f"version {version} is not {VERSION}, or this is no saved process"
+        raise FormatError(text, version=version)
     if size != len(data) or length > size - _HEAD.size:
         raise FormatError(
-            f"the file has {len(data)} bytes, not {size} with {length} to describe it"
+            f"the file has {len(data)} bytes, not {size} with {length} to describe it",
+            given=len(data),
+            expected=size,
+            length=length,
         )
     if crc != zlib.crc32(memoryview(data)[_HEAD.size :]):
         raise FormatError("the file is damaged: its check sum differs")
@@ -156,7 +161,8 @@ def _saved(told: Any, data: bytes | memoryview, at: int) -> Saved:  # noqa: ANN4
     for vma in told["vmas"]:
         area = Vma(**{name: _typed(vma[name], kind) for name, kind in _VMA.items()})
         if not end <= area.start < area.end <= _TOP:
-            raise FormatError(f"a VMA from {area.start:#x} to {area.end:#x} is out of order")
+            text = f"a VMA from {area.start:#x} to {area.end:#x} is out of order"
+            raise FormatError(text, start=area.start, end=area.end)
         end = area.end
         lists = []
         for size in vma["lists"]:
@@ -166,10 +172,11 @@ def _saved(told: Any, data: bytes | memoryview, at: int) -> Saved:  # noqa: ANN4
         _check(area, where, what)
         states = {state: _typed(vma["states"][state], int) for state in _STATES}
         if states["ram"] != what.length:
-            raise FormatError(f"{states['ram']:#x} bytes of RAM are told, {what.length:#x} listed")
+            text = f"{states['ram']:#x} bytes of RAM are told, {what.length:#x} listed"
+            raise FormatError(text, told=states["ram"], listed=what.length)
         rows.append(Row.of(area, Resident(what, **states), stretches=list(_stretches(where, what))))
     if at != len(data):
-        raise FormatError(f"{len(data) - at} bytes follow the last list")
+        raise FormatError(f"{len(data) - at} bytes follow the last list", bytes=len(data) - at)
     origin = Origin(*(_typed(told[name], str) for name in Origin._fields))
     pid = told["pid"] if told["pid"] == "self" else _typed(told["pid"], int)
     command, granule = _typed(told["command"], str), _typed(told["granule"], int)
@@ -188,10 +195,12 @@ def _check(vma: Vma, where: Phyr, what: Phyr) -> None:
     at = vma.start
     for uaddr, length in where.chunks:
         if not at <= uaddr < uaddr + length <= vma.end:
-            raise FormatError(f"{uaddr:#x}+{length:#x} is not in order in its VMA")
+            text = f"{uaddr:#x}+{length:#x} is not in order in its VMA"
+            raise FormatError(text, uaddr=uaddr, length=length)
         at = uaddr + length
     if where.length != what.length:
-        raise FormatError(f"{where.length:#x} virtual bytes have {what.length:#x} physical ones")
+        text = f"{where.length:#x} virtual bytes have {what.length:#x} physical ones"
+        raise FormatError(text, virtual=where.length, physical=what.length)
 
 
 def _stretches(where: Phyr, what: Phyr) -> Iterator[tuple[int, Phyr]]:

@@ -58,7 +58,8 @@ class IovaAllocator:
         reserved = [pair("a reserved range", range_) for range_ in reserved]
         for first, last in [aperture, *reserved]:
             if not 0 <= first <= last <= _TOP:
-                raise RangeError(f"{first:#x} to {last:#x} is no range of addresses")
+                text = f"{first:#x} to {last:#x} is no range of addresses"
+                raise RangeError(text, first=first, last=last)
         self.aperture = aperture
         # First and last address of each taken range; true if it is a window. Everything is in this
         # one list, and one step changes it: an interrupt comes either before that step or after it.
@@ -107,7 +108,8 @@ class IovaAllocator:
             length, align = whole("length", length), whole("align", align)
             residue, last = whole("residue", residue), whole("last", last)
         if length < 1 or align < 1 or align & (align - 1) or not 0 <= residue < align:
-            raise RangeError(f"no window has {length:#x} bytes at {residue:#x} modulo {align:#x}")
+            text = f"no window has {length:#x} bytes at {residue:#x} modulo {align:#x}"
+            raise RangeError(text, length=length, residue=residue, align=align)
         last = min(last, self.aperture[1])
         with self._lock:
             while True:

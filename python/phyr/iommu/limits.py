@@ -72,7 +72,8 @@ class DeviceLimits:
         for name in _Limits._fields:
             whole(name, getattr(self, name))
         if self.dma_mask < 0:
-            raise RangeError(f"dma_mask {self.dma_mask} leaves no addresses")
+            text = f"dma_mask {self.dma_mask:#x} leaves no addresses"
+            raise RangeError(text, dma_mask=self.dma_mask)
         self._table(_NOTHING)
 
     def segments(self, dma: Phyr | FrozenPhyr) -> Iterator[Chunk]:

@@ -49,7 +49,8 @@ def uaddr_and_length(given: "tuple[Any, ...]") -> tuple[int, int]:
         RangeError: The range passes 2^64.
     """
     if len(given) != len(("uaddr", "length")):
-        raise ArrayTypeError(f"a tuple of {len(given)} is not (uaddr, length)")
+        text = f"a tuple of {len(given)} is not (uaddr, length)"
+        raise ArrayTypeError(text, items=len(given))
     if not all(hasattr(type(number), "__index__") for number in given):
         kinds = " and ".join(str(type(number)) for number in given)
         raise ArrayTypeError(f"{kinds} are not (uaddr, length): two integers")

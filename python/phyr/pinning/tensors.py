@@ -124,7 +124,8 @@ def _by_dlpack(array: Any) -> tuple[object, tuple[int, int, bool]]:  # noqa: ANN
         at = api.PyCapsule_GetPointer(capsule, b"dltensor_versioned")
         major, minor, _, _, flags = _VERSIONED.unpack(ctypes.string_at(at, _VERSIONED.size))
         if major != 1:
-            raise ArrayTypeError(f"DLPack {major}.{minor} is not known")
+            text = f"DLPack {major}.{minor} is not known"
+            raise ArrayTypeError(text, major=major, minor=minor)
         at += _VERSIONED.size
     elif api.PyCapsule_IsValid(capsule, b"dltensor"):
         at = api.PyCapsule_GetPointer(capsule, b"dltensor")
@@ -174,5 +175,5 @@ def _items(kind: type, shape: Any, strides: Any, step: int) -> int:  # noqa: ANN
         wanted = [(step, 1), *found]
         if any(at != before * extent for (before, extent), (at, _) in pairwise(wanted)):
             text = f"the memory of {kind} is not contiguous: shape {shape}, strides {strides}"
-            raise ArrayError(text)
+            raise ArrayError(text, shape=tuple(shape), strides=tuple(strides))
     return count

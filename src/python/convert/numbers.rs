@@ -191,14 +191,14 @@ pub(crate) fn for_each_pair_of(
     mut take: impl FnMut(&[u64], &[u64]) -> Result<(), Error> + Send,
 ) -> PyResult<()> {
     let py = pairs.py();
-    let not_pairs = |what: String| error::new("ArrayTypeError", what, error::NO_NUMBERS);
     let mut pairs = pairs
         .try_iter()
         .map_err(|failure| {
             if !failure.is_instance_of::<PyTypeError>(py) {
                 return failure;
             }
-            not_pairs(format!("{} is not an iterable of (paddr, length)", pairs.get_type()))
+            let what = format!("{} is not an iterable of (paddr, length)", pairs.get_type());
+            error::new("ArrayTypeError", what, error::NO_NUMBERS)
         })?
         .zip(0_u64..);
     let (mut left, mut right) = (Vec::new(), Vec::new());
@@ -210,7 +210,10 @@ pub(crate) fn for_each_pair_of(
             match pair.len() {
                 Ok(2) => (),
                 Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
-                _ => return Err(not_pairs(format!("item {at} is not a pair (paddr, length)"))),
+                _ => {
+                    let what = format!("item {at} is not a pair (paddr, length)");
+                    return Err(error::new("ArrayTypeError", what, [("index", at)]));
+                }
             }
             reserve(&mut left, 1)?;
             reserve(&mut right, 1)?;
@@ -231,7 +234,11 @@ fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
         let py = item.py();
         if failure.is_instance_of::<PyOverflowError>(py) {
             let what = format!("item {at} is {}, not a number from 0 to 2^64 - 1", text(item));
-            error::new("ArrayError", what, [("value", item.clone().unbind())])
+            let index = match made::int(py, at) {
+                Ok(index) => index,
+                Err(short) => return short,
+            };
+            error::new("ArrayError", what, [("index", &index), ("value", item)])
         } else if failure.is_instance_of::<PyTypeError>(py) {
             let what = format!("item {at} is {}, not an int", text(item));
             error::new("ArrayTypeError", what, [("index", at)])
@@ -336,7 +343,7 @@ fn shortened(text: &Bound<'_, PyString>) -> String {
 }
 
 /// A number of any size as positions are written, in hexadecimal.
-fn hex(number: &Bound<'_, PyAny>) -> String {
+pub(crate) fn hex(number: &Bound<'_, PyAny>) -> String {
     let shown = made::text(number.py(), "#x")
         .and_then(|how| made::call(&made::attribute(number, "__format__")?, how.as_any()));
     match shown.map(Bound::cast_into::<PyString>) {
@@ -368,8 +375,9 @@ impl Range {
         if !self.has_step {
             return Ok((self.start, self.end));
         }
-        let step = text(&made::attribute(key, "step")?);
-        Err(error::new("RangeError", format!("slice step {step} is not 1"), error::NO_NUMBERS))
+        let step = made::attribute(key, "step")?;
+        let what = format!("slice step {} is not 1", text(&step));
+        Err(error::new("RangeError", what, [("step", &step)]))
     }
 }
 

@@ -35,8 +35,8 @@ pub(crate) fn shift<'py>(phyr: Either, offset: &Bound<'py, PyAny>) -> PyResult<B
     let py = offset.py();
     let offset: i128 = offset.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(py) {
-            let what = format!("offset {} is outside the 64-bit space", numbers::text(offset));
-            error::new("RangeError", what, error::NO_NUMBERS)
+            let what = format!("offset {} is outside the 64-bit space", numbers::hex(offset));
+            error::new("RangeError", what, [("offset", offset)])
         } else {
             failure
         }

@@ -44,7 +44,7 @@ impl PyIndex {
     #[pyo3(text_signature = "(lists)")]
     fn new(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
         let lists = py.get_type::<PyTuple>().call1((lists,)).map_err(|failure| {
-            // What an iterator raises comes through as it is.
+            // An error that an iterator raises comes through as it is.
             if lists.try_iter().is_ok() {
                 return failure;
             }

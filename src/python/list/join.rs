@@ -19,10 +19,10 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     /// Chunks that take less time than to release the interpreter.
     const FEW: u64 = 128;
 
-    let not_lists = |what| error::new("ArrayTypeError", what, error::NO_NUMBERS);
     let items = lists.try_iter().map_err(|failure| {
         if failure.is_instance_of::<PyTypeError>(py) {
-            not_lists(format!("{} is not an iterable of Phyr", lists.get_type()))
+            let what = format!("{} is not an iterable of Phyr", lists.get_type());
+            error::new("ArrayTypeError", what, error::NO_NUMBERS)
         } else {
             failure
         }
@@ -31,7 +31,8 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     for (item, at) in items.zip(0_u64..) {
         let item = item?;
         let Some(part) = Either::of(&item) else {
-            return Err(not_lists(format!("item {at} is {}, not a Phyr", numbers::text(&item))));
+            let what = format!("item {at} is {}, not a Phyr", numbers::text(&item));
+            return Err(error::new("ArrayTypeError", what, [("index", at)]));
         };
         let (length, held) = (part.length(), part.held().part(py, 0));
         let list = &part.list();

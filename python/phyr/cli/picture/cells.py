@@ -35,7 +35,10 @@ def spread(frame: Frame, paddr: Array, length: Array) -> tuple[Array | slice, Ar
     if parts > len(paddr) + _OVERLAP * frame.nr_cells:
         raise RangeError(
             f"the lists cover {frame.start:#x}+{frame.end - frame.start:#x} more than {_OVERLAP}"
-            " times: too often for a picture"
+            " times: too often for a picture",
+            start=frame.start,
+            length=frame.end - frame.start,
+            times=_OVERLAP,
         )
     number = np.repeat(np.arange(len(paddr)), counts)
     cell = np.arange(parts) - np.repeat(np.cumsum(counts) - counts, counts) + first[number]

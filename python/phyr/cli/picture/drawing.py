@@ -177,7 +177,9 @@ def drawn(subject: Subject, painter: Painter, frame: Frame) -> Drawing:
     if not tally.sizes.any():
         raise PhyrError(
             f"nothing is resident in {frame.start:#x}+{frame.end - frame.start:#x}:"
-            " there is no picture of nothing"
+            " there is no picture of nothing",
+            start=frame.start,
+            length=frame.end - frame.start,
         )
     return Drawing(subject, frame, painter, tally)
 
