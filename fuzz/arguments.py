@@ -380,8 +380,6 @@ def is_own(label: str, error: Exception) -> bool:
         # A memoryview that was released, or is asked for an item of two dimensions.
         or "released memoryview" in text
         or isinstance(error, NotImplementedError)
-        # Limits are any object that has them as attributes.
-        or (isinstance(error, AttributeError) and "max_segment_size" in text)
         # A text that has no UTF-8.
         or isinstance(error, UnicodeEncodeError)
     )

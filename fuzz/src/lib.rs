@@ -3,6 +3,8 @@
 
 mod areas;
 mod close;
+#[path = "../../tests/support/failing.rs"]
+mod failing;
 mod frozen;
 mod long;
 mod operations;
@@ -10,6 +12,7 @@ mod parse;
 mod plan;
 mod questions;
 mod records;
+mod scarce;
 mod serial;
 mod source;
 mod tables;
@@ -23,6 +26,7 @@ pub use parse::parse;
 pub use plan::plan;
 pub use questions::questions;
 pub use records::records;
+pub use scarce::scarce;
 pub use serial::serial;
 pub use tables::tables;
 pub use values::values;
@@ -31,7 +35,7 @@ pub use values::values;
 pub type Check = fn(&[u8]);
 
 /// Each check, by its name.
-pub const CHECKS: [(&str, Check); 11] = [
+pub const CHECKS: [(&str, Check); 12] = [
     ("operations", operations),
     ("parse", parse),
     ("plan", plan),
@@ -42,5 +46,6 @@ pub const CHECKS: [(&str, Check); 11] = [
     ("areas", areas),
     ("long", long),
     ("serial", serial),
+    ("scarce", scarce),
     ("frozen", frozen),
 ];
