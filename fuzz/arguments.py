@@ -379,9 +379,8 @@ def is_own(label: str, error: Exception) -> bool:
         or text == "slice step cannot be zero"
         # A memoryview that was released, or is asked for an item of two dimensions.
         or "released memoryview" in text
-        or isinstance(error, NotImplementedError)
-        # A text that has no UTF-8.
-        or isinstance(error, UnicodeEncodeError)
+        # The last is of a text that has no UTF-8.
+        or isinstance(error, NotImplementedError | UnicodeEncodeError)
     )
 
 

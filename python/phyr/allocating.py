@@ -105,7 +105,7 @@ def alloc(  # noqa: PLR0913 - keywords, each optional
         >>> alloc(4096, align=5)
         Traceback (most recent call last):
         ...
-        phyr.errors.RangeError: align 5 is not a power of two
+        phyr.errors.RangeError: align 0x5 is not a power of two
     """
     size = whole("size", size)
     align = 1 if align is None else whole("align", align)

@@ -1,5 +1,7 @@
 """The exception that the checks raise, and where in a list they look."""
 
+from collections.abc import Callable
+
 from phyr._phyr import Phyr
 from phyr.errors import PhyrError
 
@@ -14,15 +16,15 @@ def expect(right: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a sen
         raise ConformanceError(sentence)
 
 
-def check_maker(make: object, of: str) -> None:
+def check_maker(make: Callable[[], object], of: str) -> None:
     """Refuse an object in place of a function that makes one.
 
     Raises:
         TypeError: It cannot be called.
     """
     if not callable(make):
-        msg = f"make is of {type(make)}, not a function that makes {of}: pass its class or a lambda"
-        raise TypeError(msg)
+        what = f"a function that makes {of}: pass its class or a lambda"  # type: ignore[unreachable]
+        raise TypeError(f"make is of {type(make)}, not {what}")
 
 
 def positions_of(phyr: Phyr) -> list[int]:
