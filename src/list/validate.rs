@@ -119,7 +119,7 @@ impl Phyr {
         let mut check = Check { reach: granule.reach(), ..Check::default() };
         match self.chain() {
             Chain::Inline([0, second]) => {
-                check.demand(*second == 0, "a hole in an inline chain")?
+                check.demand(*second == 0, "a hole in an inline chain")?;
             }
             Chain::Inline([word, 0]) => check.leaf(&[*word])?,
             Chain::Inline(words) => check.leaf(words)?,

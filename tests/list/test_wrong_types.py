@@ -214,10 +214,16 @@ def test_numbers_of_other_types_are_taken() -> None:
         def __index__(self) -> int:
             return 0x7000
 
+    class Page:
+        def __index__(self) -> int:
+            return 0x1000
+
     seven: int = Seven()  # type: ignore[assignment]
     iovas = IovaAllocator((0, 0xFFFF), [])
     assert iovas.alloc(seven) == 1
     iovas.free(1)
+    page: int = Page()  # type: ignore[assignment]
+    assert iovas.alloc_for_pages(1, page, align=page, least=page, residue=0) == 0x1000
     assert BusOffset(seven).offset == 0x7000
     assert desc.from_ranges([(seven, 0x7FFF)]).length == 0x1000
     assert Paging(TableDomain(), dma_mask=seven, otherwise=Otherwise.LIST).dma_mask == 0x7000
