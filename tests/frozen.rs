@@ -76,6 +76,12 @@ fn exercise(frozen: &Frozen) {
         let _ = frozen.chunk(nr_chunks / 40 * step).map(|(_, chunk)| chunk.last());
     }
     let part = frozen.slice(frozen.length() / 3, frozen.length() / 2).unwrap();
+    let folded = frozen.chunks().fold(0, |count, chunk| {
+        let _ = chunk.last();
+        assert!(chunk.length > 0);
+        count + 1
+    });
+    assert!(folded <= nr_chunks);
     let _ = (part.nr_chunks(), part.chunks().take(2000).map(Chunk::last).max(), back, total);
     let _ = format!("{frozen:?}");
 }
@@ -329,6 +335,43 @@ fn edges_of_numbers_and_places() {
         }
         for number in 0..=phyr.nr_chunks() {
             assert_eq!(frozen.chunk(number), phyr.chunk(number), "{phyr:?}");
+        }
+    }
+}
+
+#[test]
+fn runs_of_any_length_are_unpacked_or_searched() {
+    // A block of 2^31 units and more is not unpacked: here, runs of 2^24 bytes on average.
+    for (granule, lg2) in [(1, 22), (1, 23), (1, 24), (1, 25), (4096, 24), (4096, 31)] {
+        for unit_lg2 in [0, 9] {
+            let mut builder = Builder::with(Granule::new(granule).unwrap(), Kind::Ram);
+            let mut state = lg2 + granule;
+            let mut random = || {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                state >> 20
+            };
+            for _ in 0..500 {
+                let length = random() % (2 << lg2) + 1;
+                let pfn = random() % (1 << 35);
+                builder.append_pfns(pfn << unit_lg2, length << unit_lg2).unwrap();
+            }
+            let phyr = builder.finish();
+            let frozen = phyr.freeze();
+            assert!(frozen.storage() < phyr.storage());
+            frozen.check().unwrap();
+            let chunks: Vec<Chunk> = phyr.chunks().collect();
+            let folded = frozen.chunks().fold(Vec::new(), |mut all, chunk| {
+                all.push(chunk);
+                all
+            });
+            assert_eq!(folded, chunks);
+            assert!(frozen.chunks().eq(chunks.iter().copied()));
+            assert!(frozen.chunks().rev().eq(chunks.iter().rev().copied()));
+            assert!(frozen.chunks().step_by(77).eq(chunks.iter().step_by(77).copied()));
+            assert_eq!(frozen.thaw().unwrap(), phyr);
+            let part = |list: &Phyr| list.slice(list.length() / 3, list.length() / 2).unwrap();
+            assert_eq!(part(&phyr).freeze(), part(&phyr));
+            assert_eq!(frozen.slice(phyr.length() / 3, phyr.length() / 2).unwrap(), part(&phyr));
         }
     }
 }

@@ -60,10 +60,10 @@ pytestmark = [
         # Blocks of one size in a node; of all sizes. A loop takes 13 and 15, and a node 170 more.
         ("for", "rand4k", 15),
         ("for", "geo8", 16.5),
-        ("fold_frozen", "rand4k", 13),
-        ("fold_frozen", "geo8", 25),
+        ("fold_frozen", "rand4k", 11),
+        ("fold_frozen", "geo8", 20),
         ("for_frozen", "rand4k", 38.5),
-        ("for_frozen", "geo8", 49.5),
+        ("for_frozen", "geo8", 46),
         ("build_pages", "rand4k", 16.5),
         ("build_pages", "geo8", 14),
         ("build_pages", "contig", 6),

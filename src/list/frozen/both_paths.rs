@@ -19,7 +19,7 @@ fn list(count: u64, pfn_bits: u32, length_bits: u32, lg2: u32) -> Phyr {
     for _ in 0..count {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let pfn = (state >> 7 & ((1 << pfn_bits) - 1)) >> lg2 << lg2;
-        let length = (state >> 50 & ((1 << length_bits) - 1)).max(1) << lg2;
+        let length = (state >> 37 & ((1 << length_bits) - 1)).max(1) << lg2;
         builder.append_pfns(pfn, length).expect("in reach");
     }
     builder.finish()
@@ -48,9 +48,26 @@ fn read(frozen: &Frozen) -> Read {
 #[test]
 fn plain_and_wide_loops_agree() {
     assert!(!plainly(available), "the plain loops are not asked for");
-    for pfn_bits in [10, 17, 28, 33, 41, 51] {
-        for (length_bits, lg2) in [(1, 0), (1, 9), (4, 0), (9, 0), (4, 3)] {
-            for count in [40, 128, 129, 1000, 2000] {
+    agree(
+        &[10, 17, 28, 33, 41, 51],
+        &[(1, 0), (1, 9), (4, 0), (9, 0), (4, 3)],
+        &[40, 128, 129, 1000, 2000],
+    );
+}
+
+#[test]
+fn plain_and_wide_loops_agree_about_fields_of_each_width() {
+    agree(&(8..52).collect::<Vec<u32>>(), &[(1, 0), (3, 0)], &[300]);
+    let lengths: Vec<(u32, u32)> = (1..27).map(|bits| (bits, 0)).collect();
+    agree(&[28, 40], &lengths, &[300]);
+}
+
+/// Compares lists of page numbers of so many bits, of lengths of so many bits and a unit, and of so
+/// many runs.
+fn agree(pfns: &[u32], lengths: &[(u32, u32)], counts: &[u64]) {
+    for &pfn_bits in pfns {
+        for &(length_bits, lg2) in lengths {
+            for &count in counts {
                 let phyr = list(count, pfn_bits, length_bits, lg2);
                 let frozen = phyr.freeze();
                 let bytes = frozen.to_bytes().expect("its own words");

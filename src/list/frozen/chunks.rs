@@ -7,14 +7,13 @@ use core::ops::Range;
 use alloc::vec::Vec;
 
 use super::view::{Form, View};
-use crate::granule::Granule;
 use crate::list::walk::{Chunk, Walk};
 use crate::storage::frozen::{BLOCK, Window};
 use crate::wide::wide;
 
 /// The chunks of a frozen list, in order; from [`Frozen::chunks`](crate::Frozen::chunks).
 ///
-/// It holds two unpacked blocks, 4 KiB, and allocates nothing.
+/// It holds two unpacked blocks, 5 KiB, and allocates nothing.
 #[derive(Clone)]
 pub struct FrozenChunks<'a>(Source<'a>);
 
@@ -51,11 +50,8 @@ impl Archived<'_> {
     /// The chunk of run `number` by way of `window`.
     #[inline(always)]
     fn at(view: &View, window: &mut Window, number: u64) -> (u64, Chunk) {
-        if number.wrapping_sub(window.number) >= window.count as u64 {
-            view.archive().unpack(number, window);
-        }
-        let index = usize::try_from(number - window.number).unwrap_or_default().min(BLOCK - 1);
-        view.trim(window.page(index), window.run(index))
+        let found = view.archive().run(number, window);
+        view.trim(found.page, found.run)
     }
 
     /// The part of a chunk at byte `at` of the archive that is still to come. In words that are no
@@ -76,14 +72,15 @@ impl Archived<'_> {
         let Some(first) = self.next() else { return 0 };
         *slot = first;
         // The rest of the block. The last chunk may be trimmed.
+        if !self.head.is_plain {
+            return 1;
+        }
         let from = usize::try_from(self.front.wrapping_sub(self.head.number));
         let from = from.unwrap_or(BLOCK).min(self.head.count);
         let left = usize::try_from((self.back - self.front).saturating_sub(1));
         let most = left.unwrap_or(usize::MAX).min(rest.len()).min(self.head.count - from);
-        let granule = self.view.granule;
         let mut read = 0;
-        for (slot, run) in rest.iter_mut().zip(self.head.runs(from, from + most)) {
-            let (paddr, length) = (granule.to_bytes(run.pfn), granule.to_bytes(run.nr_pages));
+        for (slot, (paddr, length)) in rest.iter_mut().zip(self.head.all_bytes(from, from + most)) {
             let length = length.min(self.end - self.start);
             if length == 0 {
                 break;
@@ -102,9 +99,7 @@ impl Archived<'_> {
             return self.next_end();
         }
         // Most chunks lie between the ends, so nothing is trimmed, and in the unpacked block.
-        let run = self.head.whole_run(self.front - self.head.number);
-        let (paddr, length) =
-            (self.view.granule.to_bytes(run.pfn), self.view.granule.to_bytes(run.nr_pages));
+        let (paddr, length) = self.head.bytes(self.front - self.head.number);
         self.front += 1;
         self.start += length;
         Some(Chunk { paddr, length })
@@ -146,10 +141,9 @@ impl Archived<'_> {
 
     /// Visits all chunks still to come.
     fn fold<A>(self, start: A, mut f: impl FnMut(A, Chunk) -> A) -> A {
-        let granule = self.view.granule;
         self.fold_parts(start, |acc, part| match part {
             Part::Chunk(chunk) => f(acc, chunk),
-            Part::Block(window, range) => fold_window(window, range, granule, acc, &mut f),
+            Part::Block(window, range) => fold_window(window, range, acc, &mut f),
         })
     }
 
@@ -164,6 +158,11 @@ impl Archived<'_> {
         while self.front < self.back {
             if self.front - self.head.number >= self.head.count as u64 {
                 self.view.archive().unpack(self.front, &mut self.head);
+            }
+            if !self.head.is_plain {
+                acc = f(acc, Part::Chunk(self.view.chunk(self.front)));
+                self.front += 1;
+                continue;
             }
             let from = usize::try_from(self.front - self.head.number).unwrap_or_default();
             let left = usize::try_from(self.back - self.front).unwrap_or(usize::MAX);
@@ -183,14 +182,11 @@ wide! {
     fn fold_window[A](
         window: &Window,
         range: Range<usize>,
-        granule: Granule,
         start: A,
         f: &mut impl FnMut(A, Chunk) -> A,
     ) -> A {
-        window.runs(range.start, range.end).fold(start, |acc, run| {
-            let (paddr, length) = (granule.to_bytes(run.pfn), granule.to_bytes(run.nr_pages));
-            f(acc, Chunk { paddr, length })
-        })
+        let chunks = window.all_bytes(range.start, range.end);
+        chunks.fold(start, |acc, (paddr, length)| f(acc, Chunk { paddr, length }))
     }
 }
 

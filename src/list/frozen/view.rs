@@ -44,6 +44,13 @@ impl View {
         self.archive().find_page(self.granule.floor(at))
     }
 
+    /// Run `number` of the archive, whole.
+    #[cold]
+    pub(super) fn chunk(&self, number: u64) -> Chunk {
+        let Run { pfn, nr_pages } = self.archive().find_chunk(number).run;
+        Chunk { paddr: self.granule.to_bytes(pfn), length: self.granule.to_bytes(nr_pages) }
+    }
+
     /// Numbers of the archive's runs that the view touches: the first, and one past the last.
     pub(super) fn numbers(&self) -> (u64, u64) {
         let Some(more) = self.length.checked_sub(1) else { return (0, 0) };

@@ -6,16 +6,13 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use super::bits::Words;
-use super::block::{BLOCK, Block};
+use super::block::{BLOCK, Block, ENTRY};
 use super::header::HEADER;
 use super::unpack::Unpacked;
 use crate::granule::Granule;
 use crate::storage::entry::Run;
 use crate::storage::shared::Shared;
 use crate::wide::wide;
-
-/// Words of an index entry.
-pub(crate) const ENTRY: usize = 3;
 
 /// Memory that is not the archive's own, a mapped file say, and may change under it.
 ///
@@ -105,7 +102,7 @@ pub(crate) struct Located {
     pub(crate) run: Run,
 }
 
-/// A block of runs, unpacked.
+/// A block of runs, unpacked if it can be.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     /// Number of the window's first run, and how many runs it has. It has none at first.
@@ -113,8 +110,8 @@ pub(crate) struct Window {
     pub(crate) count: usize,
     first_page: u64,
     granule: Granule,
-    /// True if a list can hold each run as it is stored. If not, [`sound`] changes it.
-    is_sound: bool,
+    /// True if the runs are here, and a list can hold each. If not, [`Archive::run`] searches them.
+    pub(crate) is_plain: bool,
     unpacked: Unpacked,
 }
 
@@ -125,62 +122,72 @@ impl Window {
             count: 0,
             first_page: 0,
             granule,
-            is_sound: true,
+            is_plain: false,
             unpacked: Unpacked::EMPTY,
         }
     }
 
-    /// Run `index` of the window.
+    /// Address and length in bytes of run `index` of the window, which is plain.
     #[inline(always)]
-    pub(crate) fn run(&self, index: usize) -> Run {
-        let starts = &self.unpacked.starts;
-        let nr_pages = starts[index + 1].wrapping_sub(starts[index]);
-        let run = Run { pfn: self.unpacked.pfns[index], nr_pages };
-        if self.is_sound { run } else { sound(run, self.granule) }
-    }
-
-    /// As [`Self::run`], of a window whose runs are sound.
-    #[inline(always)]
-    pub(crate) fn whole_run(&self, index: u64) -> Run {
-        debug_assert!(self.is_sound && index < BLOCK as u64, "run {index} of a window");
+    pub(crate) fn bytes(&self, index: u64) -> (u64, u64) {
+        debug_assert!(self.is_plain && index < BLOCK as u64, "run {index} of a window");
         #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
         let index = index as usize % BLOCK;
-        let Unpacked { starts, pfns } = &self.unpacked;
-        Run { pfn: pfns[index], nr_pages: starts[index + 1].wrapping_sub(starts[index]) }
+        let Unpacked { lengths, pfns, .. } = &self.unpacked;
+        let length = u64::from(lengths[index]) << self.bytes_lg2();
+        (self.granule.to_bytes(pfns[index]), length)
+    }
+
+    /// Log2 of the bytes of a unit. A list holds the bytes of each run, so it is less than 64.
+    #[inline(always)]
+    fn bytes_lg2(&self) -> u32 {
+        (self.unpacked.unit_lg2 + self.granule.lg2()) & 63
     }
 
     /// Pages before run `from` of the window, and of the runs from it on and before `to`; `None` if
-    /// there are none, or not all runs are sound.
+    /// there are none, or the window is not plain.
     #[inline(always)]
     pub(crate) fn pages(&self, from: u64, to: u64) -> Option<(u64, u64)> {
-        if !self.is_sound || from >= to {
+        if !self.is_plain || from >= to {
             return None;
         }
-        let start = |index: u64| self.unpacked.starts.get(usize::try_from(index).ok()?).copied();
+        let Unpacked { starts, unit_lg2, .. } = &self.unpacked;
+        let start = |index: u64| {
+            let unit = starts.get(usize::try_from(index).ok()?)?;
+            Some(u64::from(*unit) << unit_lg2)
+        };
         let (first, end) = (start(from)?, start(to)?);
         Some((self.first_page.wrapping_add(first), end.wrapping_sub(first)))
     }
 
-    /// The runs from `from` on, and before `to`; none if the window cannot have so many.
+    /// Page numbers and units of the runs from `from` on and before `to`, of a window that is plain;
+    /// none if it cannot have so many.
     #[inline(always)]
-    pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
+    fn parts(&self, from: usize, to: usize) -> impl Iterator<Item = (&u64, &u32)> {
         // Whatever the words of a file say: both are from `count`, which is at most so much.
-        debug_assert!(from <= to && to <= BLOCK, "runs {from} to {to} of a window");
-        let Unpacked { starts, pfns } = &self.unpacked;
-        let (_, ends) = starts.split_at(1);
-        let starts = starts.get(from..to).unwrap_or_default();
-        let ends = ends.get(from..to).unwrap_or_default();
+        debug_assert!(
+            self.is_plain && from <= to && to <= BLOCK,
+            "runs {from} to {to} of a window"
+        );
+        let Unpacked { lengths, pfns, .. } = &self.unpacked;
         let pfns = pfns.get(from..to).unwrap_or_default();
-        starts.iter().zip(ends).zip(pfns).map(|((&start, end), &pfn)| {
-            let run = Run { pfn, nr_pages: end.wrapping_sub(start) };
-            if self.is_sound { run } else { sound(run, self.granule) }
-        })
+        pfns.iter().zip(lengths.get(from..to).unwrap_or_default())
     }
 
-    /// Pages before run `index` of the window.
+    /// The runs from `from` on, and before `to`, of a window that is plain.
     #[inline(always)]
-    pub(crate) fn page(&self, index: usize) -> u64 {
-        self.first_page.wrapping_add(self.unpacked.starts[index])
+    pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
+        let lg2 = self.unpacked.unit_lg2 & 63;
+        self.parts(from, to)
+            .map(move |(&pfn, &units)| Run { pfn, nr_pages: u64::from(units) << lg2 })
+    }
+
+    /// As [`Self::runs`], address and length in bytes of each.
+    #[inline(always)]
+    pub(crate) fn all_bytes(&self, from: usize, to: usize) -> impl Iterator<Item = (u64, u64)> {
+        let (granule, lg2) = (self.granule, self.bytes_lg2());
+        let parts = self.parts(from, to);
+        parts.map(move |(&pfn, &units)| (granule.to_bytes(pfn), u64::from(units) << lg2))
     }
 }
 
@@ -241,19 +248,49 @@ impl Archive {
         with_words!(&self.store, words => find_chunk(self, words, number))
     }
 
+    /// Run `number`, which the archive has, by way of a window that has it, or will have.
+    #[inline(always)]
+    pub(crate) fn run(&self, number: u64, window: &mut Window) -> Located {
+        if number.wrapping_sub(window.number) >= window.count as u64 {
+            self.unpack(number, window);
+        }
+        let index = number.wrapping_sub(window.number);
+        match window.pages(index, index + 1) {
+            Some((page, nr_pages)) => {
+                let pfn =
+                    usize::try_from(index).map_or(0, |index| window.unpacked.pfns[index % BLOCK]);
+                Located { number, page, run: Run { pfn, nr_pages } }
+            }
+            None => self.find_chunk(number),
+        }
+    }
+
     /// Unpacks the block that has run `number`, which the archive has.
     pub(crate) fn unpack(&self, number: u64, window: &mut Window) {
-        with_words!(&self.store, words => unpack(self, words, number, window));
+        let (number, _) = split(number);
+        let count = self.count(number);
+        with_words!(&self.store, words => {
+            let entry = words.four(self.parts.index + ENTRY * number);
+            let place = (Block::data(entry[1], self.parts.data), count);
+            window.is_plain = window.unpacked.read(entry, place, words, self.granule);
+            window.first_page = entry[0];
+        });
+        window.number = (number * BLOCK) as u64;
+        window.count = count;
     }
 
     /// Block `index`.
     #[inline(always)]
     pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
-        let at = self.parts.index + ENTRY * index;
-        let entry = [words.word(at), words.word(at + 1), words.word(at + 2)];
+        let [first_page, word, lowest, end_page] = words.four(self.parts.index + ENTRY * index);
+        Block::new([first_page, word, lowest], end_page, self.count(index), self.parts.data)
+    }
+
+    /// How many runs block `index` has.
+    #[inline(always)]
+    fn count(&self, index: usize) -> usize {
         let left = self.nr_chunks - (index * BLOCK) as u64;
-        let count = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-        Block::new(entry, words.word(at + ENTRY), count, self.parts.data)
+        usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)
     }
 
     #[inline(always)]
@@ -335,20 +372,4 @@ wide! {
 fn split(number: u64) -> (usize, usize) {
     let block = usize::try_from(number / BLOCK as u64).unwrap_or(usize::MAX);
     (block, usize::try_from(number % BLOCK as u64).unwrap_or_default())
-}
-
-wide! {
-    fn unpack(
-        archive: &Archive,
-        words: &(impl Words + ?Sized),
-        number: u64,
-        window: &mut Window,
-    ) {
-        let (number, _) = split(number);
-        let block = archive.block(words, number);
-        window.is_sound = window.unpacked.read(&block, words, archive.granule);
-        window.number = (number * BLOCK) as u64;
-        window.count = block.count;
-        window.first_page = block.first_page;
-    }
 }

@@ -10,6 +10,12 @@ pub(crate) trait Words {
     /// The word; 0 outside.
     fn word(&self, index: usize) -> u64;
 
+    /// Four words from word `from` on; 0 outside.
+    #[inline(always)]
+    fn four(&self, from: usize) -> [u64; 4] {
+        core::array::from_fn(|index| self.word(from.saturating_add(index)))
+    }
+
     /// How many there are.
     fn count(&self) -> usize;
 
@@ -21,6 +27,12 @@ impl Words for [u64] {
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
         self.get(index).map_or(0, |word| u64::from_le(*word))
+    }
+
+    #[inline(always)]
+    fn four(&self, from: usize) -> [u64; 4] {
+        let words = self.get(from..).and_then(<[u64]>::first_chunk::<4>);
+        words.map_or([0; 4], |words| words.map(u64::from_le))
     }
 
     #[inline(always)]

@@ -22,6 +22,9 @@ pub(crate) const BLOCK: usize = 128;
 /// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
 pub(crate) const MARK_WORDS: usize = 3 * BLOCK / 64;
 
+/// Words of an index entry.
+pub(crate) const ENTRY: usize = 3;
+
 /// Words of data that a block has at most.
 pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK;
 
@@ -88,7 +91,7 @@ pub(crate) struct Block {
 impl Block {
     /// The block that two neighbouring index entries describe; `base` is where data start.
     #[inline(always)]
-    pub(crate) fn new(entry: [u64; 3], end_page: u64, count: usize, base: usize) -> Self {
+    pub(crate) fn new(entry: [u64; ENTRY], end_page: u64, count: usize, base: usize) -> Self {
         let [first_page, word, lowest] = entry;
         let bits = |index: u32| (word >> (6 * index) & 63) as u32;
         let [pfn_bits, pfn_lg2, unit_lg2, low_bits] = [bits(0), bits(1), bits(2), bits(3)];
@@ -99,8 +102,14 @@ impl Block {
         // No block has more marks than fit, but what is read may be no block.
         let marks = usize::try_from(marks.div_ceil(64)).unwrap_or(MARK_WORDS).min(MARK_WORDS);
         block.marks = if block.is_even() { 0 } else { marks };
-        block.data = usize::try_from(word >> 24).map_or(usize::MAX, |data| data + base);
+        block.data = Self::data(word, base);
         block
+    }
+
+    /// Word where the data of a block start, by the second word of its entry.
+    #[inline(always)]
+    pub(crate) fn data(word: u64, base: usize) -> usize {
+        usize::try_from(word >> 24).map_or(usize::MAX, |data| data + base)
     }
 
     /// Words of its data.

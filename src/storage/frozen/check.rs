@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, ENTRY, Parts, Store, Window, with_words};
+use super::archive::{Archive, Parts, Store, Window, with_words};
 use super::bits::Words;
-use super::block::{BLOCK, DATA_WORDS};
+use super::block::{BLOCK, DATA_WORDS, ENTRY};
 use super::header::{DIGEST, HEADER, Header, digest};
 use super::write::{pack, write};
 use crate::error::{FormatError, NoMemory};
@@ -87,10 +87,24 @@ impl Archive {
             }
             self.unpack((number * BLOCK) as u64, &mut window);
             let runs = runs.get_mut(..window.count).ok_or(bad(at))?;
-            for (index, run) in runs.iter_mut().enumerate() {
-                *run = window.run(index);
-                // Refuse a run that continues the run before, and one that starts at a wrong page.
-                if run.pfn == end || window.page(index) != page {
+            // A run that is unpacked starts where the run before it ends; others say where they start.
+            if window.is_plain {
+                let unpacked = window.runs(0, window.count);
+                runs.iter_mut().zip(unpacked).for_each(|(run, unpacked)| *run = unpacked);
+            } else {
+                let mut start = page;
+                for (index, run) in runs.iter_mut().enumerate() {
+                    let found = self.find_chunk((number * BLOCK + index) as u64);
+                    if found.page != start {
+                        return Err(bad(at));
+                    }
+                    start = start.wrapping_add(found.run.nr_pages);
+                    *run = found.run;
+                }
+            }
+            for run in &*runs {
+                // Refuse a run that continues the run before.
+                if run.pfn == end {
                     return Err(bad(at));
                 }
                 end = run.pfn + run.nr_pages;

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, ENTRY, Parts, Store};
-use super::block::{self, BLOCK, Block, MOST_DATA, Packing};
+use super::archive::{Archive, Parts, Store};
+use super::block::{self, BLOCK, Block, ENTRY, MOST_DATA, Packing};
 use super::header::{HEADER, Header};
 use crate::error::NoMemory;
 use crate::storage::entry::Run;
