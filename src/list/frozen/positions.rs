@@ -86,7 +86,10 @@ impl View {
 
     /// Translates positions that ascend and are in this window: both are walked together.
     fn translate_in(&self, window: &Window, positions: &mut [u64]) {
-        let (mut at, mut page) = (0, window.page(0));
+        let Some((mut page, _)) = window.pages(0, window.count as u64) else {
+            return self.translate_each(positions);
+        };
+        let mut at = 0;
         for run in window.runs(0, window.count) {
             let end = page.wrapping_add(run.nr_pages);
             let by = run.pfn.wrapping_sub(page);
