@@ -58,6 +58,18 @@ impl AsRef<[AtomicU64]> for Memory {
     }
 }
 
+/// Looks for addresses of a list, whatever it holds now: no more than was asked for is found.
+fn look(places: &phyr::Index, frozen: &Frozen) {
+    for chunk in frozen.chunks().take(100) {
+        for (first, last) in [(chunk.paddr, chunk.paddr), (chunk.paddr, chunk.last())] {
+            for found in places.find_range(first, last) {
+                assert!(found.length > 0 && found.list < 2);
+                assert!(first <= found.paddr && found.length - 1 <= last - found.paddr);
+            }
+        }
+    }
+}
+
 /// Reads all that can be read; whatever it is, each chunk is one that some list can hold.
 fn exercise(frozen: &Frozen) {
     let (mut total, mut count) = (0_u64, 0);
@@ -229,10 +241,14 @@ proptest! {
         prop_assume!(bytes.starts_with(b"PHYF"));
         let memory = Memory::new(&bytes);
         let frozen = Frozen::from_shared(Box::new(memory.clone())).unwrap();
+        let part = frozen.slice(frozen.length() / 3, frozen.length()).unwrap();
+        let places = phyr::Index::new([frozen.clone(), part]).unwrap();
         for (at, word) in changes {
             let at = at.index(memory.0.len());
             memory.0[at].store(word, Ordering::Relaxed);
             exercise(&frozen);
+            look(&places, &frozen);
+            look(&phyr::Index::new(places.lists().to_vec()).unwrap(), &frozen);
             if let Ok(phyr) = frozen.thaw() {
                 phyr.validate().unwrap();
             }

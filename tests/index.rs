@@ -7,11 +7,19 @@ use proptest::prelude::*;
 /// Lists of short runs in little memory, so that much of it is held twice.
 fn lists() -> impl Strategy<Value = Vec<Phyr>> {
     let run = (0_u64..3000, prop_oneof![Just(1_u64), 1_u64..9, 1_u64..300]);
-    let list = (prop::collection::vec(run, 0..120), 0_u64..6000, 0_u64..6000);
-    let list = list.prop_map(|(runs, a, b)| {
+    // All of one size, or of several.
+    let size = prop_oneof![Just(None), prop_oneof![Just(1_u64), Just(3), Just(8)].prop_map(Some)];
+    let list = (prop::collection::vec(run, 0..120), size, 0_u64..60_000, 0_u64..60_000);
+    let list = list.prop_map(|(runs, size, a, b)| {
         let mut builder = Builder::new();
+        let apart = size.map_or(0, |size| 2 * size);
+        let mut before = 0;
         for &(pfn, count) in &runs {
-            builder.append_pfns(pfn, count).unwrap();
+            // Runs that touch would be one.
+            if pfn.abs_diff(before) >= apart {
+                builder.append_pfns(pfn, size.unwrap_or(count)).unwrap();
+                before = pfn;
+            }
         }
         let whole = builder.finish();
         let a = a.min(whole.length());

@@ -50,8 +50,8 @@ impl Extras {
             + self.pieces.storage()
     }
 
-    /// Hands out the runs that have any of the pages `first` to `last`.
-    pub(super) fn each(&self, first: u64, last: u64, add: &mut impl FnMut(u64)) {
+    /// Hands out the runs that have any of the pages `first` to `last`: the number and the first page of each.
+    pub(super) fn each(&self, first: u64, last: u64, add: &mut impl FnMut(u64, u64)) {
         if self.pieces.may_have((first, last)) {
             each(&self.items, &self.furthest, (first, last), add);
         }
@@ -130,7 +130,7 @@ fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
 }
 
 /// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
-fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64)) {
+fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64, u64)) {
     debug_assert_eq!(items.len(), furthest.len(), "runs, and last pages");
     let at = middle(items.len());
     let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
@@ -144,7 +144,7 @@ fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMu
     each(left, left_furthest, pages, add);
     if item.pfn <= pages.1 {
         if item.last >= pages.0 {
-            add(item.number);
+            add(item.number, item.pfn);
         }
         each(right, right_furthest, pages, add);
     }

@@ -7,6 +7,7 @@
 //! Memory may be in many lists, so a run may overlap the run before. Such runs are in a second archive.
 //! Those that overlap there too are few: they lie beside both, as a tree.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::extras::{Extras, Item, Pieces};
@@ -14,6 +15,7 @@ use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::{Granule, check_alike};
 use crate::kind::Kind;
+use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
 use crate::storage::entry::Run;
 use crate::storage::frozen::{Archive, Header, Sizes};
@@ -38,6 +40,39 @@ struct Start {
     before: u64,
     /// Runs before its own in what it is a view of.
     first: u64,
+    even: Option<Even>,
+}
+
+/// A list whose runs have one size. Where one is follows from its number, so the list is not read.
+#[derive(Clone, Copy, Debug)]
+struct Even {
+    /// Granules of a run.
+    nr_pages: u64,
+    /// Bytes of the first granule before the list, and both together.
+    head: u64,
+    end: u64,
+}
+
+impl Even {
+    /// The list, if it has `count` runs of `nr_pages` granules, the first and the last with all granules
+    /// that they touch.
+    fn of(list: &Frozen, nr_pages: u64, count: u64) -> Option<Self> {
+        let granule = list.granule();
+        let head = list.chunks().next()?.paddr & granule.mask();
+        let end = head.checked_add(list.length())?;
+        // Not so if the words of a file are no list: then a chunk may have fewer bytes than granules.
+        let is_even = count.checked_mul(nr_pages) == Some(granule.floor(end.checked_sub(1)?) + 1);
+        is_even.then_some(Self { nr_pages, head, end })
+    }
+
+    /// Chunk `number`, which starts in granule `pfn`, and the position where it starts.
+    fn chunk(self, granule: Granule, number: u64, pfn: u64) -> (u64, Chunk) {
+        let at = granule.to_bytes(number * self.nr_pages);
+        let start = at.max(self.head);
+        let most = granule.to_bytes(self.nr_pages) - (start - at);
+        let paddr = granule.to_bytes(pfn) + (start - at);
+        (start - self.head, Chunk { paddr, length: most.min(self.end - start) })
+    }
 }
 
 /// Lists, and the way back from an address to them.
@@ -106,11 +141,15 @@ impl Index {
             check_alike((granule, kind), (list.granule(), list.kind()))?;
             let (chunks, before) = (list.chunks(), items.len() as u64);
             reserve(&mut items, chunks.len())?;
-            starts.push(Start { before, first: list.first_number() });
+            let (mut least, mut most) = (u64::MAX, 0);
             chunks.for_each(|chunk| {
                 let (run, number) = (run_of(granule, chunk), items.len() as u64);
                 items.push(Item { pfn: run.pfn, last: run.pfn + (run.nr_pages - 1), number });
+                (least, most) = (least.min(run.nr_pages), most.max(run.nr_pages));
             });
+            let even = Even::of(list, most, items.len() as u64 - before);
+            let even = even.filter(|_| least == most);
+            starts.push(Start { before, first: list.first_number(), even });
         }
         items.sort_unstable_by_key(|item| (item.pfn, item.number));
         Self::of_sorted(lists, starts, (granule, kind), items)
@@ -164,9 +203,14 @@ impl Index {
             return found;
         }
         let pages = (self.granule.floor(first), self.granule.floor(last));
-        let mut add = |number: u64| {
-            if let Some(holder) = self.holder(number, first, last) {
-                found.push(holder);
+        let mut add = |number: u64, pfn: u64| {
+            if let Some(holder) = self.holder((number, pfn), first, last) {
+                // Most memory is in one place. So a vector of one needs no room to grow.
+                if found.is_empty() {
+                    found = vec![holder];
+                } else {
+                    found.push(holder);
+                }
             }
         };
         if let Some(layer) = &self.first {
@@ -180,20 +224,24 @@ impl Index {
         found
     }
 
-    /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds; `None` if
-    /// it holds none.
-    fn holder(&self, number: u64, first: u64, last: u64) -> Option<Holder> {
+    /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds, which starts in
+    /// granule `pfn`; `None` if it holds none.
+    fn holder(&self, (number, pfn): (u64, u64), first: u64, last: u64) -> Option<Holder> {
         let at = self.starts.partition_point(|start| start.before <= number).checked_sub(1)?;
         let nr_lists = self.lists.len();
         debug_assert_eq!(self.starts.len(), nr_lists, "list {at}, where {number} is");
         let (start, frozen) = (self.starts.get(at)?, self.lists.get(at)?);
-        let (position, chunk) = frozen.numbered(start.first, number - start.before)?;
+        let number = number - start.before;
+        let (position, chunk) = match start.even {
+            Some(even) => even.chunk(self.granule, number, pfn),
+            None => frozen.numbered(start.first, number, pfn)?,
+        };
         let (from, to) = (first.max(chunk.paddr), last.min(chunk.last_of_list()));
         (from <= to).then(|| Holder {
             paddr: from,
             length: to - from + 1,
             list: at,
-            position: position + (from - chunk.paddr),
+            position: position.wrapping_add(from - chunk.paddr),
         })
     }
 }
@@ -245,14 +293,19 @@ impl Layer {
         Ok(archive.map(|archive| Self { archive, lowest, last }))
     }
 
-    /// Hands out the runs that may have any of these pages.
-    fn each(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64)) {
+    /// Hands out the runs that may have any of these pages: the number and the first page of each.
+    fn each(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64, u64)) {
         if last < self.lowest || first > self.last {
             return;
         }
-        let mut place = self.archive.find_page(first.max(self.lowest) - self.lowest);
+        let page = first.max(self.lowest) - self.lowest;
+        if first == last {
+            let (number, start) = self.archive.find_start(page);
+            return add(number, self.lowest + start);
+        }
+        let mut place = self.archive.find_page(page);
         loop {
-            add(place.run.pfn);
+            add(place.run.pfn, self.lowest + place.page);
             let next = place.number + 1;
             let end = place.page.saturating_add(place.run.nr_pages);
             if end > last - self.lowest || next == self.archive.nr_chunks() {

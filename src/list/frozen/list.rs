@@ -12,8 +12,8 @@ use crate::list::chunks::Chunk;
 use crate::list::phyr::Phyr;
 use crate::list::stats::run_of;
 use crate::storage::digest::Digest;
-use crate::storage::entry::Entry;
-use crate::storage::frozen::{Header, Sizes};
+use crate::storage::entry::{Entry, Run};
+use crate::storage::frozen::{Header, Sizes, sound};
 
 /// Words that an archive costs beside its own, in memory, and a header of `Phyr`'s bytes.
 const OBJECT: usize = 16 + 6;
@@ -231,15 +231,20 @@ impl Frozen {
         }
     }
 
-    /// As [`Self::chunk`], without a search for the list's first run, whose number is `first`.
-    pub(super) fn numbered(&self, first: u64, number: u64) -> Option<(u64, Chunk)> {
+    /// As [`Self::chunk`], without a search for the list's first run, whose number is `first`, and
+    /// without reading the address of the chunk, which is in granule `pfn`.
+    pub(super) fn numbered(&self, first: u64, number: u64, pfn: u64) -> Option<(u64, Chunk)> {
         match &self.0 {
             Form::Kept(phyr) => phyr.chunk(number).ok(),
             Form::Archived(view) => {
                 // Words that others change may have had more runs.
                 let last = view.archive().nr_chunks() - 1;
-                let place = view.archive().find_chunk(first.saturating_add(number).min(last));
-                let (start, chunk) = view.trim(place.page, place.run);
+                let (page, nr_pages) =
+                    view.archive().run_pages(first.saturating_add(number).min(last));
+                // The view may start in the run.
+                let skip = view.granule.floor(view.offset).saturating_sub(page);
+                let run = sound(Run { pfn: pfn.saturating_sub(skip), nr_pages }, view.granule);
+                let (start, chunk) = view.trim(page, run);
                 Some((start.saturating_sub(view.offset), chunk))
             }
         }

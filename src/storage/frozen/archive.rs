@@ -193,7 +193,7 @@ impl Window {
 
 /// Returns the run if a list can hold it, or else some run that a list can hold.
 #[inline(always)]
-fn sound(run: Run, granule: Granule) -> Run {
+pub(crate) fn sound(run: Run, granule: Granule) -> Run {
     let pfn = run.pfn.min(granule.reach() - 1);
     let most = (granule.reach() - pfn).min(granule.most());
     Run { pfn, nr_pages: run.nr_pages.min(most).max(1) }
@@ -241,6 +241,18 @@ impl Archive {
             let (block, number) = find_block(self, words, page);
             ((number * BLOCK) as u64, block.first_page.wrapping_add(block.nr_pages))
         })
+    }
+
+    /// The page number of the run that holds page `page`, which the archive has, and the pages before
+    /// that run.
+    pub(crate) fn find_start(&self, page: u64) -> (u64, u64) {
+        with_words!(&self.store, words => find_start(self, words, page))
+    }
+
+    /// The pages before run `number`, which the archive has, and its own. They may be more than a list
+    /// can hold.
+    pub(crate) fn run_pages(&self, number: u64) -> (u64, u64) {
+        with_words!(&self.store, words => run_pages(self, words, number))
     }
 
     /// Run `number`, which the archive has.
@@ -356,6 +368,23 @@ wide! {
         let page = page.wrapping_sub(block.first_page);
         let (index, start) = block.find_start(words, page);
         block.pfn(words, index).wrapping_add(page.wrapping_sub(start))
+    }
+}
+
+wide! {
+    fn find_start(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (u64, u64) {
+        let (block, _) = find_block(archive, words, page);
+        let (index, start) = block.find_start(words, page.wrapping_sub(block.first_page));
+        (block.pfn(words, index), block.first_page.wrapping_add(start))
+    }
+}
+
+wide! {
+    fn run_pages(archive: &Archive, words: &(impl Words + ?Sized), number: u64) -> (u64, u64) {
+        let (number, index) = split(number);
+        let block = archive.block(words, number);
+        let (start, end) = block.pages(words, index);
+        (block.first_page.wrapping_add(start), end.wrapping_sub(start))
     }
 }
 
