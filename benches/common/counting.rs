@@ -23,11 +23,13 @@ pub(crate) struct Counts {
     pub(crate) taken: i64,
     /// Bytes of the largest block asked for.
     pub(crate) largest: usize,
+    /// The most bytes asked for in such blocks at any moment.
+    pub(crate) peak: i64,
 }
 
 thread_local! {
     static COUNTS: Cell<Counts> = const {
-        Cell::new(Counts { allocations: 0, blocks: 0, asked: 0, taken: 0, largest: 0 })
+        Cell::new(Counts { allocations: 0, blocks: 0, asked: 0, taken: 0, largest: 0, peak: 0 })
     };
 }
 
@@ -48,6 +50,7 @@ fn note(size: usize, given: bool) {
     if given {
         counts.allocations += 1;
         counts.largest = counts.largest.max(size);
+        counts.peak = counts.peak.max(counts.asked);
     }
     COUNTS.set(counts);
 }
@@ -55,16 +58,18 @@ fn note(size: usize, given: bool) {
 /// Runs `work` and returns, beside its result, what this thread asked of the allocator meanwhile.
 pub(crate) fn counted<T>(work: impl FnOnce() -> T) -> (T, Counts) {
     let before = COUNTS.get();
-    COUNTS.set(Counts { largest: 0, ..before });
+    COUNTS.set(Counts { largest: 0, peak: before.asked, ..before });
     let result = work();
     let after = COUNTS.get();
-    COUNTS.set(Counts { largest: before.largest.max(after.largest), ..after });
+    let (largest, peak) = (before.largest.max(after.largest), before.peak.max(after.peak));
+    COUNTS.set(Counts { largest, peak, ..after });
     let counts = Counts {
         allocations: after.allocations - before.allocations,
         blocks: after.blocks - before.blocks,
         asked: after.asked - before.asked,
         taken: after.taken - before.taken,
         largest: after.largest,
+        peak: after.peak - before.asked,
     };
     (result, counts)
 }
@@ -91,8 +96,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(layout.size(), false);
+        // Both may exist for a moment.
         note(size, true);
+        note(layout.size(), false);
         // SAFETY: the caller answers for the block, its layout and the new size.
         unsafe { System.realloc(block, layout, size) }
     }

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Error, NoMemory, reserve};
 use crate::granule::{Granule, check_alike};
-use crate::list::bitmaps::{Bitmaps, Bounds};
+use crate::list::bitmaps::{Bitmaps, Bounds, SPARSE_BOTH, SPARSE_ONE};
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::partition::{LOW, Parts};
@@ -27,7 +27,8 @@ use crate::list::reading::List;
 
 impl Phyr {
     /// How many bytes of memory this list and another have in common. A byte counts once, however
-    /// often it is listed. O(n), and at most 24 bytes for each chunk of both, and 130 KiB.
+    /// often it is listed. O(n), and at most 24 bytes for each chunk of both, 40 for each of more than 2047
+    /// granules, and 130 KiB.
     ///
     /// # Errors
     ///
@@ -57,7 +58,8 @@ impl Phyr {
     }
 
     /// The memory that this list and another have in common: by address, each byte once, however
-    /// often it is listed. O(n), and at most 24 bytes for each chunk of both, and 130 KiB.
+    /// often it is listed. O(n), and the memory that [`Self::overlap`] takes, beside at most 64 bytes for
+    /// each chunk of the result.
     ///
     /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
     /// granule that is not at its own ends.
@@ -99,8 +101,8 @@ impl Phyr {
 /// As [`Phyr::overlap`], of lists in any form.
 pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
     check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
-    let bounds = Bounds::of(a, b);
-    if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
+    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b, SPARSE_ONE)?;
+    if let Some(bitmaps) = bitmaps {
         return Ok(bitmaps.bytes()?);
     }
     let mut bytes = 0;
@@ -115,8 +117,8 @@ pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
 /// As [`Phyr::intersect`], of lists in any form.
 pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
     check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
-    let bounds = Bounds::of(a, b);
-    if let Some(bitmaps) = Bitmaps::of(a, b, bounds)? {
+    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b, SPARSE_BOTH)?;
+    if let Some(bitmaps) = bitmaps {
         let mut builder = Builder::with(a.granule(), a.kind());
         let mut ranges = Ranges::new(&mut builder);
         bitmaps.pieces(|paddr, length| ranges.push(paddr, length).map_err(|(_, why)| why))?;
@@ -182,11 +184,18 @@ impl Runs {
     fn of(a: &impl List, b: &impl List, bounds: Bounds) -> Result<Self, Error> {
         let granule = a.granule();
         let (mut odd, mut late) = (Vec::new(), Vec::new());
-        let count = a.chunks().len().saturating_add(b.chunks().len());
-        let mut words = Parts::new(count, granule.floor(bounds.differ()) << LOW)?;
-        let count = |chunk: Chunk| words.count(granule.floor(chunk.paddr) << LOW);
+        let mut words = Parts::new(bounds.nr_runs, granule.floor(bounds.differ()) << LOW)?;
+        let mut nr_odd = 0;
+        let count = |chunk: Chunk| {
+            words.count(granule.floor(chunk.paddr) << LOW);
+            nr_odd += usize::from(granule.floor(chunk.length) > LENGTH);
+        };
         a.chunks().chain(b.chunks()).for_each(count);
         words.open()?;
+        if nr_odd > 0 {
+            // And the ends of both lists.
+            reserve(&mut odd, nr_odd.saturating_add(4))?;
+        }
         gather(a, 0, &mut words, &mut odd, &mut late)?;
         gather(b, LIST, &mut words, &mut odd, &mut late)?;
         // Behind all others of the same granule: sorting keeps the order of equals.
