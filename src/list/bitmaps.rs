@@ -36,10 +36,11 @@ const MOST_PARTS: u64 = 1 << 11;
 /// The most granules of a piece of a run: its length has the bits of its word above [`PART`].
 const LONGEST: u64 = (1 << (u32::BITS - PART)) - 1;
 
-/// The most granules for each run, where one bitmap is read, or both: of the addresses from the lowest to
-/// the highest, and of all runs together. With more, clearing or reading the bits takes longer than sorting.
-pub(crate) const SPARSE_ONE: u64 = 2048;
-pub(crate) const SPARSE_BOTH: u64 = 1024;
+/// The most granules for each run, as a power of two, where one bitmap is read, or both: of the addresses
+/// from the lowest to the highest, and of all runs together. With more, clearing or reading the bits takes
+/// longer than sorting.
+pub(crate) const SPARSE_ONE: u32 = 11;
+pub(crate) const SPARSE_BOTH: u32 = 10;
 
 /// Pieces of a block.
 const BLOCK: usize = 256;
@@ -120,12 +121,12 @@ pub(crate) struct Bitmaps {
 
 impl Bitmaps {
     /// The runs of two lists of one granule; `None` if there are few, if they lie too far apart for
-    /// bitmaps, with more than `sparse` granules for each, or if they have ends inside a granule. And
+    /// bitmaps, with `1 << sparse` granules or more for each, or if they have ends inside a granule. And
     /// bounds of the lists, which take a walk where those that are known do not tell.
     pub(crate) fn or_bounds(
         a: &impl List,
         b: &impl List,
-        sparse: u64,
+        sparse: u32,
     ) -> Result<(Option<Self>, Bounds), NoMemory> {
         let (first, second) = (a.chunks(), b.chunks());
         let nr_runs = first.len().saturating_add(second.len());
@@ -146,14 +147,14 @@ impl Bitmaps {
     fn of(
         a: &impl List,
         b: &impl List,
-        (bounds, sparse): (Bounds, u64),
+        (bounds, sparse): (Bounds, u32),
     ) -> Result<Option<Self>, NoMemory> {
         let (granule, nr_runs) = (a.granule(), bounds.nr_runs);
         let (lowest, last) = (granule.floor(bounds.lowest), granule.floor(bounds.last));
         let Some(nr_pages) = last.checked_sub(lowest) else { return Ok(None) };
         let nr_parts = (nr_pages >> PART) + 1;
         let length = granule.floor(a.length()).saturating_add(granule.floor(b.length()));
-        if nr_pages.max(length) / sparse >= nr_runs as u64
+        if nr_pages.max(length) >> sparse >= nr_runs as u64
             || nr_parts > MOST_PARTS
             || is_ragged(a)
             || is_ragged(b)

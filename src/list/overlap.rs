@@ -138,7 +138,8 @@ pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
         }
         Ok(())
     })?;
-    let inner = pieces.windows(2).fold(0, |low, two| low | two[0].1.wrapping_add(1) | two[1].0);
+    let pairs = pieces.iter().zip(pieces.iter().skip(1));
+    let inner = pairs.fold(0, |low, (one, next)| low | one.1.wrapping_add(1) | next.0);
     let align = 1 << inner.trailing_zeros().min(a.granule().lg2());
     let mut builder = Builder::with(Granule::new(align)?, a.kind());
     for (first, last) in pieces {
