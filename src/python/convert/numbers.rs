@@ -290,8 +290,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Number {
     }
 }
 
-/// An argument that is an end of the part to search, as `list.index` takes it: a number that is too large counts
-/// as the end, and one that is too small as the start.
+/// An argument that is an end of the part to search, as `list.index` takes it: of any size.
 #[derive(Clone, Copy)]
 pub(crate) struct SearchEnd(pub(crate) isize);
 

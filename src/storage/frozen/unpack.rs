@@ -130,7 +130,7 @@ wide! {
             long_fields(bytes, pfns, &mut out.pfns);
         }
         if !is_even {
-            // What is above the low bits: the clear marks below a mark. At most 255.
+            // The bits above the low ones are the clear marks below a mark, at most 255.
             let starts = out.starts[..BLOCK].iter_mut();
             for ((start, mark), index) in starts.zip(&out.marks).zip(0..) {
                 *start += u32::from(mark.wrapping_sub(index)) << low_bits;
