@@ -135,18 +135,26 @@ impl Steps for FrozenChunks<'_> {
         mut slots: impl ExactSizeIterator<Item = T>,
         mut write: impl FnMut(T, Chunk, u64),
     ) -> usize {
+        /// Chunks read at a time: few enough to stay in the first level cache.
+        const FEW: usize = 64;
+
         if let Some(chunks) = self.kept() {
             return chunks.write(slots, write);
         }
-        let mut written = 0;
-        while slots.len() > 0 {
-            let at = self.at();
-            let Some(chunk) = self.next() else { break };
-            let Some(slot) = slots.next() else { break };
-            write(slot, chunk, at);
-            written += 1;
+        let (mut few, mut written) = ([Chunk { paddr: 0, length: 0 }; FEW], 0);
+        loop {
+            let mut at = self.at();
+            let most = slots.len().min(FEW);
+            let count = self.read(few.get_mut(..most).unwrap_or_default());
+            for (&chunk, slot) in few.iter().take(count).zip(slots.by_ref()) {
+                write(slot, chunk, at);
+                at += chunk.length;
+                written += 1;
+            }
+            if count == 0 {
+                return written;
+            }
         }
-        written
     }
 
     fn short(&mut self, most: u64) -> usize {
