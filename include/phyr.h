@@ -47,6 +47,7 @@
 #define PHYR_E_ALIGN (-12)    /* an address, or page size, that the format cannot hold */
 #define PHYR_E_GAP (-13)      /* a chunk that starts or ends inside a device's page */
 #define PHYR_E_ROOM (-14)     /* too little memory for the descriptors; nothing was written */
+#define PHYR_E_KIND (-15)     /* user addresses, which are no device's */
 
 #define PHYR_HEADER_BYTES 48
 #define PHYR_MAX_COUNT UINT64_C(2047)         /* units that fit beside the address */
@@ -334,8 +335,7 @@ PHYR_FN int phyr_next_page(struct phyr_walk *walk, uint64_t length, uint32_t ali
  * Errors: PHYR_E_EMPTY for no bytes; PHYR_E_ALIGN for a page size that is no power of two from 4096
  * to 65536, or a first address that is no multiple of 4; PHYR_E_ROOM if `out` or `lists` is too
  * short; PHYR_E_GAP for a chunk, of data or of list pages, that starts or ends inside a page;
- * PHYR_E_CHANGED.
- *
+ * PHYR_E_KIND for data or list pages by user addresses; PHYR_E_CHANGED.
  * Source: NVM Express Base Specification 2.0, section 4.1.1. */
 PHYR_FN int phyr_prp_lists(struct phyr_walk walk, uint32_t page_size, const struct phyr *lists,
                            void *out, size_t out_bytes, struct phyr_prp *prp) {
@@ -352,9 +352,10 @@ PHYR_FN int phyr_prp_lists(struct phyr_walk walk, uint32_t page_size, const stru
     if ((chunk.paddr & 3) != 0)
         return PHYR_E_ALIGN;
     need = phyr_prp_need(chunk.paddr, walk.end - walk.position, page_size);
-    if (need > out_bytes / 8)
-        return PHYR_E_ROOM;
-    if (need != 0 && phyr_range(lists, 0, ((need - 1) / slots + 1) * page_size, &pages) < 0)
+    if (walk.list.kind == 2 || (need != 0 && lists->kind == 2))
+        return PHYR_E_KIND;
+    if (need > out_bytes / 8 ||
+        (need != 0 && phyr_range(lists, 0, ((need - 1) / slots + 1) * page_size, &pages) < 0))
         return PHYR_E_ROOM;
     found = phyr_next_page(&walk, page_size - (chunk.paddr & (page_size - 1)), 4, &made.prp1);
     if (found == 1)

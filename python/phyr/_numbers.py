@@ -25,16 +25,20 @@ def pair(name: str, value: object) -> tuple[int, int]:
     Raises:
         TypeError: It is no pair, or not of whole numbers.
     """
-    two: list[object]
-    try:
-        two = [*value]  # type: ignore[misc]
-    except TypeError:
-        two = []
+    two: list[object] = []
+    if is_iterable(value) and not isinstance(value, (str, bytes, dict, set, frozenset)):
+        # No more than tells that they are too many.
+        two = [part for _, part in zip(range(3), value, strict=False)]  # type: ignore[call-overload]
     if len(two) != 2:  # noqa: PLR2004 - a pair
         msg = f"{name} is {value!r}, not a pair of ints"
         raise TypeError(msg)
     first, second = two
     return whole(name, first), whole(name, second)
+
+
+def is_iterable(value: object) -> bool:
+    """Return True if a loop can go over it."""
+    return hasattr(type(value), "__iter__") or hasattr(type(value), "__getitem__")
 
 
 def items(name: str, value: Iterable[object], of: str) -> Iterable[object]:
@@ -43,7 +47,7 @@ def items(name: str, value: Iterable[object], of: str) -> Iterable[object]:
     Raises:
         TypeError: It cannot; the message has the argument's name, its type, and `of`.
     """
-    if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+    if not is_iterable(value):
         msg = f"{name} is of {type(value)}, not an iterable of {of}"
         raise TypeError(msg)
     return value

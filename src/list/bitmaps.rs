@@ -36,10 +36,10 @@ const MOST_PARTS: u64 = 1 << 11;
 /// The most granules of a piece of a run: its length has the bits of its word above [`PART`].
 const LONGEST: u64 = (1 << (u32::BITS - PART)) - 1;
 
-/// The most granules for each run, as a power of two, where one bitmap is read, or both: of the addresses
-/// from the lowest to the highest, and of all runs together. With more, clearing or reading the bits takes
-/// longer than sorting.
+/// Log2 of the most granules for each run, of the addresses from the lowest to the highest and of all
+/// runs together, to count what both lists have. With more, clearing the bits takes longer than sorting.
 pub(crate) const SPARSE_ONE: u32 = 11;
+/// The same to list what both have: two bitmaps are read.
 pub(crate) const SPARSE_BOTH: u32 = 10;
 
 /// Pieces of a block.
@@ -367,7 +367,7 @@ fn place(chunk: &Chunk, granule: Granule, lowest: u64) -> (u64, u64) {
 /// Returns true if a run is one piece: so short, and in one part.
 #[inline(always)]
 fn is_piece(first: u64, nr_pages: u64) -> bool {
-    nr_pages <= LONGEST.min(IN_PART + 1 - (first & IN_PART))
+    (1..=LONGEST.min(IN_PART + 1 - (first & IN_PART))).contains(&nr_pages)
 }
 
 wide! {

@@ -126,13 +126,13 @@ fn named(failure: PyErr, py: Python<'_>) -> PyErr {
     }
 }
 
-/// Takes the name of an argument out of the last note of an exception. An argument's own exception,
-/// which is none of ours, stays as it is.
+/// Takes the name of an argument out of the last note of an exception. An argument's own exception of
+/// another class stays as it is, and so does one that has a name already.
 fn take_note(failure: &Bound<'_, PyBaseException>) -> PyResult<()> {
     let py = failure.py();
     let module = made::attribute(&failure.get_type(), "__module__")?;
-    let is_of_pyo3 =
-        failure.is_instance_of::<PyTypeError>() || failure.is_exact_instance_of::<PyValueError>();
+    let is_of_pyo3 = failure.is_exact_instance_of::<PyTypeError>()
+        || failure.is_exact_instance_of::<PyValueError>();
     if !is_of_pyo3 && !module.eq(made::text(py, "phyr.errors")?)? {
         return Ok(());
     }
@@ -141,6 +141,9 @@ fn take_note(failure: &Bound<'_, PyBaseException>) -> PyResult<()> {
     let Some(last) = notes.len().checked_sub(1) else { return Ok(()) };
     let note = notes.get_item(last)?.extract::<String>()?;
     if let Some(name) = note.strip_prefix("while processing ") {
+        if failure.str()?.to_string_lossy().starts_with("argument ") {
+            return Ok(());
+        }
         made::prefix(failure, &format!("argument {name}: "))?;
         notes.del_item(last)?;
         if last == 0 {

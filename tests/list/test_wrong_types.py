@@ -1,6 +1,7 @@
 """Arguments of a wrong type: the message says which argument, and what was passed."""
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -39,6 +40,9 @@ CASES = {
     "a range is 5, not a pair of ints": case(desc.from_ranges, [5]),
     "a range is (1, 2, 3), not a pair of ints": case(desc.from_ranges, [(1, 2, 3)]),
     "a range is 5.5, not a pair of ints": case(desc.from_ranges, [5.5]),
+    "a range is 'ab', not a pair of ints": case(desc.from_ranges, ["ab"]),
+    "a range is {3, 7}, not a pair of ints": case(desc.from_ranges, [{3, 7}]),
+    "aperture is count(3), not a pair of ints": case(IovaAllocator, count()),
     "ranges is of <class 'int'>, not an iterable of pairs of ints": case(desc.from_ranges, 5),
     f"a range is 'a', {NO_INT}": case(desc.from_ranges, [("a", 2)]),
     "text is of <class 'int'>, not str": case(desc.from_iomem, 5),
@@ -187,6 +191,28 @@ def test_an_error_with_notes_keeps_those_that_are_no_argument() -> None:
         with pytest.raises(TypeError) as caught:
             Builder(Own(TypeError(*args)))  # type: ignore[arg-type]
         assert caught.value.args == args
+
+
+class MineError(TypeError):
+    """An error of a class of its own."""
+
+
+def test_an_error_of_another_class_or_with_a_name_stays_as_it_is() -> None:
+    for failure in (MineError("mine"), TypeError("argument 'granule': mine")):
+        text = str(failure)
+        for _ in range(2):
+            with pytest.raises(TypeError) as caught:
+                Builder(Own(failure))  # type: ignore[arg-type]
+            assert caught.value is failure
+            assert str(failure) == text
+
+
+@pytest.mark.parametrize("call", [Index, Phyr.join, IovaAllocator])
+def test_what_an_iterable_raises_is_not_spoken_for(call: Callable[..., object]) -> None:
+    for failure in (ValueError("mine"), MemoryError()):
+        with pytest.raises(type(failure)) as caught:
+            call(Own(failure))
+        assert caught.value is failure
 
 
 def test_what_an_iterator_raises_is_not_spoken_for() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from phyr import FormatError, FrozenPhyr
+from phyr import FormatError, FrozenPhyr, Phyr
 from support.c_reader import Case, packed, run_reader, said
 from support.compiler import compiled
 from support.form import Form, digest
@@ -100,6 +100,16 @@ def test_the_cases_are_read_and_refused_for_every_reason(cases: list[Case]) -> N
     verdicts = [said(case)[0] for case in cases]
     for code in range(-8, 1):
         assert verdicts.count(f"open {code}") >= 5, code
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_user_addresses_are_not_given_to_a_device(build: str, tmp_path: Path) -> None:
+    program = compiled(HERE / "c" / "reader.c", BUILDS[build], tmp_path / "reader")
+    user = Phyr.from_chunks([(0x20_0000, 0x20_0000)], kind="user")
+    case = (user.to_bytes(), 4096, 1 << 16)
+    found = run_reader(program, packed([case]))
+    assert found == said(case)
+    assert found[-1] == "prp refused"
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -48,8 +48,9 @@ struct Start {
 struct Even {
     /// Granules of a run.
     nr_pages: u64,
-    /// Bytes of the first granule before the list, and both together.
+    /// Bytes of the first granule before the list.
     head: u64,
+    /// Those, and the bytes of the list.
     end: u64,
 }
 
@@ -147,8 +148,8 @@ impl Index {
                 items.push(Item { pfn: run.pfn, last: run.pfn + (run.nr_pages - 1), number });
                 (least, most) = (least.min(run.nr_pages), most.max(run.nr_pages));
             });
-            let even = Even::of(list, most, items.len() as u64 - before);
-            let even = even.filter(|_| least == most);
+            let count = items.len() as u64 - before;
+            let even = if least == most { Even::of(list, most, count) } else { None };
             starts.push(Start { before, first: list.first_number(), even });
         }
         items.sort_unstable_by_key(|item| (item.pfn, item.number));

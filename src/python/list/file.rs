@@ -32,14 +32,15 @@ pub(crate) fn map<'py>(
     let py = path.py();
     let number = |name| made::attribute(os, name)?.extract::<u64>();
     let flags = made::int(py, number("O_RDONLY")? | number("O_CLOEXEC").unwrap_or(0))?;
-    let file = made::attribute(os, "open")?.call1(made::objects(py, [path, &flags])?)?;
     let mmap = made::module(py, "mmap")?;
     let options = made::dict(py)?;
     options.set_item(made::text(py, "access")?, made::attribute(&mmap, "ACCESS_READ")?)?;
-    let all = made::int(py, 0)?;
+    let (all, close) = (made::int(py, 0)?, made::attribute(os, "close")?);
+    // The file is closed, whatever fails from here on.
+    let file = made::attribute(os, "open")?.call1(made::objects(py, [path, &flags])?)?;
     let mapped = made::objects(py, [&file, &all])
         .and_then(|arguments| made::attribute(&mmap, "mmap")?.call(arguments, Some(&options)));
-    made::call(&made::attribute(os, "close")?, &file)?;
+    made::call(&close, &file)?;
     match mapped {
         // An empty file cannot be mapped.
         Err(failure) if failure.is_instance_of::<PyValueError>(py) => {

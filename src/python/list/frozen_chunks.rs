@@ -7,14 +7,14 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
+use crate::list::frozen::extend::ExtendError;
 use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Position, SearchEnd};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
-use crate::python::list::table::{self, PyTable, part};
+use crate::python::list::table::{self, PyTable, part, rows_of};
 use crate::python::list::walk::{PyWalk, chunk_class, to_python};
 use crate::python::made::{self, Ignored, Int, Text};
 
@@ -48,12 +48,15 @@ impl PyFrozenChunks {
         // Signals are handled after each part of the list.
         for first in (0..count).step_by(COLUMN) {
             let part = py.detach(|| {
-                let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
-                part.chunks().extend(&mut items, of);
-                Ok::<(), Error>(())
+                let end = count.min(first.saturating_add(COLUMN as u64));
+                rows_of(&self.0, first, end)?.chunks().extend(&mut items, of);
+                Ok::<(), ExtendError>(())
             });
             part?;
             py.check_signals()?;
+        }
+        if items.len() as u64 != count {
+            return Err(table::changed(&self.0).into());
         }
         Ok(PyColumn::new(items)?)
     }

@@ -15,7 +15,7 @@ use crate::python::made::{self, Text};
 /// The way back: from a physical address to the lists that hold it, and where.
 ///
 /// Made of any number of lists of one granule and kind, `Phyr` or `FrozenPhyr`. Of each it keeps the
-/// frozen form, and about four bytes a chunk more. A search takes as long as one in the lists, for
+/// frozen form, and about four bytes a chunk and 48 a list more. A search takes as long as one in the lists, for
 /// each place found. Memory that is in several lists, or several times in one, is found in each place.
 ///
 /// Raises:
@@ -43,9 +43,9 @@ impl PyIndex {
     #[new]
     #[pyo3(text_signature = "(lists)")]
     fn new(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let lists = py.get_type::<PyTuple>().call1((lists,)).map_err(|failure| {
-            // An error that an iterator raises comes through as it is.
-            if lists.try_iter().is_ok() {
+        let iterator = lists.try_iter().map_err(|failure| {
+            // An error that an iterable raises comes through as it is.
+            if !failure.is_instance_of::<PyTypeError>(py) {
                 return failure;
             }
             made::failure::<PyTypeError>(alloc::format!(
@@ -53,6 +53,7 @@ impl PyIndex {
                 lists.get_type()
             ))
         })?;
+        let lists = made::call(&py.get_type::<PyTuple>(), iterator.as_any())?;
         let lists = lists.cast_into::<PyTuple>()?;
         let mut frozen: Vec<Frozen> = Vec::new();
         if frozen.try_reserve_exact(lists.len()).is_err() {

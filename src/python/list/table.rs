@@ -22,7 +22,7 @@ use crate::python::made::{self, Ignored, Text};
 const WORD: usize = size_of::<u64>();
 
 /// Chunks looked at between two looks at signals.
-const BLOCK_CHUNKS: u64 = 1 << 20;
+const BLOCK_CHUNKS: usize = 1 << 20;
 
 /// Rows of a batch, unless asked otherwise.
 pub(crate) const ROWS: u64 = 1 << 16;
@@ -70,8 +70,8 @@ impl PyTable {
         let arguments = made::objects(py, [&made::int(py, count)?, dtype.as_any()])?;
         let array = made::attribute(&numpy, "empty")?.call1(arguments)?;
         let bytes = Bytes::new(&array, true)?;
-        for first in (0..count).step_by(1 << 20) {
-            py.detach(|| self.fill(&bytes, first, count.min(first + BLOCK_CHUNKS)))?;
+        for first in (0..count).step_by(BLOCK_CHUNKS) {
+            py.detach(|| self.fill(&bytes, first, count.min(first + BLOCK_CHUNKS as u64)))?;
             py.check_signals()?;
         }
         Ok(array)
@@ -83,7 +83,7 @@ impl PyTable {
         const FEW: usize = 512;
 
         let width = self.fields().len() * WORD;
-        let part = part(&self.list, first, end)?;
+        let part = rows_of(&self.list, first, end)?;
         let mut few = [0; FEW * 3 * WORD];
         let mut chunks = part.walk_from(0);
         // From where the walk counts bytes to where the list does.
@@ -115,8 +115,8 @@ impl PyTable {
     fn columns(&self, py: Python<'_>) -> PyResult<Vec<Vector>> {
         let count = self.list.nr_chunks();
         let mut columns = Columns::new(self, count)?;
-        for first in (0..count).step_by(1 << 20) {
-            py.detach(|| columns.extend(self, first, count.min(first + BLOCK_CHUNKS)))?;
+        for first in (0..count).step_by(BLOCK_CHUNKS) {
+            py.detach(|| columns.extend(self, first, count.min(first + BLOCK_CHUNKS as u64)))?;
             py.check_signals()?;
         }
         Ok(columns.finish()?)
@@ -136,9 +136,16 @@ pub(crate) fn part<L: List>(list: &L, first: u64, end: u64) -> Result<L, Error> 
     list.slice(start, end.max(start))
 }
 
-/// The error for a list with other chunks than were counted: its words are in memory of others.
-fn changed(list: &Frozen) -> FormatError {
-    FormatError::Header { field: "nr_chunks", value: list.nr_chunks() }
+/// Chunks `first` to `end` of a list, which counts so many.
+pub(crate) fn rows_of(list: &Frozen, first: u64, end: u64) -> Result<Frozen, ExtendError> {
+    let part = part(list, first, end)?;
+    // In words that are no archive there may be many more, for which there is no room.
+    if part.nr_chunks() == end - first { Ok(part) } else { Err(changed(list).into()) }
+}
+
+/// The error for words, in memory of others, that are not those of a list of so many chunks.
+pub(crate) fn changed(list: &Frozen) -> FormatError {
+    FormatError::Header { field: "chunks", value: list.nr_chunks() }
 }
 
 /// Columns that are being made.
@@ -165,7 +172,7 @@ impl Columns {
 
     /// Appends rows `first` to `end` of a table, for which there is room.
     fn extend(&mut self, table: &PyTable, first: u64, end: u64) -> Result<(), ExtendError> {
-        let part = part(&table.list, first, end)?;
+        let part = rows_of(&table.list, first, end)?;
         let before = self.lengths.len();
         part.chunks().extend(&mut self.paddrs, |chunk: Chunk| chunk.paddr);
         part.chunks().extend(&mut self.lengths, |chunk: Chunk| chunk.length);
@@ -290,7 +297,7 @@ impl PyTable {
         let batches = Box::new(move || {
             batch().map_err(|why| match why {
                 ExtendError::List(_) => c"no memory for a batch",
-                ExtendError::Words(_) => c"the words of the list have changed",
+                ExtendError::Words(_) => c"the words are not those of a list",
             })
         });
         arrow_made::stream_capsule(py, self.fields(), batches)

@@ -79,7 +79,7 @@ pub(crate) fn field<W: Words + ?Sized>(words: &W, at: usize, width: u32) -> u64 
     (low | high) & mask(width)
 }
 
-/// Located of the set bit with `before` set bits below it, which `word` must have.
+/// Place of the set bit with `before` set bits below it, which `word` must have.
 #[inline(always)]
 pub(crate) fn select(mut word: u64, mut before: u32) -> u32 {
     let mut at = 0;

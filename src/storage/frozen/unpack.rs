@@ -17,7 +17,7 @@ const READ_WORDS: usize = DATA_WORDS + ROW;
 /// The most units that a block has, if it is unpacked: so the difference of two starts has a sign.
 const MOST_UNITS: u64 = u32::MAX as u64 >> 1;
 
-/// The most low bits of its starts, which are then below [`MOST_UNITS`], too.
+/// The most low bits of its starts, none of which is then above [`MOST_UNITS`].
 const MOST_LOW_BITS: u32 = 23;
 
 /// The runs of one block, unpacked. Aligned, so that few wide reads and writes cross a cache line.
@@ -45,7 +45,8 @@ impl Unpacked {
 
     /// Unpacks all runs of a block. Returns true if that was possible, and a list can hold each of
     /// them. Else the runs here are none of the block's, and each is to be searched by itself: those
-    /// of words that are no archive, and those of a block of more than [`MOST_UNITS`].
+    /// of words that are no archive, and those of a block with more than [`MOST_UNITS`] or
+    /// [`MOST_LOW_BITS`].
     ///
     /// The block is that of so many runs which an index entry describes and the entry after it ends.
     #[inline(always)]
