@@ -1,13 +1,10 @@
 //! The chunks of a list, as a Python sequence.
 
 use alloc::format;
-use alloc::vec::Vec;
 
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::error::Error;
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
@@ -53,24 +50,12 @@ impl PyChunks {
             let mut walk = self.0.walk();
             // Finds the end of the list, which the count and the rest of the walk need, once.
             let last = walk.next_back();
-            let mut items = room(walk.remaining() + u64::from(last.is_some()))?;
+            let mut items = table::room(walk.remaining() + u64::from(last.is_some()))?;
             walk.extend(&mut items, of);
             items.extend(last.map(of));
             return Ok(PyColumn::new(items)?);
         }
-        let count = self.0.nr_chunks();
-        let mut items = room(count)?;
-        // Whole nodes at a time, a part of the list between two looks at signals.
-        for first in (0..count).step_by(COLUMN) {
-            let part = py.detach(|| {
-                let part = part(&self.0, first, first.saturating_add(COLUMN as u64))?;
-                part.chunks().extend(&mut items, of);
-                Ok::<(), Error>(())
-            });
-            part?;
-            py.check_signals()?;
-        }
-        Ok(PyColumn::new(items)?)
+        table::column(py, &Frozen::kept(self.0.clone()), of)
     }
 
     /// The chunks as a table, of what they are made of alone.
@@ -264,17 +249,4 @@ impl PyChunks {
 /// Converts a pair of numbers to a chunk.
 pub(crate) fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
     Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
-}
-
-/// Items of a column made at a time.
-const COLUMN: usize = 1 << 20;
-
-/// A vector with room for so many items.
-fn room(count: u64) -> PyResult<Vec<u64>> {
-    let mut items = Vec::new();
-    // Each has a word in memory, so their number fits.
-    match items.try_reserve_exact(usize::try_from(count).unwrap_or(usize::MAX)) {
-        Ok(()) => Ok(items),
-        Err(_) => Err(made::failure::<PyMemoryError>(format!("no memory for {count} items"))),
-    }
 }

@@ -1,20 +1,17 @@
 //! The chunks of a frozen list, as a Python sequence.
 
 use alloc::format;
-use alloc::vec::Vec;
 
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::list::frozen::extend::ExtendError;
 use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Position, SearchEnd};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
-use crate::python::list::table::{self, PyTable, part, rows_of};
+use crate::python::list::table::{self, PyTable, part};
 use crate::python::list::walk::{PyWalk, chunk_class, to_python};
 use crate::python::made::{self, Ignored, Int, Text};
 
@@ -32,33 +29,6 @@ pub(crate) struct PyFrozenChunks(Frozen);
 impl PyFrozenChunks {
     pub(crate) fn new(frozen: Frozen) -> Self {
         Self(frozen)
-    }
-
-    fn column(
-        &self,
-        py: Python<'_>,
-        of: impl Fn(Chunk) -> u64 + Copy + Sync,
-    ) -> PyResult<PyColumn> {
-        let mut items = Vec::new();
-        let count = self.0.nr_chunks();
-        let room = usize::try_from(count).ok().map(|count| items.try_reserve_exact(count));
-        if !matches!(room, Some(Ok(()))) {
-            return Err(made::failure::<PyMemoryError>(format!("no memory for {count} items")));
-        }
-        // Signals are handled after each part of the list.
-        for first in (0..count).step_by(COLUMN) {
-            let part = py.detach(|| {
-                let end = count.min(first.saturating_add(COLUMN as u64));
-                rows_of(&self.0, first, end)?.chunks().extend(&mut items, of);
-                Ok::<(), ExtendError>(())
-            });
-            part?;
-            py.check_signals()?;
-        }
-        if items.len() as u64 != count {
-            return Err(table::changed(&self.0).into());
-        }
-        Ok(PyColumn::new(items)?)
     }
 
     /// The chunks as a table, of what they are made of alone.
@@ -79,13 +49,13 @@ impl PyFrozenChunks {
     /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
-        self.column(py, |chunk| chunk.paddr)
+        table::column(py, &self.0, |chunk| chunk.paddr)
     }
 
     /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
-        self.column(py, |chunk| chunk.length)
+        table::column(py, &self.0, |chunk| chunk.length)
     }
 
     /// Return the chunks as a table for NumPy, Arrow and data frames; with their positions, if asked.
@@ -242,6 +212,3 @@ impl PyFrozenChunks {
         Text(format!("FrozenChunks of {:?}", self.0).replacen("Frozen(", "FrozenPhyr(", 1))
     }
 }
-
-/// Items of a column made at a time.
-const COLUMN: usize = 1 << 20;

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -17,6 +18,7 @@ use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::fits;
 use crate::python::error;
+use crate::python::list::column::PyColumn;
 use crate::python::made::{self, Ignored, Text};
 
 const WORD: usize = size_of::<u64>();
@@ -137,15 +139,47 @@ pub(crate) fn part<L: List>(list: &L, first: u64, end: u64) -> Result<L, Error> 
 }
 
 /// Chunks `first` to `end` of a list, which counts so many.
-pub(crate) fn rows_of(list: &Frozen, first: u64, end: u64) -> Result<Frozen, ExtendError> {
+fn rows_of(list: &Frozen, first: u64, end: u64) -> Result<Frozen, ExtendError> {
     let part = part(list, first, end)?;
     // In words that are no archive there may be many more, for which there is no room.
     if part.nr_chunks() == end - first { Ok(part) } else { Err(changed(list).into()) }
 }
 
 /// The error for words, in memory of others, that are not those of a list of so many chunks.
-pub(crate) fn changed(list: &Frozen) -> FormatError {
+fn changed(list: &Frozen) -> FormatError {
     FormatError::Header { field: "chunks", value: list.nr_chunks() }
+}
+
+/// A vector with room for so many items.
+pub(crate) fn room(count: u64) -> PyResult<Vec<u64>> {
+    let mut items = Vec::new();
+    match items.try_reserve_exact(usize::try_from(count).unwrap_or(usize::MAX)) {
+        Ok(()) => Ok(items),
+        Err(_) => Err(made::failure::<PyMemoryError>(format!("no memory for {count} items"))),
+    }
+}
+
+/// A number of each chunk, as a column. Whole nodes at a time, a part of the list between two looks at
+/// signals.
+pub(crate) fn column(
+    py: Python<'_>,
+    list: &Frozen,
+    of: impl Fn(Chunk) -> u64 + Copy + Sync,
+) -> PyResult<PyColumn> {
+    let count = list.nr_chunks();
+    let mut items = room(count)?;
+    for first in (0..count).step_by(BLOCK_CHUNKS) {
+        let end = count.min(first + BLOCK_CHUNKS as u64);
+        py.detach(|| {
+            rows_of(list, first, end)?.chunks().extend(&mut items, of);
+            Ok::<(), ExtendError>(())
+        })?;
+        py.check_signals()?;
+    }
+    if items.len() as u64 != count {
+        return Err(changed(list).into());
+    }
+    Ok(PyColumn::new(items)?)
 }
 
 /// Columns that are being made.
