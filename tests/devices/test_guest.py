@@ -7,13 +7,16 @@ kernel are at hand already, and skipped where not, unless PHYR_VM_REQUIRED is 1.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -35,10 +38,29 @@ MACHINES = [(kernel, kind) for kernel in KERNELS for kind in KINDS]
 CASES = [(*machine, check.name) for machine in MACHINES for check in checks_of(machine[1])]
 SECONDS = 400
 
+QEMU_FELL = 126
+
 Line: TypeAlias = dict[str, Any]
 Machine: TypeAlias = tuple[str, str]
 """A kernel, and a kind of IOMMU."""
-Boot: TypeAlias = Future[tuple[dict[str, Line], str, bytes]]
+
+
+class Boot(NamedTuple):
+    """A guest that has ended."""
+
+    lines: dict[str, Line]
+    """The line of each check that ended."""
+    output: str
+    """All that it and QEMU said."""
+    status: int
+    """The exit status of tests/vm/run."""
+    image: bytes
+    """The bytes that the drive then holds."""
+    fell: str = ""
+    """All that was said where QEMU itself fell, before it was started anew."""
+
+
+Boots: TypeAlias = dict[Machine, Future[Boot]]
 
 
 def lacking() -> str | None:
@@ -51,12 +73,16 @@ def lacking() -> str | None:
     return None
 
 
-def boot(kernel: str, kind: str) -> tuple[dict[str, Line], str, bytes]:
-    """Run all checks of a kernel and a kind in a guest.
+def boot(kernel: str, kind: str) -> Boot:
+    """Run all checks of a kernel and a kind in a guest; anew, once, where QEMU itself fell."""
+    first = boot_once(kernel, kind)
+    if first.status != QEMU_FELL:
+        return first
+    return boot_once(kernel, kind)._replace(fell=first.output)
 
-    Returns:
-        The line of each, all that came, and what the drive then holds.
-    """
+
+def boot_once(kernel: str, kind: str) -> Boot:
+    """Run all checks of a kernel and a kind in a guest."""
     python = [sys.executable, str(HERE / "vm" / "guest.py")]
     options = ["--iommu", kind, "--kernel", kernel, "--timeout", str(SECONDS), "--times"]
     if kind != "amd":
@@ -74,11 +100,11 @@ def boot(kernel: str, kind: str) -> tuple[dict[str, Line], str, bytes]:
         )
         image = drive.read()
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
-    return {line["check"]: line for line in lines}, done.stdout, image
+    return Boot({line["check"]: line for line in lines}, done.stdout, done.returncode, image)
 
 
 @pytest.fixture(scope="module")
-def boots(request: pytest.FixtureRequest) -> Iterator[dict[Machine, Boot]]:
+def boots(request: pytest.FixtureRequest) -> Iterator[Boots]:
     """Start each guest that a chosen test is for, two at a time."""
     why = lacking()
     if why and not REQUIRED:
@@ -92,11 +118,21 @@ def boots(request: pytest.FixtureRequest) -> Iterator[dict[Machine, Boot]]:
         yield {each: pool.submit(boot, *each) for each in MACHINES if each in chosen}
 
 
+@pytest.mark.parametrize(("kernel", "kind"), MACHINES)
+def test_guest_ends_by_itself(boots: Boots, kernel: str, kind: str) -> None:
+    """Show all that a guest said where it, or QEMU, ended before its checks did."""
+    ended = boots[kernel, kind].result()
+    if ended.fell:
+        print(f"QEMU itself fell, and was started anew. First it said:\n{ended.fell}")  # noqa: T201
+    missing = [check.name for check in checks_of(kind) if check.name not in ended.lines]
+    assert not missing, f"status {ended.status}, no {missing[0]}; the guest said:\n{ended.output}"
+
+
 @pytest.mark.parametrize(("kernel", "kind", "name"), CASES, ids=["-".join(case) for case in CASES])
-def test_in_guest(boots: dict[Machine, Boot], kernel: str, kind: str, name: str) -> None:
-    lines, output, _ = boots[kernel, kind].result()
-    assert name in lines, f"not run; the guest said:\n{output}"
-    line = lines[name]
+def test_in_guest(boots: Boots, kernel: str, kind: str, name: str) -> None:
+    ended = boots[kernel, kind].result()
+    assert name in ended.lines, f"not run: status {ended.status}"
+    line = ended.lines[name]
     if "skipped" in line:
         # The kernels that are built for this have all of it.
         (pytest.fail if REQUIRED and kernel in BUILT else pytest.skip)(line["skipped"])
@@ -106,10 +142,31 @@ def test_in_guest(boots: dict[Machine, Boot], kernel: str, kind: str, name: str)
 
 
 @pytest.mark.parametrize(("kernel", "kind"), MACHINES)
-def test_drive_holds_what_the_example_wrote(
-    boots: dict[Machine, Boot], kernel: str, kind: str
-) -> None:
-    *_, image = boots[kernel, kind].result()
+def test_drive_holds_what_the_example_wrote(boots: Boots, kernel: str, kind: str) -> None:
+    image = boots[kernel, kind].result().image
     written = guest_nvme.image(kind)
     assert image[: len(written)] == written
     assert not any(image[len(written) :])
+
+
+def test_a_qemu_that_falls_is_told() -> None:
+    why = lacking()
+    if why and not REQUIRED:
+        pytest.skip(why)
+    command = [HERE / "vm" / "run", "--kernel", KERNELS[0], "--", "sleep", "60"]
+    with subprocess.Popen(  # noqa: S603 - our own
+        command, cwd=HERE.parent, stderr=subprocess.PIPE, text=True
+    ) as run:
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        qemu = None
+        while qemu is None:
+            assert run.poll() is None
+            time.sleep(0.05)
+            for pid in children.read_text().split():
+                # It may have ended since, if it unpacks the kernel.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    if Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):
+                        qemu = int(pid)
+        os.kill(qemu, signal.SIGSEGV)
+        assert "QEMU was ended by SIGSEGV" in run.communicate()[1]
+    assert run.returncode == QEMU_FELL

@@ -4,7 +4,8 @@
 
 The guest sees this machine's files (a copy on write in memory: nothing it writes comes back, except
 under --share), runs COMMAND as root in the current folder, and powers off.  The exit status is the
-command's; 124 says that the time ran out, 125 that the guest never finished the command.
+command's; 124 says that the time ran out, 125 that the guest never finished the command, 126 that
+QEMU itself was ended by a signal.
 """
 
 import argparse
@@ -220,14 +221,14 @@ class Guest:
         self.process.kill()
 
     def wait(self, timeout: float) -> float:
-        """Wait for its end and return the seconds of CPU it took."""
+        """Wait for its end, keep its exit status, and return the seconds of CPU it took."""
         for thread in self.threads:
             thread.start()
         timer = threading.Timer(timeout, self.stop)
         timer.start()
         try:
-            _, _, usage = os.wait4(self.process.pid, 0)
-            self.process.returncode = 0
+            _, status, usage = os.wait4(self.process.pid, 0)
+            self.process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             self.process.kill()
             self.process.wait()
@@ -259,14 +260,20 @@ def boot(args: argparse.Namespace, kernel: Kernel, work: Path) -> int:
     status = re.match(r"\d+", text(work / "ctl" / "status"))
     if status:
         return int(status[0])
-    why = "ran out of time" if guest.late.is_set() else "did not finish the command"
+    ended = guest.process.returncode
+    if guest.late.is_set():
+        exit_status, why = 124, "the guest ran out of time"
+    elif ended < 0:
+        exit_status, why = 126, f"QEMU was ended by {signal.Signals(-ended).name}"
+    else:
+        exit_status, why = 125, f"the guest did not finish the command (QEMU's status {ended})"
     console = Path(args.console or work / "console")
     print(
-        f"vm: the guest {why}; the end of its console:\n{text(console)[-3000:]}"
-        f"{text(work / 'qemu')[:1000]}",
+        f"vm: {why}; the end of its console:\n{text(console)[-3000:]}\n"
+        f"and of QEMU's own words:\n{text(work / 'qemu')[-1000:]}",
         file=sys.stderr,
     )
-    return 124 if guest.late.is_set() else 125
+    return exit_status
 
 
 def main(arguments: list[str]) -> int:
