@@ -44,7 +44,7 @@ fn walk(lists: &[Phyr], first: u64, last: u64) -> Vec<Holder> {
             start += length;
         }
     }
-    found.sort_unstable();
+    found.sort_by_key(|holder| (holder.paddr, holder.list, holder.position));
     found
 }
 
@@ -84,6 +84,25 @@ fn the_ends_of_the_address_space_are_found() {
     assert_eq!(index.find_range(0, u64::MAX).len(), 2);
     let none = Index::new([]).unwrap();
     assert_eq!((none.find(0), none.storage()), (vec![], 0));
+}
+
+#[test]
+fn places_of_one_address_come_by_list_and_position_however_long_they_are() {
+    let of = |ranges: &[(u64, u64)]| {
+        let mut builder = Builder::new();
+        for &(paddr, length) in ranges {
+            builder.append(paddr, length).unwrap();
+        }
+        builder.finish().freeze()
+    };
+    let lists =
+        [of(&[(0x5000, 0x3000), (0x1_0000, 0x1000), (0x5000, 0x2000)]), of(&[(0x5000, 0x1000)])];
+    let found = Index::new(lists).unwrap().find_range(0x5800, 0xffff);
+    let places = found.iter().map(|place| (place.paddr, place.list, place.position));
+    assert_eq!(
+        places.collect::<Vec<_>>(),
+        [(0x5800, 0, 0x800), (0x5800, 0, 0x4800), (0x5800, 1, 0x800)]
+    );
 }
 
 #[test]

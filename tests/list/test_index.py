@@ -35,7 +35,7 @@ def walk(models: list[Model], paddr: int, length: int) -> list[Holder]:
             if first < end:
                 found.append(Holder(first, end - first, number, at + first - start))
             at += size
-    return sorted(found)
+    return sorted(found, key=lambda place: (place.paddr, place.list, place.position))
 
 
 @given(crowds(), st.integers(0, 480 << 12), st.integers(1, 1 << 20))
@@ -51,6 +51,16 @@ def test_every_place_is_found(models: list[Model], paddr: int, length: int) -> N
     assert index.find(0, (1 << 64) - 1) == walk(models, 0, 1 << 64)
     assert index.lists == tuple(lists)
     assert len(index) == len(lists)
+
+
+def test_places_of_one_address_come_by_list_and_position_however_long_they_are() -> None:
+    index = Index(
+        [Phyr.from_chunks([(0x5000, 0x3000), (0x5000, 0x1000)]), Phyr.from_pfns([5, 6])],
+    )
+    places = [(place.paddr, place.list, place.position) for place in index.find(0x5800, 0x800)]
+    assert places == [(0x5800, 0, 0x800), (0x5800, 0, 0x3800), (0x5800, 1, 0x800)]
+    places = [(place.paddr, place.list, place.position) for place in index.find(0x5800, 0x1000)]
+    assert places == [(0x5800, 0, 0x800), (0x5800, 0, 0x3800), (0x5800, 1, 0x800)]
 
 
 def test_what_is_no_list_is_refused() -> None:

@@ -221,7 +221,7 @@ impl Index {
             layer.each(pages, &mut add);
         }
         self.extras.each(pages.0, pages.1, &mut add);
-        found.sort_unstable();
+        found.sort_unstable_by_key(|holder| (holder.paddr, holder.list, holder.position));
         found
     }
 
