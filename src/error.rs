@@ -377,7 +377,7 @@ impl fmt::Display for FormatError {
                 write!(f, "{given} bytes given where a serialised list has {expected}")
             }
             Self::Magic { magic } => {
-                let hint = if magic == *b"PHYF" { ", but as a frozen list does" } else { "" };
+                let hint = if magic == *b"PHYF" { ", as a frozen list does" } else { "" };
                 write!(
                     f,
                     "does not start with \"PHYR\" but with \"{}\"{hint}",

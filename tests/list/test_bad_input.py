@@ -320,5 +320,5 @@ def test_an_error_names_what_is_wrong_and_nothing_else() -> None:
         builder.append(0x9000, 0x1000)
     with pytest.raises(FormatError, match=r'^does not start with "PHYR" but with "hell"$'):
         Phyr.from_bytes(b"hello" * 20)
-    with pytest.raises(FormatError, match='with "PHYF", but as a frozen list does'):
+    with pytest.raises(FormatError, match='with "PHYF", as a frozen list does'):
         Phyr.from_bytes(Phyr.from_pfns(range(1, 30000, 7)).freeze().to_bytes())

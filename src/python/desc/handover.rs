@@ -269,8 +269,8 @@ pub(crate) fn kho_radix(
 ///
 /// Raises:
 ///     FormatError: A key stands for no block, a byte comes twice, a node is in two places or not at
-///         a page, there are more than `max_length` bytes, or there are more than 2^20 nodes beyond one for each block. Or a list of this
-///         granule cannot hold it.
+///         a page, there are more than `max_length` bytes, or there are more than 2^20 nodes
+///         beyond one for each block. Or a list of this granule cannot hold it.
 ///     RangeError: There is no such page size.
 ///     ArrayError: `read` returned more or fewer bytes.
 ///

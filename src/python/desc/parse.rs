@@ -49,7 +49,7 @@ pub(crate) fn from_bio_vecs(
 ///     data: Any bytes-like object; the bytes may come from anywhere.
 ///     uaddr: Virtual address at which physical address 0 is mapped.
 ///     granule: Unit of the list's inner boundaries in bytes.
-/// granule: Unit of the list's inner boundaries in bytes.
+///
 /// Raises:
 ///     FormatError: The bytes are not such an array, or a list of this granule cannot hold it.
 ///

@@ -101,6 +101,7 @@ fn check_methods(
 ///     owner: An object that keeps the memory in place, in addition to the list's own owner. The
 ///         `hold` of both is called before mapping, and their `release` after unmapping, so that
 ///         they can refuse to release the memory in between.
+///
 /// Raises:
 ///     Exception: The backend's own error; nothing is mapped then.
 ///     MismatchError: The backend returned a list of another length. Or the list has user addresses,

@@ -15,8 +15,9 @@ use crate::python::made::{self, Text};
 /// The way back: from a physical address to the lists that hold it, and where.
 ///
 /// Made of any number of lists of one granule and kind, `Phyr` or `FrozenPhyr`. Of each it keeps the
-/// frozen form, and about four bytes a chunk and 48 a list more. A search takes as long as one in the lists, for
-/// each place found. Memory that is in several lists, or several times in one, is found in each place.
+/// frozen form, and about four bytes a chunk and 48 a list more. A search takes as long as one in
+/// the lists, for each place found. Memory that is in several lists, or several times in one, is
+/// found in each place.
 ///
 /// Raises:
 ///     MismatchError: Two lists differ in granule or kind.
