@@ -116,6 +116,19 @@ def test_the_plan_of_a_file(tmp_path: Path) -> None:
     assert run(str(file), "--device", "nvme").stdout.startswith("0 buffers of 0 in 0 chunks")
 
 
+def test_a_file_that_is_refused_is_named(tmp_path: Path) -> None:
+    for name, data in {
+        "frozen": LIST.freeze().to_bytes(),
+        "short": LIST.to_bytes()[:-1],
+        "process": b"PHYRDUMP" + bytes(100),
+    }.items():
+        file = tmp_path / name
+        file.write_bytes(data)
+        result = run(str(file), "--device", "nvme")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"phyr: {file}: ")
+
+
 def test_more_requests_than_vfio_takes_are_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

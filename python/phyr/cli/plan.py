@@ -80,18 +80,22 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
     """Read the buffers: of a process, or of a file."""
     from phyr._phyr import Phyr  # noqa: PLC0415
     from phyr.cli.choose import every, refuse_nothing  # noqa: PLC0415
-    from phyr.cli.saved import MAGIC, unpack  # noqa: PLC0415
+    from phyr.cli.saved import MAGIC, load, of_file  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
     from phyr.cli.source import is_file, pid_of  # noqa: PLC0415
+    from phyr.errors import FormatError  # noqa: PLC0415
 
     if is_file(source):
         data = Path(source).read_bytes()
         if not data.startswith(MAGIC):
             if wanted is not every:
                 raise click.UsageError("--vma is for processes, and this file holds one list.")
-            phyr = Phyr.from_bytes(data)
+            try:
+                phyr = Phyr.from_bytes(data)
+            except FormatError as error:
+                raise of_file(Path(source), error) from error
             return [(0, phyr)] if phyr.length else []
-        rows = [row for row in unpack(data).process.rows if wanted(row.vma)]
+        rows = [row for row in load(Path(source)).process.rows if wanted(row.vma)]
     else:
         rows = scan(pid_of(source), Looks(wanted)).rows
     refuse_nothing(rows, wanted)
