@@ -94,7 +94,7 @@ def test_the_plan_of_a_process() -> None:
         result = run("self", "--device", device, "--vma", "heap")
         assert result.exit_code == 0, result.output
         # Advice on parts of a heap makes several VMAs of it.
-        assert re.match(r"\d+ buffers of ", result.stdout)
+        assert re.match(r"(1 buffer|\d+ buffers) of ", result.stdout)
         assert "on 2 MiB pages" in result.stdout
 
 
@@ -106,6 +106,9 @@ def test_the_plan_of_a_file(tmp_path: Path) -> None:
     assert told["on_huge_pages"]["PRP entries"] == PAGES
     assert (told["version"], told["buffers"], told["bytes"]) == (1, 1, LIST.length)
     assert "bytes" in run(str(file), "--device", "rdma=4K,2M").stdout
+    assert run(str(file), "--device", "nvme").stdout.startswith("1 buffer of ")
+    file.write_bytes(LIST.freeze().to_bytes())
+    assert json.loads(run(str(file), "--device", "nvme", "--json").stdout) == told
     result = run(str(file), "--device", "nvme", "--vma", "heap")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--vma is for processes, and this file holds one list" in result.stderr
@@ -118,7 +121,7 @@ def test_the_plan_of_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_refused_is_named(tmp_path: Path) -> None:
     for name, data in {
-        "frozen": LIST.freeze().to_bytes(),
+        "frozen": LIST.freeze().to_bytes()[:-8],
         "short": LIST.to_bytes()[:-1],
         "process": b"PHYRDUMP" + bytes(100),
     }.items():
@@ -151,6 +154,7 @@ def test_more_requests_than_vfio_takes_are_said(
         (("self", "--device", "iommu=2K"), "powers of two"),
         (("self", "--device", "iommu=2G"), "powers of two"),
         (("self", "--device", "iommu=x"), "powers of two"),
+        (("self", "--device", "iommu="), "powers of two"),
         (("no such file", "--device", "nvme"), "neither a process number, 'self', nor a file"),
         (("self", "--device", "nvme", "--vma", "0x2-0x1"), "ends before it starts"),
         ((str(1 << 30), "--device", "nvme"), "is not there"),

@@ -28,7 +28,7 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
     if name not in _NAMES or (equals and name not in ("rdma", "iommu")):
         raise click.BadParameter(f"{value!r} is none of {', '.join(_NAMES)}, iommu=4K,2M,1G.")
     try:
-        return name, page_sizes(map(size_of, (sizes or _USUAL).split(",")))
+        return name, page_sizes(map(size_of, (sizes if equals else _USUAL).split(",")))
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}.") from None
 
@@ -48,9 +48,10 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
     """Count the cost of giving memory to a device.
 
     Each VMA of a process is one buffer, made of what is resident in it; a FILE is one that phyr
-    dump wrote, or holds one list, as Phyr.to_bytes writes it. The figures are those of the
-    descriptors and page-table plans that phyr makes, each buffer by itself, beside those of as many
-    bytes on 2 MiB pages of which no two lie side by side. Nothing is pinned or mapped.
+    dump wrote, or holds one list, as to_bytes of a Phyr or a FrozenPhyr writes it. The figures are
+    those of the descriptors and page-table plans that phyr makes, each buffer by itself, beside
+    those of as many bytes on 2 MiB pages of which no two lie side by side. Nothing is pinned or
+    mapped.
     """
     from phyr.cli.cost import figures, on_huge_pages  # noqa: PLC0415
 
@@ -78,7 +79,7 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
 
 def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN401
     """Read the buffers: of a process, or of a file."""
-    from phyr._phyr import Phyr  # noqa: PLC0415
+    from phyr._phyr import FrozenPhyr, Phyr  # noqa: PLC0415
     from phyr.cli.choose import every, refuse_nothing  # noqa: PLC0415
     from phyr.cli.saved import MAGIC, load, of_file  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
@@ -91,7 +92,8 @@ def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN40
             if wanted is not every:
                 raise click.UsageError("--vma is for processes, and this file holds one list.")
             try:
-                phyr = Phyr.from_bytes(data)
+                is_frozen = data.startswith(b"PHYF")
+                phyr = FrozenPhyr.from_bytes(data).thaw() if is_frozen else Phyr.from_bytes(data)
             except FormatError as error:
                 raise of_file(Path(source), error) from error
             return [(0, phyr)] if phyr.length else []
@@ -111,7 +113,8 @@ def _show(
 
     length = sum(phyr.length for _, phyr in lists)
     chunks = sum(len(phyr.chunks) for _, phyr in lists)
-    click.echo(f"{len(lists):,} buffers of {spell(length)} in {chunks:,} chunks, for {name}\n")
+    buffers = "1 buffer" if len(lists) == 1 else f"{len(lists):,} buffers"
+    click.echo(f"{buffers} of {spell(length)} in {chunks:,} chunks, for {name}\n")
     click.echo(f"{'':32}{'now':>14}{'on 2 MiB pages':>16}")
     for what in dict.fromkeys([*now, *huge]):
         click.echo(f"{what:32}{now.get(what, 0):>14,}{huge.get(what, 0):>16,}")
