@@ -153,7 +153,7 @@ def test_a_qemu_that_falls_is_told() -> None:
     why = lacking()
     if why and not REQUIRED:
         pytest.skip(why)
-    command = [HERE / "vm" / "run", "--kernel", KERNELS[0], "--", "sleep", "60"]
+    command = [str(HERE / "vm" / "run"), "--kernel", KERNELS[0], "--", "sleep", "60"]
     with subprocess.Popen(  # noqa: S603 - our own
         command, cwd=HERE.parent, stderr=subprocess.PIPE, text=True
     ) as run:
