@@ -31,8 +31,8 @@ WINGS = {
     "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"
     " domain map bus walk attached mod",
     "python": "made calls error",
-    "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind numbers items"
-    " tuple mod",
+    "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind shown amounts keys"
+    " search numbers items tuple mod",
     "python/list": "held object column positions table walk chunks overlap frozen_chunks file"
     " frozen either index fill join phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",

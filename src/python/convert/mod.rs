@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `amounts` | numbers from 0 to 2^64 - 1 as arguments |
 //! | `arrow` | the structs of the Arrow C data interface; columns of others |
 //! | `arrow_made` | columns of ours, for others |
 //! | `buffer` | memory lent by Python and to it |
@@ -10,10 +11,14 @@
 //! | `fits` | numbers that NumPy converted |
 //! | `foreign` | memory of others, which they may write meanwhile |
 //! | `items` | sequences, read item by item |
+//! | `keys` | indices and slices in brackets |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
-//! | `numbers` | integers, arrays and iterables of them |
+//! | `numbers` | arrays and iterables of integers |
+//! | `search` | the search of a sequence for a value |
+//! | `shown` | arguments in messages |
 //! | `tuple` | named tuples, made in bulk |
 
+pub(crate) mod amounts;
 pub(crate) mod arrow;
 pub(crate) mod arrow_made;
 pub(crate) mod buffer;
@@ -22,6 +27,9 @@ pub(crate) mod exchange;
 pub(crate) mod fits;
 pub(crate) mod foreign;
 pub(crate) mod items;
+pub(crate) mod keys;
 pub(crate) mod kind;
 pub(crate) mod numbers;
+pub(crate) mod search;
+pub(crate) mod shown;
 pub(crate) mod tuple;

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 
 use crate::desc::{PageStructs, Table};
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::desc::limits::DeviceLimits;
 use crate::python::list::either::Either;

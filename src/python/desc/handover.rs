@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, KhoRadix, KhoVmalloc, MemfdFolio, Table};
 use crate::granule::Granule;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Array;
 use crate::python::convert::kind;
-use crate::python::convert::numbers::Amount;
 use crate::python::desc::arrays::PHYS_VEC;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::desc::nvme::{POINTER, pages_for};

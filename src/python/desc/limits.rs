@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 
 use crate::desc::Limits;
 use crate::list::frozen::Frozen;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::exchange;
-use crate::python::convert::numbers::{self, Amount};
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::made;
 
@@ -41,7 +42,7 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
                 Some(_) => Ok(value),
                 None => Err(made::failure::<PyTypeError>(format!(
                     "{name} is {}, not an int",
-                    numbers::text(&value)
+                    shown::text(&value)
                 ))),
             }
         };

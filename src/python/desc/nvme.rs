@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, Prp};
 use crate::list::phyr::Phyr;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::desc::descriptors::PyDescriptors;
 use crate::python::desc::limits::DeviceLimits;
 use crate::python::list::either::Either;

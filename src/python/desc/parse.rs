@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, PageStructs, ReadError};
 use crate::granule::Granule;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Array;
-use crate::python::convert::numbers::Amount;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::made;

@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use pyo3::prelude::*;
 
 use crate::desc::{self, ByteOrder};
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::error;
 use crate::python::list::either::Either;

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, DescError, IoasMap, RequestLayout, Table, VfioDmaMap};
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::list::either::Either;
 

@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::desc;
-use crate::python::convert::numbers::{self, Amount, Numbers};
+use crate::python::convert::amounts::Amount;
+use crate::python::convert::numbers::{self, Numbers};
 use crate::python::desc::descriptors::SIGNALS;
 use crate::python::list::either::Either;
 use crate::python::made;

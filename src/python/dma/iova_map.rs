@@ -11,7 +11,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::dma::iova_map::{IovaMap, Mapped};
 use crate::error::{Error, NoMemory};
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::list::either::Either;
 use crate::python::made::{self, Int, Text};
 use crate::storage::shared::Shared;

@@ -14,7 +14,7 @@ use crate::dma::unmaps::{Joiner, UnmapCall};
 use crate::error::Error;
 use crate::list::frozen::Frozen;
 use crate::pgsize::PageSizes;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::frozen::PyFrozen;

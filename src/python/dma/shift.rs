@@ -8,7 +8,8 @@ use pyo3::types::PyTuple;
 
 use crate::kind::Kind;
 use crate::pgsize::PageSizes;
-use crate::python::convert::numbers::{self, Amount};
+use crate::python::convert::amounts::Amount;
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
@@ -35,7 +36,7 @@ pub(crate) fn shift<'py>(phyr: Either, offset: &Bound<'py, PyAny>) -> PyResult<B
     let py = offset.py();
     let offset: i128 = offset.extract().map_err(|failure: PyErr| {
         if failure.is_instance_of::<PyOverflowError>(py) {
-            let what = format!("offset {} is outside the 64-bit space", numbers::hex(offset));
+            let what = format!("offset {} is outside the 64-bit space", shown::hex(offset));
             error::new("RangeError", what, [("offset", offset)])
         } else {
             failure

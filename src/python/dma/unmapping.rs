@@ -9,7 +9,7 @@ use crate::dma::unmaps::Joiner;
 use crate::error::Error;
 use crate::list::frozen::Frozen;
 use crate::pgsize::PageSizes;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::dma::plan::{PyPlan, stretch};
 use crate::python::made;
 

@@ -9,7 +9,9 @@ use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
-use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Position, SearchEnd};
+use crate::python::convert::amounts::{Amount, Number, Position};
+use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::search::{self, SearchEnd};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
 use crate::python::list::table::{self, PyTable, part};
@@ -181,7 +183,7 @@ impl PyChunks {
         stop: SearchEnd,
     ) -> PyResult<usize> {
         let wanted = chunk(value)?;
-        numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
+        search::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
 
     /// Number of chunks equal to `value`.
@@ -221,7 +223,7 @@ impl PyChunks {
                 let (_, chunk) = self.0.numbered(first + number);
                 chunk_class(py).and_then(|class| to_python(py, class, chunk))
             }
-            Key::Index(None) => Err(numbers::outside(key, nr_chunks, Indexed::Chunks)),
+            Key::Index(None) => Err(keys::outside(key, nr_chunks, Indexed::Chunks)),
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())
@@ -248,5 +250,5 @@ impl PyChunks {
 
 /// Converts a pair of numbers to a chunk.
 pub(crate) fn chunk(value: &Bound<'_, PyAny>) -> PyResult<Option<Chunk>> {
-    Ok(numbers::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
+    Ok(search::wanted(value)?.map(|(paddr, length)| Chunk { paddr, length }))
 }

@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::python::convert::arrow_made::{self, Vector};
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::convert::dlpack::{self, Form};
-use crate::python::convert::numbers::{self, Indexed, Key, SearchEnd};
+use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::search::{self, SearchEnd};
 use crate::python::made::{self, Ignored, Text};
 
 /// A read-only column of unsigned 64-bit numbers.
@@ -120,7 +121,7 @@ impl PyColumn {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 made::int(py, self.items()[index])
             }
-            Key::Index(None) => Err(numbers::outside(key, len, Indexed::Items)),
+            Key::Index(None) => Err(keys::outside(key, len, Indexed::Items)),
             Key::Slice(_) => {
                 // A list can be indexed with any step.
                 let indices = key.cast::<PySlice>()?.indices(self.shape)?;
@@ -158,13 +159,13 @@ impl PyColumn {
         start: SearchEnd,
         stop: SearchEnd,
     ) -> PyResult<usize> {
-        let wanted = numbers::wanted(value)?;
-        numbers::index_of(value.py(), self.items().iter().copied(), wanted, (start, stop))
+        let wanted = search::wanted(value)?;
+        search::index_of(value.py(), self.items().iter().copied(), wanted, (start, stop))
     }
 
     /// Number of items equal to `value`.
     fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let wanted = numbers::wanted::<u64>(value)?;
+        let wanted = search::wanted::<u64>(value)?;
         Ok(value.py().detach(|| self.items().iter().filter(|&&item| Some(item) == wanted).count()))
     }
 

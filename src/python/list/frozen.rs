@@ -16,8 +16,9 @@ use crate::error::FormatError;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::{self, Array};
-use crate::python::convert::numbers::{self, Amount, Indexed, Key};
+use crate::python::convert::keys::{self, Indexed, Key};
 use crate::python::list::column::PyColumn;
 use crate::python::list::file;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
@@ -410,7 +411,7 @@ impl PyFrozen {
                 Ok(Bound::new(py, Self { frozen, held })?.into_any())
             }
             Key::Index(Some(position)) => made::int(py, self.frozen.translate(position)?),
-            Key::Index(None) => Err(numbers::outside(key, length, Indexed::Bytes("list"))),
+            Key::Index(None) => Err(keys::outside(key, length, Indexed::Bytes("list"))),
         }
     }
 

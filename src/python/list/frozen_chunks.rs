@@ -7,7 +7,9 @@ use pyo3::types::PyTuple;
 
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::{self, Amount, Indexed, Key, Number, Position, SearchEnd};
+use crate::python::convert::amounts::{Amount, Number, Position};
+use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::search::{self, SearchEnd};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::hash;
@@ -144,7 +146,7 @@ impl PyFrozenChunks {
         stop: SearchEnd,
     ) -> PyResult<usize> {
         let wanted = chunk(value)?;
-        numbers::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
+        search::index_of(value.py(), self.0.chunks(), wanted, (start, stop))
     }
 
     /// How many chunks equal `value`.
@@ -188,7 +190,7 @@ impl PyFrozenChunks {
                 let (_, chunk) = self.0.chunk(number)?;
                 chunk_class(py).and_then(|class| to_python(py, class, chunk))
             }
-            Key::Index(None) => Err(numbers::outside(key, nr_chunks, Indexed::Chunks)),
+            Key::Index(None) => Err(keys::outside(key, nr_chunks, Indexed::Chunks)),
             Key::Slice(range) => {
                 let (start, end) = range.bounds(key)?;
                 Ok(Bound::new(py, Self(part(&self.0, start, end)?))?.into_any())

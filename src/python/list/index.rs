@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::list::frozen::{Frozen, Holder, Index};
-use crate::python::convert::numbers::{self, Amount};
+use crate::python::convert::amounts::Amount;
+use crate::python::convert::shown;
 use crate::python::list::either::Either;
 use crate::python::list::overlap;
 use crate::python::made::{self, Text};
@@ -68,10 +69,8 @@ impl PyIndex {
                     py.detach(|| list.try_freeze())?
                 }
                 None => {
-                    let what = alloc::format!(
-                        "item {at} is {}, not a list of memory",
-                        numbers::text(&list)
-                    );
+                    let what =
+                        alloc::format!("item {at} is {}, not a list of memory", shown::text(&list));
                     return Err(made::failure::<PyTypeError>(what));
                 }
             });

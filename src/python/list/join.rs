@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::list::builder::Builder;
-use crate::python::convert::numbers;
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::list::either::Either;
 use crate::python::list::held::Gathered;
@@ -31,7 +31,7 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     for (item, at) in items.zip(0_u64..) {
         let item = item?;
         let Some(part) = Either::of(&item) else {
-            let what = format!("item {at} is {}, not a Phyr", numbers::text(&item));
+            let what = format!("item {at} is {}, not a Phyr", shown::text(&item));
             return Err(error::new("ArrayTypeError", what, [("index", at)]));
         };
         let (length, held) = (part.length(), part.held().part(py, 0));

@@ -13,7 +13,7 @@ use crate::list::builder::Builder;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::stats::Stats;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::tuple::Named;
 use crate::python::error;
 use crate::python::list::held::Held;

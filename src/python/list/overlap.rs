@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::list::frozen::Frozen;
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::list::walk::{chunk_class, to_python};

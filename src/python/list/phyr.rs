@@ -10,8 +10,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Bytes;
-use crate::python::convert::numbers::{self, Amount, Indexed, Key, Numbers};
+use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::numbers::Numbers;
 use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
@@ -433,7 +435,7 @@ impl PyPhyr {
                 Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
             }
             Key::Index(Some(position)) => made::int(py, self.phyr.translate(position)?),
-            Key::Index(None) => Err(numbers::outside(key, length, Indexed::Bytes("list"))),
+            Key::Index(None) => Err(keys::outside(key, length, Indexed::Bytes("list"))),
         }
     }
 

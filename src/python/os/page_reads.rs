@@ -14,8 +14,9 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::pagemap::decoder::{Hidden, PagemapDecoder};
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Array;
-use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::convert::numbers::Numbers;
 use crate::python::made;
 use crate::python::os::failure::os_error;
 use crate::python::os::page_records::PyFolioScan;

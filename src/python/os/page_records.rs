@@ -15,9 +15,10 @@ use pyo3::prelude::*;
 
 use crate::granule::Granule;
 use crate::pagemap::folios::{FolioTally, Folios, Large, Origin, Shape, Sort};
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Array;
 use crate::python::convert::items::Items;
-use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::convert::numbers::Numbers;
 use crate::python::error;
 use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;

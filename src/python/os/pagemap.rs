@@ -10,9 +10,10 @@ use pyo3::types::PyList;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Array;
 use crate::python::convert::items::Items;
-use crate::python::convert::numbers::{Amount, Numbers};
+use crate::python::convert::numbers::Numbers;
 use crate::python::list::object::PyPhyr;
 use crate::python::made::{self, Text};
 

@@ -19,7 +19,7 @@ use io_uring::IoUring;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::python::convert::numbers::Amount;
+use crate::python::convert::amounts::Amount;
 use crate::python::made::{self, Text};
 use crate::python::os::failure::os_error;
 

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::items::Items;
-use crate::python::convert::numbers::Amount;
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
 use crate::python::made::{self, Int, Text};

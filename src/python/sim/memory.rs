@@ -11,9 +11,11 @@ use pyo3::types::PyBytes;
 
 use crate::list::builder::Builder;
 use crate::list::reading::List;
+use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
-use crate::python::convert::numbers::{self, Amount, Indexed, Key};
+use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::list::either::Either;
 use crate::python::list::object::PyPhyr;
@@ -221,7 +223,7 @@ impl PyMemory {
                 let byte = self.read(py, stretch(py, paddr, 1)?)?;
                 Ok(byte.as_any().get_item(0)?)
             }
-            Key::Index(None) => Err(numbers::outside(key, size, Indexed::Bytes("memory"))),
+            Key::Index(None) => Err(keys::outside(key, size, Indexed::Bytes("memory"))),
         }
     }
 
@@ -239,13 +241,13 @@ impl PyMemory {
                     if !failure.is_instance_of::<PyOverflowError>(py) {
                         return failure;
                     }
-                    let what = format!("byte {} is not from 0 to 255", numbers::text(value));
+                    let what = format!("byte {} is not from 0 to 255", shown::text(value));
                     error::new("RangeError", what, [("value", value)])
                 })?;
                 let byte = made::bytes(py, &[byte])?;
                 self.write(py, stretch(py, paddr, 1)?, &byte)
             }
-            Key::Index(None) => Err(numbers::outside(key, size, Indexed::Bytes("memory"))),
+            Key::Index(None) => Err(keys::outside(key, size, Indexed::Bytes("memory"))),
         }
     }
 

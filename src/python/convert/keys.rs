@@ -1,0 +1,116 @@
+//! Keys in brackets: an index or a slice, of bytes, chunks or items.
+
+use alloc::format;
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PySlice;
+
+use crate::python::convert::exchange;
+use crate::python::convert::shown::{hex, text};
+use crate::python::error;
+use crate::python::made;
+
+/// The key of `list[key]`, adjusted to the length of a list.
+pub(crate) enum Key {
+    /// A position; `None` if it is not inside the list.
+    Index(Option<u64>),
+    /// A range, limited to the list as Python does.
+    Slice(Range),
+}
+
+/// A slice of a list. If the step is not 1, the bounds have no meaning.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    start: u64,
+    end: u64,
+    has_step: bool,
+}
+
+impl Range {
+    /// Returns start and end. Refuses a slice with a step.
+    #[inline]
+    pub(crate) fn bounds(self, key: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+        if !self.has_step {
+            return Ok((self.start, self.end));
+        }
+        let step = made::attribute(key, "step")?;
+        let what = format!("slice step {} is not 1", text(&step));
+        Err(error::new("RangeError", what, [("step", &step)]))
+    }
+}
+
+impl Key {
+    #[inline]
+    pub(crate) fn new(key: &Bound<'_, PyAny>, length: u64) -> PyResult<Self> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let (start, end, has_step) = if let Ok(length) = isize::try_from(length) {
+                let indices = slice.indices(length)?;
+                let end = indices.stop.max(0).unsigned_abs() as u64;
+                (indices.start.unsigned_abs() as u64, end, indices.step != 1)
+            } else {
+                // The C interface has a limit for lengths; Python's own method has none.
+                let indices =
+                    made::call(&made::attribute(slice, "indices")?, &made::int(key.py(), length)?)?;
+                let (start, end, step): (i128, i128, i128) = indices.extract()?;
+                let bound = |at| u64::try_from(at).unwrap_or(0);
+                (bound(start), bound(end), step != 1)
+            };
+            return Ok(Self::Slice(Range { start, end: end.max(start), has_step }));
+        }
+        let index = match key.extract::<i64>() {
+            Ok(index) if index < 0 => length.checked_sub(index.unsigned_abs()),
+            Ok(index) => Some(index.unsigned_abs()),
+            Err(failure) if failure.is_instance_of::<PyOverflowError>(key.py()) => {
+                // Numbers from 2^63 on, or below -2^63.
+                match key.extract::<i128>() {
+                    Ok(index) if index < 0 => u64::try_from(i128::from(length) + index).ok(),
+                    Ok(index) => u64::try_from(index).ok(),
+                    Err(_) => None,
+                }
+            }
+            Err(failure) if exchange::optional(&key.get_type(), "__index__")?.is_some() => {
+                return Err(failure);
+            }
+            Err(_) => {
+                return Err(made::failure::<PyTypeError>(format!(
+                    "a position is {}, not an int or a slice",
+                    text(key)
+                )));
+            }
+        };
+        Ok(Self::Index(index.filter(|&index| index < length)))
+    }
+}
+
+/// Something that is indexed.
+#[derive(Clone, Copy)]
+pub(crate) enum Indexed {
+    /// A list or a memory, by bytes.
+    Bytes(&'static str),
+    /// The chunks of a list.
+    Chunks,
+    /// The items of a column.
+    Items,
+}
+
+/// The exception for an index outside something of this length.
+pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: Indexed) -> PyErr {
+    let (names, message) = match what {
+        Indexed::Bytes(what) => {
+            let message = format!("position {} is outside a {what} of {length:#x} bytes", hex(key));
+            (["position", "length"], message)
+        }
+        Indexed::Chunks => {
+            let message = format!("chunk {} is outside a list of {length} chunks", text(key));
+            (["number", "nr_chunks"], message)
+        }
+        Indexed::Items => {
+            let message = format!("item {} is outside a column of {length} items", text(key));
+            (["number", "nr_items"], message)
+        }
+    };
+    let numbers = made::int(key.py(), length)
+        .map(|length| [(names[0], key.clone().unbind()), (names[1], length.unbind())]);
+    error::new("PositionError", message, numbers.into_iter().flatten())
+}
