@@ -76,7 +76,11 @@ class MismatchError(PhyrError, ValueError):
 
 
 class PositionError(PhyrError, IndexError):
-    """A position or a chunk number is outside the list."""
+    """A position or a number is outside the list.
+
+    Its numbers are `position` and `length`, in bytes; for a chunk `number` and `nr_chunks`; for an
+    item of a column `number` and `nr_items`.
+    """
 
 
 class FormatError(PhyrError, ValueError):

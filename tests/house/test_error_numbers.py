@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import phyr
-from phyr import Index, Phyr, PhyrError
+from phyr import Chunks, FrozenChunks, FrozenPhyr, Index, Phyr, PhyrError, PositionError
 from phyr.iommu import BusOffset, DeviceLimits, Direction, IovaAllocator
+from phyr.sim import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {name for name in dir(phyr) if name.endswith("Error")}
@@ -97,6 +98,51 @@ CALLS: list[tuple[Callable[[], object], dict[str, object]]] = [
     (lambda: DeviceLimits(dma_mask=-1), {"dma_mask": -1}),
     (lambda: Index([]).find(0, 0), {"length": 0}),
 ]
+
+
+PHYR = Phyr.from_pfns([1, 5])
+CHUNKS: list[Chunks | FrozenChunks] = [PHYR.chunks, PHYR.freeze().chunks]
+MEMORY = Memory(1 << 20)
+
+# Every way to ask for a place, by the names of its numbers: the place, and how many there are.
+PLACES: dict[tuple[str, str], list[Callable[[int], object]]] = {
+    ("position", "length"): [
+        PHYR.__getitem__,
+        PHYR.freeze().__getitem__,
+        *(chunks.find for chunks in CHUNKS),
+        MEMORY.__getitem__,
+        lambda place: MEMORY.__setitem__(place, 0),
+    ],
+    ("number", "nr_chunks"): [
+        *(chunks.__getitem__ for chunks in CHUNKS),
+        *(chunks.position for chunks in CHUNKS),
+    ],
+    ("number", "nr_items"): [PHYR.chunks.paddrs.__getitem__, PHYR.pages(4096).__getitem__],
+}
+
+
+@pytest.mark.parametrize("place", [1 << 30, -(1 << 40), 1 << 64, -(1 << 90)])
+@pytest.mark.parametrize("names", PLACES)
+def test_a_place_outside_has_one_name_wherever_it_is_asked_for(
+    names: tuple[str, str], place: int
+) -> None:
+    for act in PLACES[names]:
+        with pytest.raises(PositionError) as caught:
+            act(place)
+        numbers = vars(caught.value)
+        assert tuple(numbers) == names
+        assert numbers[names[0]] == place
+    assert all(f"`{name}`" in (PositionError.__doc__ or "") for name in names)
+
+
+@pytest.mark.parametrize("place", [0x2000, (1 << 64) - 1])
+@pytest.mark.parametrize("phyr", [PHYR, PHYR.freeze()], ids=["phyr", "frozen"])
+def test_the_first_of_many_positions_outside_has_that_name_too(
+    phyr: Phyr | FrozenPhyr, place: int
+) -> None:
+    with pytest.raises(PositionError) as caught:
+        phyr.translate([0, place])
+    assert vars(caught.value) == {"position": place, "length": 0x2000}
 
 
 @pytest.mark.parametrize(("act", "numbers"), CALLS)

@@ -227,18 +227,6 @@ def test_a_position_outside_is_a_position_error(past: int) -> None:
         chunks.position(3 + past)
 
 
-def test_a_position_that_is_none_is_said_to_be_outside() -> None:
-    chunks = Phyr.from_pfns([7]).chunks
-    for value in (-1, 1 << 64):
-        for look, told in (
-            (chunks.find, f"argument 'position': position {value:#x}"),
-            (chunks.position, f"argument 'number': chunk {value}"),
-        ):
-            with pytest.raises(PositionError, match=f"^{told} is outside any list") as caught:
-                look(value)
-            assert caught.value.value == value
-
-
 def test_a_column_of_big_numbers_wraps_nothing() -> None:
     phyr = Phyr.from_chunks([((1 << 64) - 4096, 4096), (0, 1 << 63)])
     assert phyr.chunks.paddrs[:] == [(1 << 64) - 4096, 0]

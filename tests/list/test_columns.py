@@ -360,11 +360,11 @@ def test_nulls_and_negative_numbers_are_refused_by_number() -> None:
         with pytest.raises(ArrayError, match="item 2 of the array is null") as null:
             Phyr.from_pfns(make([1, 2, None, 4]))
         assert null.value.index == 2
-        with pytest.raises(ArrayError, match="item 1 of the array is -5") as negative:
+        with pytest.raises(ArrayError, match="item 1 of the array is -0x5") as negative:
             Phyr.from_pfns(make([1, -5]))
         assert negative.value.value == -5
     chunked = pa.chunked_array([[1, 2], [3, -4]])
-    with pytest.raises(ArrayError, match="item 3 of the array is -4"):
+    with pytest.raises(ArrayError, match="item 3 of the array is -0x4"):
         Phyr.from_pfns(chunked)
     chunked = pa.chunked_array([[1, 2], [3, None]])
     with pytest.raises(ArrayError, match="item 3 of the array is null"):

@@ -29,9 +29,27 @@ def test_a_position_is_hexadecimal_however_it_is_asked_for(
     text, numbers = told(lambda: phyr[place])
     assert text == f"position {place:#x} is outside a list of 0x3000 bytes"
     assert numbers == {"position": place, "length": 0x3000}
-    if 0 <= place < 1 << 64:
+    if place >= 0:
         assert told(lambda: phyr.chunks.find(place)) == (text, numbers)
+    if 0 <= place < 1 << 64:
         assert told(lambda: phyr.translate([place])) == (text, numbers)
+
+
+@BOTH
+@pytest.mark.parametrize("place", [-1, -0x3001, 1 << 64, -(1 << 70), np.int64(-5)])
+def test_a_place_outside_every_list_is_told_as_any_other(
+    phyr: Phyr | FrozenPhyr, place: int
+) -> None:
+    for of, length in [(phyr, 0x3000), (phyr[0x800:], 0x2800), (phyr[:0], 0)]:
+        assert told(lambda: of.chunks.find(place)) == (  # noqa: B023
+            f"position {place:#x} is outside a list of {length:#x} bytes",
+            {"position": place, "length": length},
+        )
+        nr_chunks = len(of.chunks)
+        assert told(lambda: of.chunks.position(place)) == (  # noqa: B023
+            f"chunk {place} is outside a list of {nr_chunks} chunks",
+            {"number": place, "nr_chunks": nr_chunks},
+        )
 
 
 @BOTH
@@ -63,14 +81,18 @@ def test_an_address_outside_a_memory_is_hexadecimal() -> None:
 
 
 class Told(int):
-    """A number with a format of its own that says nothing."""
+    """A number with a repr and a format of its own that say nothing."""
+
+    def __repr__(self) -> str:
+        raise ValueError
 
     def __format__(self, _how: str) -> str:
         raise ValueError
 
 
-def test_a_number_that_cannot_be_formatted_is_shown_as_it_is() -> None:
-    assert told(lambda: PHYR[Told(0x3000)])[0].startswith("position 12288 is outside")
+def test_a_number_that_cannot_be_formatted_is_shown_as_a_number() -> None:
+    assert told(lambda: PHYR[Told(0x3000)])[0].startswith("position 0x3000 is outside")
+    assert told(lambda: PHYR.chunks[Told(30)])[0].startswith("chunk 30 is outside")
 
 
 @BOTH

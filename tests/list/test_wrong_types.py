@@ -151,7 +151,7 @@ def test_a_pair_of_another_length_is_told_by_name() -> None:
 
 
 def test_a_number_that_is_too_large_is_told_by_name() -> None:
-    with pytest.raises(RangeError, match=f"^argument 'paddr': {1 << 64} is not a num") as caught:
+    with pytest.raises(RangeError, match=f"^argument 'paddr': {1 << 64:#x} is not a num") as caught:
         Builder().append(1 << 64, 1)
     assert caught.value.value == 1 << 64
     assert not hasattr(caught.value, "__notes__")

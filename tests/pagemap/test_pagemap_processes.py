@@ -99,8 +99,14 @@ def test_numpys_numbers_are_process_numbers(child: subprocess.Popen[bytes]) -> N
 
 @pytest.mark.parametrize("pid", [0, -1, "1", "../1", 1.5, None, True])
 def test_only_numbers_and_self_name_a_process(pid: int) -> None:
-    with pytest.raises(phyr.RangeError, match="pid"):
+    with pytest.raises(phyr.RangeError, match=f"^pid {pid!r} is neither"):
         pagemap.vmas(pid)
+
+
+def test_a_process_number_of_numpy_is_told_as_a_number() -> None:
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(phyr.RangeError, match=r"^pid -5 is neither"):
+        pagemap.vmas(numpy.int64(-5))
 
 
 @linux

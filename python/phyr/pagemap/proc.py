@@ -168,7 +168,8 @@ def open_process(pid: Pid) -> int:
         HiddenPagesError: This process may not read that process.
     """
     if pid != "self" and not _is_number(pid):
-        raise RangeError(f"pid {pid!r} is neither 'self' nor a number above 0", pid=pid)
+        shown = pid if hasattr(type(pid), "__index__") else repr(pid)
+        raise RangeError(f"pid {shown} is neither 'self' nor a number above 0", pid=pid)
     if not os.access(f"{PROC}/self/pagemap", os.F_OK):
         raise PhyrError(f"page maps need Linux: this system has no {PROC}/self/pagemap")
     with process_errors(pid):

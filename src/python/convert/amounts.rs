@@ -1,4 +1,4 @@
-//! Arguments that are a number from 0 to 2^64 - 1: amounts, positions, numbers of chunks.
+//! Arguments that are a number from 0 to 2^64 - 1.
 
 use alloc::format;
 use alloc::string::String;
@@ -6,10 +6,10 @@ use alloc::string::String;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 
-use crate::python::convert::shown::{hex, text};
+use crate::python::convert::shown;
 use crate::python::error;
 
-/// An argument that counts or addresses bytes: a number from 0 to 2^64 - 1.
+/// An argument that counts or addresses bytes. Messages write it in hexadecimal.
 #[derive(Clone, Copy)]
 pub(crate) struct Amount(pub(crate) u64);
 
@@ -17,50 +17,31 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Amount {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        object.extract().map(Self).map_err(|failure: PyErr| {
-            if !failure.is_instance_of::<PyOverflowError>(object.py()) {
-                return failure;
-            }
-            let what = format!("{} is not a number from 0 to 2^64 - 1", text(&object));
-            error::new("RangeError", what, [("value", object.to_owned().unbind())])
-        })
+        object.extract().map(Self).map_err(|failure| unfit(failure, &object, shown::hex))
     }
 }
 
-/// An argument that is a position in a list, in bytes. The list checks that it is inside.
+/// An argument that messages write in decimal: a granule, an order, or a number of things.
 #[derive(Clone, Copy)]
-pub(crate) struct Position(pub(crate) u64);
+pub(crate) struct Decimal(pub(crate) u64);
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Position {
+impl<'a, 'py> FromPyObject<'a, 'py> for Decimal {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        inside_some(object, |object| format!("position {}", hex(object))).map(Self)
+        object.extract().map(Self).map_err(|failure| unfit(failure, &object, shown::decimal))
     }
 }
 
-/// An argument that is the number of a chunk. The list checks that it has so many.
-#[derive(Clone, Copy)]
-pub(crate) struct Number(pub(crate) u64);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Number {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        inside_some(object, |object| format!("chunk {}", text(object))).map(Self)
+/// The exception for a number that does not fit, if a failure says so, or the failure itself.
+fn unfit<'py>(
+    failure: PyErr,
+    number: &Bound<'py, PyAny>,
+    show: fn(&Bound<'py, PyAny>) -> String,
+) -> PyErr {
+    if !failure.is_instance_of::<PyOverflowError>(number.py()) {
+        return failure;
     }
-}
-
-/// A place that some list may have: a number from 0 to 2^64 - 1. `what` shows another for the message.
-fn inside_some(
-    object: Borrowed<'_, '_, PyAny>,
-    what: impl FnOnce(&Bound<'_, PyAny>) -> String,
-) -> PyResult<u64> {
-    object.extract().map_err(|failure: PyErr| {
-        if !failure.is_instance_of::<PyOverflowError>(object.py()) {
-            return failure;
-        }
-        let what = format!("{} is outside any list: places in it run from 0", what(&object));
-        error::new("PositionError", what, [("value", object.to_owned().unbind())])
-    })
+    let message = format!("{} is not a number from 0 to 2^64 - 1", show(number));
+    error::new("RangeError", message, [("value", number)])
 }

@@ -315,7 +315,10 @@ impl Array {
                 let (index, value): (_, i64) = (self.before + index, item.into());
                 error::new(
                     "ArrayError",
-                    format!("item {index} of the array is {value}, which is negative"),
+                    format!(
+                        "item {index} of the array is -{:#x}, which is negative",
+                        value.unsigned_abs()
+                    ),
                     [("index", i128::try_from(index).unwrap_or(-1)), ("value", value.into())],
                 )
             })?);

@@ -1,4 +1,4 @@
-//! Keys in brackets: an index or a slice, of bytes, chunks or items.
+//! Places in a list: indices and slices in brackets, positions and numbers of chunks as arguments.
 
 use alloc::format;
 
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PySlice;
 
 use crate::python::convert::exchange;
-use crate::python::convert::shown::{hex, text};
+use crate::python::convert::shown::{decimal, hex, text};
 use crate::python::error;
 use crate::python::made;
 
@@ -35,7 +35,7 @@ impl Range {
             return Ok((self.start, self.end));
         }
         let step = made::attribute(key, "step")?;
-        let what = format!("slice step {} is not 1", text(&step));
+        let what = format!("slice step {} is not 1", decimal(&step));
         Err(error::new("RangeError", what, [("step", &step)]))
     }
 }
@@ -83,6 +83,39 @@ impl Key {
     }
 }
 
+/// An argument that is a place in a list: a position, or the number of a chunk.
+pub(crate) enum Place<'py> {
+    /// A number from 0 to 2^64 - 1. The list checks that it is inside.
+    Number(u64),
+    /// A number that is outside every list.
+    Outside(Bound<'py, PyAny>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Place<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract() {
+            Ok(number) => Ok(Self::Number(number)),
+            Err(failure) if failure.is_instance_of::<PyOverflowError>(object.py()) => {
+                Ok(Self::Outside(object.to_owned()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The number. `length` is asked for the message that it is outside.
+    #[inline]
+    pub(crate) fn number(self, length: impl FnOnce() -> u64, what: Indexed) -> PyResult<u64> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Outside(number) => Err(outside(&number, length(), what)),
+        }
+    }
+}
+
 /// Something that is indexed.
 #[derive(Clone, Copy)]
 pub(crate) enum Indexed {
@@ -94,7 +127,8 @@ pub(crate) enum Indexed {
     Items,
 }
 
-/// The exception for an index outside something of this length.
+/// The exception for an index outside something of this length. Its numbers are `position` and `length`,
+/// in bytes; or `number`, and `nr_chunks` or `nr_items`.
 pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: Indexed) -> PyErr {
     let (names, message) = match what {
         Indexed::Bytes(what) => {
@@ -102,11 +136,11 @@ pub(crate) fn outside(key: &Bound<'_, PyAny>, length: u64, what: Indexed) -> PyE
             (["position", "length"], message)
         }
         Indexed::Chunks => {
-            let message = format!("chunk {} is outside a list of {length} chunks", text(key));
+            let message = format!("chunk {} is outside a list of {length} chunks", decimal(key));
             (["number", "nr_chunks"], message)
         }
         Indexed::Items => {
-            let message = format!("item {} is outside a column of {length} items", text(key));
+            let message = format!("item {} is outside a column of {length} items", decimal(key));
             (["number", "nr_items"], message)
         }
     };

@@ -11,7 +11,7 @@
 //! | `fits` | numbers that NumPy converted |
 //! | `foreign` | memory of others, which they may write meanwhile |
 //! | `items` | sequences, read item by item |
-//! | `keys` | indices and slices in brackets |
+//! | `keys` | places in a list: indices, slices, positions |
 //! | `kind` | `"ram"`, `"mmio"` and providers |
 //! | `numbers` | arrays and iterables of integers |
 //! | `search` | the search of a sequence for a value |

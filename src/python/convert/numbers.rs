@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyTuple};
 use crate::error::Error;
 use crate::python::convert::buffer::Array;
 use crate::python::convert::exchange::{self, Batches, Column};
-use crate::python::convert::shown::text;
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::made;
 
@@ -228,19 +228,21 @@ pub(crate) fn for_each_pair_of(
     }
 }
 
-/// Item `at` of some input, as an unsigned number.
+/// Item `at` of some input, as an unsigned number. It is an address, a position, a length or a page number,
+/// which messages write in hexadecimal.
 fn number(item: &Bound<'_, PyAny>, at: u64) -> PyResult<u64> {
     item.extract().map_err(|failure: PyErr| {
         let py = item.py();
         if failure.is_instance_of::<PyOverflowError>(py) {
-            let what = format!("item {at} is {}, not a number from 0 to 2^64 - 1", text(item));
+            let number = shown::hex(item);
+            let what = format!("item {at} is {number}, not a number from 0 to 2^64 - 1");
             let index = match made::int(py, at) {
                 Ok(index) => index,
                 Err(short) => return short,
             };
             error::new("ArrayError", what, [("index", &index), ("value", item)])
         } else if failure.is_instance_of::<PyTypeError>(py) {
-            let what = format!("item {at} is {}, not an int", text(item));
+            let what = format!("item {at} is {}, not an int", shown::text(item));
             error::new("ArrayTypeError", what, [("index", at)])
         } else {
             failure

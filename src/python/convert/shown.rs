@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use crate::python::made;
 
-/// The shortened repr of an object, for messages.
+/// The shortened repr of an object.
 pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
     match object.repr() {
         Ok(repr) => shortened(&repr),
@@ -16,7 +16,27 @@ pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
     }
 }
 
-/// The start of a text, for messages.
+/// A number of any size and type in hexadecimal, as addresses and lengths are written.
+pub(crate) fn hex(number: &Bound<'_, PyAny>) -> String {
+    formatted(number, "#x").unwrap_or_else(|_| text(number))
+}
+
+/// A number of any size and type in decimal, as counts and granules are written. Python writes none of
+/// thousands of digits in decimal: such a number is in hexadecimal.
+pub(crate) fn decimal(number: &Bound<'_, PyAny>) -> String {
+    formatted(number, "d").unwrap_or_else(|_| hex(number))
+}
+
+/// The start of a number's digits. A number of another class is an `int` first: its repr and its own
+/// format may say more than the number.
+fn formatted(number: &Bound<'_, PyAny>, how: &str) -> PyResult<String> {
+    let number = made::attribute(number, "__index__")?.call0()?;
+    let how = made::text(number.py(), how)?;
+    let digits = made::call(&made::attribute(&number, "__format__")?, how.as_any())?;
+    Ok(shortened(&digits.cast_into::<PyString>()?))
+}
+
+/// The start of a text.
 fn shortened(text: &Bound<'_, PyString>) -> String {
     const MOST: usize = 60;
 
@@ -24,15 +44,5 @@ fn shortened(text: &Bound<'_, PyString>) -> String {
     match text.char_indices().nth(MOST) {
         Some((cut, _)) => format!("{}...", &text[..cut]),
         None => text.to_string(),
-    }
-}
-
-/// A number of any size as positions are written, in hexadecimal.
-pub(crate) fn hex(number: &Bound<'_, PyAny>) -> String {
-    let shown = made::text(number.py(), "#x")
-        .and_then(|how| made::call(&made::attribute(number, "__format__")?, how.as_any()));
-    match shown.map(Bound::cast_into::<PyString>) {
-        Ok(Ok(shown)) => shortened(&shown),
-        _ => text(number),
     }
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, KhoRadix, KhoVmalloc, MemfdFolio, Table};
 use crate::granule::Granule;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::convert::kind;
 use crate::python::desc::arrays::PHYS_VEC;
@@ -91,14 +91,14 @@ pub(crate) fn memfd_folios(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (data, size, *, page_size=Amount(4096), granule=Amount(4096)),
+    signature = (data, size, *, page_size=Amount(4096), granule=Decimal(4096)),
     text_signature = "(data, size, *, page_size=4096, granule=4096)"
 )]
 pub(crate) fn from_memfd_folios(
     data: &Bound<'_, PyAny>,
     size: Amount,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(data)?, Granule::new(granule.0)?);
     let read = || desc::from_memfd_folios(&bytes, size.0, page_size.0, granule);
@@ -137,14 +137,14 @@ pub(crate) fn from_memfd_folios(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (phyr, lists, *, order=Amount(0), page_size=Amount(4096)),
+    signature = (phyr, lists, *, order=Decimal(0), page_size=Amount(4096)),
     text_signature = "(phyr, lists, *, order=0, page_size=4096)"
 )]
 pub(crate) fn kho_vmalloc(
     py: Python<'_>,
     phyr: Either,
     lists: Either,
-    order: Amount,
+    order: Decimal,
     page_size: Amount,
 ) -> PyResult<Bound<'_, PyAny>> {
     let (list, lists) = (phyr.into_list(), pages_for(py, Some(lists))?);
@@ -158,7 +158,7 @@ pub(crate) fn kho_vmalloc(
 }
 
 /// An order; every one that is too large for 32 bits is too large for a format.
-fn narrow(order: Amount) -> u32 {
+fn narrow(order: Decimal) -> u32 {
     u32::try_from(order.0).unwrap_or(u32::MAX)
 }
 
@@ -185,14 +185,14 @@ fn narrow(order: Amount) -> u32 {
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (head, read, *, page_size=Amount(4096), granule=Amount(4096)),
+    signature = (head, read, *, page_size=Amount(4096), granule=Decimal(4096)),
     text_signature = "(head, read, *, page_size=4096, granule=4096)"
 )]
 pub(crate) fn from_kho_vmalloc(
     head: &Bound<'_, PyAny>,
     read: &Bound<'_, PyAny>,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(head)?, Granule::new(granule.0)?);
     let head = bytes.as_slice().try_into().map_err(|_| {
@@ -238,7 +238,7 @@ pub(crate) fn from_kho_vmalloc(
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
-        phyr, lists, *, max_order=Amount(MAX_ORDER), page_size=Amount(4096)
+        phyr, lists, *, max_order=Decimal(MAX_ORDER), page_size=Amount(4096)
     ),
     text_signature = "(phyr, lists, *, max_order=10, page_size=4096)"
 )]
@@ -246,7 +246,7 @@ pub(crate) fn kho_radix(
     py: Python<'_>,
     phyr: Either,
     lists: Either,
-    max_order: Amount,
+    max_order: Decimal,
     page_size: Amount,
 ) -> PyResult<Bound<'_, PyAny>> {
     let (list, lists) = (phyr.into_list(), lists.into_list());
@@ -282,7 +282,7 @@ pub(crate) fn kho_radix(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (root, read, *, max_length=None, page_size=Amount(4096), granule=Amount(4096)),
+    signature = (root, read, *, max_length=None, page_size=Amount(4096), granule=Decimal(4096)),
     text_signature = "(root, read, *, max_length=None, page_size=4096, granule=4096)"
 )]
 pub(crate) fn from_kho_radix(
@@ -290,7 +290,7 @@ pub(crate) fn from_kho_radix(
     read: &Bound<'_, PyAny>,
     max_length: Option<Amount>,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let granule = Granule::new(granule.0)?;
     let from = |at, out: &mut [u8]| read_at(read, at, out);
@@ -345,13 +345,13 @@ pub(crate) fn dma_buf_vecs(py: Python<'_>, phyr: Either) -> PyResult<PyDescripto
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (data, length, *, granule=Amount(4096), kind="ram"),
+    signature = (data, length, *, granule=Decimal(4096), kind="ram"),
     text_signature = "(data, length, *, granule=4096, kind='ram')"
 )]
 pub(crate) fn from_dma_buf_vecs(
     data: &Bound<'_, PyAny>,
     length: Amount,
-    granule: Amount,
+    granule: Decimal,
     kind: &str,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule, kind) =

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, PageStructs, ReadError};
 use crate::granule::Granule;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
@@ -29,14 +29,14 @@ use crate::python::made;
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (data, *, vmemmap, page_size=Amount(4096), granule=Amount(4096)),
+    signature = (data, *, vmemmap, page_size=Amount(4096), granule=Decimal(4096)),
     text_signature = "(data, *, vmemmap, page_size=4096, granule=4096)"
 )]
 pub(crate) fn from_bio_vecs(
     data: &Bound<'_, PyAny>,
     vmemmap: Amount,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let bytes = Array::bytes(data)?;
     let (pages, granule) = (structs(vmemmap, page_size)?, Granule::new(granule.0)?);
@@ -59,13 +59,13 @@ pub(crate) fn from_bio_vecs(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (data, uaddr, *, granule=Amount(4096)),
+    signature = (data, uaddr, *, granule=Decimal(4096)),
     text_signature = "(data, uaddr, *, granule=4096)"
 )]
 pub(crate) fn from_iovecs(
     data: &Bound<'_, PyAny>,
     uaddr: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(data)?, Granule::new(granule.0)?);
     Ok(PyPhyr::new(data.py().detach(|| desc::from_iovecs(&bytes, uaddr.0, granule))?))
@@ -87,8 +87,8 @@ pub(crate) fn from_iovecs(
 ///     True
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
-#[pyo3(signature = (data, *, granule=Amount(4096)), text_signature = "(data, *, granule=4096)")]
-pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResult<PyPhyr> {
+#[pyo3(signature = (data, *, granule=Decimal(4096)), text_signature = "(data, *, granule=4096)")]
+pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Decimal) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(data)?, Granule::new(granule.0)?);
     Ok(PyPhyr::new(data.py().detach(|| desc::from_phys_vecs(&bytes, granule))?))
 }
@@ -117,7 +117,7 @@ pub(crate) fn from_phys_vecs(data: &Bound<'_, PyAny>, granule: Amount) -> PyResu
 #[pyo3(
     signature = (
         data, *, vmemmap, address=Amount(0), dma=false, page_size=Amount(4096),
-        granule=Amount(4096)
+        granule=Decimal(4096)
     ),
     text_signature = "(data, *, vmemmap, address=0, dma=False, page_size=4096, granule=4096)"
 )]
@@ -127,7 +127,7 @@ pub(crate) fn from_scatterlist(
     address: Amount,
     dma: bool,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let bytes = Array::bytes(data)?;
     let (pages, granule) = (structs(vmemmap, page_size)?, Granule::new(granule.0)?);
@@ -161,7 +161,7 @@ pub(crate) fn from_scatterlist(
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
     signature = (
-        prp1, prp2, length, read, *, page_size=Amount(4096), granule=Amount(4096)
+        prp1, prp2, length, read, *, page_size=Amount(4096), granule=Decimal(4096)
     ),
     text_signature = "(prp1, prp2, length, read, *, page_size=4096, granule=4096)"
 )]
@@ -171,7 +171,7 @@ pub(crate) fn from_prp(
     length: Amount,
     read: &Bound<'_, PyAny>,
     page_size: Amount,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let granule = Granule::new(granule.0)?;
     let from = |at, out: &mut [u8]| read_at(read, at, out);
@@ -203,14 +203,14 @@ pub(crate) fn from_prp(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (sgl1, read, *, max_length=None, granule=Amount(4096)),
+    signature = (sgl1, read, *, max_length=None, granule=Decimal(4096)),
     text_signature = "(sgl1, read, *, max_length=None, granule=4096)"
 )]
 pub(crate) fn from_sgl(
     sgl1: &Bound<'_, PyAny>,
     read: &Bound<'_, PyAny>,
     max_length: Option<Amount>,
-    granule: Amount,
+    granule: Decimal,
 ) -> PyResult<PyPhyr> {
     let (bytes, granule) = (Array::bytes(sgl1)?, Granule::new(granule.0)?);
     let sgl1 = bytes.as_slice().try_into().map_err(|_| {

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::desc::{self, DescError, IoasMap, RequestLayout, Table, VfioDmaMap};
 use crate::list::frozen::Frozen;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::desc::descriptors::{PyDescriptors, table};
 use crate::python::list::either::Either;
 
@@ -18,8 +18,8 @@ const READ_WRITE: u32 = VfioDmaMap::READ | VfioDmaMap::WRITE;
 const FIXED_READ_WRITE: u32 = IoasMap::FIXED_IOVA | IoasMap::WRITEABLE | IoasMap::READABLE;
 
 /// Converts a number to 32 bits.
-fn narrow(field: &'static str, value: Amount) -> Result<u32, DescError> {
-    u32::try_from(value.0).map_err(|_| DescError::Record { index: 0, field, value: value.0 })
+fn narrow(field: &'static str, value: u64) -> Result<u32, DescError> {
+    u32::try_from(value).map_err(|_| DescError::Record { index: 0, field, value })
 }
 
 /// The table of requests that all these functions share.
@@ -27,7 +27,7 @@ fn plan(
     dma: &Frozen,
     uaddr: Amount,
     page_size: Amount,
-    max_requests: Amount,
+    max_requests: Decimal,
 ) -> Result<Table<RequestLayout, Frozen>, DescError> {
     desc::map_requests(dma, uaddr.0, page_size.0, max_requests.0)
 }
@@ -61,7 +61,7 @@ fn plan(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (dma, uaddr, *, page_size=Amount(4096), max_requests=Amount(desc::MAX_REQUESTS)),
+    signature = (dma, uaddr, *, page_size=Amount(4096), max_requests=Decimal(desc::MAX_REQUESTS)),
     text_signature = "(dma, uaddr, *, page_size=4096, max_requests=65535)"
 )]
 pub(crate) fn map_requests(
@@ -69,7 +69,7 @@ pub(crate) fn map_requests(
     dma: Either,
     uaddr: Amount,
     page_size: Amount,
-    max_requests: Amount,
+    max_requests: Decimal,
 ) -> PyResult<PyDescriptors> {
     let list = &dma.into_list();
     table(py, REQUEST, || plan(list, uaddr, page_size, max_requests))
@@ -103,7 +103,7 @@ pub(crate) fn map_requests(
 #[pyo3(
     signature = (
         dma, uaddr, *, flags=Amount(READ_WRITE.into()), page_size=Amount(4096),
-        max_requests=Amount(desc::MAX_REQUESTS)
+        max_requests=Decimal(desc::MAX_REQUESTS)
     ),
     text_signature = "(dma, uaddr, *, flags=3, page_size=4096, max_requests=65535)"
 )]
@@ -113,10 +113,10 @@ pub(crate) fn vfio_maps(
     uaddr: Amount,
     flags: Amount,
     page_size: Amount,
-    max_requests: Amount,
+    max_requests: Decimal,
 ) -> PyResult<PyDescriptors> {
     let list = &dma.into_list();
-    let flags = narrow("flags", flags)?;
+    let flags = narrow("flags", flags.0)?;
     table(py, VFIO, || Ok(plan(list, uaddr, page_size, max_requests)?.vfio(flags)))
 }
 
@@ -156,12 +156,12 @@ pub(crate) fn ioas_maps(
     py: Python<'_>,
     dma: Either,
     uaddr: Amount,
-    ioas_id: Amount,
+    ioas_id: Decimal,
     flags: Amount,
     page_size: Amount,
 ) -> PyResult<PyDescriptors> {
     let list = &dma.into_list();
-    let (flags, ioas_id) = (narrow("flags", flags)?, narrow("ioas_id", ioas_id)?);
-    let no_limit = Amount(u64::MAX);
+    let (flags, ioas_id) = (narrow("flags", flags.0)?, narrow("ioas_id", ioas_id.0)?);
+    let no_limit = Decimal(u64::MAX);
     table(py, IOAS, || Ok(plan(list, uaddr, page_size, no_limit)?.ioas(flags, ioas_id)))
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::list::builder::Builder;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::numbers::Numbers;
 use crate::python::error;
 use crate::python::list::either::Either;
@@ -73,10 +73,10 @@ impl PyBuilder {
 impl PyBuilder {
     #[new]
     #[pyo3(
-        signature = (granule=Amount(4096), kind="ram"),
+        signature = (granule=Decimal(4096), kind="ram"),
         text_signature = "(granule=4096, kind='ram')"
     )]
-    fn new(granule: Amount, kind: &str) -> PyResult<Self> {
+    fn new(granule: Decimal, kind: &str) -> PyResult<Self> {
         let builder = fill::empty(granule, kind)?;
         Ok(Self { granule: builder.granule(), inner: Mutex::new(builder) })
     }

@@ -9,8 +9,8 @@ use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
-use crate::python::convert::amounts::{Amount, Number, Position};
-use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::amounts::Decimal;
+use crate::python::convert::keys::{self, Indexed, Key, Place};
 use crate::python::convert::search::{self, SearchEnd};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
@@ -106,10 +106,10 @@ impl PyChunks {
     /// Raises:
     ///     RangeError: `rows` is 0.
     #[pyo3(
-        signature = (*, position=false, rows=Amount(table::ROWS)),
+        signature = (*, position=false, rows=Decimal(table::ROWS)),
         text_signature = "($self, *, position=False, rows=65536)"
     )]
-    fn table(&self, position: bool, rows: Amount) -> PyResult<PyTable> {
+    fn table(&self, position: bool, rows: Decimal) -> PyResult<PyTable> {
         Ok(PyTable::new(Frozen::kept(self.0.clone()), position, table::rows(rows.0)?))
     }
 
@@ -156,8 +156,9 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Position) -> PyResult<Int> {
-        Ok(Int(self.0.find(position.0)?))
+    fn find(&self, position: Place<'_>) -> PyResult<Int> {
+        let position = position.number(|| self.0.length(), Indexed::Bytes("list"))?;
+        Ok(Int(self.0.find(position)?))
     }
 
     /// Position, in bytes, where chunk `number` starts. O(log n).
@@ -167,8 +168,9 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Number) -> PyResult<Int> {
-        Ok(Int(self.0.chunk(number.0)?.0))
+    fn position(&self, number: Place<'_>) -> PyResult<Int> {
+        let number = number.number(|| self.0.nr_chunks(), Indexed::Chunks)?;
+        Ok(Int(self.0.chunk(number)?.0))
     }
 
     /// Number of the first chunk equal to `value`; works as for any sequence.

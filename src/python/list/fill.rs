@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
 use crate::granule::Granule;
 use crate::list::builder::Builder;
 use crate::list::phyr::Phyr;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::convert::exchange::{self, Batches};
 use crate::python::convert::kind;
@@ -21,13 +21,13 @@ use crate::python::list::object::{self, PyPhyr};
 use crate::python::made;
 
 /// Makes an empty builder from arguments of Python.
-pub(crate) fn empty(granule: Amount, kind: &str) -> PyResult<Builder> {
+pub(crate) fn empty(granule: Decimal, kind: &str) -> PyResult<Builder> {
     Ok(Builder::with(Granule::new(granule.0)?, kind::parse(kind)?))
 }
 
 /// The keyword arguments that all constructors of a list take.
 pub(crate) struct Options {
-    granule: Amount,
+    granule: Decimal,
     kind: Option<String>,
     offset: Amount,
     length: Option<Amount>,
@@ -36,7 +36,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let mut options =
-            Self { granule: Amount(4096), kind: None, offset: Amount(0), length: None };
+            Self { granule: Decimal(4096), kind: None, offset: Amount(0), length: None };
         for (name, value) in keywords.into_iter().flatten() {
             let name = name.extract::<String>()?;
             let taken = match &*name {
@@ -62,13 +62,10 @@ impl Options {
     }
 }
 
-/// Adds the name of the argument to an exception about a wrong type, as `PyO3` does by itself.
+/// Adds the name of the argument to an exception, as the note that `PyO3` adds for other arguments.
 fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
-    if failure.is_instance_of::<PyTypeError>(py) {
-        made::failure::<PyTypeError>(format!("argument '{name}': {}", failure.value(py)))
-    } else {
-        failure
-    }
+    let noted = error::add_note(py, &failure, &format!("while processing '{name}'"));
+    noted.err().unwrap_or(failure)
 }
 
 /// Refuses what a loop would take for something else: a dict for its keys, and a text for its letters.

@@ -7,8 +7,8 @@ use pyo3::types::PyTuple;
 
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::python::convert::amounts::{Amount, Number, Position};
-use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::amounts::Decimal;
+use crate::python::convert::keys::{self, Indexed, Key, Place};
 use crate::python::convert::search::{self, SearchEnd};
 use crate::python::list::chunks::{PyChunks, chunk};
 use crate::python::list::column::PyColumn;
@@ -69,10 +69,10 @@ impl PyFrozenChunks {
     /// Raises:
     ///     RangeError: `rows` is 0.
     #[pyo3(
-        signature = (*, position=false, rows=Amount(table::ROWS)),
+        signature = (*, position=false, rows=Decimal(table::ROWS)),
         text_signature = "($self, *, position=False, rows=65536)"
     )]
-    fn table(&self, position: bool, rows: Amount) -> PyResult<PyTable> {
+    fn table(&self, position: bool, rows: Decimal) -> PyResult<PyTable> {
         Ok(PyTable::new(self.0.clone(), position, table::rows(rows.0)?))
     }
 
@@ -119,8 +119,9 @@ impl PyFrozenChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Position) -> PyResult<Int> {
-        Ok(Int(self.0.find(position.0)?))
+    fn find(&self, position: Place<'_>) -> PyResult<Int> {
+        let position = position.number(|| self.0.length(), Indexed::Bytes("list"))?;
+        Ok(Int(self.0.find(position)?))
     }
 
     /// Position, in bytes, where chunk `number` starts. O(log n).
@@ -130,8 +131,9 @@ impl PyFrozenChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Number) -> PyResult<Int> {
-        Ok(Int(self.0.chunk(number.0)?.0))
+    fn position(&self, number: Place<'_>) -> PyResult<Int> {
+        let number = number.number(|| self.0.nr_chunks(), Indexed::Chunks)?;
+        Ok(Int(self.0.chunk(number)?.0))
     }
 
     /// Number of the first chunk equal to `value`, as of any sequence.

@@ -14,7 +14,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use crate::pagemap::decoder::{Hidden, PagemapDecoder};
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::convert::numbers::Numbers;
 use crate::python::made;
@@ -236,7 +236,7 @@ impl PyPagemapReads {
     fn with<T: Send>(
         &self,
         py: Python<'_>,
-        fd: Amount,
+        fd: Decimal,
         decoder: &PyPagemapDecoder,
         scan: Option<&PyFolioScan>,
         act: impl FnOnce(&mut Reading<'_>) -> Result<T, Failure> + Send,
@@ -273,7 +273,7 @@ impl PyPagemapReads {
     fn read(
         &self,
         py: Python<'_>,
-        fd: Amount,
+        fd: Decimal,
         decoder: &Bound<'_, PyPagemapDecoder>,
         uaddr: Amount,
         nr_pages: usize,
@@ -300,7 +300,7 @@ impl PyPagemapReads {
     fn leap(
         &self,
         py: Python<'_>,
-        fd: Amount,
+        fd: Decimal,
         decoder: &Bound<'_, PyPagemapDecoder>,
         uaddr: Amount,
         end: Amount,

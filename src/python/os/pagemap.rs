@@ -10,7 +10,7 @@ use pyo3::types::PyList;
 use crate::error::Error;
 use crate::granule::Granule;
 use crate::pagemap::decoder::{Extent, PagemapDecoder, State};
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::convert::items::Items;
 use crate::python::convert::numbers::Numbers;
@@ -63,7 +63,7 @@ impl PyPagemapDecoder {
     )]
     fn new(
         uaddr: Amount,
-        granule: Amount,
+        granule: Decimal,
         ram: Option<Items<(u64, u64)>>,
         zero: Option<Items<(u64, u64)>>,
         join: bool,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::items::Items;
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
@@ -232,7 +232,7 @@ impl PySimDomain {
         iova: Amount,
         paddr: Amount,
         pgsize: Amount,
-        pgcount: Amount,
+        pgcount: Decimal,
         prot: Amount,
     ) -> PyResult<()> {
         let prot = self::prot(prot)?;
@@ -305,7 +305,7 @@ impl PySimDomain {
         py: Python<'_>,
         iova: Amount,
         pgsize: Amount,
-        pgcount: Amount,
+        pgcount: Decimal,
     ) -> PyResult<()> {
         Ok(self
             .with(py, |domain, memory| domain.unmap_pages(memory, iova.0, pgsize.0, pgcount.0))?)

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 
 use crate::list::builder::Builder;
 use crate::list::reading::List;
-use crate::python::convert::amounts::Amount;
+use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
 use crate::python::convert::keys::{self, Indexed, Key};
@@ -241,7 +241,7 @@ impl PyMemory {
                     if !failure.is_instance_of::<PyOverflowError>(py) {
                         return failure;
                     }
-                    let what = format!("byte {} is not from 0 to 255", shown::text(value));
+                    let what = format!("byte {} is not from 0 to 255", shown::decimal(value));
                     error::new("RangeError", what, [("value", value)])
                 })?;
                 let byte = made::bytes(py, &[byte])?;
@@ -304,7 +304,7 @@ impl PyMemory {
     ///     RangeError: There is no such order, offset or address, or the list would have more than
     ///         2^24 blocks.
     #[pyo3(
-        signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
+        signature = (size, *, seed=Decimal(0), orders=None, offset=Amount(0), below=None),
         text_signature = "($self, size, *, seed=0, orders=None, offset=0, below=None)"
     )]
     #[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
@@ -312,7 +312,7 @@ impl PyMemory {
         &self,
         py: Python<'_>,
         size: Amount,
-        seed: Amount,
+        seed: Decimal,
         orders: Option<Items<u32>>,
         offset: Amount,
         below: Option<Amount>,
@@ -377,7 +377,7 @@ impl PyMemory {
 }
 
 fn options(
-    seed: Amount,
+    seed: Decimal,
     orders: Option<&Items<u32>>,
     offset: Amount,
     below: Option<Amount>,
@@ -416,14 +416,14 @@ fn options(
 #[pyfunction]
 #[pyo3(crate = "crate::python::calls")]
 #[pyo3(
-    signature = (size, *, seed=Amount(0), orders=None, offset=Amount(0), below=None),
+    signature = (size, *, seed=Decimal(0), orders=None, offset=Amount(0), below=None),
     text_signature = "(size, *, seed=0, orders=None, offset=0, below=None)"
 )]
 #[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
 pub(crate) fn scatter(
     py: Python<'_>,
     size: Amount,
-    seed: Amount,
+    seed: Decimal,
     orders: Option<Items<u32>>,
     offset: Amount,
     below: Option<Amount>,
