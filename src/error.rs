@@ -357,6 +357,12 @@ pub enum FormatError {
         /// Number of the word where this was found.
         index: u64,
     },
+    /// The words of a frozen list, in memory of others, are not those of a list: they changed since
+    /// the list was opened, or nobody checked them.
+    Changed {
+        /// Bytes that the list had when it was opened.
+        length: u64,
+    },
     /// There is no memory for the list. The bytes may be right or wrong.
     NoMemory {
         /// Bytes that could not be allocated.
@@ -396,6 +402,11 @@ impl fmt::Display for FormatError {
             Self::NotCanonical { index } => {
                 write!(f, "word {index} is not part of a canonical list")
             }
+            Self::Changed { length } => write!(
+                f,
+                "the words of a list of {length:#x} bytes are not those of a list: they changed since \
+                 it was opened, or were never checked"
+            ),
             Self::NoMemory { bytes } => Error::NoMemory { bytes }.fmt(f),
         }
     }

@@ -393,6 +393,22 @@ fn runs_of_any_length_are_unpacked_or_searched() {
 }
 
 #[test]
+fn words_that_changed_are_said_to_have_changed() {
+    let phyr = runs(4096, 5000, 1, |index| index * 7919 % 65536);
+    let memory = Memory::new(&phyr.freeze().to_bytes().unwrap());
+    let frozen = Frozen::from_shared(Box::new(memory.clone())).unwrap();
+    assert_eq!(frozen.thaw().unwrap(), phyr);
+    // All behind the header.
+    memory.0[8..].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    let length = phyr.length();
+    assert_eq!(frozen.thaw(), Err(FormatError::Changed { length }));
+    let part = frozen.slice(0x1000, 0x9000).unwrap();
+    assert_eq!(part.to_bytes(), Err(FormatError::Changed { length: 0x8000 }));
+    let told = FormatError::Changed { length: 0x8000 }.to_string();
+    assert!(told.contains("0x8000 bytes") && told.contains("changed"), "{told}");
+}
+
+#[test]
 fn frozen_lists_are_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Frozen>();

@@ -246,6 +246,7 @@ impl From<FormatError> for PyErr {
             .unwrap_or_else(|failure| failure),
             FormatError::NoMemory { .. } => made::failure::<PyMemoryError>(message),
             FormatError::NotCanonical { index } => new("FormatError", message, [("index", index)]),
+            FormatError::Changed { length } => new("FormatError", message, [("length", length)]),
             FormatError::Magic { magic } => Python::attach(|py| {
                 let (magic, message) = (made::bytes(py, &magic)?, made::text(py, &message)?);
                 let numbers = [("magic", magic.as_any())];

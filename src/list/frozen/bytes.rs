@@ -32,8 +32,8 @@ impl Frozen {
     /// ```
     /// # Errors
     ///
-    /// A [`FormatError`] if the words are not those of a list, which only words of others can be, or
-    /// [`FormatError::NoMemory`].
+    /// [`FormatError::Changed`] if the words are not those of a list, which can happen only if others
+    /// own them; [`FormatError::NoMemory`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         match &self.0 {
             Form::Archived(view) if view.is_whole() => Ok(view.archive().to_bytes()?),

@@ -127,7 +127,7 @@ impl Appended {
 
 /// The error for words that are not those of the list whose view this is.
 fn not_of(view: &View) -> FormatError {
-    FormatError::Header { field: "length", value: view.length }
+    FormatError::Changed { length: view.length }
 }
 
 impl Frozen {
@@ -135,8 +135,8 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// A [`FormatError`] if the words are not those of a list, which can happen only if others own
-    /// them; [`FormatError::NoMemory`].
+    /// [`FormatError::Changed`] if the words are not those of a list, which can happen only if others
+    /// own them; [`FormatError::NoMemory`].
     pub fn thaw(&self) -> Result<Phyr, FormatError> {
         let view = match &self.0 {
             Form::Kept(phyr) => return Ok(phyr.clone()),

@@ -215,7 +215,7 @@ impl PyFrozen {
     /// the same for equal lists. A list that freezing makes no smaller has those of a `Phyr`.
     ///
     /// Raises:
-    ///     FormatError: The list lies in memory that is no list's.
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     ///
     /// Examples:
     ///     >>> from phyr import Phyr
@@ -230,7 +230,7 @@ impl PyFrozen {
     /// Return the same list as a `Phyr`. O(n), about the cost of a walk.
     ///
     /// Raises:
-    ///     FormatError: The list lies in memory that is no list's.
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     ///
     /// Examples:
     ///     >>> from phyr import Phyr

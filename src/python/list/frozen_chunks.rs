@@ -49,12 +49,18 @@ impl PyFrozenChunks {
     }
 
     /// Addresses of all chunks, in bytes, as a column. Made anew at each access.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
         table::column(py, &self.0, |chunk| chunk.paddr)
     }
 
     /// Lengths of all chunks, in bytes, as a column. Made anew at each access.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         table::column(py, &self.0, |chunk| chunk.length)
@@ -77,6 +83,9 @@ impl PyFrozenChunks {
     }
 
     /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
         &self,
@@ -93,6 +102,9 @@ impl PyFrozenChunks {
     }
 
     /// Return all chunks as one Arrow struct array, schema and items each in a capsule.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_array__<'py>(
         &self,
@@ -102,7 +114,8 @@ impl PyFrozenChunks {
         self.plain().__arrow_c_array__(py, requested_schema)
     }
 
-    /// Return the chunks as an Arrow stream of batches, in a capsule.
+    /// Return the chunks as an Arrow stream of batches, in a capsule. If the list lies in memory or a
+    /// file of others, which changed, the stream ends with an error that says so.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,

@@ -147,7 +147,7 @@ fn rows_of(list: &Frozen, first: u64, end: u64) -> Result<Frozen, ExtendError> {
 
 /// The error for words, in memory of others, that are not those of a list of so many chunks.
 fn changed(list: &Frozen) -> FormatError {
-    FormatError::Header { field: "chunks", value: list.nr_chunks() }
+    FormatError::Changed { length: list.length() }
 }
 
 /// A vector with room for so many items.
@@ -254,6 +254,7 @@ impl PyTable {
     /// Raises:
     ///     ArrayError: `copy` is False.
     ///     RangeError: A number does not fit in `dtype`.
+    ///     FormatError: The list is frozen, in memory or a file of others, which changed.
     ///     ImportError: There is no NumPy.
     #[pyo3(signature = (dtype=None, copy=None))]
     pub(crate) fn __array__<'py>(
@@ -292,6 +293,9 @@ impl PyTable {
     ///
     /// Args:
     ///     requested_schema: Not looked at: consumers convert.
+    ///
+    /// Raises:
+    ///     FormatError: The list is frozen, in memory or a file of others, which changed.
     #[pyo3(signature = (requested_schema=None))]
     pub(crate) fn __arrow_c_array__<'py>(
         &self,
@@ -305,7 +309,8 @@ impl PyTable {
     }
 
     /// Return the rows as an Arrow stream of batches, in a capsule. Each batch is made when it is asked
-    /// for, without the interpreter.
+    /// for, without the interpreter. If the list is frozen, in memory or a file of others, which changed,
+    /// the stream ends with an error that says so.
     ///
     /// Args:
     ///     requested_schema: Not looked at: consumers convert.
@@ -331,7 +336,9 @@ impl PyTable {
         let batches = Box::new(move || {
             batch().map_err(|why| match why {
                 ExtendError::List(_) => c"no memory for a batch",
-                ExtendError::Words(_) => c"the words are not those of a list",
+                ExtendError::Words(_) => {
+                    c"the words of a frozen list changed, or were never checked"
+                }
             })
         });
         arrow_made::stream_capsule(py, self.fields(), batches)
