@@ -4,7 +4,12 @@ from _operator import index  # what `operator` shows; importing that takes longe
 
 from phyr._named import Iterable
 
-__all__ = ["having", "items", "pair", "whole"]
+__all__ = ["having", "items", "listing", "pair", "whole", "wrong"]
+
+
+def wrong(name: str, value: object, wanted: str) -> TypeError:
+    """Return the error for an argument of a wrong type, or for an item of one."""
+    return TypeError(f"{name} is of {type(value)}, not {wanted}")
 
 
 def whole(name: str, value: object) -> int:
@@ -45,21 +50,38 @@ def items(name: str, value: Iterable[object], of: str) -> Iterable[object]:
     """Return an argument if a loop can go over it.
 
     Raises:
-        TypeError: It cannot; the message has the argument's name, its type, and `of`.
+        TypeError: It cannot.
     """
     if not is_iterable(value):
-        msg = f"{name} is of {type(value)}, not an iterable of {of}"
-        raise TypeError(msg)
+        raise wrong(name, value, f"an iterable of {of}")
     return value
 
 
-def having(name: str, value: object, parts: tuple[str, ...], wanted: str) -> None:
-    """Refuse an argument that lacks an attribute.
+def having(
+    name: str,
+    value: object,
+    methods: tuple[str, ...],
+    wanted: str,
+    attributes: tuple[str, ...] = (),
+) -> None:
+    """Refuse an argument that lacks an attribute or a method.
 
     Raises:
-        TypeError: It does; the message has the argument's name, its type, and `wanted`.
+        TypeError: It does, or one of the methods cannot be called.
     """
-    for part in parts:
+    for part in (*attributes, *methods):
         if not hasattr(value, part):
-            msg = f"{name} is of {type(value)}, which has no {part}: pass {wanted}"
-            raise TypeError(msg)
+            raise wrong(name, value, f"{wanted}: it has no {part}")
+    for method in methods:
+        if not callable(getattr(value, method)):
+            raise wrong(name, value, f"{wanted}: its {method} cannot be called")
+
+
+def listing(name: str, value: object) -> None:
+    """Refuse an argument that is no list of memory.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not hasattr(value, "kind"):
+        raise wrong(name, value, "a list of memory")

@@ -17,7 +17,7 @@ Examples:
 import re
 from collections.abc import Iterable
 
-from phyr._numbers import items, pair
+from phyr._numbers import items, pair, wrong
 from phyr._phyr import (
     Builder,
     Descriptors,
@@ -169,8 +169,7 @@ def from_iomem(text: str, name: str = "System RAM", *, granule: int = 4096) -> P
     """
     for argument, value in (("text", text), ("name", name)):
         if not isinstance(value, str):
-            msg = f"{argument} is of {type(value)}, not str"  # type: ignore[unreachable]
-            raise TypeError(msg)
+            raise wrong(argument, value, "a str")
     granule = Builder(granule).granule
     chunks = []
     hidden = False

@@ -28,7 +28,7 @@ from errno import EFAULT
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phyr._columns import Columns, FaultReason
-from phyr._numbers import having, whole
+from phyr._numbers import having, whole, wrong
 from phyr._phyr import FrozenPhyr, Memory, Phyr, SimDomain, dma_read, dma_write, scatter
 from phyr._records import Counters, Leaf
 from phyr.errors import FaultError, RangeError
@@ -100,10 +100,9 @@ class Device:
     ) -> None:
         """Connect a device to the bus."""
         if not isinstance(memory, Memory):
-            msg = f"memory is of {type(memory)}, not phyr.sim.Memory"  # type: ignore[unreachable]
-            raise TypeError(msg)
+            raise wrong("memory", memory, "a phyr.sim.Memory")
         if domain is not None:
-            having("domain", domain, ("pgsize_bitmap", "iova_to_phys"), "an IommuDomain")
+            having("domain", domain, ("iova_to_phys",), "an IommuDomain", ("pgsize_bitmap",))
         self.memory = memory
         self.domain = domain
         self.offset = whole("offset", offset)

@@ -36,7 +36,7 @@ def test_a_kind_that_is_none_is_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ram", "mmio"])
 @pytest.mark.parametrize("direction", [1, None, "TO_DEVICE"])
 def test_a_direction_that_is_none_is_refused(direction: object, kind: str) -> None:
-    with pytest.raises(TypeError, match=f"direction is of {type(direction)}, not phyr.iommu.Dir"):
+    with pytest.raises(TypeError, match=f"direction is of {type(direction)}, not a Direction"):
         Prot.of(direction, kind)  # type: ignore[arg-type]
 
 

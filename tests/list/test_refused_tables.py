@@ -28,7 +28,7 @@ def test_records_are_taken_by_name_in_any_order() -> None:
 
 @pytest.mark.parametrize("table", [{"paddr": [4096], "length": [4096]}, "", "ab"])
 def test_keys_and_letters_are_no_chunks(table: Any) -> None:  # noqa: ANN401
-    with pytest.raises(ArrayTypeError, match="is no iterable of pairs"):
+    with pytest.raises(ArrayTypeError, match="not an iterable of pairs"):
         Phyr.from_chunks(table)
 
 

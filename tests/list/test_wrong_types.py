@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from phyr.iommu import (
     Paging,
     Staging,
     alignment,
+    dma_map,
     dma_unmap,
     plan_map,
 )
@@ -27,6 +29,18 @@ from support.mappings import BOTH
 
 PHYR = Phyr.from_pfns([1, 2, 5])
 MEMORY = Memory(1 << 20)
+# Has the names that are asked for, but no methods.
+FIELDS = SimpleNamespace(
+    pgsize_bitmap=4096,
+    aperture=(0, 9),
+    reserved=(),
+    map_pages=1,
+    unmap_pages=1,
+    read=1,
+    write=1,
+    map=1,
+    unmap=1,
+)
 NO_INT = "not an int"
 AS_INT = "'str' object cannot be interpreted as an integer"
 
@@ -45,9 +59,9 @@ CASES = {
     "aperture is count(3), not a pair of ints": case(IovaAllocator, count()),
     "ranges is of <class 'int'>, not an iterable of pairs of ints": case(desc.from_ranges, 5),
     f"a range is 'a', {NO_INT}": case(desc.from_ranges, [("a", 2)]),
-    "text is of <class 'int'>, not str": case(desc.from_iomem, 5),
-    "text is of <class 'bytes'>, not str": case(desc.from_iomem, b"0-1 : a"),
-    "name is of <class 'NoneType'>, not str": case(desc.from_iomem, "", None),
+    "text is of <class 'int'>, not a str": case(desc.from_iomem, 5),
+    "text is of <class 'bytes'>, not a str": case(desc.from_iomem, b"0-1 : a"),
+    "name is of <class 'NoneType'>, not a str": case(desc.from_iomem, "", None),
     "aperture is 5, not a pair of ints": case(IovaAllocator, 5),
     f"aperture is None, {NO_INT}": case(IovaAllocator, (0, None)),
     "a reserved range is 5, not a pair of ints": case(IovaAllocator, (0, 9), [5]),
@@ -65,26 +79,28 @@ CASES = {
     f"offset is 'a', {NO_INT}": case(BusOffset, "a"),
     f"a provider is 'a', {NO_INT}": case(BusOffset, 0, {"a": 1}),
     f"the offset of provider 1 is 'a', {NO_INT}": case(BusOffset, 0, {1: "a"}),
-    "providers is of <class 'int'>, which has no items: pass a mapping of provider to offset": case(
+    "providers is of <class 'int'>, not a mapping of provider to offset: it has no items": case(
         BusOffset, 0, 5
     ),
-    "memory is of <class 'int'>, which has no read: pass a CpuMemory": case(Staging, 5, MEMORY),
-    "pool is of <class 'int'>, which has no alloc: pass a PagePool": case(Staging, MEMORY, 5),
-    "staging is of <class 'int'>, which has no stage: pass a Staging": case(Bounce, 5, dma_mask=5),
+    "memory is of <class 'int'>, not a CpuMemory: it has no read": case(Staging, 5, MEMORY),
+    "pool is of <class 'int'>, not a PagePool: it has no alloc": case(Staging, MEMORY, 5),
+    "staging is of <class 'int'>, not a Staging: it has no stage": case(Bounce, 5, dma_mask=5),
     f"dma_mask is 'a', {NO_INT}": case(Bounce, Staging(MEMORY, MEMORY), dma_mask="a"),
     f"dma_mask is 1.5, {NO_INT}": case(Paging, TableDomain(), dma_mask=1.5),
-    "otherwise is 5, not an Otherwise or a Staging": case(Paging, TableDomain(), otherwise=5),
-    "iovas is of <class 'int'>, which has no alloc_for_pages: pass an IovaAllocator": case(
+    "otherwise is of <class 'int'>, not an Otherwise or a Staging": case(
+        Paging, TableDomain(), otherwise=5
+    ),
+    "iovas is of <class 'int'>, not an IovaAllocator: it has no alloc_for_pages": case(
         Paging, TableDomain(), iovas=5
     ),
-    "memory is of <class 'int'>, not phyr.sim.Memory": case(Device, 5),
-    "domain is of <class 'int'>, which has no pgsize_bitmap: pass an IommuDomain": case(
+    "memory is of <class 'int'>, not a phyr.sim.Memory": case(Device, 5),
+    "domain is of <class 'int'>, not an IommuDomain: it has no pgsize_bitmap": case(
         Device, MEMORY, 5
     ),
     f"mask is 'm', {NO_INT}": case(Device, MEMORY, mask="m"),
     f"dma is 'a', {NO_INT}": case(Device(MEMORY).read, "a", 4),
     f"length is 4.5, {NO_INT}": case(Device(MEMORY).read, 0, 4.5),
-    "device is of <class 'int'>, which has no read: pass a Device": case(Region, 5),
+    "device is of <class 'int'>, not a Device: it has no read": case(Region, 5),
     f"size is 's', {NO_INT}": case(Region, Device(MEMORY), size="s"),
     "make is of <class 'phyr.iommu.identity.Direct'>, not a function that makes a backend: "
     "pass its class or a lambda": case(check_backend, Direct(), lambda _, iova: iova),
@@ -95,27 +111,21 @@ CASES = {
     "block_sizes is of <class 'int'>, not an iterable of ints": case(pagemap.Scan, 5),
     f"a block size is 'a', {NO_INT}": case(pagemap.Scan, ["a"]),
     f"limit is 'a', {NO_INT}": case(PinCache(limit=5).trim, "a"),
-    "backend is of <class 'int'>, which has no map_user: pass a Type1 or an Ioas": case(
+    "backend is of <class 'int'>, not a Type1 or an Ioas: it has no map_user": case(
         pin, bytearray(9), backend=5
     ),
     f"pgsize_bitmap is 'a', {NO_INT}": case(TableDomain, "a"),
     "aperture is (1,), not a pair of ints": case(TableDomain, aperture=(1,)),
-    "phyr is of <class 'int'>, which has no kind: pass a list of memory": case(
-        BusOffset(5).map, 5, BOTH
-    ),
-    "phyr is of <class 'str'>, which has no kind: pass a list of memory": case(
-        Paging(TableDomain()).map, "a", BOTH
-    ),
-    "phyr is of <class 'list'>, which has no kind: pass a list of memory": case(
+    "phyr is of <class 'int'>, not a list of memory": case(BusOffset(5).map, 5, BOTH),
+    "phyr is of <class 'str'>, not a list of memory": case(Paging(TableDomain()).map, "a", BOTH),
+    "phyr is of <class 'list'>, not a list of memory": case(
         Bounce(Staging(MEMORY, MEMORY), dma_mask=5).map, [5], BOTH
     ),
-    "phyr is of <class 'tuple'>, which has no kind: pass a list of memory": case(
-        Staging(MEMORY, MEMORY).stage, ()
-    ),
+    "phyr is of <class 'tuple'>, not a list of memory": case(Staging(MEMORY, MEMORY).stage, ()),
     f"align is 'a', {NO_INT}": case(Staging(MEMORY, MEMORY).stage, PHYR, align="a"),
     f"address is 'a', {NO_INT}": case(Region(Device(MEMORY)).find_regions, "a"),
-    "address is of <class 'int'>, not str": case(Function, 5),
-    "plan is of <class 'int'>, which has no iovas: pass a Plan": case(
+    "address is of <class 'int'>, not a str": case(Function, 5),
+    "plan is of <class 'int'>, not a Plan: it has no iovas": case(
         SimDomain(MEMORY).map_batch, 5, 1
     ),
     # Names come from the signature.
@@ -128,13 +138,39 @@ CASES = {
     f"argument 'length': {AS_INT}": case(IovaMap().unmap, 0, "a"),
     "argument 'mapping': 'int' object is not an instance of 'Mapping'": case(dma_unmap, 5),
     "argument 'lists': <class 'list'> is not a list of memory": case(desc.prp, PHYR, [5]),
-    "argument 'limits': <class 'int'> has no max_segment_size: pass DeviceLimits(...)": case(
+    "argument 'limits': <class 'int'> is not a DeviceLimits: it has no max_segment_size": case(
         desc.phys_vecs, PHYR, limits=5
     ),
     "argument 'memory': 'str' object is not an instance of 'Memory'": case(SimDomain, "a"),
-    "<class 'int'> is not an iterable of lists of memory": case(Index, 5),
-    "item 1 is 5, not a list of memory": case(Index, [PHYR, 5]),
+    "lists is of <class 'int'>, not an iterable of lists of memory": case(Index, 5),
+    "item 1 is of <class 'int'>, not a list of memory": case(Index, [PHYR, 5]),
+    f"domain is of {SimpleNamespace}, not an IommuDomain: its map_pages cannot be called": case(
+        Paging, FIELDS
+    ),
+    f"memory is of {SimpleNamespace}, not a CpuMemory: its read cannot be called": case(
+        Staging, FIELDS, MEMORY
+    ),
+    f"backend is of {SimpleNamespace}, not a DmaBackend: its map cannot be called": case(
+        dma_map, PHYR, FIELDS, BOTH
+    ),
+    f"owner is of {SimpleNamespace}, not an Owner: it has no hold": case(
+        dma_map, PHYR, Direct(), BOTH, owner=FIELDS
+    ),
+    "direction is of <class 'int'>, not a Direction": case(dma_map, PHYR, Direct(), 5),
 }
+
+
+@pytest.mark.parametrize("make", [Index, Phyr.join])
+def test_something_else_than_lists_is_told_in_the_same_words(
+    make: Callable[[object], object],
+) -> None:
+    for value, message in [
+        (5, "lists is of <class 'int'>, not an iterable of lists of memory"),
+        ([PHYR, PHYR.freeze(), "a"], "item 2 is of <class 'str'>, not a list of memory"),
+    ]:
+        with pytest.raises(TypeError) as caught:
+            make(value)
+        assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("message", CASES)

@@ -115,7 +115,7 @@ def test_a_piece_is_of_whole_numbers(name: str, value: object) -> None:
 
 
 def test_a_pool_of_what_is_no_backend_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^backend is of .*, which has no map: pass a DmaBackend"):
+    with pytest.raises(TypeError, match=r"^backend is of .*, not a DmaBackend: it has no map"):
         DmaPool(5, PAGE)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from phyr._numbers import having, whole
+from phyr._numbers import having, listing, whole
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu._failures import attempt, is_interrupt, noting
@@ -92,7 +92,7 @@ class Staging:
             align: The address of each page run is a multiple of this power of two, at least the
                 granule.
         """
-        having("phyr", phyr, ("kind",), "a list of memory")
+        listing("phyr", phyr)
         align = whole("align", align)
         head = phyr[0] & (align - 1)
         pages = self.pool.alloc((head + phyr.length + align - 1) & -align, below=below, align=align)
@@ -159,7 +159,7 @@ class Bounce:
             Exception: The pool's own error if it has no such pages; no page is kept then.
             TypeError: `phyr` is no list.
         """
-        having("phyr", phyr, ("kind",), "a list of memory")
+        listing("phyr", phyr)
         if phyr.kind != "ram":
             return self._map_mmio(phyr, direction)
         reach = self.dma_mask - self.offset

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from phyr._numbers import having, whole
+from phyr._numbers import having, listing, whole
 from phyr._phyr import Phyr, shift
 from phyr.errors import MismatchError
 from phyr.iommu.protocols import Direction
@@ -52,7 +52,7 @@ class BusOffset:
                 addresses, which no bus has.
             TypeError: `phyr` is no list.
         """
-        having("phyr", phyr, ("kind",), "a list of memory")
+        listing("phyr", phyr)
         if phyr.kind in ("ram", "user"):  # which `shift` refuses
             return shift(phyr, self.offset)
         # "mmio" is "mmio:0".

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from phyr._numbers import having, whole
+from phyr._numbers import having, listing, whole, wrong
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, NotMappedError, RangeError
 from phyr.iommu._failures import attempt, is_abrupt, note, noting
@@ -18,7 +18,7 @@ from phyr.iommu.protocols import Direction, IommuDomain, Prot
 __all__ = ["Otherwise", "Paging"]
 
 _TOP = 2**64 - 1
-_OF_A_DOMAIN = ("pgsize_bitmap", "aperture", "reserved", "map_pages", "unmap_pages")
+_OF_A_DOMAIN = ("pgsize_bitmap", "aperture", "reserved")
 
 
 class Otherwise(Enum):
@@ -90,12 +90,11 @@ class Paging:
         strict: bool = False,
     ) -> None:
         """Store the parts."""
-        having("domain", domain, _OF_A_DOMAIN, "an IommuDomain")
+        having("domain", domain, ("map_pages", "unmap_pages"), "an IommuDomain", _OF_A_DOMAIN)
         if iovas is not None:
             having("iovas", iovas, ("alloc_for_pages", "free"), "an IovaAllocator")
         if not isinstance(otherwise, (Otherwise, Staging)):
-            msg = f"otherwise is {otherwise!r}, not an Otherwise or a Staging"  # type: ignore[unreachable]
-            raise TypeError(msg)
+            raise wrong("otherwise", otherwise, "an Otherwise or a Staging")
         dma_mask = whole("dma_mask", dma_mask)
         self.domain = domain
         self.iovas = allocator_of(domain, iovas, self)
@@ -116,7 +115,7 @@ class Paging:
                 then.
             TypeError: `phyr` is no list, or `direction` no `Direction`.
         """
-        having("phyr", phyr, ("kind",), "a list of memory")
+        listing("phyr", phyr)
         if not phyr:
             return phyr
         prot = Prot.of(direction, phyr.kind)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, IntFlag
 from typing import Protocol, runtime_checkable
 
+from phyr._numbers import wrong
 from phyr._phyr import Builder, Phyr, Plan
 
 __all__ = [
@@ -73,8 +74,7 @@ class Prot(IntFlag):
             return prots[1]
         if direction is Direction.BIDIRECTIONAL:
             return prots[2]
-        msg = f"direction is of {type(direction)}, not phyr.iommu.Direction"  # type: ignore[unreachable]
-        raise TypeError(msg)
+        raise wrong("direction", direction, "a Direction")
 
 
 # To the device, from it, both ways. Joining flags takes longer than the rest of a mapping.

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from phyr._devices import uapi
+from phyr._numbers import wrong
 from phyr.errors import RangeError
 from phyr.pci.device import OPEN, Config, Device, Ways, Window, no_region, refuse_twice
 
@@ -35,8 +36,7 @@ class Function:
     def __init__(self, address: str) -> None:
         """Find the function."""
         if not isinstance(address, str):
-            msg = f"address is of {type(address)}, not str"  # type: ignore[unreachable]
-            raise TypeError(msg)
+            raise wrong("address", address, "a str")
         if not _ADDRESS.fullmatch(address):
             raise RangeError(
                 f"{address!r} is not the address of a PCI function, such as '0000:00:04.0'",

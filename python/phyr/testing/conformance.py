@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from phyr._numbers import wrong
 from phyr._phyr import Phyr
 from phyr.errors import PhyrError
 
@@ -23,8 +24,8 @@ def check_maker(make: Callable[[], object], of: str) -> None:
         TypeError: It cannot be called.
     """
     if not callable(make):
-        what = f"a function that makes {of}: pass its class or a lambda"  # type: ignore[unreachable]
-        raise TypeError(f"make is of {type(make)}, not {what}")
+        wanted = f"a function that makes {of}: pass its class or a lambda"  # type: ignore[unreachable]
+        raise wrong("make", make, wanted)
 
 
 def positions_of(phyr: Phyr) -> list[int]:

@@ -18,6 +18,9 @@ use crate::python::made;
 /// interpreter may handle signals.
 const BLOCK_NUMBERS: usize = 16 << 10;
 
+/// An argument that says what the chunks of a list are.
+pub(crate) const PAIRS: &str = "an iterable of pairs (paddr, length), or a table";
+
 /// A source of numbers.
 pub(crate) enum Numbers<'py> {
     Array { array: Array, at: usize },
@@ -53,7 +56,7 @@ impl<'py> Numbers<'py> {
             Err(failure) if !failure.is_instance_of::<PyTypeError>(object.py()) => Err(failure),
             Err(_) => Err(error::new(
                 "ArrayTypeError",
-                format!("{} is neither an array nor an iterable of int", object.get_type()),
+                shown::wrong_argument(object, "an array or an iterable of ints"),
                 error::NO_NUMBERS,
             )),
         }
@@ -197,7 +200,7 @@ pub(crate) fn for_each_pair_of(
             if !failure.is_instance_of::<PyTypeError>(py) {
                 return failure;
             }
-            let what = format!("{} is not an iterable of (paddr, length)", pairs.get_type());
+            let what = shown::wrong("chunks", pairs, PAIRS);
             error::new("ArrayTypeError", what, error::NO_NUMBERS)
         })?
         .zip(0_u64..);
@@ -211,7 +214,7 @@ pub(crate) fn for_each_pair_of(
                 Ok(2) => (),
                 Err(failure) if !failure.is_instance_of::<PyTypeError>(py) => return Err(failure),
                 _ => {
-                    let what = format!("item {at} is not a pair (paddr, length)");
+                    let what = shown::wrong(&format!("item {at}"), &pair, "a pair (paddr, length)");
                     return Err(error::new("ArrayTypeError", what, [("index", at)]));
                 }
             }

@@ -16,6 +16,16 @@ pub(crate) fn text(object: &Bound<'_, PyAny>) -> String {
     }
 }
 
+/// The message for an object of a wrong type: an argument, or an item of one, by its name.
+pub(crate) fn wrong(name: &str, object: &Bound<'_, PyAny>, wanted: &str) -> String {
+    format!("{name} is of {}, not {wanted}", object.get_type())
+}
+
+/// The same for an argument whose name the call puts before the message (`python/calls.rs`).
+pub(crate) fn wrong_argument(object: &Bound<'_, PyAny>, wanted: &str) -> String {
+    format!("{} is not {wanted}", object.get_type())
+}
+
 /// A number of any size and type in hexadecimal, as addresses and lengths are written.
 pub(crate) fn hex(number: &Bound<'_, PyAny>) -> String {
     formatted(number, "#x").unwrap_or_else(|_| text(number))

@@ -33,10 +33,8 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
         let py = limits.py();
         let value = |name| {
             let value = limits.getattr_opt(made::text(py, name)?)?.ok_or_else(|| {
-                made::failure::<PyTypeError>(format!(
-                    "{} has no {name}: pass DeviceLimits(...)",
-                    limits.get_type()
-                ))
+                let wanted = format!("a DeviceLimits: it has no {name}");
+                made::failure::<PyTypeError>(shown::wrong_argument(&limits, &wanted))
             })?;
             match exchange::optional(&value.get_type(), "__index__")? {
                 Some(_) => Ok(value),

@@ -12,6 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::error::check_paddrs;
+use crate::python::convert::shown;
 use crate::python::dma::owed::{self, PyOwed};
 use crate::python::error;
 use crate::python::list::either::Either;
@@ -74,17 +75,21 @@ fn check_methods(
     wanted: &str,
 ) -> PyResult<()> {
     let py = object.py();
+    // The commonest mistake: a domain has pages, and only `Paging` has windows.
+    let is_domain = || -> PyResult<bool> {
+        let map_pages = made::text(py, "map_pages")?;
+        Ok(argument == "backend" && object.getattr_opt(map_pages)?.is_some())
+    };
     for name in names {
         let method = object.getattr_opt(made::text(py, name)?)?;
-        if !method.is_some_and(|method| method.is_callable()) {
-            // The commonest mistake: a domain has pages, and only `Paging` has windows.
-            let is_domain = object.getattr_opt(made::text(py, "map_pages")?)?.is_some();
-            let wanted = if is_domain { "Paging(domain)" } else { wanted };
-            return Err(made::failure::<PyTypeError>(format!(
-                "{argument} is of {}, which has no method {name}: pass {wanted}",
-                object.get_type()
-            )));
-        }
+        let why = match method {
+            Some(method) if method.is_callable() => continue,
+            Some(_) => format!("its {name} cannot be called"),
+            None if is_domain()? => "pass Paging(domain)".into(),
+            None => format!("it has no {name}"),
+        };
+        let what = shown::wrong(argument, object, &format!("{wanted}: {why}"));
+        return Err(made::failure::<PyTypeError>(what));
     }
     Ok(())
 }
@@ -128,10 +133,8 @@ pub(crate) fn dma_map<'py>(
     let py = backend.py();
     let directions = class(py, &DIRECTION, "phyr.iommu.protocols", "Direction")?;
     if direction.get_type_ptr() != directions.as_type_ptr() {
-        return Err(made::failure::<PyTypeError>(format!(
-            "direction is of {}, not phyr.iommu.Direction",
-            direction.get_type()
-        )));
+        let what = shown::wrong("direction", direction, "a Direction");
+        return Err(made::failure::<PyTypeError>(what));
     }
     let Some(phyr) = Either::of(phyr) else {
         return match made::attribute(backend, "map_buffer") {
@@ -147,11 +150,10 @@ pub(crate) fn dma_map<'py>(
     }
     let is_direct = is_direct(backend)?;
     if !is_direct {
-        let wanted = "Direct(), Paging(domain) or another DmaBackend";
-        check_methods("backend", backend, ["map", "unmap"], wanted)?;
+        check_methods("backend", backend, ["map", "unmap"], "a DmaBackend")?;
     }
     if let Some(owner) = &owner {
-        check_methods("owner", owner, ["hold", "release"], "a pin or another Owner")?;
+        check_methods("owner", owner, ["hold", "release"], "an Owner")?;
     }
     let owner = match (phyr.held().owner(py), owner) {
         (Some(own), Some(other)) if !other.is(&own) => {

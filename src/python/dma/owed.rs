@@ -21,6 +21,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
+use crate::python::convert::shown;
 use crate::python::dma::failures;
 use crate::python::error;
 use crate::python::list::either::Either;
@@ -145,10 +146,8 @@ impl PyOwed {
             let message = format!("the backend mapped {given:#x} bytes to {got:#x}");
             error::new("MismatchError", message, [("length", given), ("mapped", got)])
         } else {
-            let class = made.get_type();
-            made::failure::<PyTypeError>(format!(
-                "the backend mapped a list to {class}, not to a Phyr"
-            ))
+            let what = shown::wrong("the result of the backend", &made, "a list of memory");
+            made::failure::<PyTypeError>(what)
         };
         // Whatever the backend returned, it may have mapped something: ask it to unmap.
         let (undone, gone) = self.unmap(&made);

@@ -15,7 +15,8 @@ use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
 use crate::python::convert::exchange::{self, Batches};
 use crate::python::convert::kind;
-use crate::python::convert::numbers::{self, Numbers};
+use crate::python::convert::numbers::{self, Numbers, PAIRS};
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::list::object::{self, PyPhyr};
 use crate::python::made;
@@ -71,7 +72,7 @@ fn named(py: Python<'_>, name: &str, failure: PyErr) -> PyErr {
 /// Refuses what a loop would take for something else: a dict for its keys, and a text for its letters.
 fn check_iterable(chunks: &Bound<'_, PyAny>) -> PyResult<()> {
     if chunks.is_instance_of::<PyDict>() || chunks.is_instance_of::<PyString>() {
-        let what = format!("{} is no iterable of pairs, and no table", chunks.get_type());
+        let what = shown::wrong("chunks", chunks, PAIRS);
         return Err(error::new("ArrayTypeError", what, error::NO_NUMBERS));
     }
     Ok(())

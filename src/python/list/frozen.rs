@@ -19,6 +19,7 @@ use crate::list::reading::Inner;
 use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::{self, Array};
 use crate::python::convert::keys::{self, Indexed, Key};
+use crate::python::convert::shown;
 use crate::python::list::column::PyColumn;
 use crate::python::list::file;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
@@ -115,7 +116,7 @@ pub(crate) fn list_of(object: &Bound<'_, PyAny>) -> PyResult<Frozen> {
 
 /// The error for an object that is no list.
 pub(crate) fn no_list(object: &Bound<'_, PyAny>) -> PyErr {
-    made::failure::<PyTypeError>(format!("{} is not a list of memory", object.get_type()))
+    made::failure::<PyTypeError>(shown::wrong_argument(object, "a list of memory"))
 }
 
 /// Memory that another object lends, as words.

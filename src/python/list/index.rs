@@ -50,10 +50,8 @@ impl PyIndex {
             if !failure.is_instance_of::<PyTypeError>(py) {
                 return failure;
             }
-            made::failure::<PyTypeError>(alloc::format!(
-                "{} is not an iterable of lists of memory",
-                lists.get_type()
-            ))
+            let what = shown::wrong("lists", lists, "an iterable of lists of memory");
+            made::failure::<PyTypeError>(what)
         })?;
         let lists = made::call(&py.get_type::<PyTuple>(), iterator.as_any())?;
         let lists = lists.cast_into::<PyTuple>()?;
@@ -69,8 +67,8 @@ impl PyIndex {
                     py.detach(|| list.try_freeze())?
                 }
                 None => {
-                    let what =
-                        alloc::format!("item {at} is {}, not a list of memory", shown::text(&list));
+                    let item = alloc::format!("item {at}");
+                    let what = shown::wrong(&item, &list, "a list of memory");
                     return Err(made::failure::<PyTypeError>(what));
                 }
             });

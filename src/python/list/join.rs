@@ -21,7 +21,7 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
 
     let items = lists.try_iter().map_err(|failure| {
         if failure.is_instance_of::<PyTypeError>(py) {
-            let what = format!("{} is not an iterable of Phyr", lists.get_type());
+            let what = shown::wrong("lists", lists, "an iterable of lists of memory");
             error::new("ArrayTypeError", what, error::NO_NUMBERS)
         } else {
             failure
@@ -31,7 +31,7 @@ pub(crate) fn lists(py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<PyPhyr
     for (item, at) in items.zip(0_u64..) {
         let item = item?;
         let Some(part) = Either::of(&item) else {
-            let what = format!("item {at} is {}, not a Phyr", shown::text(&item));
+            let what = shown::wrong(&format!("item {at}"), &item, "a list of memory");
             return Err(error::new("ArrayTypeError", what, [("index", at)]));
         };
         let (length, held) = (part.length(), part.held().part(py, 0));

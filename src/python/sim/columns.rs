@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::python::convert::buffer::Array;
 use crate::python::convert::numbers::Numbers;
+use crate::python::convert::shown;
 use crate::python::list::column::PyColumn;
 use crate::python::made;
 
@@ -22,8 +23,8 @@ pub(crate) enum Column<'py> {
 impl<'py> Column<'py> {
     pub(crate) fn new(plan: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let column = plan.getattr_opt(made::text(plan.py(), name)?)?.ok_or_else(|| {
-            let what = format!("plan is of {}, which has no {name}: pass a Plan", plan.get_type());
-            made::failure::<PyTypeError>(what)
+            let wanted = format!("a Plan: it has no {name}");
+            made::failure::<PyTypeError>(shown::wrong("plan", plan, &wanted))
         })?;
         let column = match column.cast_into::<PyColumn>() {
             Ok(column) => return Ok(Self::Ours(column)),
