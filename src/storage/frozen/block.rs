@@ -109,7 +109,7 @@ impl Block {
     /// Word where the data of a block start, by the second word of its entry.
     #[inline(always)]
     pub(crate) fn data(word: u64, base: usize) -> usize {
-        usize::try_from(word >> 24).map_or(usize::MAX, |data| data + base)
+        place(word >> 24, base as u64, usize::MAX)
     }
 
     /// Words of its data.
@@ -308,6 +308,14 @@ impl Block {
     }
 }
 
+/// The sum of a place that is read, below 2^40, and the word that it counts from. `beyond` if `T`, the
+/// type of places in memory, cannot say the sum.
+#[inline(always)]
+fn place<T: TryFrom<u64>>(read: u64, base: u64, beyond: T) -> T {
+    // Memory has fewer than 2^61 words, so the sum fits in 64 bits.
+    T::try_from(read + base).unwrap_or(beyond)
+}
+
 /// Writes the data of a block to `words` from word `at` on; returns the word after, which is behind
 /// the end if `words` have no room.
 #[inline(always)]
@@ -341,4 +349,21 @@ pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -
         *word = marks.to_le();
     }
     end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_no_memory_has_is_the_last_of_all() {
+        // As on machines of 32 bits: the place fits, and the sum does not.
+        let most = u64::from(u32::MAX);
+        for (read, base) in [(most, 1), (most - 3, 5), (1, most), ((1 << 40) - 1, 0)] {
+            assert_eq!(place(read, base, u32::MAX), u32::MAX, "{read} {base}");
+        }
+        assert_eq!(place(most - 5, 5, u32::MAX), u32::MAX);
+        assert_eq!(place(most - 6, 5, u32::MAX), u32::MAX - 1);
+        assert_eq!(place(7, 5, u32::MAX), 12);
+    }
 }
