@@ -289,6 +289,23 @@ def test_an_error_of_a_files_bytes_names_the_file_and_keeps_its_numbers(tmp_path
         assert not hasattr(of_memory.value, "filename")
 
 
+def test_an_error_is_known_by_its_class_and_not_by_a_name(tmp_path: Path) -> None:
+    class Foreign(Exception):  # noqa: N818 - of others
+        """An error of others with the name of one of phyr."""
+
+    Foreign.__name__ = "FormatError"
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise Foreign("mine")
+
+    (tmp_path / "list").write_bytes(some_list(5).to_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmap.mmap", refuse)
+        with pytest.raises(Foreign, match=r"^mine$") as caught:
+            FrozenPhyr.open(tmp_path / "list")
+    assert not hasattr(caught.value, "filename")
+
+
 def test_a_path_that_is_none_is_refused() -> None:
     for source in (5, 5.5, None):
         with pytest.raises(TypeError, match=r"os\.PathLike"):

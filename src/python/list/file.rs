@@ -11,7 +11,12 @@ use crate::python::made;
 pub(crate) fn naming(failure: PyErr, path: &Bound<'_, PyAny>) -> PyErr {
     let py = path.py();
     let value = failure.value(py);
-    let is_format = value.get_type().name().is_ok_and(|name| name == "FormatError");
+    let of_format = made::module(py, "phyr.errors")
+        .and_then(|errors| value.is_instance(&made::attribute(&errors, "FormatError")?));
+    let is_format = match of_format {
+        Ok(is_format) => is_format,
+        Err(short) => return short,
+    };
     let told = if is_format {
         let shown = path.str().map(|path| path.to_string_lossy().into_owned());
         shown.and_then(|path| made::prefix(value, &format!("{path}: ")))
