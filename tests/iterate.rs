@@ -69,6 +69,34 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..12)
 }
 
+/// An index node has 127 leaves of 510 words, so these lists have several.
+#[test]
+fn a_loop_goes_on_where_an_index_node_ends() {
+    let shapes = [
+        vec![(Shape::Mixed, 140_000)],
+        vec![(Shape::Blocks(8), 140_000)],
+        vec![(Shape::Long, 1), (Shape::Mixed, 64_768), (Shape::Long, 300), (Shape::Mixed, 3_000)],
+        vec![(Shape::Mixed, 64_000), (Shape::Long, 40_000), (Shape::Blocks(1), 3_000)],
+    ];
+    for shapes in shapes {
+        for granule in [1, 4096] {
+            let (phyr, chunks) = list(granule, &runs(&shapes));
+            assert!(phyr.chunks().eq(chunks.iter().copied()), "{shapes:?}");
+            // The end is in each of the last leaves, and just before and behind it.
+            for cut in [1, 2, 3, 509, 510, 511, 1020, 2000, 60_000] {
+                let (kept, gone) = chunks.split_at(chunks.len() - cut);
+                let bytes: u64 = gone.iter().map(|chunk| chunk.length).sum();
+                let part = phyr.slice(0, phyr.length() - bytes).unwrap();
+                assert!(part.chunks().eq(kept.iter().copied()), "{shapes:?} without {cut}");
+                let mut both = part.chunks();
+                let last: Vec<Chunk> = both.by_ref().rev().take(600).collect();
+                assert!(both.eq(kept[..kept.len() - 600].iter().copied()), "{shapes:?}, {cut}");
+                assert!(last.iter().rev().eq(&kept[kept.len() - 600..]));
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn an_iterator_visits_what_the_list_was_made_of(

@@ -71,6 +71,21 @@ impl<'a> Ahead<'a> {
         Self { usual: words.iter(), ..Self::none(granule) }
     }
 
+    /// The usual words of a leaf, when all others are used up: sets all but the first ahead, and
+    /// returns the chunk of the first. `None` if they need [`leaf`].
+    #[inline(always)]
+    fn take_usual(&mut self, words: &'a [u64], length: u64) -> Option<Chunk> {
+        let (&word, rest) = words.split_first()?;
+        let first = Chunk::of_usual_word(word);
+        // They may be blocks of one size.
+        let is_even = first.length.wrapping_mul(words.len() as u64) == length;
+        if self.granule != Granule::default() || is_even {
+            return None;
+        }
+        self.usual = rest.iter();
+        Some(first)
+    }
+
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
         if let Some(&word) = self.usual.next() {
@@ -135,6 +150,15 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// The first chunk of the words of a leaf, which have so many bytes together; and the others.
+#[cold]
+#[inline(never)]
+fn leaf(words: &[u64], bytes: u64, granule: Granule) -> (Ahead<'_>, Option<Chunk>) {
+    let mut ahead = Ahead::of(words, bytes, granule);
+    let chunk = ahead.next();
+    (ahead, chunk)
+}
+
 /// The next chunk of a walk that is not done; and words of chunks behind it, which the walk has passed
 /// too, and their form.
 ///
@@ -167,6 +191,14 @@ impl Iterator for Chunks<'_> {
             return None;
         }
         let chunk;
+        if let Some((words, bytes)) = self.walk.pass_leaf() {
+            // Most leaves that are not of one size need no call.
+            if let Some(first) = self.ahead.take_usual(words, bytes) {
+                return Some(first);
+            }
+            (self.ahead, chunk) = leaf(words, bytes, self.walk.granule());
+            return chunk;
+        }
         (self.walk, self.ahead, chunk) = step(self.walk.clone());
         chunk
     }

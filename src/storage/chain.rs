@@ -232,6 +232,15 @@ impl<'a> Node<'a> {
         self.after.first().is_some_and(|next| chunks(next) == self.words.len() as u64)
     }
 
+    /// The leaf after this one under the same twig.
+    #[inline(always)]
+    pub(crate) fn next_in_twig(&self) -> Option<Self> {
+        // One slice of the whole twig, in place of two halves, would need the same arithmetic.
+        let (slot, after) = self.after.split_first()?;
+        Some(Self { after, ..Self::of_slot(slot, self.twig_chunk) })
+    }
+
+    #[inline(always)]
     fn of_slot(slot: &'a LeafSlot, twig_chunk: u64) -> Self {
         Self {
             words: &slot.words,
@@ -409,9 +418,8 @@ impl Chain {
     /// The node after `node`; the first chunk of the result has the number `number`.
     #[cold]
     pub(crate) fn next_node<'a>(&'a self, node: Node<'a>, number: u64) -> Node<'a> {
-        // One slice of the whole twig, in place of two halves, would need the same arithmetic.
-        match node.after.split_first() {
-            Some((slot, after)) => Node { after, ..Node::of_slot(slot, node.twig_chunk) },
+        match node.next_in_twig() {
+            Some(next) => next,
             None => self.node(|_, first_chunk| first_chunk <= number),
         }
     }

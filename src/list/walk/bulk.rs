@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Chunk, Walk};
+use super::{Chunk, Cursor, Walk};
 use crate::granule::Granule;
 use crate::storage::entry::Entry;
 use crate::storage::words;
@@ -26,6 +26,29 @@ impl<'a> Walk<'a> {
         words.get(self.front.word..end)
     }
 
+    /// At the end of a leaf: passes the next leaf under the same twig, and returns its words and their
+    /// bytes. `None`, and the walk does not move, if a word is not known to be a whole chunk, or if the
+    /// list ends in that leaf.
+    ///
+    /// This is a part of the loop of its caller, so it changes the walk where that loop keeps it. A
+    /// call would copy the walk there and back.
+    #[inline(always)]
+    pub(crate) fn pass_leaf(&mut self) -> Option<(&'a [u64], u64)> {
+        if self.front.word != self.front.node.words.len() {
+            return None;
+        }
+        let node = self.front.node.next_in_twig()?;
+        let end = self.granule.to_bytes(node.end_page()?);
+        if end >= self.end || !node.is_plain() {
+            return None;
+        }
+        let word = node.words.len();
+        self.front = Cursor { node, word, number: self.front.number + word as u64 };
+        let bytes = end - self.start;
+        self.start = end;
+        Some((node.words, bytes))
+    }
+
     /// Passes the next words that each are a whole chunk, none of them trimmed, as far as that is
     /// cheap to know: the rest of a node, a part of it, or none.
     pub(crate) fn pass_plain(&mut self) -> &'a [u64] {
@@ -46,14 +69,28 @@ impl<'a> Walk<'a> {
             return words;
         }
         self.locate_back();
-        let is_last = core::ptr::eq(node.words, self.back.node.words);
-        // The last chunk may be trimmed.
-        let end =
-            if is_last { words::before(words, self.back.word - self.front.word) } else { FEW };
-        let few = &words[..words.len().min(end).min(FEW)];
-        let is_escape = |&word: &u64| Entry::stored(word).is_escape();
-        let few = &few[..few.iter().position(is_escape).unwrap_or(few.len())];
-        self.start += granule.to_bytes(words::plain_pages(few).unwrap_or_default());
+        let mut most = FEW;
+        if core::ptr::eq(node.words, self.back.node.words) {
+            // The last chunk may be trimmed.
+            most = words::before(words, self.back.word - self.front.word);
+            if most == 0 {
+                return &[];
+            }
+            if most as u64 == self.back.number - self.front.number - 1 {
+                // Each of the others has one word, and their bytes follow from the end.
+                let (last, _) = words::decode(words, most);
+                self.start = self.end + self.cut - granule.to_bytes(last.nr_pages);
+                self.advance(most, most as u64);
+                return words.get(..most).unwrap_or_default();
+            }
+        }
+        let mut few = words.get(..most.min(FEW)).unwrap_or(words);
+        let pages = words::plain_pages(few).unwrap_or_else(|| {
+            let is_escape = |&word: &u64| Entry::stored(word).is_escape();
+            few = few.split(is_escape).next().unwrap_or_default();
+            words::plain_pages(few).unwrap_or_default()
+        });
+        self.start += granule.to_bytes(pages);
         self.advance(few.len(), few.len() as u64);
         few
     }
