@@ -1,4 +1,4 @@
-//! Steps on slices that the standard library takes by itself in versions newer than the oldest one
+//! Steps on slices that the standard library does not take, or only in versions newer than the oldest one
 //! that phyr supports.
 
 use core::mem;
@@ -35,6 +35,24 @@ pub(crate) fn arrays_mut<T, const N: usize>(items: &mut [T]) -> (&mut [[T; N]], 
     // SAFETY: `whole` has `nr_arrays * N` items, which lie as in so many arrays of `N`; nothing else
     // uses it from here on.
     (unsafe { slice::from_raw_parts_mut(whole.as_mut_ptr().cast(), nr_arrays) }, rest)
+}
+
+/// Asks for the cache line of item `at`, which will be read or written soon. Without effect on machines
+/// that cannot be asked.
+#[inline(always)]
+#[cfg_attr(
+    all(target_arch = "x86_64", target_feature = "sse"),
+    expect(unsafe_code, reason = "no safe function of Rust 1.85 asks for a cache line")
+)]
+pub(crate) fn fetch<T>(items: &[T], at: usize) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the target has the instruction, and no address is wrong for it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(at).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+    let _ = (items, at);
 }
 
 /// Takes `count` items off the start of a slice. Returns `None`, and takes nothing, if it has fewer.

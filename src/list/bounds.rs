@@ -45,7 +45,9 @@ mod tests {
     use crate::granule::Granule;
     use crate::kind::Kind;
     use crate::list::builder::Builder;
+    use crate::list::chunks::Chunk;
     use crate::list::phyr::Phyr;
+    use crate::list::reading::Inner;
 
     /// Lists of one node and of several, with long runs, odd ones and second words.
     fn lists() -> impl Strategy<Value = (Phyr, u64)> {
@@ -75,9 +77,15 @@ mod tests {
         ) {
             let length = usize::try_from(phyr.length()).unwrap() + 1;
             let [a, b] = [ends.0.index(length) as u64, ends.1.index(length) as u64];
+            let all = phyr.freeze();
             for part in [phyr.slice(a.min(b), a.max(b)).unwrap(), phyr] {
                 let chunks: Vec<_> = part.chunks().collect();
                 prop_assert!(chunks.iter().all(|chunk| chunk.last() <= part.upper_bound()));
+                for frozen in [part.freeze(), all.slice(a.min(b), a.max(b)).unwrap()] {
+                    let (lowest, last) = frozen.span();
+                    let lies = |chunk: Chunk| lowest <= chunk.paddr && chunk.last() <= last;
+                    prop_assert!(frozen.chunks().all(lies));
+                }
                 let inner = chunks.windows(2).flat_map(|two| {
                     [two[0].last().wrapping_add(1), two[1].paddr]
                 });

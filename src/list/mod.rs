@@ -12,6 +12,7 @@
 //! | `join`, `shift` | a list out of several, a list with a constant added to its addresses |
 //! | `overlap` | the memory that two lists have in common, and the part in a range of addresses |
 //! | `bitmaps` | the same for runs close together, a bit a granule |
+//! | `bits` | bits of a bitmap, some in a row at a time |
 //! | `partition` | words sorted by address |
 //! | `pages` | the list as pages of one size |
 //! | `reading` | [`List`](crate::List): what both forms of a list have in common |
@@ -22,6 +23,7 @@
 //! | `frozen` | [`Frozen`](crate::Frozen): a view of an archive, the list to keep |
 
 mod bitmaps;
+mod bits;
 pub(crate) mod bounds;
 pub(crate) mod builder;
 pub(crate) mod chunks;

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Error, NoMemory, reserve};
 use crate::granule::{Granule, check_alike};
-use crate::list::bitmaps::{Bitmaps, Bounds, SPARSE_BOTH, SPARSE_ONE};
+use crate::list::bitmaps::{Bitmaps, Bounds};
 use crate::list::builder::Builder;
 use crate::list::chunks::Chunk;
 use crate::list::partition::{LOW, Parts};
@@ -101,7 +101,7 @@ impl Phyr {
 /// As [`Phyr::overlap`], of lists in any form.
 pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
     check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
-    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b, SPARSE_ONE)?;
+    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b)?;
     if let Some(bitmaps) = bitmaps {
         return Ok(bitmaps.bytes()?);
     }
@@ -117,7 +117,7 @@ pub(crate) fn overlap(a: &impl List, b: &impl List) -> Result<u64, Error> {
 /// As [`Phyr::intersect`], of lists in any form.
 pub(crate) fn intersect(a: &impl List, b: &impl List) -> Result<Phyr, Error> {
     check_alike((a.granule(), a.kind()), (b.granule(), b.kind()))?;
-    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b, SPARSE_BOTH)?;
+    let (bitmaps, bounds) = Bitmaps::or_bounds(a, b)?;
     if let Some(bitmaps) = bitmaps {
         let mut builder = Builder::with(a.granule(), a.kind());
         let mut ranges = Ranges::new(&mut builder);

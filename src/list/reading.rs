@@ -116,6 +116,10 @@ pub trait Inner {
     /// An upper bound on the addresses of the list.
     fn upper_bound(&self) -> u64;
 
+    /// Addresses between which all chunks lie: none starts below the first, or ends above the last. Found
+    /// in far less time than by a walk.
+    fn span(&self) -> (u64, u64);
+
     /// Returns true if every boundary inside the list is known to be a multiple of `mask + 1`, a power
     /// of two. True is certain; false means look.
     fn is_aligned(&self, mask: u64) -> bool;
@@ -225,6 +229,10 @@ impl Inner for Phyr {
 
     fn upper_bound(&self) -> u64 {
         self.upper_bound()
+    }
+
+    fn span(&self) -> (u64, u64) {
+        (0, self.upper_bound())
     }
 
     fn is_aligned(&self, mask: u64) -> bool {

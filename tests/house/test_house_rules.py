@@ -22,7 +22,7 @@ WINGS = {
     "storage": "digest entry words shared sorted chain pack leaf writer mod",
     "storage/frozen": "bits block unpack header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions/in_node positions bounds reading"
-    " partition bitmaps overlap pages join collect shift stats validate serial mod",
+    " partition bits bitmaps overlap pages join collect shift stats validate serial mod",
     "list/frozen": "view chunks list positions extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment backend iova_map mod",
@@ -46,7 +46,7 @@ TOP = ["python/mod", "lib"]
 
 # The only files that may say `unsafe`, and why.
 UNSAFE = {
-    "slices.rs": "arrays of a slice, as the standard library makes them since Rust 1.88",
+    "slices.rs": "arrays of a slice, as Rust 1.88 makes them, and asking for a cache line",
     "wide.rs": "calls code made for instructions that the machine was found to have",
     "storage/shared.rs": "shared ownership, of which the standard one aborts without memory",
     "python/convert/buffer.rs": "memory lent to and by Python",

@@ -65,32 +65,25 @@ impl Archived<'_> {
         (length > 0).then(|| Chunk { paddr: chunk.paddr + skip, length })
     }
 
-    /// Copies the next chunks to `out` and returns their number. A short count is not the end; zero
-    /// is.
-    fn read(&mut self, out: &mut [Chunk]) -> usize {
-        let Some((slot, rest)) = out.split_first_mut() else { return 0 };
+    /// Passes the next chunks to `write`, each with one of `slots` and the byte where it starts. Returns
+    /// their number. A short count is not the end; zero is.
+    fn write<T>(
+        &mut self,
+        slots: &mut impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(T, Chunk, u64),
+    ) -> usize {
+        let (Some(slot), start) = (slots.next(), self.start) else { return 0 };
         let Some(first) = self.next() else { return 0 };
-        *slot = first;
-        // The rest of the block. The last chunk may be trimmed.
-        if !self.head.is_plain {
-            return 1;
+        write(slot, first, start);
+        // The runs of the block that are known to be whole.
+        let from = usize::try_from(self.front.wrapping_sub(self.head.number)).unwrap_or(BLOCK);
+        let whole = usize::try_from(self.plain_end.saturating_sub(self.front)).unwrap_or(BLOCK);
+        let count = whole.min(slots.len());
+        if count > 0 {
+            self.start = write_window(&self.head, from..from + count, self.start, slots, write);
+            self.front += count as u64;
         }
-        let from = usize::try_from(self.front.wrapping_sub(self.head.number));
-        let from = from.unwrap_or(BLOCK).min(self.head.count);
-        let left = usize::try_from((self.back - self.front).saturating_sub(1));
-        let most = left.unwrap_or(usize::MAX).min(rest.len()).min(self.head.count - from);
-        let mut read = 0;
-        for (slot, (paddr, length)) in rest.iter_mut().zip(self.head.all_bytes(from, from + most)) {
-            let length = length.min(self.end - self.start);
-            if length == 0 {
-                break;
-            }
-            *slot = Chunk { paddr, length };
-            self.start += length;
-            read += 1;
-        }
-        self.front += read as u64;
-        1 + read
+        1 + count
     }
 
     #[inline(always)]
@@ -190,6 +183,25 @@ wide! {
     }
 }
 
+wide! {
+    /// Passes some runs of a block, none of them trimmed, to `write`, each with a slot. Returns where the
+    /// run behind them starts.
+    fn write_window[T](
+        window: &Window,
+        range: Range<usize>,
+        start: u64,
+        slots: &mut impl Iterator<Item = T>,
+        write: impl FnMut(T, Chunk, u64),
+    ) -> u64 {
+        let (mut start, mut write) = (start, write);
+        for ((paddr, length), slot) in window.all_bytes(range.start, range.end).zip(slots) {
+            write(slot, Chunk { paddr, length }, start);
+            start += length;
+        }
+        start
+    }
+}
+
 impl<'a> FrozenChunks<'a> {
     /// The chunks from byte `position` on, which is at most the length.
     pub(super) fn new(form: &'a Form, position: u64) -> Self {
@@ -248,10 +260,15 @@ impl FrozenChunks<'_> {
         }
     }
 
-    pub(super) fn read(&mut self, out: &mut [Chunk]) -> usize {
+    /// As the method of the same name of [`Steps`](crate::list::reading::Steps).
+    pub(super) fn write<T>(
+        &mut self,
+        mut slots: impl ExactSizeIterator<Item = T>,
+        write: impl FnMut(T, Chunk, u64),
+    ) -> usize {
         match &mut self.0 {
-            Source::Kept(chunks) => chunks.read(out),
-            Source::Archived(chunks) => chunks.read(out),
+            Source::Kept(chunks) => chunks.write(slots, write),
+            Source::Archived(chunks) => chunks.write(&mut slots, write),
         }
     }
 

@@ -109,6 +109,13 @@ impl Inner for Frozen {
         }
     }
 
+    fn span(&self) -> (u64, u64) {
+        match &self.0 {
+            Form::Kept(phyr) => phyr.span(),
+            Form::Archived(view) => view.span(),
+        }
+    }
+
     fn is_aligned(&self, mask: u64) -> bool {
         match &self.0 {
             Form::Kept(phyr) => phyr.is_aligned(mask),
@@ -127,34 +134,15 @@ impl Steps for FrozenChunks<'_> {
     }
 
     fn read(&mut self, out: &mut [Chunk]) -> usize {
-        self.read(out)
+        self.write(out.iter_mut(), |slot, chunk, _| *slot = chunk)
     }
 
     fn write<T>(
         &mut self,
-        mut slots: impl ExactSizeIterator<Item = T>,
-        mut write: impl FnMut(T, Chunk, u64),
+        slots: impl ExactSizeIterator<Item = T>,
+        write: impl FnMut(T, Chunk, u64),
     ) -> usize {
-        /// Chunks read at a time: few enough to stay in the first level cache.
-        const FEW: usize = 64;
-
-        if let Some(chunks) = self.kept() {
-            return chunks.write(slots, write);
-        }
-        let (mut few, mut written) = ([Chunk { paddr: 0, length: 0 }; FEW], 0);
-        loop {
-            let mut at = self.at();
-            let most = slots.len().min(FEW);
-            let count = self.read(few.get_mut(..most).unwrap_or_default());
-            for (&chunk, slot) in few.iter().take(count).zip(slots.by_ref()) {
-                write(slot, chunk, at);
-                at += chunk.length;
-                written += 1;
-            }
-            if count == 0 {
-                return written;
-            }
-        }
+        self.write(slots, write)
     }
 
     fn short(&mut self, most: u64) -> usize {

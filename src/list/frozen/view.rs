@@ -64,6 +64,14 @@ impl View {
         (first, last.max(first) + 1)
     }
 
+    /// Addresses between which all chunks of the view lie.
+    pub(super) fn span(&self) -> (u64, u64) {
+        let (first, end) = self.numbers();
+        let (lowest, last) = self.archive().span(first, end);
+        let last = last.min(self.granule.reach() - 1);
+        (self.granule.to_bytes(lowest), self.granule.to_bytes(last) | self.granule.mask())
+    }
+
     /// The piece of the run that is in the view, and where it starts in the archive.
     #[inline(always)]
     pub(super) fn trim(&self, page: u64, run: Run) -> (u64, Chunk) {

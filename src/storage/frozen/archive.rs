@@ -260,6 +260,17 @@ impl Archive {
         with_words!(&self.store, words => find_chunk(self, words, number))
     }
 
+    /// Page numbers between which the runs `first` to `end`, the latter excluded, lie; by the index alone.
+    pub(crate) fn span(&self, first: u64, end: u64) -> (u64, u64) {
+        let blocks = split(first).0..split(end.saturating_sub(1)).0.saturating_add(1);
+        with_words!(&self.store, words => {
+            blocks.take_while(|_| first < end).fold((u64::MAX >> 12, 0), |(lowest, last), block| {
+                let (low, high) = self.block(words, block).span();
+                (lowest.min(low), last.max(high))
+            })
+        })
+    }
+
     /// Run `number`, which the archive has, by way of a window that has it, or will have.
     #[inline(always)]
     pub(crate) fn run(&self, number: u64, window: &mut Window) -> Located {

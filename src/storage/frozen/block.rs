@@ -125,6 +125,15 @@ impl Block {
         self.nr_pages >> self.packing.unit_lg2
     }
 
+    /// The lowest page number, and one that no run passes.
+    pub(super) fn span(&self) -> (u64, u64) {
+        let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, .. } = self.packing;
+        // Each run has a unit, so none has more than what the others leave.
+        let longest = (self.units().saturating_sub(self.count as u64 - 1)) << unit_lg2;
+        let above = mask(pfn_bits) << pfn_lg2;
+        (lowest, lowest.saturating_add(above).saturating_add(longest.saturating_sub(1)))
+    }
+
     /// Returns true if each run is one unit.
     #[inline(always)]
     pub(crate) fn is_even(&self) -> bool {
