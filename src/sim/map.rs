@@ -168,7 +168,7 @@ impl SimDomain {
         outcome
     }
 
-    /// Maps one call. `done` says how far it has come. Returns the last table and its window.
+    /// Maps one call. `done` says how far it has come. Returns the last table, also as a `LeafTable`.
     fn fill(
         &mut self,
         memory: &mut Memory,
@@ -208,8 +208,8 @@ impl SimDomain {
                 let first = iova & !(span - 1);
                 let (pgsize, lg2) = (call.pgsize, shift(level));
                 let unfit = (pgsize - 1) | !((1 << 52) - 1);
-                let window = LeafTable { first, pgsize, lg2, unfit, bits };
-                return Ok((table, window));
+                let leaf = LeafTable { first, pgsize, lg2, unfit, bits };
+                return Ok((table, leaf));
             }
         }
     }
@@ -325,7 +325,7 @@ struct Open {
     page: Page,
     /// Physical address of the table.
     table: u64,
-    window: LeafTable,
+    leaf: LeafTable,
     /// Number of calls that continued in this table, and their pages.
     calls: usize,
     pages: u64,
@@ -335,7 +335,7 @@ impl Filler<'_> {
     #[inline(always)]
     fn push(&mut self, call: MapCall) {
         if let Some(open) = &mut self.open {
-            if open.window.fill(open.page.words_mut(), call) {
+            if open.leaf.fill(open.page.words_mut(), call) {
                 open.calls += 1;
                 open.pages += call.pgcount;
                 return;
@@ -381,7 +381,7 @@ impl Filler<'_> {
         while let [paddr, rest @ ..] = pages {
             let mut count = 0;
             if let Some(open) = &mut self.open {
-                count = open.window.fill_pages(open.page.words_mut(), iova, pgsize, pages);
+                count = open.leaf.fill_pages(open.page.words_mut(), iova, pgsize, pages);
                 open.calls += count;
                 open.pages += count as u64;
             }
@@ -408,12 +408,12 @@ impl Filler<'_> {
         }
         let call = MapCall { iova, paddr, pgsize, pgcount };
         match self.domain.fill(self.memory, call, self.prot, &mut self.done) {
-            Ok((table, window)) if self.domain.is_allowed(window.first, window.last()) => {
+            Ok((table, leaf)) if self.domain.is_allowed(leaf.first, leaf.last()) => {
                 // If there is no memory for a blank page, the table stays in the memory.
                 let blank = self.blank.take().or_else(Page::zeroed);
                 if let (Some(page), Some(blank)) = (self.memory.present_mut(table), blank) {
                     let page = core::mem::replace(page, blank);
-                    self.open = Some(Open { page, table, window, calls: 0, pages: 0 });
+                    self.open = Some(Open { page, table, leaf, calls: 0, pages: 0 });
                 }
             }
             outcome => self.outcome = outcome.map(drop),

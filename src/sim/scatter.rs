@@ -191,7 +191,7 @@ impl<'a> Scattering<'a> {
         self.taken.try_reserve(1).map_err(|_| NoMemory::of::<(u64, u64)>(blocks))?;
         let count = draw_count(&mut self.random, self.orders, self.left);
         let (end, not, nr_runs) = (self.end, self.previous_end, frames.nr_runs());
-        let Some(pfn) = place(frames, &mut self.random, count, end, not)? else {
+        let Some(pfn) = take_block(frames, &mut self.random, count, end, not)? else {
             return Err(MemoryError::Full { length: self.length, free: frames.nr_free() * 4096 });
         };
         self.taken.push((pfn, count));
@@ -234,7 +234,7 @@ fn draw_count(random: &mut SplitMix, orders: &[u32], left: u64) -> u64 {
 }
 
 /// Takes a free block of `count` frames that does not start at frame `not`.
-fn place(
+fn take_block(
     frames: &mut Frames,
     random: &mut SplitMix,
     count: u64,

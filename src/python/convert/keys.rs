@@ -83,15 +83,15 @@ impl Key {
     }
 }
 
-/// An argument that is a place in a list: a position, or the number of a chunk.
-pub(crate) enum Place<'py> {
+/// An argument that is sought in a list: a position, or the number of a chunk.
+pub(crate) enum Sought<'py> {
     /// A number from 0 to 2^64 - 1. The list checks that it is inside.
     Number(u64),
     /// A number that is outside every list.
     Outside(Bound<'py, PyAny>),
 }
 
-impl<'py> FromPyObject<'_, 'py> for Place<'py> {
+impl<'py> FromPyObject<'_, 'py> for Sought<'py> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
@@ -105,7 +105,7 @@ impl<'py> FromPyObject<'_, 'py> for Place<'py> {
     }
 }
 
-impl Place<'_> {
+impl Sought<'_> {
     /// The number. `length` is asked for the message that it is outside.
     #[inline]
     pub(crate) fn number(self, length: impl FnOnce() -> u64, what: Indexed) -> PyResult<u64> {

@@ -10,7 +10,7 @@ use crate::list::frozen::Frozen;
 use crate::list::phyr::Phyr;
 use crate::list::reading::Inner;
 use crate::python::convert::amounts::Decimal;
-use crate::python::convert::keys::{self, Indexed, Key, Place};
+use crate::python::convert::keys::{self, Indexed, Key, Sought};
 use crate::python::convert::search::{self, SearchEnd};
 use crate::python::list::column::PyColumn;
 use crate::python::list::object::{hash, is_short};
@@ -60,8 +60,8 @@ impl PyChunks {
         table::column(py, &Frozen::kept(self.0.clone()), of)
     }
 
-    /// The chunks as a table, of what they are made of alone.
-    fn plain(&self) -> PyTable {
+    /// The chunks as a table of addresses and lengths, without positions.
+    fn pairs(&self) -> PyTable {
         PyTable::new(Frozen::kept(self.0.clone()), false, table::ROWS)
     }
 
@@ -121,12 +121,12 @@ impl PyChunks {
         dtype: Option<&Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.plain().__array__(py, dtype, copy)
+        self.pairs().__array__(py, dtype, copy)
     }
 
     /// Return the Arrow schema of a chunk, in a capsule: a struct of uint64 without nulls.
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.plain().__arrow_c_schema__(py)
+        self.pairs().__arrow_c_schema__(py)
     }
 
     /// Return all chunks as one Arrow struct array, schema and items each in a capsule.
@@ -136,7 +136,7 @@ impl PyChunks {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        self.plain().__arrow_c_array__(py, requested_schema)
+        self.pairs().__arrow_c_array__(py, requested_schema)
     }
 
     /// Return the chunks as an Arrow stream of batches, in a capsule.
@@ -146,7 +146,7 @@ impl PyChunks {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.plain().__arrow_c_stream__(py, requested_schema)
+        self.pairs().__arrow_c_stream__(py, requested_schema)
     }
 
     /// Number of the chunk that holds the byte at `position`. O(log n).
@@ -156,7 +156,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: `position` is outside the list.
-    fn find(&self, position: Place<'_>) -> PyResult<Int> {
+    fn find(&self, position: Sought<'_>) -> PyResult<Int> {
         let position = position.number(|| self.0.length(), Indexed::Bytes("list"))?;
         Ok(Int(self.0.find(position)?))
     }
@@ -168,7 +168,7 @@ impl PyChunks {
     ///
     /// Raises:
     ///     PositionError: There is no such chunk.
-    fn position(&self, number: Place<'_>) -> PyResult<Int> {
+    fn position(&self, number: Sought<'_>) -> PyResult<Int> {
         let number = number.number(|| self.0.nr_chunks(), Indexed::Chunks)?;
         Ok(Int(self.0.chunk(number)?.0))
     }

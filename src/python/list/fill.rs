@@ -97,7 +97,7 @@ pub(crate) fn chunks(
     if let Some((paddrs, lengths)) = columns {
         return paddrs.for_each_pair(lengths, py, &mut blocks, append);
     }
-    let batches = if is_plain(chunks) { None } else { Batches::new(chunks)? };
+    let batches = if is_of_python(chunks) { None } else { Batches::new(chunks)? };
     let Some(mut batches) = batches else {
         return numbers::for_each_pair_of(chunks, append);
     };
@@ -113,13 +113,13 @@ pub(crate) fn chunks(
 const NAMES: [&str; 2] = ["paddr", "length"];
 
 /// Returns true if an object is one of Python's own, without any protocol.
-fn is_plain(object: &Bound<'_, PyAny>) -> bool {
+fn is_of_python(object: &Bound<'_, PyAny>) -> bool {
     object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>()
 }
 
 /// The columns of an array of records, or of a data frame of pandas, which has arrays, too.
 fn columns<'py>(table: &Bound<'py, PyAny>) -> PyResult<Option<(Numbers<'py>, Numbers<'py>)>> {
-    if is_plain(table) {
+    if is_of_python(table) {
         return Ok(None);
     }
     let column = |name| table.get_item(made::text(table.py(), name)?);

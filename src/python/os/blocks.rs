@@ -80,8 +80,8 @@ fn is_node(layout: Layout) -> bool {
     layout.size() > LEAST && layout.size() <= SLOT && layout.align() <= SLOT
 }
 
-/// The bit of the place of an address.
-fn place(address: usize) -> Option<(&'static AtomicU64, u64)> {
+/// The bit of the block that an address is in.
+fn bit_of(address: usize) -> Option<(&'static AtomicU64, u64)> {
     let number = address / BLOCK;
     PLACES.get(number / 64).map(|word| (word, 1 << (number % 64)))
 }
@@ -89,7 +89,7 @@ fn place(address: usize) -> Option<(&'static AtomicU64, u64)> {
 /// Returns true if memory is in a block.
 fn is_ours(node: *mut u8) -> bool {
     // The address was handed on by the thread that set the bit, so the bit is seen.
-    place(node.addr()).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    bit_of(node.addr()).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
 }
 
 /// Memory from the kernel, aligned as a block is; or null.
@@ -129,7 +129,7 @@ impl Blocks {
     /// A new block, not among the open ones; or null.
     fn map(&mut self) -> *mut Header {
         let block = map();
-        let Some((word, bit)) = place(block.addr()) else {
+        let Some((word, bit)) = bit_of(block.addr()) else {
             unmap(block);
             return ptr::null_mut();
         };
@@ -151,7 +151,7 @@ impl Blocks {
     }
 
     fn unmap(&mut self, block: *mut Header) {
-        if let Some((word, bit)) = place(block.addr()) {
+        if let Some((word, bit)) = bit_of(block.addr()) {
             word.fetch_and(!bit, Ordering::Relaxed);
         }
         self.count -= 1;

@@ -1,4 +1,4 @@
-//! An archive in memory: where its parts are, and the searches.
+//! An archive in memory: where its sections are, and the searches.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -49,9 +49,9 @@ macro_rules! with_words {
 }
 pub(super) use with_words;
 
-/// Where the parts of an archive are.
+/// Where the sections of an archive are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub(crate) struct Sections {
     pub(crate) nr_blocks: usize,
     /// A bucket has `1 << bucket_lg2` pages; there are no more buckets than blocks.
     pub(crate) bucket_lg2: u32,
@@ -63,8 +63,8 @@ pub(crate) struct Parts {
     pub(crate) is_even: bool,
 }
 
-impl Parts {
-    /// The parts of an archive of so many runs; `None` if there are none, or more than an archive
+impl Sections {
+    /// The sections of an archive of so many runs; `None` if there are none, or more than an archive
     /// can number.
     pub(crate) fn new(nr_pages: u64, nr_chunks: u64) -> Option<Self> {
         if nr_chunks == 0 || nr_chunks > nr_pages {
@@ -86,7 +86,7 @@ impl Parts {
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(super) store: Store,
-    pub(super) parts: Parts,
+    pub(super) sections: Sections,
     pub(super) nr_pages: u64,
     pub(super) nr_chunks: u64,
     pub(super) granule: Granule,
@@ -163,7 +163,7 @@ impl Window {
     /// Page numbers and units of the runs from `from` on and before `to`, of a window that is plain;
     /// none if it cannot have so many.
     #[inline(always)]
-    fn parts(&self, from: usize, to: usize) -> impl Iterator<Item = (&u64, &u32)> {
+    fn fields(&self, from: usize, to: usize) -> impl Iterator<Item = (&u64, &u32)> {
         // Whatever the words of a file say: both are from `count`, which is at most so much.
         debug_assert!(
             self.is_plain && from <= to && to <= BLOCK,
@@ -178,7 +178,7 @@ impl Window {
     #[inline(always)]
     pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
         let lg2 = self.unpacked.unit_lg2 & 63;
-        self.parts(from, to)
+        self.fields(from, to)
             .map(move |(&pfn, &units)| Run { pfn, nr_pages: u64::from(units) << lg2 })
     }
 
@@ -186,8 +186,8 @@ impl Window {
     #[inline(always)]
     pub(crate) fn all_bytes(&self, from: usize, to: usize) -> impl Iterator<Item = (u64, u64)> {
         let (granule, lg2) = (self.granule, self.bytes_lg2());
-        let parts = self.parts(from, to);
-        parts.map(move |(&pfn, &units)| (granule.to_bytes(pfn), u64::from(units) << lg2))
+        let fields = self.fields(from, to);
+        fields.map(move |(&pfn, &units)| (granule.to_bytes(pfn), u64::from(units) << lg2))
     }
 }
 
@@ -293,8 +293,8 @@ impl Archive {
         let (number, _) = split(number);
         let count = self.count(number);
         with_words!(&self.store, words => {
-            let entry = words.four(self.parts.index + ENTRY * number);
-            let place = (Block::data(entry[1], self.parts.data), count);
+            let entry = words.four(self.sections.index + ENTRY * number);
+            let place = (Block::data(entry[1], self.sections.data), count);
             window.is_plain = window.unpacked.read(entry, place, words, self.granule);
             window.first_page = entry[0];
         });
@@ -305,8 +305,8 @@ impl Archive {
     /// Block `index`.
     #[inline(always)]
     pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
-        let [first_page, word, lowest, end_page] = words.four(self.parts.index + ENTRY * index);
-        Block::new([first_page, word, lowest], end_page, self.count(index), self.parts.data)
+        let [first_page, word, lowest, end_page] = words.four(self.sections.index + ENTRY * index);
+        Block::new([first_page, word, lowest], end_page, self.count(index), self.sections.data)
     }
 
     /// How many runs block `index` has.
@@ -342,7 +342,7 @@ fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
 /// The block that holds page `page`, and its number.
 #[inline(always)]
 fn find_block(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (Block, usize) {
-    let Parts { nr_blocks, bucket_lg2, index, is_even, .. } = archive.parts;
+    let Sections { nr_blocks, bucket_lg2, index, is_even, .. } = archive.sections;
     let first_page = |block: usize| words.word(index + ENTRY * block);
     let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
     // Most lists of runs of one size have a block for each bucket; they need no directory.

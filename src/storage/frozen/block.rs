@@ -109,7 +109,7 @@ impl Block {
     /// Word where the data of a block start, by the second word of its entry.
     #[inline(always)]
     pub(crate) fn data(word: u64, base: usize) -> usize {
-        place(word >> 24, base as u64, usize::MAX)
+        sum(word >> 24, base as u64, usize::MAX)
     }
 
     /// Words of its data.
@@ -320,7 +320,7 @@ impl Block {
 /// The sum of a place that is read, below 2^40, and the word that it counts from. `beyond` if `T`, the
 /// type of places in memory, cannot say the sum.
 #[inline(always)]
-fn place<T: TryFrom<u64>>(read: u64, base: u64, beyond: T) -> T {
+fn sum<T: TryFrom<u64>>(read: u64, base: u64, beyond: T) -> T {
     // Memory has fewer than 2^61 words, so the sum fits in 64 bits.
     T::try_from(read + base).unwrap_or(beyond)
 }
@@ -369,10 +369,10 @@ mod tests {
         // As on machines of 32 bits: the place fits, and the sum does not.
         let most = u64::from(u32::MAX);
         for (read, base) in [(most, 1), (most - 3, 5), (1, most), ((1 << 40) - 1, 0)] {
-            assert_eq!(place(read, base, u32::MAX), u32::MAX, "{read} {base}");
+            assert_eq!(sum(read, base, u32::MAX), u32::MAX, "{read} {base}");
         }
-        assert_eq!(place(most - 5, 5, u32::MAX), u32::MAX);
-        assert_eq!(place(most - 6, 5, u32::MAX), u32::MAX - 1);
-        assert_eq!(place(7, 5, u32::MAX), 12);
+        assert_eq!(sum(most - 5, 5, u32::MAX), u32::MAX);
+        assert_eq!(sum(most - 6, 5, u32::MAX), u32::MAX - 1);
+        assert_eq!(sum(7, 5, u32::MAX), 12);
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, Parts, Store, Window, with_words};
+use super::archive::{Archive, Sections, Store, Window, with_words};
 use super::bits::Words;
 use super::block::{BLOCK, DATA_WORDS, ENTRY};
 use super::header::{DIGEST, HEADER, Header, digest};
@@ -12,26 +12,26 @@ use crate::storage::entry::Run;
 
 impl Archive {
     /// Opens an archive whose words may come from anywhere. O(1): checks only the header, and that
-    /// all parts lie in the words. Other bad words make answers wrong, but do no other harm.
+    /// all sections lie in the words. Other bad words make answers wrong, but do no other harm.
     pub(crate) fn open(store: Store) -> Result<(Self, Header), FormatError> {
         let (header, nr_chunks) = with_words!(&store, words => Header::read(words))?;
         let bad = |field, value| FormatError::Header { field, value };
         let nr_pages = header.nr_pages().ok_or(bad("length", header.length))?;
-        let parts = Parts::new(nr_pages, nr_chunks).ok_or(bad("chunks", nr_chunks))?;
-        let end = parts.index + ENTRY * parts.nr_blocks;
+        let sections = Sections::new(nr_pages, nr_chunks).ok_or(bad("chunks", nr_chunks))?;
+        let end = sections.index + ENTRY * sections.nr_blocks;
         let (size, last_page, last) = with_words!(&store, words => {
             (words.count(), words.word(end), words.word(end + 1))
         });
-        if size < parts.data {
+        if size < sections.data {
             return Err(bad("chunks", nr_chunks));
         }
         if last_page != nr_pages {
             return Err(bad("length", header.length));
         }
-        if last >> 24 != (size - parts.data) as u64 {
+        if last >> 24 != (size - sections.data) as u64 {
             return Err(bad("words", size as u64));
         }
-        let archive = Self { store, parts, nr_pages, nr_chunks, granule: header.granule };
+        let archive = Self { store, sections, nr_pages, nr_chunks, granule: header.granule };
         Ok((archive, header))
     }
 
@@ -65,18 +65,18 @@ impl Archive {
     /// Checks that the words are those that [`Sizes::write`](super::Sizes) writes for their runs.
     fn check_words<W: Words + ?Sized>(&self, words: &W) -> Result<(), FormatError> {
         let bad = |index: usize| FormatError::NotCanonical { index: index as u64 };
-        let parts = self.parts;
+        let sections = self.sections;
         let (mut window, mut runs) = (Window::new(self.granule), [Run::default(); BLOCK]);
         let mut again = [0; DATA_WORDS];
-        let (mut page, mut data, mut bucket) = (0_u64, parts.data, 0);
+        let (mut page, mut data, mut bucket) = (0_u64, sections.data, 0);
         // No run ends there, so the first run continues none.
         let mut end = u64::MAX;
         let entry = |bucket: usize| {
             (words.word(HEADER + bucket / 2) >> (32 * (bucket % 2)) & 0xffff_ffff) as usize
         };
-        for number in 0..parts.nr_blocks {
-            let at = parts.index + ENTRY * number;
-            while bucket < parts.nr_buckets && (bucket as u64) << parts.bucket_lg2 < page {
+        for number in 0..sections.nr_blocks {
+            let at = sections.index + ENTRY * number;
+            while bucket < sections.nr_buckets && (bucket as u64) << sections.bucket_lg2 < page {
                 if Some(entry(bucket)) != number.checked_sub(1) {
                     return Err(bad(HEADER + bucket / 2));
                 }
@@ -111,7 +111,7 @@ impl Archive {
                 page = page.wrapping_add(run.nr_pages);
             }
             let block = pack(runs);
-            let packing = block.packing.word((data - parts.data) as u64);
+            let packing = block.packing.word((data - sections.data) as u64);
             if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
                 return Err(bad(at + 1));
             }
@@ -123,20 +123,20 @@ impl Archive {
             }
             data += count;
         }
-        let at = parts.index + ENTRY * parts.nr_blocks;
+        let at = sections.index + ENTRY * sections.nr_blocks;
         let size = words.count();
-        let packing = ((size - parts.data) as u64) << 24;
+        let packing = ((size - sections.data) as u64) << 24;
         let last = [words.word(at), words.word(at + 1), words.word(at + 2)];
         if data != size || last != [page, packing, 0] {
             return Err(bad(at));
         }
-        for bucket in bucket..=parts.nr_buckets {
-            if entry(bucket) != parts.nr_blocks - 1 {
+        for bucket in bucket..=sections.nr_buckets {
+            if entry(bucket) != sections.nr_blocks - 1 {
                 return Err(bad(HEADER + bucket / 2));
             }
         }
         // The other half of the directory's last word.
-        let rest = parts.nr_buckets + 1;
+        let rest = sections.nr_buckets + 1;
         if rest % 2 == 1 && entry(rest) != 0 {
             return Err(bad(HEADER + rest / 2));
         }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, Parts, Store};
+use super::archive::{Archive, Sections, Store};
 use super::block::{self, BLOCK, Block, ENTRY, MOST_DATA, Packing};
 use super::header::{HEADER, Header};
 use crate::error::NoMemory;
@@ -32,7 +32,7 @@ fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
 pub(crate) struct Sizes {
     nr_pages: u64,
     nr_chunks: u64,
-    parts: Parts,
+    sections: Sections,
     /// Words of the whole archive.
     pub(crate) nr_words: usize,
 }
@@ -47,10 +47,10 @@ impl Sizes {
             nr_chunks += runs.len() as u64;
             data += block.words();
         });
-        let parts = Parts::new(nr_pages, nr_chunks)?;
-        let nr_words = parts.data.checked_add(data)?;
+        let sections = Sections::new(nr_pages, nr_chunks)?;
+        let nr_words = sections.data.checked_add(data)?;
         let fits = (data as u64) < MOST_DATA;
-        fits.then_some(Self { nr_pages, nr_chunks, parts, nr_words })
+        fits.then_some(Self { nr_pages, nr_chunks, sections, nr_words })
     }
 
     /// Writes the archive of the same runs. `header` is what the header says beside the sizes.
@@ -59,12 +59,18 @@ impl Sizes {
         runs: impl Iterator<Item = Run>,
         header: &Header,
     ) -> Result<Archive, NoMemory> {
-        let Self { nr_pages, nr_chunks, parts, nr_words } = self;
+        let Self { nr_pages, nr_chunks, sections, nr_words } = self;
         let mut words = Vec::new();
         words.try_reserve_exact(nr_words).map_err(|_| NoMemory::of::<u64>(nr_words))?;
         words.resize(nr_words, 0_u64);
-        let mut open =
-            Open { words: &mut words, parts, data: parts.data, page: 0, number: 0, bucket: 0 };
+        let mut open = Open {
+            words: &mut words,
+            sections,
+            data: sections.data,
+            page: 0,
+            number: 0,
+            bucket: 0,
+        };
         by_block(runs, |runs| open.push(runs));
         if !open.finish(nr_pages) {
             // The runs are not those that were measured: all words were to be written. No file can
@@ -75,7 +81,7 @@ impl Sizes {
         header.write(&mut words, nr_chunks);
         Ok(Archive {
             store: Store::Owned(words.into_boxed_slice()),
-            parts,
+            sections,
             nr_pages,
             nr_chunks,
             granule: header.granule,
@@ -86,7 +92,7 @@ impl Sizes {
 /// An archive that is being written.
 struct Open<'a> {
     words: &'a mut [u64],
-    parts: Parts,
+    sections: Sections,
     /// Word of the next data, pages and blocks so far.
     data: usize,
     page: u64,
@@ -99,8 +105,8 @@ impl Open<'_> {
     fn push(&mut self, runs: &[Run]) {
         let block = pack(runs);
         // Buckets that start before this block start in the one before.
-        while self.bucket < self.parts.nr_buckets
-            && (self.bucket as u64) << self.parts.bucket_lg2 < self.page
+        while self.bucket < self.sections.nr_buckets
+            && (self.bucket as u64) << self.sections.bucket_lg2 < self.page
         {
             self.name_block(self.number - 1);
         }
@@ -114,12 +120,12 @@ impl Open<'_> {
     /// Writes what follows the last block. Returns true if the archive has so many pages and fills
     /// its words.
     fn finish(&mut self, nr_pages: u64) -> bool {
-        while self.bucket <= self.parts.nr_buckets {
+        while self.bucket <= self.sections.nr_buckets {
             self.name_block(self.number - 1);
         }
         self.entry(Packing::default());
         let written = (self.page, self.number, self.data);
-        written == (nr_pages, self.parts.nr_blocks, self.words.len())
+        written == (nr_pages, self.sections.nr_blocks, self.words.len())
     }
 
     /// Writes the directory entry of the next bucket. [`Self::finish`] finds if there is no room.
@@ -133,8 +139,8 @@ impl Open<'_> {
 
     /// Writes the index entry of the next block. [`Self::finish`] finds if there is no room.
     fn entry(&mut self, packing: Packing) {
-        let data = (self.data - self.parts.data) as u64;
-        let at = self.parts.index + ENTRY * self.number;
+        let data = (self.data - self.sections.data) as u64;
+        let at = self.sections.index + ENTRY * self.number;
         let entry = [self.page, packing.word(data), packing.lowest];
         if let Some(words) = self.words.get_mut(at..).and_then(<[u64]>::first_chunk_mut) {
             *words = entry.map(u64::to_le);
