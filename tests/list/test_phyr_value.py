@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyr import Builder, Phyr
+from phyr import Builder, Index, Phyr
+from phyr._phyr import held
 from support.agree import agree, built
 from support.model import Model
 from support.strategies import EDGES, cuts, model_of, models, patterned
@@ -202,10 +203,45 @@ def test_repr_is_bounded_for_a_million_chunks() -> None:
     assert "1000000" in repr(phyr).replace("_", "").replace(",", "")
 
 
-def test_a_phyr_is_a_plain_value_without_cycles() -> None:
-    assert not gc.is_tracked(built(EDGES)) or gc.collect() >= 0
+def test_no_weak_reference_to_a_phyr_is_made() -> None:
     with pytest.raises(TypeError):
         weakref.ref(built(EDGES))
+
+
+class Owner:
+    """Keeps memory, and refers to something made of its list."""
+
+    made: object
+
+    def hold(self) -> None:
+        """Promise nothing: no memory is behind it."""
+
+    def release(self) -> None:
+        """Take nothing back."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda phyr: phyr,
+        lambda phyr: phyr[1:],
+        lambda phyr: phyr + built(EDGES),
+        lambda phyr: phyr.freeze()[1:],
+        lambda phyr: Index([phyr]),
+    ],
+    ids=["list", "slice", "sum", "frozen", "index"],
+)
+def test_an_owner_that_refers_to_its_own_list_is_collected(
+    make: Callable[[Phyr], object],
+) -> None:
+    owner = Owner()
+    owner.made = make(held(built(EDGES), owner, None))
+    gone = weakref.ref(owner)
+    gc.collect()
+    assert gone() is owner
+    del owner
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phyr import ArrayError, Builder, Phyr, RangeError, desc
-from phyr.sim import Memory
+from phyr.sim import Memory, SimDomain
 
 PHYR = Phyr.from_pfns([5, 9, 7])
 UNFIT = "is not a number from 0 to 2^64 - 1"
@@ -45,6 +45,12 @@ DECIMAL: dict[str, Callable[[int], object]] = {
     "max_requests": lambda count: desc.map_requests(PHYR, 0, max_requests=count),
     "order": lambda order: desc.kho_vmalloc(PHYR, PHYR, order=order),
 }
+NARROW: dict[str, Callable[[int], object]] = {
+    "levels": lambda levels: SimDomain(Memory(1 << 20), levels=levels),
+    "iotlb_sets": lambda sets: SimDomain(Memory(1 << 20), iotlb_sets=sets),
+    "iotlb_ways": lambda ways: SimDomain(Memory(1 << 20), iotlb_ways=ways),
+    "orders": lambda order: Memory(1 << 20).scatter(4096, orders=[order]),
+}
 BEYOND = [-1, -4096, 1 << 64, (1 << 64) + 1, 1 << 100, -(1 << 100)]
 
 
@@ -54,6 +60,13 @@ def test_an_address_that_is_none_is_hexadecimal(argument: str, number: int) -> N
     for value in (number, Own(number)):
         text = told(lambda: HEXADECIMAL[argument](value))  # type: ignore[arg-type] # noqa: B023
         assert text == f"argument '{argument}': {number:#x} {UNFIT}"
+
+
+@pytest.mark.parametrize("number", [*BEYOND, 1 << 32])
+@pytest.mark.parametrize("argument", NARROW)
+def test_a_number_of_32_bits_says_so(argument: str, number: int) -> None:
+    text = told(lambda: NARROW[argument](number))
+    assert text == f"argument '{argument}': {number} is not a number from 0 to 2^32 - 1"
 
 
 @pytest.mark.parametrize("number", BEYOND)

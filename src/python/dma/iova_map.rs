@@ -99,7 +99,9 @@ impl PyIovaMap {
     /// Args:
     ///     iova: First I/O virtual address, in bytes.
     ///     phyr: The list.
-    ///     tag: Any object, such as a `phyr.iommu.Prot`. `ranges` returns it.
+    ///     tag: Any object, such as a `phyr.iommu.Prot`. `ranges` returns it. The garbage collector does
+    ///         not see it: one that refers to the map stays until it is unmapped, as does an owner of
+    ///         the list.
     ///
     /// Raises:
     ///     MappedError: An address is mapped already; nothing changed.

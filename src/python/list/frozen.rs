@@ -9,6 +9,7 @@ use core::sync::atomic::AtomicU64;
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
@@ -23,7 +24,7 @@ use crate::python::convert::shown;
 use crate::python::list::column::PyColumn;
 use crate::python::list::file;
 use crate::python::list::frozen_chunks::PyFrozenChunks;
-use crate::python::list::held::Held;
+use crate::python::list::held::{Held, Visited};
 use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::list::{overlap, positions};
 use crate::python::made::{self, Ignored, Int, Text};
@@ -478,5 +479,9 @@ impl PyFrozen {
 
     fn __repr__(&self) -> Text {
         Text(self.to_string())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Visited {
+        self.held.traverse(&visit)
     }
 }

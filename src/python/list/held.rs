@@ -2,15 +2,16 @@
 
 use alloc::vec::Vec;
 
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::python::made;
 
+/// The result of showing references to the garbage collector.
+pub(crate) type Visited = Result<(), PyTraverseError>;
+
 /// The owner and the address of a list's memory. They are not part of the list's value.
-///
-/// If an owner refers to a list that it holds, the two form a cycle that Python does not collect.
-/// Lists do not take part in garbage collection, because each would need 16 bytes more and be
-/// visited by the collector.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     owner: Option<Py<PyAny>>,
@@ -29,6 +30,11 @@ impl Held {
 
     pub(crate) fn uaddr(&self) -> Option<u64> {
         self.uaddr
+    }
+
+    /// Shows the owner to the garbage collector: it may refer to the list that keeps it.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Visited {
+        visit.call(&self.owner)
     }
 
     /// The owner and address of the part that starts at byte `start` of the list.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use pyo3::exceptions::{PyMemoryError, PyTypeError};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple, PyType};
 
@@ -10,6 +11,7 @@ use crate::list::frozen::{Frozen, Holder, Index};
 use crate::python::convert::amounts::Amount;
 use crate::python::convert::shown;
 use crate::python::list::either::Either;
+use crate::python::list::held::Visited;
 use crate::python::list::overlap;
 use crate::python::made::{self, Text};
 
@@ -126,5 +128,9 @@ impl PyIndex {
     fn __sizeof__(&self) -> usize {
         let lists: usize = self.index.lists().iter().map(Frozen::storage).sum();
         size_of::<Self>() + self.index.storage() + lists
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Visited {
+        visit.call(&self.lists)
     }
 }

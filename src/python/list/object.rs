@@ -52,6 +52,17 @@ impl PyPhyr {
         Self { phyr, held }
     }
 
+    /// The bytes from `start` on and before `end`, as an object that keeps the owner.
+    #[inline]
+    pub(crate) fn part<'py>(
+        &self,
+        py: Python<'py>,
+        (start, end): (u64, u64),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let part = Self::with(self.phyr.slice(start, end)?, self.held.part(py, start));
+        Ok(Bound::new(py, part)?.into_any())
+    }
+
     /// The owner and the address of the list's memory.
     pub(crate) fn held(&self) -> &Held {
         &self.held

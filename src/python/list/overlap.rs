@@ -12,6 +12,9 @@ use crate::python::list::object::PyPhyr;
 use crate::python::list::walk::{chunk_class, to_python};
 use crate::python::made::{self, Int};
 
+/// Parts after which the interpreter may handle signals.
+const SIGNALS: usize = 1 << 16;
+
 /// The last address of a range.
 pub(crate) fn last(paddr: Amount, length: Amount) -> PyResult<u64> {
     let (paddr, length) = (paddr.0, length.0);
@@ -39,7 +42,10 @@ pub(crate) fn within<'py>(
     let end = last(paddr, length)?;
     let found = py.detach(|| list.within(paddr.0, end))?;
     let (class, parts) = (chunk_class(py)?, made::list(py)?);
-    for (position, chunk) in found {
+    for (at, (position, chunk)) in found.into_iter().enumerate() {
+        if at % SIGNALS == SIGNALS - 1 {
+            py.check_signals()?;
+        }
         let (position, chunk) = (made::int(py, position)?, to_python(py, class, chunk)?);
         parts.append(made::objects(py, [&position, &chunk])?)?;
     }

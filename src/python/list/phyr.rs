@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
@@ -19,6 +20,7 @@ use crate::python::list::column::PyColumn;
 use crate::python::list::either::Either;
 use crate::python::list::fill::{self, Options};
 use crate::python::list::frozen::PyFrozen;
+use crate::python::list::held::Visited;
 use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::list::{join, overlap, positions};
 use crate::python::made::{self, Ignored, Int, Text};
@@ -429,11 +431,7 @@ impl PyPhyr {
         let py = key.py();
         let length = self.phyr.length();
         match Key::new(key, length)? {
-            Key::Slice(range) => {
-                let (start, end) = range.bounds(key)?;
-                let held = self.held.part(py, start);
-                Ok(Bound::new(py, Self::with(self.phyr.slice(start, end)?, held))?.into_any())
-            }
+            Key::Slice(range) => self.part(py, range.bounds(key)?),
             Key::Index(Some(position)) => made::int(py, self.phyr.translate(position)?),
             Key::Index(None) => Err(keys::outside(key, length, Indexed::Bytes("list"))),
         }
@@ -494,5 +492,9 @@ impl PyPhyr {
 
     fn __repr__(&self) -> Text {
         Text(format!("{:?}", self.phyr))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Visited {
+        self.held.traverse(&visit)
     }
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 
 use crate::dma::backend::Prot;
-use crate::python::convert::amounts::{Amount, Decimal};
+use crate::python::convert::amounts::{Amount, Decimal, Narrow};
 use crate::python::convert::items::Items;
 use crate::python::dma::plan::PyPlan;
 use crate::python::error;
@@ -110,8 +110,8 @@ impl PySimDomain {
     #[new]
     #[pyo3(
         signature = (
-            memory, *, levels=4, pgsize_bitmap=Amount(0x4020_1000), aperture=None,
-            reserved=None, iotlb_sets=64, iotlb_ways=4
+            memory, *, levels=Narrow(4), pgsize_bitmap=Amount(0x4020_1000), aperture=None,
+            reserved=None, iotlb_sets=Narrow(64), iotlb_ways=Narrow(4)
         ),
          text_signature = "(memory, *, levels=4, pgsize_bitmap=0x40201000, aperture=None, reserved=None, iotlb_sets=64, iotlb_ways=4)"
     )]
@@ -119,23 +119,23 @@ impl PySimDomain {
     fn new(
         py: Python<'_>,
         memory: &PyMemory,
-        levels: u32,
+        levels: Narrow,
         pgsize_bitmap: Amount,
         aperture: Option<(Amount, Amount)>,
         reserved: Option<Items<(Amount, Amount)>>,
-        iotlb_sets: u32,
-        iotlb_ways: u32,
+        iotlb_sets: Narrow,
+        iotlb_ways: Narrow,
     ) -> PyResult<Self> {
         let pair = |(first, last): (Amount, Amount)| (first.0, last.0);
         let usual = DomainOptions::default();
         let options = DomainOptions {
-            levels,
+            levels: levels.0,
             pgsize_bitmap: pgsize_bitmap.0,
             aperture: aperture.map(pair),
             // In place: pairs of the same size.
             reserved: reserved
                 .map_or(usual.reserved, |ranges| ranges.0.into_iter().map(pair).collect()),
-            iotlb: (iotlb_sets, iotlb_ways),
+            iotlb: (iotlb_sets.0, iotlb_ways.0),
         };
         let memory = Arc::clone(memory.shared());
         let domain = py.detach(|| SimDomain::new(&mut lock(&memory), &options))?;
@@ -144,7 +144,7 @@ impl PySimDomain {
             pgsize_bitmap: domain.page_sizes().bitmap(),
             aperture: domain.aperture(),
             reserved: options.reserved,
-            levels,
+            levels: options.levels,
             root: domain.root(),
             domain: Mutex::new(Some(domain)),
         })

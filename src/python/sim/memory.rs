@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::list::builder::Builder;
 use crate::list::reading::List;
-use crate::python::convert::amounts::{Amount, Decimal};
+use crate::python::convert::amounts::{Amount, Decimal, Narrow};
 use crate::python::convert::buffer::Bytes;
 use crate::python::convert::items::Items;
 use crate::python::convert::keys::{self, Indexed, Key};
@@ -307,17 +308,17 @@ impl PyMemory {
         signature = (size, *, seed=Decimal(0), orders=None, offset=Amount(0), below=None),
         text_signature = "($self, size, *, seed=0, orders=None, offset=0, below=None)"
     )]
-    #[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
     fn scatter(
         &self,
         py: Python<'_>,
         size: Amount,
         seed: Decimal,
-        orders: Option<Items<u32>>,
+        orders: Option<Items<Narrow>>,
         offset: Amount,
         below: Option<Amount>,
     ) -> PyResult<PyPhyr> {
-        let options = options(seed, orders.as_ref(), offset, below);
+        let orders = numbers(orders);
+        let options = options(seed, orders.as_deref(), offset, below);
         let mut scattering = py.detach(|| lock(&self.0).scattering(size.0, &options))?;
         let phyr = loop {
             let more = py.detach(|| lock(&self.0).scatter_more(&mut scattering));
@@ -376,14 +377,23 @@ impl PyMemory {
     }
 }
 
+/// The numbers, in the place of the arguments: they have one size.
+fn numbers(orders: Option<Items<Narrow>>) -> Option<Vec<u32>> {
+    orders.map(|orders| orders.0.into_iter().map(|order| order.0).collect())
+}
+
 fn options(
     seed: Decimal,
-    orders: Option<&Items<u32>>,
+    orders: Option<&[u32]>,
     offset: Amount,
     below: Option<Amount>,
 ) -> ScatterOptions<'_> {
-    let orders = orders.map_or(&[0][..], |orders| &orders.0);
-    ScatterOptions { seed: seed.0, orders, offset: offset.0, below: below.map(|below| below.0) }
+    ScatterOptions {
+        seed: seed.0,
+        orders: orders.unwrap_or(&[0]),
+        offset: offset.0,
+        below: below.map(|below| below.0),
+    }
 }
 
 /// Return a scattered list, as fragmented memory gives it. The same arguments give the same list.
@@ -419,16 +429,16 @@ fn options(
     signature = (size, *, seed=Decimal(0), orders=None, offset=Amount(0), below=None),
     text_signature = "(size, *, seed=0, orders=None, offset=0, below=None)"
 )]
-#[expect(clippy::needless_pass_by_value, reason = "as arguments are extracted")]
 pub(crate) fn scatter(
     py: Python<'_>,
     size: Amount,
     seed: Decimal,
-    orders: Option<Items<u32>>,
+    orders: Option<Items<Narrow>>,
     offset: Amount,
     below: Option<Amount>,
 ) -> PyResult<PyPhyr> {
-    let options = options(seed, orders.as_ref(), offset, below);
+    let orders = numbers(orders);
+    let options = options(seed, orders.as_deref(), offset, below);
     let mut scatter = py.detach(|| FreeScatter::new(size.0, &options))?;
     while py.detach(|| scatter.step())? {
         py.check_signals()?;
