@@ -116,6 +116,23 @@ def test_what_overlaps_is_pinned_as_one() -> None:
 
 @shown
 @uring
+def test_what_overlaps_may_have_to_go_for_the_limit_first() -> None:
+    area = private(16 * PAGE)
+    uaddr, _ = where(area)
+    with PinCache(4 * PAGE) as cache:
+        # Dropped leases are counted at the next pin, so more is idle then than the limit.
+        leases = [cache.pin((uaddr + at * PAGE, 4 * PAGE)) for at in (0, 10)]
+        leases.clear()
+        with cache.pin((uaddr + 2 * PAGE, 4 * PAGE)) as lease:
+            assert right(lease)
+            # All that the two overlap; and what was used last stays.
+            assert (cache.misses, len(cache)) == (3, 2)
+            assert cache.pinned == pinned_bytes() == (6 + 4) * PAGE
+    area.close()
+
+
+@shown
+@uring
 def test_memory_that_went_and_came_again_is_noticed() -> None:
     area = private(8 * PAGE)
     uaddr, length = where(area)
