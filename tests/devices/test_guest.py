@@ -112,7 +112,9 @@ def boots(request: pytest.FixtureRequest) -> Iterator[Boots]:
     chosen = {
         (item.callspec.params["kernel"], item.callspec.params["kind"])
         for item in request.session.items
-        if isinstance(item, pytest.Function) and item.module is request.module
+        if isinstance(item, pytest.Function)
+        and item.module is request.module
+        and "boots" in item.fixturenames
     }
     with ThreadPoolExecutor(2) as pool:
         yield {each: pool.submit(boot, *each) for each in MACHINES if each in chosen}
