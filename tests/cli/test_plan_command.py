@@ -130,6 +130,7 @@ def test_a_file_that_is_refused_is_named(tmp_path: Path) -> None:
         result = run(str(file), "--device", "nvme")
         assert result.exit_code == 2
         assert result.stderr.startswith(f"phyr: {file}: ")
+        assert result.stderr.count(str(file)) == 1
 
 
 def test_more_requests_than_vfio_takes_are_said(

@@ -45,8 +45,10 @@ def refusing() -> Iterator[None]:
 
 def _text(error: Exception) -> str:
     """Spell an error in one line, with the file that it is about."""
-    text = getattr(error, "strerror", None) or str(error)
-    file = getattr(error, "filename", None)
+    text, file = getattr(error, "strerror", None), getattr(error, "filename", None)
+    if text is None:
+        # An error of phyr itself names the file.
+        return str(error)
     return f"{escaped(os.fsdecode(file))}: {text}" if isinstance(file, str | bytes) else text
 
 

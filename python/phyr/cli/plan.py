@@ -79,25 +79,23 @@ def plan(source: str, device: tuple[str, int], wanted: Any, *, as_json: bool) ->
 
 def _lists(source: str, wanted: Any) -> "list[tuple[int, Phyr]]":  # noqa: ANN401
     """Read the buffers: of a process, or of a file."""
-    from phyr._phyr import FrozenPhyr, Phyr  # noqa: PLC0415
+    from phyr._phyr import FrozenPhyr  # noqa: PLC0415
     from phyr.cli.choose import every, refuse_nothing  # noqa: PLC0415
-    from phyr.cli.saved import MAGIC, load, of_file  # noqa: PLC0415
+    from phyr.cli.saved import MAGIC, load  # noqa: PLC0415
     from phyr.cli.scan import Looks, scan  # noqa: PLC0415
     from phyr.cli.source import is_file, pid_of  # noqa: PLC0415
-    from phyr.errors import FormatError  # noqa: PLC0415
 
     if is_file(source):
-        data = Path(source).read_bytes()
-        if not data.startswith(MAGIC):
+        path = Path(source)
+        with path.open("rb") as file:
+            is_list = file.read(len(MAGIC)) != MAGIC
+        if is_list:
             if wanted is not every:
                 raise click.UsageError("--vma is for processes, and this file holds one list.")
-            try:
-                is_frozen = data.startswith(b"PHYF")
-                phyr = FrozenPhyr.from_bytes(data).thaw() if is_frozen else Phyr.from_bytes(data)
-            except FormatError as error:
-                raise of_file(Path(source), error) from error
+            # It reads the bytes of a Phyr as well, and its errors name the file.
+            phyr = FrozenPhyr.open(path).thaw()
             return [(0, phyr)] if phyr.length else []
-        rows = [row for row in load(Path(source)).process.rows if wanted(row.vma)]
+        rows = [row for row in load(path).process.rows if wanted(row.vma)]
     else:
         rows = scan(pid_of(source), Looks(wanted)).rows
     refuse_nothing(rows, wanted)

@@ -119,13 +119,8 @@ def load(path: Path) -> Saved:
             ):
                 return unpack(view)
         except PhyrError as error:
-            raise of_file(path, error) from error
-
-
-def of_file(path: Path, error: PhyrError) -> FormatError:
-    """Return the same error with the name of the file in front."""
-    numbers = {name: it for name, it in vars(error).items() if name != "__notes__"}
-    return FormatError(f"{path}: {error}", **numbers)
+            numbers = {name: it for name, it in vars(error).items() if name != "__notes__"}
+            raise FormatError(f"{path}: {error}", **numbers) from error
 
 
 def unpack(data: bytes | memoryview) -> Saved:
