@@ -25,6 +25,14 @@ pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<(), NoMemory
     items.try_reserve(more).map_err(|_| NoMemory::of::<T>(more))
 }
 
+/// So many zeros.
+pub(crate) fn zeros<T: Copy + Default>(count: usize) -> Result<Vec<T>, NoMemory> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(count).map_err(|_| NoMemory::of::<T>(count))?;
+    items.resize(count, T::default());
+    Ok(items)
+}
+
 impl From<NoMemory> for Error {
     fn from(NoMemory { bytes }: NoMemory) -> Self {
         Self::NoMemory { bytes }

@@ -18,7 +18,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{NoMemory, reserve};
+use crate::error::{NoMemory, reserve, zeros};
 use crate::granule::Granule;
 use crate::list::bits::{Bits, Both, IN_PART, LONGEST, PART, piece};
 use crate::list::chunks::Chunk;
@@ -154,14 +154,11 @@ impl Bitmaps {
         }
         #[expect(clippy::cast_possible_truncation, reason = "parts are few")]
         let nr_parts = nr_parts as usize;
-        let (mut blocks, mut before, mut ends) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+        let (mut blocks, mut before) = (Vec::new(), Vec::new());
         let nr_blocks = nr_runs / BLOCK + 2 * nr_parts;
         reserve(&mut blocks, nr_blocks)?;
         reserve(&mut before, nr_blocks)?;
-        for ends in &mut ends {
-            reserve(ends, nr_parts)?;
-            ends.resize(nr_parts, 0);
-        }
+        let ends = [zeros(nr_parts)?, zeros(nr_parts)?];
         let nr_bits = nr_pages.min(IN_PART) + 1;
         let mut made = Self { blocks, before, ends, nr_bits, granule, lowest };
         made.gather(a, 0)?;

@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::error::{NoMemory, reserve};
+use crate::error::{NoMemory, zeros};
 use crate::slices::arrays_mut;
 use crate::wide::wide;
 
@@ -83,10 +83,7 @@ impl Bits {
         let nr_bytes = usize::try_from(count.div_ceil(8)).unwrap_or(usize::MAX);
         // Pieces are read eight bytes at a time.
         let nr_bytes = nr_bytes.next_multiple_of(EIGHT).saturating_add(EIGHT);
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(nr_bytes).map_err(|_| NoMemory::of::<u8>(nr_bytes))?;
-        bytes.resize(nr_bytes, 0);
-        Ok(Self(bytes))
+        Ok(Self(zeros(nr_bytes)?))
     }
 
     /// Sets the bits of pieces.
@@ -127,10 +124,8 @@ impl Both {
     /// For bitmaps of so many bits.
     pub(crate) fn new(count: u64) -> Result<Self, NoMemory> {
         let bits = Bits::new(count)?;
-        let (mut marks, nr_marks) = (Vec::new(), bits.0.len() / EIGHT);
-        reserve(&mut marks, nr_marks.div_ceil(64))?;
-        marks.resize(nr_marks.div_ceil(64), 0);
-        Ok(Self { bits, marks })
+        let nr_marks = bits.0.len() / EIGHT;
+        Ok(Self { bits, marks: zeros(nr_marks.div_ceil(64))? })
     }
 
     /// Sets the bits of pieces that `with` has, too.

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::NoMemory;
+use crate::error::{NoMemory, zeros};
 
 /// Lower bits that do not count in the order.
 pub(crate) const LOW: u32 = 12;
@@ -44,9 +44,7 @@ impl Parts {
         let parts_lg2 = (count >> PART_LG2).checked_ilog2().map_or(0, |lg2| lg2 + 1);
         let shift = top.saturating_sub(parts_lg2.min(MOST_PARTS)).clamp(LOW, 63);
         let nr_parts = 1 << top.saturating_sub(shift);
-        let mut next = Vec::new();
-        next.try_reserve_exact(nr_parts).map_err(|_| NoMemory::of::<usize>(nr_parts))?;
-        next.resize(nr_parts, 0);
+        let next = zeros(nr_parts)?;
         let differ = differ & ((1_u64 << shift) - 1);
         Ok(Self { words: Vec::new(), next, shift, differ })
     }
@@ -76,8 +74,7 @@ impl Parts {
         for next in &mut self.next {
             start += core::mem::replace(next, start);
         }
-        self.words.try_reserve_exact(start).map_err(|_| NoMemory::of::<u64>(start))?;
-        self.words.resize(start, 0);
+        self.words = zeros(start)?;
         Ok(())
     }
 
@@ -105,9 +102,7 @@ impl Parts {
         let starts = || [0].into_iter().chain(ends.iter().copied());
         let largest = starts().zip(&ends).map(|(start, end)| end.saturating_sub(start)).max();
         let largest = largest.unwrap_or_default();
-        let mut other = Vec::new();
-        other.try_reserve_exact(largest).map_err(|_| NoMemory::of::<u64>(largest))?;
-        other.resize(largest, 0);
+        let mut other = zeros(largest)?;
         for (start, &end) in starts().zip(&ends) {
             // No assertion: where other words came than were counted, a part may end before it starts.
             let part = self.words.get_mut(start..end).unwrap_or_default();

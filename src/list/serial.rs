@@ -19,7 +19,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{Error, FormatError, NoMemory, expect_memory};
+use crate::error::{Error, FormatError, expect_memory, zeros};
 use crate::granule::Granule;
 use crate::kind::Kind;
 use crate::list::chunks::Chunk;
@@ -74,9 +74,7 @@ impl Phyr {
     /// [`Error::NoMemory`].
     pub fn try_to_bytes(&self) -> Result<Vec<u8>, Error> {
         let size = self.serialised_size();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|_| NoMemory::of::<u8>(size))?;
-        bytes.resize(size, 0);
+        let mut bytes = zeros(size)?;
         self.serialise(&mut bytes);
         Ok(bytes)
     }

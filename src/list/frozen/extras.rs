@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{NoMemory, reserve};
+use crate::error::{NoMemory, zeros};
 
 /// A run of a list, and its number among the runs of all lists.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +35,7 @@ pub(super) struct Pieces {
 impl Extras {
     /// These runs, which are sorted by address.
     pub(super) fn new(items: Vec<Item>) -> Result<Self, NoMemory> {
-        let mut furthest = Vec::new();
-        reserve(&mut furthest, items.len())?;
-        furthest.resize(items.len(), 0);
+        let mut furthest = zeros(items.len())?;
         fill_furthest(&items, &mut furthest);
         let pieces = Pieces::of(&items)?;
         Ok(Self { items, furthest, pieces })
@@ -68,9 +66,7 @@ impl Pieces {
         let nr_words = (Self::BITS * items.len()).div_ceil(64);
         let fits = |lg2: &u32| (last >> lg2) < 64 * nr_words as u64;
         let lg2 = (0..64).find(fits).unwrap_or_default();
-        let mut bits = Vec::new();
-        reserve(&mut bits, nr_words)?;
-        bits.resize(nr_words, 0);
+        let mut bits = zeros(nr_words)?;
         let mut next = 0;
         for item in items {
             // Only pieces that no item before has: each is set once.

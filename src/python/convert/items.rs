@@ -9,7 +9,7 @@ use pyo3::types::PySequence;
 use crate::python::convert::numbers;
 
 /// Items after which the interpreter may handle signals.
-const SIGNALS: usize = 1 << 16;
+pub(crate) const SIGNALS: usize = 1 << 16;
 
 /// The items of a sequence, read one by one. `PyO3` would allocate as many as the sequence claims to
 /// have, and abort if there is no memory.

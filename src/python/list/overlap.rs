@@ -7,13 +7,11 @@ use pyo3::types::PyList;
 
 use crate::list::frozen::Frozen;
 use crate::python::convert::amounts::Amount;
+use crate::python::convert::items::SIGNALS;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::list::walk::{chunk_class, to_python};
 use crate::python::made::{self, Int};
-
-/// Parts after which the interpreter may handle signals.
-const SIGNALS: usize = 1 << 16;
 
 /// The last address of a range.
 pub(crate) fn last(paddr: Amount, length: Amount) -> PyResult<u64> {

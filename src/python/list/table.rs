@@ -145,7 +145,7 @@ fn rows_of(list: &Frozen, first: u64, end: u64) -> Result<Frozen, ExtendError> {
     if part.nr_chunks() == end - first { Ok(part) } else { Err(changed(list).into()) }
 }
 
-/// The error for words, in memory of others, that are not those of a list of so many chunks.
+/// The error for words, in memory of others, that are not those of the list.
 fn changed(list: &Frozen) -> FormatError {
     FormatError::Changed { length: list.length() }
 }

@@ -1,11 +1,9 @@
 //! Making an archive: one walk finds how large it will be, a second one writes it.
 
-use alloc::vec::Vec;
-
 use super::archive::{Archive, Sections, Store};
 use super::block::{self, BLOCK, Block, ENTRY, MOST_DATA, Packing};
 use super::header::{HEADER, Header};
-use crate::error::NoMemory;
+use crate::error::{NoMemory, zeros};
 use crate::storage::entry::Run;
 use crate::wide::wide;
 
@@ -60,9 +58,7 @@ impl Sizes {
         header: &Header,
     ) -> Result<Archive, NoMemory> {
         let Self { nr_pages, nr_chunks, sections, nr_words } = self;
-        let mut words = Vec::new();
-        words.try_reserve_exact(nr_words).map_err(|_| NoMemory::of::<u64>(nr_words))?;
-        words.resize(nr_words, 0_u64);
+        let mut words = zeros::<u64>(nr_words)?;
         let mut open = Open {
             words: &mut words,
             sections,
