@@ -2,11 +2,11 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
-use core::slice;
 
 use alloc::vec::Vec;
 
 use crate::granule::Granule;
+use crate::slices::Queue;
 use crate::storage::entry::Entry;
 
 pub use crate::list::walk::Chunk;
@@ -25,37 +25,37 @@ pub struct Chunks<'a> {
 
 /// The next chunks, each in one word. All but the first of a list are whole.
 ///
-/// At most one of the slices has words, each of a form of its own: a loop then asks for no form.
+/// At most one of the queues has words, each of a form of its own: a loop then asks for no form.
 #[derive(Clone)]
 struct Ahead<'a> {
     /// Words of any chunks, if the granule is 4096.
-    usual: slice::Iter<'a, u64>,
-    blocks: slice::Iter<'a, u64>,
+    usual: Queue<'a>,
+    blocks: Queue<'a>,
     /// Of each of the blocks: bits to invert in the word, which then is the address; and the length.
     low: u64,
     length: u64,
     /// Words of any chunks, if the granule is another.
-    others: slice::Iter<'a, u64>,
+    others: Queue<'a>,
     granule: Granule,
 }
 
 impl<'a> Ahead<'a> {
     fn none(granule: Granule) -> Self {
-        let (usual, blocks, others) = ([].iter(), [].iter(), [].iter());
-        Self { usual, blocks, low: 0, length: 0, others, granule }
+        let none = Queue::new(&[]);
+        Self { usual: none.clone(), blocks: none.clone(), low: 0, length: 0, others: none, granule }
     }
 
     /// Words of which the first stands for this chunk, and the others for blocks of the same length.
     #[inline]
     fn blocks(words: &'a [u64], first: Chunk, granule: Granule) -> Self {
         let low = words.first().map_or(0, |word| word ^ first.paddr);
-        Self { blocks: words.iter(), low, length: first.length, ..Self::none(granule) }
+        Self { blocks: Queue::new(words), low, length: first.length, ..Self::none(granule) }
     }
 
     /// Words that have so many bytes together.
     fn of(words: &'a [u64], length: u64, granule: Granule) -> Self {
         if granule != Granule::default() {
-            return Self { others: words.iter(), ..Self::none(granule) };
+            return Self { others: Queue::new(words), ..Self::none(granule) };
         }
         let first =
             words.first().map_or(Chunk { paddr: 0, length: 0 }, |&word| Chunk::of_usual_word(word));
@@ -68,7 +68,7 @@ impl<'a> Ahead<'a> {
         {
             return Self::blocks(words, first, granule);
         }
-        Self { usual: words.iter(), ..Self::none(granule) }
+        Self { usual: Queue::new(words), ..Self::none(granule) }
     }
 
     /// The usual words of a leaf, when all others are used up: sets all but the first ahead, and
@@ -82,50 +82,61 @@ impl<'a> Ahead<'a> {
         if self.granule != Granule::default() || is_even {
             return None;
         }
-        self.usual = rest.iter();
+        self.usual = Queue::new(rest);
         Some(first)
     }
 
     #[inline(always)]
     fn next(&mut self) -> Option<Chunk> {
-        if let Some(&word) = self.usual.next() {
+        if let Some(word) = self.usual.next() {
             return Some(Chunk::of_usual_word(word));
         }
-        if let Some(&word) = self.blocks.next() {
+        if let Some(word) = self.blocks.next() {
             return Some(Chunk { paddr: word ^ self.low, length: self.length });
         }
-        self.others.next().map(|&word| Chunk::of_word(self.granule, word))
+        // Without this hint the compiler moves the usual words out of the way of loops.
+        rarely();
+        self.others.next().map(|word| Chunk::of_word(self.granule, word))
     }
 
     /// All of them.
     fn rest(&self) -> impl DoubleEndedIterator<Item = Chunk> + 'a {
         let &Self { low, length, granule, .. } = self;
-        let usual = self.usual.clone().map(|&word| Chunk::of_usual_word(word));
-        let blocks = self.blocks.clone().map(move |&word| Chunk { paddr: word ^ low, length });
-        let others = self.others.clone().map(move |&word| Chunk::of_word(granule, word));
+        let usual = self.usual.as_slice().iter().map(|&word| Chunk::of_usual_word(word));
+        let blocks =
+            self.blocks.as_slice().iter().map(move |&word| Chunk { paddr: word ^ low, length });
+        let others = self.others.as_slice().iter().map(move |&word| Chunk::of_word(granule, word));
         usual.chain(blocks).chain(others)
     }
 
     fn nth(&mut self, n: usize) -> Option<Chunk> {
         let chunk = self.rest().nth(n);
-        for words in [&mut self.usual, &mut self.blocks, &mut self.others] {
-            words.nth(n);
-        }
+        self.keep(|words| words.get(n.saturating_add(1)..));
         chunk
     }
 
     fn nth_back(&mut self, n: usize) -> Option<Chunk> {
         let chunk = self.rest().nth_back(n);
-        for words in [&mut self.usual, &mut self.blocks, &mut self.others] {
-            words.nth_back(n);
-        }
+        self.keep(|words| words.get(..words.len().checked_sub(n)?.checked_sub(1)?));
         chunk
     }
 
+    /// Keeps a part of the words that are ahead.
+    fn keep(&mut self, part: impl Fn(&'a [u64]) -> Option<&'a [u64]>) {
+        for queue in [&mut self.usual, &mut self.blocks, &mut self.others] {
+            *queue = Queue::new(part(queue.as_slice()).unwrap_or_default());
+        }
+    }
+
     fn len(&self) -> usize {
-        self.usual.len() + self.blocks.len() + self.others.len()
+        [&self.usual, &self.blocks, &self.others].map(|queue| queue.as_slice().len()).iter().sum()
     }
 }
+
+/// Tells the compiler that what follows a call is rare. The call itself vanishes.
+#[cold]
+#[inline(never)]
+fn rarely() {}
 
 impl<'a> Chunks<'a> {
     #[inline]

@@ -148,7 +148,7 @@ impl Phyr {
             let from = bytes.get(at..).and_then(|rest| rest.get(..out.len()));
             // Without these bytes the rest is zeros, which is no list.
             if let Some(from) = from {
-                out.copy_from_slice(from);
+                slices::copy(from, out);
             }
         };
         Self::deserialise(bytes.len(), read)
@@ -205,19 +205,19 @@ impl Phyr {
         digest.write(&header[..HEADER_WORDS - 1]);
         let mut entries = Entries::new(granule.unwrap_or_default());
         let mut outcome = granule.and(kind).and(offset).map(drop);
-        let (mut block, mut words) = ([[0; WORD_BYTES]; BLOCK_WORDS], [0; BLOCK_WORDS]);
+        let mut block = [0; BLOCK_WORDS];
         let mut at = HEADER_BYTES;
         while at < size {
             let count = ((size - at) / WORD_BYTES).min(BLOCK_WORDS);
-            let block = &mut block[..count];
-            read(at, block.as_flattened_mut());
+            let words = &mut block[..count];
+            read(at, slices::bytes_mut(words));
             at += count * WORD_BYTES;
-            for (slot, &word) in words.iter_mut().zip(&*block) {
-                *slot = u64::from_le_bytes(word);
+            for word in &mut *words {
+                *word = u64::from_le(*word);
             }
-            digest.write(&words[..count]);
+            digest.write(words);
             if outcome.is_ok() {
-                outcome = entries.extend(&words[..count]);
+                outcome = entries.extend(words);
             }
             if let Err(FormatError::NoMemory { .. }) = outcome {
                 break;

@@ -41,6 +41,15 @@ impl OpenLeaf {
         true
     }
 
+    /// Writes words that fit and have so many pages together.
+    #[inline]
+    pub(crate) fn append(&mut self, words: &[u64], nr_pages: u64) {
+        for few in words.chunks(slices::COPIED / size_of::<u64>()) {
+            self.words.extend_from_slice(few);
+        }
+        self.nr_pages += nr_pages;
+    }
+
     /// Writes runs of one page each, which must fit.
     #[inline(always)]
     fn push_ones(&mut self, pfns: impl ExactSizeIterator<Item = u64>) {

@@ -71,8 +71,7 @@ impl Writer {
             }
             let (fit, rest) = words.split_at_checked(len).unwrap_or((words, &[]));
             let sum = words::find(fit, Found::default(), |_, _| false);
-            self.open.words.extend_from_slice(fit);
-            self.open.nr_pages += sum.pages;
+            self.open.append(fit, sum.pages);
             // Each chunk has a word, and those of two one more.
             self.open.nr_escapes += len - usize::try_from(sum.chunks).unwrap_or(len);
             nr_pages += sum.pages;
@@ -89,8 +88,7 @@ impl Writer {
         if self.open.room() < words.len() {
             return self.push_words(words).map(drop);
         }
-        self.open.words.extend_from_slice(words);
-        self.open.nr_pages += nr_pages;
+        self.open.append(words, nr_pages);
         Ok(())
     }
 

@@ -46,7 +46,7 @@ TOP = ["python/mod", "lib"]
 
 # The only files that may say `unsafe`, and why.
 UNSAFE = {
-    "slices.rs": "arrays of a slice, as Rust 1.88 makes them, and asking for a cache line",
+    "slices.rs": "arrays of a slice, as Rust 1.88 makes them, asking for a cache line, and a queue",
     "wide.rs": "calls code made for instructions that the machine was found to have",
     "storage/shared.rs": "shared ownership, of which the standard one aborts without memory",
     "python/convert/buffer.rs": "memory lent to and by Python",

@@ -57,11 +57,11 @@ pytestmark = [
         ("fold", "rand4k", 10),
         # The count, and a quarter more: whoever passes one of these made something slower.
         ("fold", "geo8", 7),
-        # Blocks of one size in a node; of all sizes. The loop takes 13 and 15; the rest is for the
+        # Blocks of one size in a node; of all sizes. The loop takes 13 and 14; the rest is for the
         # step to the next leaf, some 75 instructions where sizes differ, and the ends of the list.
         ("for", "rand4k", 13.6),
-        ("for", "geo8", 15.5),
-        ("for", "folio", 15.5),
+        ("for", "geo8", 14.6),
+        ("for", "folio", 14.6),
         ("fold_frozen", "rand4k", 11),
         ("fold_frozen", "geo8", 20),
         ("for_frozen", "rand4k", 38.5),
