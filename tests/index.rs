@@ -70,6 +70,35 @@ proptest! {
     }
 }
 
+/// A list of `(gap, count)` pages each: `count` of them, `gap` behind those before.
+fn ascending(runs: &[(u64, u64)]) -> Phyr {
+    let mut builder = Builder::new();
+    runs.iter().fold(0, |end, &(gap, count)| {
+        builder.append_pfns(end + gap, count).unwrap();
+        end + gap + count
+    });
+    builder.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Neighbours in memory have numbers near each other, which an index keeps in fewer bits.
+    #[test]
+    fn lists_in_the_order_of_memory_are_found(
+        runs in prop::collection::vec((1_u64..40, 1_u64..20), 300..900),
+        others in prop::collection::vec((1_u64..2000, 1_u64..20), 0..9),
+        asked in prop::collection::vec((0_u64..80 << 20, prop_oneof![Just(0_u64), 0_u64..2 << 20]), 1..40),
+    ) {
+        let lists = [ascending(&others), ascending(&runs)];
+        let index = Index::new(lists.iter().map(Phyr::freeze)).unwrap();
+        for (first, more) in asked {
+            prop_assert_eq!(index.find_range(first, first + more), walk(&lists, first, first + more));
+        }
+        prop_assert_eq!(index.find_range(0, u64::MAX), walk(&lists, 0, u64::MAX));
+    }
+}
+
 #[test]
 fn the_ends_of_the_address_space_are_found() {
     let mut builder = Builder::new();

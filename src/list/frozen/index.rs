@@ -18,7 +18,7 @@ use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
 use crate::storage::entry::Run;
-use crate::storage::frozen::{Archive, Header, Sizes};
+use crate::storage::frozen::{Archive, ENTRY, Header, SHORT_ENTRY, Sizes};
 
 /// A place that holds memory: from [`Index::find`] and [`Index::find_range`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,11 +179,7 @@ impl Index {
     /// Bytes of heap beside the lists.
     #[must_use]
     pub fn storage(&self) -> usize {
-        [&self.first, &self.second]
-            .into_iter()
-            .flatten()
-            .map(|layer| layer.archive.storage())
-            .sum::<usize>()
+        [&self.first, &self.second].into_iter().flatten().map(Layer::storage).sum::<usize>()
             + self.pieces.storage()
             + self.extras.storage()
             + size_of::<Start>() * self.starts.capacity()
@@ -271,13 +267,13 @@ fn overlapping(items: &mut Vec<Item>) -> Result<Vec<Item>, NoMemory> {
     Ok(out)
 }
 
-/// Runs that do not overlap, as an archive.
+/// Runs that do not overlap, as an archive; of its two forms, the smaller.
 #[derive(Debug)]
-struct Layer {
-    archive: Archive,
-    /// The page where the archive starts, and the last one of all runs.
-    lowest: u64,
-    last: u64,
+enum Layer {
+    /// Most neighbours in memory are neighbours in a list: their numbers have few bits above the lowest.
+    Ordered(Runs<ENTRY>),
+    /// Numbers have all their bits, whatever the lowest of a block is.
+    Scattered(Runs<SHORT_ENTRY>),
 }
 
 impl Layer {
@@ -290,11 +286,44 @@ impl Layer {
             let pairs = items.iter().zip(ends);
             pairs.map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
         };
-        let archive = Sizes::of(runs()).map(|sizes| sizes.write(runs(), header)).transpose()?;
-        Ok(archive.map(|archive| Self { archive, lowest, last }))
+        let (Some(ordered), Some(scattered)) = (Sizes::of(runs()), Sizes::of(runs())) else {
+            return Ok(None);
+        };
+        Ok(Some(if ordered.nr_words < scattered.nr_words {
+            Self::Ordered(Runs { archive: ordered.write(runs(), header)?, lowest, last })
+        } else {
+            Self::Scattered(Runs { archive: scattered.write(runs(), header)?, lowest, last })
+        }))
+    }
+
+    /// Bytes of heap.
+    fn storage(&self) -> usize {
+        match self {
+            Self::Ordered(runs) => runs.archive.bytes(),
+            Self::Scattered(runs) => runs.archive.bytes(),
+        }
     }
 
     /// Hands out the runs that may have any of these pages: the number and the first page of each.
+    fn each(&self, pages: (u64, u64), add: &mut impl FnMut(u64, u64)) {
+        match self {
+            Self::Ordered(runs) => runs.each(pages, add),
+            Self::Scattered(runs) => runs.each(pages, add),
+        }
+    }
+}
+
+/// The archive of a layer.
+#[derive(Debug)]
+struct Runs<const E: usize> {
+    archive: Archive<E>,
+    /// The page where the archive starts, and the last one of all runs.
+    lowest: u64,
+    last: u64,
+}
+
+impl<const E: usize> Runs<E> {
+    /// As [`Layer::each`].
     fn each(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64, u64)) {
         if last < self.lowest || first > self.last {
             return;

@@ -6,7 +6,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use super::bits::Words;
-use super::block::{BLOCK, Block, ENTRY};
+use super::block::{BLOCK, Block, ENTRY, SHORT_ENTRY};
 use super::header::HEADER;
 use super::unpack::Unpacked;
 use crate::granule::Granule;
@@ -64,9 +64,9 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// The sections of an archive of so many runs; `None` if there are none, or more than an archive
-    /// can number.
-    pub(crate) fn new(nr_pages: u64, nr_chunks: u64) -> Option<Self> {
+    /// The sections of an archive of so many runs, whose index entries have `entry` words; `None` if
+    /// there are none, or more than an archive can number.
+    pub(crate) fn new(nr_pages: u64, nr_chunks: u64, entry: usize) -> Option<Self> {
         if nr_chunks == 0 || nr_chunks > nr_pages {
             return None;
         }
@@ -76,15 +76,16 @@ impl Sections {
         let nr_blocks = usize::try_from(blocks).ok()?;
         let nr_buckets = usize::try_from(last_page >> bucket_lg2).ok()? + 1;
         let index = HEADER.checked_add((nr_buckets + 1).div_ceil(2))?;
-        let data = nr_blocks.checked_add(1)?.checked_mul(ENTRY)?.checked_add(index)?;
+        let data = nr_blocks.checked_add(1)?.checked_mul(entry)?.checked_add(index)?;
         let is_even = nr_pages % nr_chunks == 0 && (nr_pages / nr_chunks).is_power_of_two();
         Some(Self { nr_blocks, bucket_lg2, nr_buckets, index, data, is_even })
     }
 }
 
-/// Runs, immutable, in their frozen form.
+/// Runs, immutable, in their frozen form, with an index of `E` words an entry: [`ENTRY`] in a file, or
+/// [`SHORT_ENTRY`] in memory alone.
 #[derive(Debug)]
-pub(crate) struct Archive {
+pub(crate) struct Archive<const E: usize = ENTRY> {
     pub(super) store: Store,
     pub(super) sections: Sections,
     pub(super) nr_pages: u64,
@@ -199,11 +200,7 @@ pub(crate) fn sound(run: Run, granule: Granule) -> Run {
     Run { pfn, nr_pages: run.nr_pages.min(most).max(1) }
 }
 
-impl Archive {
-    pub(crate) fn nr_pages(&self) -> u64 {
-        self.nr_pages
-    }
-
+impl<const E: usize> Archive<E> {
     pub(crate) fn nr_chunks(&self) -> u64 {
         self.nr_chunks
     }
@@ -229,6 +226,56 @@ impl Archive {
         with_words!(&self.store, words => find_page(self, words, page))
     }
 
+    /// The page number of the run that holds page `page`, which the archive has, and the pages before
+    /// that run.
+    pub(crate) fn find_start(&self, page: u64) -> (u64, u64) {
+        with_words!(&self.store, words => find_start(self, words, page))
+    }
+
+    /// Run `number`, which the archive has.
+    pub(crate) fn find_chunk(&self, number: u64) -> Located {
+        with_words!(&self.store, words => find_chunk(self, words, number))
+    }
+
+    /// Block `index`.
+    #[inline(always)]
+    pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
+        let entry = words.four(self.sections.index + E * index);
+        let [first_page, word, lowest, end_page] = match entry {
+            [first_page, word, end_page, _] if E == SHORT_ENTRY => [first_page, word, 0, end_page],
+            entry => entry,
+        };
+        Block::new([first_page, word, lowest], end_page, self.count(index), self.sections.data)
+    }
+
+    /// How many runs block `index` has.
+    #[inline(always)]
+    fn count(&self, index: usize) -> usize {
+        let left = self.nr_chunks - (index * BLOCK) as u64;
+        usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)
+    }
+
+    #[inline(always)]
+    fn place<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        (block, number): (&Block, usize),
+        (index, (start, end)): (usize, (u64, u64)),
+    ) -> Located {
+        let run = Run { pfn: block.pfn(words, index), nr_pages: end.wrapping_sub(start) };
+        Located {
+            number: (number * BLOCK + index) as u64,
+            page: block.first_page.wrapping_add(start),
+            run: sound(run, self.granule),
+        }
+    }
+}
+
+impl Archive {
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.nr_pages
+    }
+
     /// The page number of the page `page`, which the archive has.
     pub(crate) fn translate(&self, page: u64) -> u64 {
         with_words!(&self.store, words => translate(self, words, page))
@@ -243,21 +290,10 @@ impl Archive {
         })
     }
 
-    /// The page number of the run that holds page `page`, which the archive has, and the pages before
-    /// that run.
-    pub(crate) fn find_start(&self, page: u64) -> (u64, u64) {
-        with_words!(&self.store, words => find_start(self, words, page))
-    }
-
     /// The pages before run `number`, which the archive has, and its own. They may be more than a list
     /// can hold.
     pub(crate) fn run_pages(&self, number: u64) -> (u64, u64) {
         with_words!(&self.store, words => run_pages(self, words, number))
-    }
-
-    /// Run `number`, which the archive has.
-    pub(crate) fn find_chunk(&self, number: u64) -> Located {
-        with_words!(&self.store, words => find_chunk(self, words, number))
     }
 
     /// Page numbers between which the runs `first` to `end`, the latter excluded, lie; by the index alone.
@@ -301,35 +337,6 @@ impl Archive {
         window.number = (number * BLOCK) as u64;
         window.count = count;
     }
-
-    /// Block `index`.
-    #[inline(always)]
-    pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
-        let [first_page, word, lowest, end_page] = words.four(self.sections.index + ENTRY * index);
-        Block::new([first_page, word, lowest], end_page, self.count(index), self.sections.data)
-    }
-
-    /// How many runs block `index` has.
-    #[inline(always)]
-    fn count(&self, index: usize) -> usize {
-        let left = self.nr_chunks - (index * BLOCK) as u64;
-        usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)
-    }
-
-    #[inline(always)]
-    fn place<W: Words + ?Sized>(
-        &self,
-        words: &W,
-        (block, number): (&Block, usize),
-        (index, (start, end)): (usize, (u64, u64)),
-    ) -> Located {
-        let run = Run { pfn: block.pfn(words, index), nr_pages: end.wrapping_sub(start) };
-        Located {
-            number: (number * BLOCK + index) as u64,
-            page: block.first_page.wrapping_add(start),
-            run: sound(run, self.granule),
-        }
-    }
 }
 
 /// The block that a directory entry names.
@@ -341,9 +348,13 @@ fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
 
 /// The block that holds page `page`, and its number.
 #[inline(always)]
-fn find_block(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (Block, usize) {
+fn find_block<const E: usize>(
+    archive: &Archive<E>,
+    words: &(impl Words + ?Sized),
+    page: u64,
+) -> (Block, usize) {
     let Sections { nr_blocks, bucket_lg2, index, is_even, .. } = archive.sections;
-    let first_page = |block: usize| words.word(index + ENTRY * block);
+    let first_page = |block: usize| words.word(index + E * block);
     let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
     // Most lists of runs of one size have a block for each bucket; they need no directory.
     if is_even && first_page(bucket) <= page && page < first_page(bucket + 1) {
@@ -366,7 +377,11 @@ fn find_block(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (B
 }
 
 wide! {
-    fn find_page(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> Located {
+    fn find_page[const E: usize](
+        archive: &Archive<E>,
+        words: &(impl Words + ?Sized),
+        page: u64,
+    ) -> Located {
         let (block, number) = find_block(archive, words, page);
         let found = block.find(words, page.wrapping_sub(block.first_page));
         archive.place(words, (&block, number), found)
@@ -383,7 +398,11 @@ wide! {
 }
 
 wide! {
-    fn find_start(archive: &Archive, words: &(impl Words + ?Sized), page: u64) -> (u64, u64) {
+    fn find_start[const E: usize](
+        archive: &Archive<E>,
+        words: &(impl Words + ?Sized),
+        page: u64,
+    ) -> (u64, u64) {
         let (block, _) = find_block(archive, words, page);
         let (index, start) = block.find_start(words, page.wrapping_sub(block.first_page));
         (block.pfn(words, index), block.first_page.wrapping_add(start))
@@ -400,7 +419,11 @@ wide! {
 }
 
 wide! {
-    fn find_chunk(archive: &Archive, words: &(impl Words + ?Sized), number: u64) -> Located {
+    fn find_chunk[const E: usize](
+        archive: &Archive<E>,
+        words: &(impl Words + ?Sized),
+        number: u64,
+    ) -> Located {
         let (number, index) = split(number);
         let block = archive.block(words, number);
         archive.place(words, (&block, number), (index, block.pages(words, index)))

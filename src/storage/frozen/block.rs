@@ -22,8 +22,11 @@ pub(crate) const BLOCK: usize = 128;
 /// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
 pub(crate) const MARK_WORDS: usize = 3 * BLOCK / 64;
 
-/// Words of an index entry.
+/// Words of an index entry: first page, packing, lowest page number. All entries of a file are such.
 pub(crate) const ENTRY: usize = 3;
+
+/// Words of an index entry without the lowest page number, which is taken as 0.
+pub(crate) const SHORT_ENTRY: usize = 2;
 
 /// Words of data that a block has at most.
 pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK;
@@ -43,10 +46,12 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// The smallest packing of these runs, of which there is one; and the pages they have.
+    /// The smallest packing of these runs, of which there is one for index entries of `entry` words;
+    /// and the pages they have.
     #[inline(always)]
-    pub(crate) fn of(runs: &[Run]) -> (Self, u64) {
-        let lowest = runs.iter().fold(u64::MAX, |lowest, run| lowest.min(run.pfn));
+    pub(crate) fn of(runs: &[Run], entry: usize) -> (Self, u64) {
+        let most = if entry == SHORT_ENTRY { 0 } else { u64::MAX };
+        let lowest = runs.iter().fold(most, |lowest, run| lowest.min(run.pfn));
         let (mut pages, mut lengths, mut above) = (0, 0, 0);
         for run in runs {
             pages += run.nr_pages;

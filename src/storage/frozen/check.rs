@@ -17,7 +17,7 @@ impl Archive {
         let (header, nr_chunks) = with_words!(&store, words => Header::read(words))?;
         let bad = |field, value| FormatError::Header { field, value };
         let nr_pages = header.nr_pages().ok_or(bad("length", header.length))?;
-        let sections = Sections::new(nr_pages, nr_chunks).ok_or(bad("chunks", nr_chunks))?;
+        let sections = Sections::new(nr_pages, nr_chunks, ENTRY).ok_or(bad("chunks", nr_chunks))?;
         let end = sections.index + ENTRY * sections.nr_blocks;
         let (size, last_page, last) = with_words!(&store, words => {
             (words.count(), words.word(end), words.word(end + 1))
@@ -110,7 +110,7 @@ impl Archive {
                 end = run.pfn + run.nr_pages;
                 page = page.wrapping_add(run.nr_pages);
             }
-            let block = pack(runs);
+            let block = pack(runs, ENTRY);
             let packing = block.packing.word((data - sections.data) as u64);
             if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
                 return Err(bad(at + 1));

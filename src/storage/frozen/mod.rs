@@ -25,6 +25,6 @@ mod write;
 #[cfg(target_has_atomic = "64")]
 pub use archive::SharedWords;
 pub(crate) use archive::{Archive, Located, Store, Window, sound};
-pub(crate) use block::BLOCK;
+pub(crate) use block::{BLOCK, ENTRY, SHORT_ENTRY};
 pub(crate) use header::{Header, MAGIC};
 pub(crate) use write::Sizes;

@@ -1,7 +1,7 @@
 //! Making an archive: one walk finds how large it will be, a second one writes it.
 
 use super::archive::{Archive, Sections, Store};
-use super::block::{self, BLOCK, Block, ENTRY, MOST_DATA, Packing};
+use super::block::{self, BLOCK, Block, MOST_DATA, Packing};
 use super::header::{HEADER, Header};
 use crate::error::{NoMemory, zeros};
 use crate::storage::entry::Run;
@@ -25,9 +25,9 @@ fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
     }
 }
 
-/// How large the archive of some runs is.
+/// How large the archive of some runs is, with `E` words an index entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
+pub(crate) struct Sizes<const E: usize> {
     nr_pages: u64,
     nr_chunks: u64,
     sections: Sections,
@@ -35,17 +35,17 @@ pub(crate) struct Sizes {
     pub(crate) nr_words: usize,
 }
 
-impl Sizes {
+impl<const E: usize> Sizes<E> {
     /// Measures the archive of these runs; `None` if there are none, or too many for one.
     pub(crate) fn of(runs: impl Iterator<Item = Run>) -> Option<Self> {
         let (mut nr_pages, mut nr_chunks, mut data) = (0, 0, 0_usize);
         by_block(runs, |runs| {
-            let block = pack(runs);
+            let block = pack(runs, E);
             nr_pages += block.nr_pages;
             nr_chunks += runs.len() as u64;
             data += block.words();
         });
-        let sections = Sections::new(nr_pages, nr_chunks)?;
+        let sections = Sections::new(nr_pages, nr_chunks, E)?;
         let nr_words = sections.data.checked_add(data)?;
         let fits = (data as u64) < MOST_DATA;
         fits.then_some(Self { nr_pages, nr_chunks, sections, nr_words })
@@ -56,10 +56,10 @@ impl Sizes {
         self,
         runs: impl Iterator<Item = Run>,
         header: &Header,
-    ) -> Result<Archive, NoMemory> {
+    ) -> Result<Archive<E>, NoMemory> {
         let Self { nr_pages, nr_chunks, sections, nr_words } = self;
         let mut words = zeros::<u64>(nr_words)?;
-        let mut open = Open {
+        let mut open = Open::<E> {
             words: &mut words,
             sections,
             data: sections.data,
@@ -86,7 +86,7 @@ impl Sizes {
 }
 
 /// An archive that is being written.
-struct Open<'a> {
+struct Open<'a, const E: usize> {
     words: &'a mut [u64],
     sections: Sections,
     /// Word of the next data, pages and blocks so far.
@@ -97,9 +97,9 @@ struct Open<'a> {
     bucket: usize,
 }
 
-impl Open<'_> {
+impl<const E: usize> Open<'_, E> {
     fn push(&mut self, runs: &[Run]) {
-        let block = pack(runs);
+        let block = pack(runs, E);
         // Buckets that start before this block start in the one before.
         while self.bucket < self.sections.nr_buckets
             && (self.bucket as u64) << self.sections.bucket_lg2 < self.page
@@ -136,18 +136,19 @@ impl Open<'_> {
     /// Writes the index entry of the next block. [`Self::finish`] finds if there is no room.
     fn entry(&mut self, packing: Packing) {
         let data = (self.data - self.sections.data) as u64;
-        let at = self.sections.index + ENTRY * self.number;
+        let at = self.sections.index + E * self.number;
         let entry = [self.page, packing.word(data), packing.lowest];
-        if let Some(words) = self.words.get_mut(at..).and_then(<[u64]>::first_chunk_mut) {
-            *words = entry.map(u64::to_le);
+        let words = self.words.get_mut(at..).unwrap_or_default();
+        for (word, value) in words.iter_mut().zip(entry).take(E) {
+            *word = value.to_le();
         }
     }
 }
 
 wide! {
     /// Finds how to pack a block.
-    pub(super) fn pack(runs: &[Run]) -> Block {
-        let (packing, nr_pages) = Packing::of(runs);
+    pub(super) fn pack(runs: &[Run], entry: usize) -> Block {
+        let (packing, nr_pages) = Packing::of(runs, entry);
         Block::new([0, packing.word(0), packing.lowest], nr_pages, runs.len(), 0)
     }
 }
