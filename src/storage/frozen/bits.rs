@@ -79,11 +79,31 @@ pub(crate) fn field<W: Words + ?Sized>(words: &W, at: usize, width: u32) -> u64 
     (low | high) & mask(width)
 }
 
+/// For each byte: which of its bits are set.
+pub(crate) static SET_BITS: [[u8; 8]; 256] = set_bits();
+
+const fn set_bits() -> [[u8; 8]; 256] {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut set) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                table[byte][set] = bit;
+                set += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+}
+
 /// Place of the set bit with `before` set bits below it, which `word` must have.
 #[inline(always)]
 pub(crate) fn select(mut word: u64, mut before: u32) -> u32 {
     let mut at = 0;
-    for half in [32, 16, 8, 4, 2, 1] {
+    for half in [32, 16, 8] {
         let below = (word & mask(half)).count_ones();
         let is_above = below <= before;
         before -= if is_above { below } else { 0 };
@@ -91,7 +111,7 @@ pub(crate) fn select(mut word: u64, mut before: u32) -> u32 {
         word >>= step;
         at += step;
     }
-    at
+    at + u32::from(SET_BITS[(word & 0xff) as usize][(before & 7) as usize])
 }
 
 /// Writes fields one after the other.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use super::bits::{Words, mask};
+use super::bits::{SET_BITS, Words, mask};
 use super::block::{BLOCK, Block, DATA_WORDS, ENTRY, MARK_WORDS, Packing};
 use crate::granule::Granule;
 use crate::slices::{arrays, arrays_mut};
@@ -166,26 +166,6 @@ wide! {
         }
         are_sound(out, &block, granule, more)
     }
-}
-
-/// For each byte: which of its bits are set.
-static SET_BITS: [[u8; 8]; 256] = set_bits();
-
-const fn set_bits() -> [[u8; 8]; 256] {
-    let mut table = [[0; 8]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut bit, mut set) = (0, 0);
-        while bit < 8 {
-            if byte >> bit & 1 == 1 {
-                table[byte][set] = bit;
-                set += 1;
-            }
-            bit += 1;
-        }
-        byte += 1;
-    }
-    table
 }
 
 /// For each byte of each word of marks: the bits before it, in each byte of a word.
