@@ -15,7 +15,7 @@ use crate::storage::chain::{Located, Node};
 use crate::wide::wide;
 
 /// Positions dealt out together: 6 MiB of memory.
-const BLOCK: usize = 1 << 18;
+pub(crate) const BLOCK: usize = 1 << 18;
 /// So few are looked up one by one.
 const FEW: usize = 64;
 /// Chunks that the list may have for each position: with more, most nodes would hold no position.
@@ -45,39 +45,58 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
+        self.translate_blocks(positions, || Ok(()))
+    }
+
+    /// As [`Self::translate_all`], and calls `after` now and then, when about [`BLOCK`] positions more are
+    /// done. Its error ends the work: some positions are then addresses, and others are not.
+    pub(crate) fn translate_blocks<E: From<Error>>(
+        &self,
+        positions: &mut [u64],
+        mut after: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let is_sorted = ascend_in(positions, self.length())?;
-        let Some((_, nr_chunks)) = self.chain().totals() else {
-            // One node has them all.
-            let (granule, offset) = (self.granule(), self.offset());
-            let mut positions = Some(positions);
-            self.chain().for_each_node(|node| {
-                let positions = positions.take().unwrap_or_default();
-                if is_sorted {
-                    translate_ascending_in(&node, granule, offset, positions);
-                } else {
-                    translate_in(&node, granule, offset, positions.iter_mut());
-                }
-            });
-            return Ok(());
-        };
-        let is_many = positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64;
+        let nr_chunks = self.chain().totals().map(|(_, nr_chunks)| nr_chunks);
+        // Without that number, one node has all chunks.
+        let is_many = nr_chunks.is_none_or(|nr_chunks| {
+            positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64
+        });
         if is_sorted && is_many {
-            self.translate_ascending(positions);
-        } else if is_sorted {
+            return self.translate_ascending(positions, after);
+        }
+        if is_sorted {
             let mut translator = Translator::new(self);
-            for position in positions {
-                *position = translator.translate(*position);
-            }
-        } else {
-            let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
-            let Some(mut nodes) = nodes else { return self.translate_each(positions) };
             for block in positions.chunks_mut(BLOCK) {
-                if nodes.translate(self, block)?.is_none() {
-                    self.translate_each(block)?;
-                }
+                translator.translate_all(block);
+                after()?;
             }
+            return Ok(());
+        }
+        let mut nodes = match nr_chunks {
+            Some(_) if is_many => Nodes::new(self, positions.len().min(BLOCK)),
+            _ => None,
+        };
+        for block in positions.chunks_mut(BLOCK) {
+            let done = match &mut nodes {
+                Some(nodes) => nodes.translate(self, block)?,
+                None => None,
+            };
+            match (done, nr_chunks) {
+                (Some(()), _) => {}
+                (None, Some(_)) => self.translate_each(block)?,
+                (None, None) => self.translate_in_only(block),
+            }
+            after()?;
         }
         Ok(())
+    }
+
+    /// Translates positions in the only node.
+    fn translate_in_only(&self, positions: &mut [u64]) {
+        let (granule, offset) = (self.granule(), self.offset());
+        self.chain().for_each_node(|node| {
+            translate_in(&node, granule, offset, positions.iter_mut());
+        });
     }
 
     /// Translates positions one by one.
@@ -88,9 +107,14 @@ impl Phyr {
         Ok(())
     }
 
-    /// Translates positions that ascend and are inside the list.
-    fn translate_ascending(&self, mut positions: &mut [u64]) {
+    /// Translates positions that ascend and are inside the list, as [`Self::translate_blocks`].
+    fn translate_ascending<E>(
+        &self,
+        mut positions: &mut [u64],
+        mut after: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let (granule, offset) = (self.granule(), self.offset());
+        let (mut done, mut outcome) = (0, Ok(()));
         let mut translate = |node: Node<'_>, end: u64| {
             // The positions in this node.
             let count = if end == u64::MAX {
@@ -102,7 +126,17 @@ impl Phyr {
             let count = count.min(positions.len());
             let (here, rest) = core::mem::take(&mut positions).split_at_mut(count);
             positions = rest;
-            translate_ascending_in(&node, granule, offset, here);
+            for block in here.chunks_mut(BLOCK) {
+                // A walk of the nodes cannot stop early.
+                if outcome.is_err() {
+                    return;
+                }
+                translate_ascending_in(&node, granule, offset, block);
+                done += block.len();
+                if done >= BLOCK {
+                    (done, outcome) = (0, after());
+                }
+            }
         };
         let mut last: Option<Node<'_>> = None;
         self.chain().for_each_node(|node| {
@@ -113,6 +147,7 @@ impl Phyr {
         if let Some(last) = last {
             translate(last, u64::MAX);
         }
+        outcome
     }
 }
 
@@ -311,6 +346,12 @@ struct Translator<'a> {
 impl<'a> Translator<'a> {
     fn new(phyr: &'a Phyr) -> Self {
         Self { phyr, place: Located::default(), pfn: 0, end: 0 }
+    }
+
+    fn translate_all(&mut self, positions: &mut [u64]) {
+        for position in positions {
+            *position = self.translate(*position);
+        }
     }
 
     #[inline]

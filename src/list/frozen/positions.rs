@@ -3,7 +3,7 @@
 use super::list::Frozen;
 use super::view::{Form, View};
 use crate::error::Error;
-use crate::list::positions::{ascend_in, ascending_below};
+use crate::list::positions::{BLOCK, ascend_in, ascending_below};
 use crate::slices::take_mut;
 use crate::storage::frozen::Window;
 
@@ -31,14 +31,27 @@ impl Frozen {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
+        self.translate_blocks(positions, || Ok(()))
+    }
+
+    /// As [`Phyr::translate_blocks`](crate::Phyr::translate_blocks).
+    pub(crate) fn translate_blocks<E: From<Error>>(
+        &self,
+        positions: &mut [u64],
+        mut after: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let view = match &self.0 {
-            Form::Kept(phyr) => return phyr.translate_all(positions),
+            Form::Kept(phyr) => return phyr.translate_blocks(positions, after),
             Form::Archived(view) => view,
         };
-        if ascend_in(positions, view.length)? {
-            view.translate_ascending(positions);
-        } else {
-            view.translate_each(positions);
+        let is_sorted = ascend_in(positions, view.length)?;
+        for block in positions.chunks_mut(BLOCK) {
+            if is_sorted {
+                view.translate_ascending(block);
+            } else {
+                view.translate_each(block);
+            }
+            after()?;
         }
         Ok(())
     }

@@ -11,6 +11,13 @@ use crate::python::convert::numbers;
 /// Items after which the interpreter may handle signals.
 pub(crate) const SIGNALS: usize = 1 << 16;
 
+/// Lets the interpreter handle signals. For work in Rust without the interpreter, which then ends with
+/// the exception of a signal's handler.
+pub(crate) fn signals() -> PyResult<()> {
+    let check = |py: Python<'_>| py.check_signals();
+    Python::attach(check)
+}
+
 /// The items of a sequence, read one by one. `PyO3` would allocate as many as the sequence claims to
 /// have, and abort if there is no memory.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use pyo3::types::PyBytes;
 
 use crate::desc::{Count, DescError, Fill, Place};
 use crate::python::convert::buffer::{self, Bytes, Lender, Lent};
+use crate::python::convert::items;
 use crate::python::convert::numbers;
 use crate::python::error;
 use crate::python::made::{self, Ignored, Int, Text};
@@ -145,8 +146,7 @@ impl PyDescriptors {
             reserve(&mut bytes, made as u128)?;
             bytes.extend_from_slice(&piece[..made]);
             if number % SIGNALS == 0 {
-                let check = |py: Python<'_>| py.check_signals();
-                Python::attach(check)?;
+                items::signals()?;
             }
         }
         // `shrink_to_fit` aborts the process if there is no memory. The unused end of long memory was

@@ -338,7 +338,8 @@ impl PyFrozen {
 
     /// Return the physical addresses of the bytes at many positions, as a column; as for a `Phyr`.
     ///
-    /// Positions that ascend are the fastest; others are looked up one by one.
+    /// Positions that ascend are the fastest; others are looked up one by one. An exception, also at
+    /// Ctrl-C, leaves `out` as it was.
     ///
     /// Args:
     ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.

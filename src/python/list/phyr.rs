@@ -270,8 +270,8 @@ impl PyPhyr {
 
     /// Return the physical addresses of the bytes at many positions, as a column.
     ///
-    /// The same as ``[phyr[position] for position in positions]``, in one call; positions that
-    /// ascend are the fastest. Negative positions are refused.
+    /// The same as ``[phyr[position] for position in positions]``, in one call; fastest where
+    /// positions ascend. Negative ones are refused. An exception, also at Ctrl-C, leaves `out` as it was.
     ///
     /// Args:
     ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::list::frozen::Frozen;
 use crate::python::convert::buffer::{Array, Bytes};
+use crate::python::convert::items::signals;
 use crate::python::convert::numbers::Numbers;
 use crate::python::error;
 use crate::python::list::column::PyColumn;
@@ -20,7 +21,7 @@ pub(crate) fn translate<'py>(
     let py = positions.py();
     let mut paddrs = Numbers::new(positions)?.read_all(py)?;
     let Some(out) = out else {
-        py.detach(|| list.translate_all(&mut paddrs))?;
+        py.detach(|| list.translate_blocks(&mut paddrs, signals))?;
         return Ok(Bound::new(py, PyColumn::new(paddrs)?)?.into_any());
     };
     let array = Array::new(out, false)?;
@@ -37,9 +38,11 @@ pub(crate) fn translate<'py>(
     }
     let target = Bytes::new(out, true)?;
     py.detach(|| {
-        list.translate_all(&mut paddrs)?;
+        list.translate_blocks(&mut paddrs, signals)?;
+        // All at once: `out` has no address if a position is outside the list, or if a signal's handler
+        // raised an exception.
         target.write(0, slices::bytes(&paddrs));
-        Ok::<_, crate::error::Error>(())
+        Ok::<_, PyErr>(())
     })?;
     Ok(out.clone())
 }

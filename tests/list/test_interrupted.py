@@ -1,0 +1,96 @@
+"""Signals are handled while a call works on a long list."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from phyr import Phyr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+COUNT = 1_000_000
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a timer of used time")
+
+
+def with_signals(call: Callable[[], object], every: float = 0.001) -> list[float]:
+    """Return when signals were handled in a call, its begin and its end, in used time."""
+    times = []
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        times.append(time.process_time())
+
+    before = signal.signal(signal.SIGPROF, handle)
+    times.append(time.process_time())
+    signal.setitimer(signal.ITIMER_PROF, every, every)
+    try:
+        call()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        times.append(time.process_time())
+        signal.signal(signal.SIGPROF, before)
+    return times
+
+
+def longest(call: Callable[[], object]) -> float:
+    """Return the longest time without a look at signals, as a part of all time."""
+    times = with_signals(call)
+    return max(np.diff(times)) / (times[-1] - times[0])
+
+
+@pytest.fixture(scope="module")
+def phyr() -> Phyr:
+    pfns = np.random.default_rng(1).permutation(2 * COUNT)[:COUNT]
+    return Phyr.from_pfns(pfns.astype(np.uint64))
+
+
+@pytest.fixture(scope="module")
+def positions(phyr: Phyr) -> np.ndarray:
+    draw = np.random.default_rng(2)
+    return draw.integers(0, phyr.length, 4 * COUNT).astype(np.uint64)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_positions_are_translated_between_signals(
+    phyr: Phyr, positions: np.ndarray, *, is_frozen: bool
+) -> None:
+    translate = (phyr.freeze() if is_frozen else phyr).translate
+    assert longest(lambda: translate(positions)) < 1 / 4
+
+
+@pytest.mark.parametrize("order", ["random", "ascending"])
+@pytest.mark.parametrize("form", ["list", "frozen", "one chunk"])
+def test_an_interrupted_translation_leaves_out_as_it_was(
+    phyr: Phyr, positions: np.ndarray, form: str, order: str
+) -> None:
+    if form == "frozen":
+        translate = phyr.freeze().translate
+    else:
+        one = Phyr.from_chunks([(1 << 40, phyr.length)])
+        translate = (phyr if form == "list" else one).translate
+    if order == "ascending":
+        positions = np.repeat(np.sort(positions), 4)
+    out = np.empty_like(positions)
+    used = min(map(np.ptp, [with_signals(lambda: translate(positions, out=out)) for _ in "ab"]))
+    out.fill(7)
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGPROF, handle)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, used / 3)
+        with pytest.raises(KeyboardInterrupt):
+            translate(positions, out=out)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert (out == 7).all()
