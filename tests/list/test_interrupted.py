@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from phyr import Phyr
+from phyr import Index, Phyr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +30,19 @@ def with_signals(call: Callable[[], object], every: float = 0.001) -> list[float
         times.append(time.process_time())
 
     before = signal.signal(signal.SIGPROF, handle)
+    # A collection of many objects is long, and handles no signals.
+    gc.disable()
     times.append(time.process_time())
     signal.setitimer(signal.ITIMER_PROF, every, every)
     try:
-        call()
+        # It is freed later: that takes time too.
+        result = call()
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         times.append(time.process_time())
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
+        gc.enable()
+    del result
     return times
 
 
@@ -64,6 +70,18 @@ def test_positions_are_translated_between_signals(
 ) -> None:
     translate = (phyr.freeze() if is_frozen else phyr).translate
     assert longest(lambda: translate(positions)) < 1 / 4
+
+
+def test_an_index_is_built_between_signals() -> None:
+    pfns = np.random.default_rng(1).permutation(2 * COUNT)[:COUNT].astype(np.uint64)
+    lists = [Phyr.from_pfns(pfns + number * 2 * COUNT) for number in range(8)]
+    assert longest(lambda: Index(lists)) < 1 / 3
+
+
+def test_an_index_finds_between_signals(phyr: Phyr) -> None:
+    index = Index([phyr])
+    # Most of the time goes into the objects for Python.
+    assert longest(lambda: index.find(0, 1 << 40)) < 1 / 20
 
 
 @pytest.mark.parametrize("order", ["random", "ascending"])

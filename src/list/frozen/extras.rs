@@ -49,10 +49,17 @@ impl Extras {
     }
 
     /// Hands out the runs that have any of the pages `first` to `last`: the number and the first page of each.
-    pub(super) fn each(&self, first: u64, last: u64, add: &mut impl FnMut(u64, u64)) {
+    /// An error of `add` ends this.
+    pub(super) fn each<E>(
+        &self,
+        first: u64,
+        last: u64,
+        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.pieces.may_have((first, last)) {
-            each(&self.items, &self.furthest, (first, last), add);
+            each(&self.items, &self.furthest, (first, last), add)?;
         }
+        Ok(())
     }
 }
 
@@ -126,22 +133,28 @@ fn fill_furthest(items: &[Item], furthest: &mut [u64]) -> u64 {
 }
 
 /// Hands out the runs that have any of these pages. As deep as the logarithm of their number.
-fn each(items: &[Item], furthest: &[u64], pages: (u64, u64), add: &mut impl FnMut(u64, u64)) {
+fn each<E>(
+    items: &[Item],
+    furthest: &[u64],
+    pages: (u64, u64),
+    add: &mut impl FnMut(u64, u64) -> Result<(), E>,
+) -> Result<(), E> {
     debug_assert_eq!(items.len(), furthest.len(), "runs, and last pages");
     let at = middle(items.len());
     let (Some((left, [item, right @ ..])), Some((left_furthest, [here, right_furthest @ ..]))) =
         (items.split_at_checked(at), furthest.split_at_checked(at))
     else {
-        return;
+        return Ok(());
     };
     if *here < pages.0 {
-        return;
+        return Ok(());
     }
-    each(left, left_furthest, pages, add);
+    each(left, left_furthest, pages, add)?;
     if item.pfn <= pages.1 {
         if item.last >= pages.0 {
-            add(item.number, item.pfn);
+            add(item.number, item.pfn)?;
         }
-        each(right, right_furthest, pages, add);
+        each(right, right_furthest, pages, add)?;
     }
+    Ok(())
 }

@@ -9,12 +9,12 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use super::extras::{Extras, Item, Pieces};
 use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::{Granule, check_alike};
-use crate::kind::Kind;
 use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
 use crate::storage::entry::Run;
@@ -32,6 +32,15 @@ pub struct Holder {
     /// Position of that byte in the list.
     pub position: u64,
 }
+
+/// Places that are found at once.
+const FOUND: usize = 1 << 16;
+
+/// Runs after which others may break in.
+const FEW: usize = 1 << 20;
+
+/// Runs that are sorted at once. Sorting fewer together takes longer in all.
+const PART: usize = 1 << 22;
 
 /// A list among others.
 #[derive(Clone, Copy, Debug)]
@@ -133,40 +142,57 @@ impl Index {
     ///
     /// As for [`Self::new`], and [`Error::NoMemory`].
     pub fn try_new(lists: Vec<Frozen>) -> Result<Self, Error> {
+        Self::by_parts(lists, || Ok(()))
+    }
+
+    /// As [`Self::try_new`], and calls `after` now and then, when [`FEW`] runs more are handled. Its error
+    /// ends the work.
+    pub(crate) fn by_parts<E: From<Error>>(
+        lists: Vec<Frozen>,
+        mut after: impl FnMut() -> Result<(), E>,
+    ) -> Result<Self, E> {
         let (granule, kind) =
             lists.first().map_or_else(Default::default, |list| (list.granule(), list.kind()));
+        let mut count = 0;
+        let mut handled = |more: usize| {
+            count += more;
+            if count < FEW {
+                return Ok(());
+            }
+            count = 0;
+            after()
+        };
         let mut items = Vec::new();
         let mut starts = Vec::new();
-        reserve(&mut starts, lists.len())?;
+        reserve(&mut starts, lists.len()).map_err(Error::from)?;
         for list in &lists {
             check_alike((granule, kind), (list.granule(), list.kind()))?;
-            let (chunks, before) = (list.chunks(), items.len() as u64);
-            reserve(&mut items, chunks.len())?;
+            let (chunks, before) = (list.chunks(), items.len());
+            reserve(&mut items, chunks.len()).map_err(Error::from)?;
             let (mut least, mut most) = (u64::MAX, 0);
             chunks.for_each(|chunk| {
                 let (run, number) = (run_of(granule, chunk), items.len() as u64);
                 items.push(Item { pfn: run.pfn, last: run.pfn + (run.nr_pages - 1), number });
                 (least, most) = (least.min(run.nr_pages), most.max(run.nr_pages));
             });
-            let count = items.len() as u64 - before;
-            let even = if least == most { Even::of(list, most, count) } else { None };
-            starts.push(Start { before, first: list.first_number(), even });
+            let nr_runs = (items.len() - before) as u64;
+            let even = if least == most { Even::of(list, most, nr_runs) } else { None };
+            starts.push(Start { before: before as u64, first: list.first_number(), even });
+            handled(items.len() - before)?;
         }
-        items.sort_unstable_by_key(|item| (item.pfn, item.number));
-        Self::of_sorted(lists, starts, (granule, kind), items)
-    }
-
-    fn of_sorted(
-        lists: Vec<Frozen>,
-        starts: Vec<Start>,
-        (granule, kind): (Granule, Kind),
-        mut items: Vec<Item>,
-    ) -> Result<Self, Error> {
-        let mut others = overlapping(&mut items)?;
-        let extras = overlapping(&mut others)?;
+        sort(&mut items, &mut handled)?;
+        let mut others = overlapping(&mut items).map_err(Error::from)?;
+        handled(items.len())?;
+        let extras = overlapping(&mut others).map_err(Error::from)?;
+        handled(others.len() + extras.len())?;
         let header = Header { granule, kind, head: 0, length: 0 };
-        let (first, second) = (Layer::of(&items, &header)?, Layer::of(&others, &header)?);
-        let (pieces, extras) = (Pieces::of(&others)?, Extras::new(extras)?);
+        let first = Layer::of(&items, &header).map_err(Error::from)?;
+        handled(items.len())?;
+        let second = Layer::of(&others, &header).map_err(Error::from)?;
+        handled(others.len())?;
+        let pieces = Pieces::of(&others).map_err(Error::from)?;
+        handled(others.len())?;
+        let extras = Extras::new(extras).map_err(Error::from)?;
         Ok(Self { lists, starts, granule, first, second, pieces, extras })
     }
 
@@ -195,9 +221,21 @@ impl Index {
     /// position. O(log n) for each.
     #[must_use]
     pub fn find_range(&self, first: u64, last: u64) -> Vec<Holder> {
+        let Ok(found) = self.find_parts(first, last, || Ok::<_, Infallible>(()));
+        found
+    }
+
+    /// As [`Self::find_range`], and calls `after` whenever [`FOUND`] places more are found. Its error ends
+    /// the search.
+    pub(crate) fn find_parts<E>(
+        &self,
+        first: u64,
+        last: u64,
+        mut after: impl FnMut() -> Result<(), E>,
+    ) -> Result<Vec<Holder>, E> {
         let mut found = Vec::new();
         if first > last {
-            return found;
+            return Ok(found);
         }
         let pages = (self.granule.floor(first), self.granule.floor(last));
         let mut add = |number: u64, pfn: u64| {
@@ -207,18 +245,22 @@ impl Index {
                     found = vec![holder];
                 } else {
                     found.push(holder);
+                    if found.len() % FOUND == 0 {
+                        return after();
+                    }
                 }
             }
+            Ok(())
         };
         if let Some(layer) = &self.first {
-            layer.each(pages, &mut add);
+            layer.each(pages, &mut add)?;
         }
         if let Some(layer) = self.second.as_ref().filter(|_| self.pieces.may_have(pages)) {
-            layer.each(pages, &mut add);
+            layer.each(pages, &mut add)?;
         }
-        self.extras.each(pages.0, pages.1, &mut add);
+        self.extras.each(pages.0, pages.1, &mut add)?;
         found.sort_unstable_by_key(|holder| (holder.paddr, holder.list, holder.position));
-        found
+        Ok(found)
     }
 
     /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds, which starts in
@@ -241,6 +283,23 @@ impl Index {
             position: position.wrapping_add(from - chunk.paddr),
         })
     }
+}
+
+/// Sorts runs by address and number. Says how many are `handled` whenever some more are in order.
+fn sort<E>(items: &mut [Item], handled: &mut impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
+    let key = |item: &Item| (item.pfn, item.number);
+    if items.len() <= PART {
+        items.sort_unstable_by_key(key);
+        return handled(items.len());
+    }
+    if items.is_sorted_by_key(key) {
+        return handled(items.len());
+    }
+    // The lower half goes before the others. This takes a little longer than one sort of all.
+    let (lower, _, upper) = items.select_nth_unstable_by_key(items.len() / 2, key);
+    handled(lower.len() + upper.len())?;
+    sort(lower, handled)?;
+    sort(upper, handled)
 }
 
 /// Takes the runs that overlap one before out of runs by address.
@@ -305,7 +364,11 @@ impl Layer {
     }
 
     /// Hands out the runs that may have any of these pages: the number and the first page of each.
-    fn each(&self, pages: (u64, u64), add: &mut impl FnMut(u64, u64)) {
+    fn each<E>(
+        &self,
+        pages: (u64, u64),
+        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self {
             Self::Ordered(runs) => runs.each(pages, add),
             Self::Scattered(runs) => runs.each(pages, add),
@@ -315,18 +378,22 @@ impl Layer {
 
 /// The archive of a layer.
 #[derive(Debug)]
-struct Runs<const E: usize> {
-    archive: Archive<E>,
+struct Runs<const WORDS: usize> {
+    archive: Archive<WORDS>,
     /// The page where the archive starts, and the last one of all runs.
     lowest: u64,
     last: u64,
 }
 
-impl<const E: usize> Runs<E> {
+impl<const WORDS: usize> Runs<WORDS> {
     /// As [`Layer::each`].
-    fn each(&self, (first, last): (u64, u64), add: &mut impl FnMut(u64, u64)) {
+    fn each<E>(
+        &self,
+        (first, last): (u64, u64),
+        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         if last < self.lowest || first > self.last {
-            return;
+            return Ok(());
         }
         let page = first.max(self.lowest) - self.lowest;
         if first == last {
@@ -335,11 +402,11 @@ impl<const E: usize> Runs<E> {
         }
         let mut place = self.archive.find_page(page);
         loop {
-            add(place.run.pfn, self.lowest + place.page);
+            add(place.run.pfn, self.lowest + place.page)?;
             let next = place.number + 1;
             let end = place.page.saturating_add(place.run.nr_pages);
             if end > last - self.lowest || next == self.archive.nr_chunks() {
-                return;
+                return Ok(());
             }
             place = self.archive.find_chunk(next);
         }

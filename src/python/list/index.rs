@@ -9,6 +9,7 @@ use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::list::frozen::{Frozen, Holder, Index};
 use crate::python::convert::amounts::Amount;
+use crate::python::convert::items::signals;
 use crate::python::convert::shown;
 use crate::python::list::either::Either;
 use crate::python::list::held::Visited;
@@ -66,6 +67,7 @@ impl PyIndex {
                 Some(Either::Frozen(list)) => list.get().as_ref().clone(),
                 Some(Either::Phyr(list)) => {
                     let list = list.get().as_ref();
+                    py.check_signals()?;
                     py.detach(|| list.try_freeze())?
                 }
                 None => {
@@ -75,7 +77,7 @@ impl PyIndex {
                 }
             });
         }
-        let index = py.detach(|| Index::try_new(frozen))?;
+        let index = py.detach(|| Index::by_parts(frozen, signals))?;
         Ok(Self { index, lists: lists.unbind() })
     }
 
@@ -104,10 +106,11 @@ impl PyIndex {
         length: Amount,
     ) -> PyResult<Bound<'py, PyList>> {
         let last = overlap::last(paddr, length)?;
-        let found = py.detach(|| self.index.find_range(paddr.0, last));
+        let found = py.detach(|| self.index.find_parts(paddr.0, last, signals))?;
         let class = made::attribute(&made::module(py, "phyr._records")?, "Holder")?;
         let class = class.cast_into::<PyType>()?;
         let places = made::list(py)?;
+        // Each is made by a function of Python's, which handles signals.
         for Holder { paddr, length, list, position } in found {
             let place = made::numbers(py, [paddr, length, list as u64, position])?;
             places.append(class.call1(place)?)?;
