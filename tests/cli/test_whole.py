@@ -36,6 +36,13 @@ def test_if_writing_fails_nothing_changes(tmp_path: Path) -> None:
     assert not Path(f"{tmp_path}.part{os.getpid()}").exists()
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none" / "file"):
+        with pytest.raises(OSError, match=f"{path}'$") as info, whole_file(path):
+            pass
+        assert info.value.filename == str(path)
+
+
 def test_the_file_of_another_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / f"file.part{os.getpid()}"
     other.write_text("precious")

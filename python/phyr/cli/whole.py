@@ -19,11 +19,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         OSError: It cannot be written.
     """
     part = Path(f"{path}.part{os.getpid()}")
-    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        # The other name is the reason.
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(number, "wb") as file:
             yield file
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         part.unlink(missing_ok=True)
         raise
