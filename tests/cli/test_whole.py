@@ -88,3 +88,11 @@ def test_two_forms_in_one_file_are_refused(
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--arrow and --parquet name one file" in result.stderr
     assert not Path("file").exists()
+
+
+@pytest.mark.parametrize("option", ["--arrow", "--parquet"])
+def test_json_beside_a_file_of_rows_is_refused(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "file"
+    result = CliRunner().invoke(cli.phyr, ["map", "self", "--json", option, str(path)])
+    assert (result.exit_code, result.stdout, path.exists()) == (2, "", False)
+    assert "--json does not go with --arrow or --parquet" in result.stderr

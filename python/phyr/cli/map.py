@@ -96,6 +96,8 @@ def map_processes(**options: Any) -> None:  # noqa: ANN401 - as click has it
     files = [os.path.realpath(path) for path in (options["arrow"], options["parquet"]) if path]
     if len(files) > len(set(files)):
         raise click.UsageError("--arrow and --parquet name one file.")
+    if files and options["as_json"]:
+        raise click.UsageError("--json does not go with --arrow or --parquet.")
     if options["watch"] is not None:
         if options["as_json"] or not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise Refusal("--watch is for a terminal")
