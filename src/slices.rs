@@ -182,7 +182,7 @@ mod tests {
             }
             for _ in 0..3 {
                 assert_eq!(queue.next(), None);
-                assert_eq!(queue.as_slice(), &[]);
+                assert!(queue.as_slice().is_empty());
             }
         }
     }

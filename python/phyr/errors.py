@@ -96,7 +96,7 @@ class ArrayTypeError(PhyrError, TypeError):
 
 
 class ClosedError(PhyrError, ValueError):
-    """A page map, a pool or a cache of pins was used after it was closed."""
+    """A page map, memory, a pool or a cache of pins was used after it was closed."""
 
 
 class HiddenPagesError(PhyrError, PermissionError):

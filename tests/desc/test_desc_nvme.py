@@ -181,6 +181,14 @@ def unread(address: int, length: int) -> bytes:
     raise AssertionError((address, length))
 
 
+@pytest.mark.parametrize("read", [None, 5])
+def test_memory_to_be_read_needs_a_function(read: object) -> None:
+    text = f"read is {read}, not a function, and memory at 0x2000 is to be read"
+    with pytest.raises(TypeError, match=text):
+        desc.from_prp(0x1000, 0x2000, 0x3000, read)  # type: ignore[arg-type]
+    assert desc.from_prp(0x1000, 0x2000, 0x2000, read).length == 0x2000  # type: ignore[arg-type]
+
+
 def test_hostile_prps_are_refused_by_entry() -> None:
     with pytest.raises(FormatError, match="record 0: offset is 0x1001"):
         desc.from_prp(0x1001, 0, 10, unread)

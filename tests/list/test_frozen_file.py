@@ -261,7 +261,7 @@ def test_an_error_of_a_file_names_the_file(tmp_path: Path, form: Callable[[str],
     with pytest.raises(FileNotFoundError) as none:
         FrozenPhyr.open(missing)  # type: ignore[arg-type]
     assert none.value.filename == os.fspath(missing)  # type: ignore[call-overload]
-    with pytest.raises(OSError, match=f"{tmp_path.name}") as folder:
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path.name}") as folder:
         FrozenPhyr.open(form(str(tmp_path)))  # type: ignore[arg-type]
     assert folder.value.filename == str(tmp_path)
 

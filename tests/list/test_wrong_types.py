@@ -271,6 +271,12 @@ def test_a_limit_that_is_no_number_is_told_by_name(value: object) -> None:
     assert str(caught.value) == f"argument 'limits': seg_boundary_mask is {value!r}, {NO_INT}"
 
 
+def test_a_limit_below_0_is_told_by_name() -> None:
+    text = "argument 'limits': max_segment_size -0x1 is not a number from 0 to 2"
+    with pytest.raises(RangeError, match=text):
+        DeviceLimits(max_segment_size=-1)
+
+
 def test_numbers_of_other_types_are_taken() -> None:
     class Seven:
         def __index__(self) -> int:

@@ -91,9 +91,9 @@ def test_it_is_freed_once_and_not_while_in_use() -> None:
     buffer.close()
     assert not is_present(uaddr, PAGE)
     assert repr(buffer) == f"Allocation({uaddr:#x}+0x3000, pages 4K, closed)"
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(phyr.ClosedError, match="the memory is closed"):
         memoryview(buffer)
-    with pytest.raises(ValueError, match="closed"), buffer:
+    with pytest.raises(phyr.ClosedError, match="the memory is closed"), buffer:
         pass
     assert len(buffer) == 3 * PAGE
 

@@ -44,7 +44,14 @@ impl<'py> FromPyObject<'_, 'py> for DeviceLimits {
                 ))),
             }
         };
-        let mask = |name| Ok::<u64, PyErr>(value(name)?.extract::<Amount>()?.0);
+        let mask = |name| {
+            let amount = value(name)?.extract::<Amount>();
+            let named = |failure: PyErr| {
+                made::prefix(failure.value(py), &format!("{name} "))
+                    .map_or_else(|short| short, |()| failure)
+            };
+            Ok::<u64, PyErr>(amount.map_err(named)?.0)
+        };
         // A number above 64 bits sets no limit.
         let most = |name| {
             if value(name)?.gt(made::int(py, u64::MAX)?)? { Ok(u64::MAX) } else { mask(name) }

@@ -2,12 +2,14 @@
 
 use alloc::format;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::desc::{self, PageStructs, ReadError};
 use crate::granule::Granule;
 use crate::python::convert::amounts::{Amount, Decimal};
 use crate::python::convert::buffer::Array;
+use crate::python::convert::shown;
 use crate::python::error;
 use crate::python::list::object::PyPhyr;
 use crate::python::made;
@@ -224,6 +226,12 @@ pub(crate) fn from_sgl(
 /// Fills `out` with the bytes that a Python function reads at an address.
 pub(crate) fn read_at(read: &Bound<'_, PyAny>, address: u64, out: &mut [u8]) -> PyResult<()> {
     let py = read.py();
+    if !read.is_callable() {
+        let given = shown::text(read);
+        let why =
+            format!("read is {given}, not a function, and memory at {address:#x} is to be read");
+        return Err(made::failure::<PyTypeError>(why));
+    }
     let (at, count) = (made::int(py, address)?, made::int(py, out.len() as u64)?);
     let bytes = Array::bytes(&read.call1(made::objects(py, [&at, &count])?)?)?;
     if bytes.len() != out.len() {

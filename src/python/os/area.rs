@@ -6,13 +6,18 @@ use core::ffi::c_int;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::python::convert::buffer::{self, Lender, Lent};
 use crate::python::error;
 use crate::python::made::{self, Int, Text};
+
+/// The exception of closed memory.
+fn closed() -> PyErr {
+    error::new::<u64>("ClosedError", "the memory is closed".into(), [])
+}
 
 /// A part of the memory of a writable buffer. The part is a buffer too.
 ///
@@ -131,7 +136,7 @@ impl PyArea {
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         if slf.get().closed() {
-            return Err(made::failure::<PyValueError>("the memory is closed"));
+            return Err(closed());
         }
         Ok(slf.clone())
     }
@@ -155,7 +160,7 @@ impl PyArea {
         let mut state = slf.get().state();
         if state.whole.is_none() {
             drop(state);
-            return Err(made::failure::<PyValueError>("the memory is closed"));
+            return Err(closed());
         }
         // SAFETY: the interpreter passes a view to fill, as the slot requires.
         unsafe { buffer::lend(slf, view, flags) }?;
