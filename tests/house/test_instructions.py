@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.callgrind import built
+from support.callgrind import PLAIN_COPIES, built
 
 NR_PAGES = 1 << 16
 FEW_PAGES = 1 << 14
@@ -29,7 +29,7 @@ def instructions(
         capture_output=True,
         text=True,
         # The same addresses and the same environment in every run.
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"]} | PLAIN_COPIES,
     )
     totals = re.search(r"^totals: (\d+)$", counts.read_text(), re.MULTILINE)
     assert totals is not None, run.stderr
