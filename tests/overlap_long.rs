@@ -73,7 +73,7 @@ fn long_lists_have_in_common_what_sorted_ranges_have() {
     }
 }
 
-/// Runs that are cut where a part of 2^19 pages ends, and where a piece of 8191 pages does.
+/// Runs that are cut where a part of 2^20 pages ends, and where a piece of 4095 pages does.
 #[test]
 fn long_runs_among_many_short_ones_are_found_whole() {
     for base in [0, 77, (1 << 52) - (1 << 21)] {

@@ -26,8 +26,8 @@ fn scatter(index: u64, bits: u32) -> u64 {
 fn pairs() -> Vec<(&'static str, Phyr, Phyr)> {
     let scattered = |count, pages, bits| list(count, pages, move |index| scatter(index, bits));
     // Each run of a part's end is cut in two, and there are as few as bitmaps are made for.
-    let cut = |from: u64| list(4096, 1, move |index| ((index % 64 + 1) << 19) - 1 + from);
-    let cut_long = |from| list(4096, 600, move |index| (((index % 64) + 1) << 19) - from - index);
+    let cut = |from: u64| list(4096, 1, move |index| ((index % 64 + 1) << 20) - 1 + from);
+    let cut_long = |from| list(4096, 600, move |index| (((index % 64) + 1) << 20) - from - index);
     vec![
         ("bits", scattered(1 << 17, 1, 24), scattered(1 << 17, 3, 24)),
         ("bits, in one part", scattered(1 << 17, 1, 18), scattered(1 << 17, 2, 17)),
@@ -57,7 +57,7 @@ fn comparing_two_lists_takes_the_memory_that_is_stated() {
             .flatten()
             .map(|chunk| if chunk.length >> 12 > 2047 { 40 } else { 24 })
             .sum::<i64>()
-            + (130 << 10);
+            + (260 << 10);
         let (bytes, counts) = counted(|| one.overlap(&other).unwrap());
         assert!(counts.peak <= limit, "{name}: {counts:?}, not {limit}");
         assert_eq!(counts.blocks, 0, "{name}");

@@ -48,7 +48,7 @@ const READ: usize = 512;
 /// A run, before it is put into its part: the place in the part, its granules, and the part.
 ///
 /// ```text
-///   63    53 52           19 18              0
+///   63    53 52           20 19              0
 ///  |  part  |   granules    | place in the part |
 /// ```
 type Slot = u64;

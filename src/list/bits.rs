@@ -1,7 +1,7 @@
 //! Bits of a bitmap by the piece: some bits in a row, as one word.
 //!
 //! ```text
-//! piece    31          19 18               0
+//! piece    31          20 19               0
 //!         | how many bits | place of the first |
 //! ```
 //!
@@ -15,8 +15,8 @@ use crate::error::{NoMemory, zeros};
 use crate::slices::arrays_mut;
 use crate::wide::wide;
 
-/// Bits of a bitmap at most, as a power of two: 64 KiB.
-pub(crate) const PART: u32 = 19;
+/// Bits of a bitmap at most, as a power of two: 128 KiB.
+pub(crate) const PART: u32 = 20;
 
 /// Places in a bitmap.
 pub(crate) const IN_PART: u64 = (1 << PART) - 1;

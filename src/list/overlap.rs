@@ -28,7 +28,7 @@ use crate::list::reading::List;
 impl Phyr {
     /// How many bytes of memory this list and another have in common. A byte counts once, however
     /// often it is listed. O(n), and at most 24 bytes for each chunk of both, 40 for each of more than 2047
-    /// granules, and 130 KiB.
+    /// granules, and 260 KiB.
     ///
     /// # Errors
     ///
