@@ -1,6 +1,7 @@
 """Memory of dropped lists goes back to the kernel, whatever was allocated since, in any thread."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +105,26 @@ print("right")
 def test_where_no_block_is_to_be_had_a_node_is_enough() -> None:
     run = python("-c", LIMITED)
     assert run.stdout.strip() == "right", run.stderr
+
+
+LARGE = """
+import numpy as np
+from phyr import Phyr
+
+phyr = Phyr.from_pfns(np.arange(1, 4 << 20, 2, dtype=np.uint64))
+column = np.asarray(phyr.chunks.paddrs)  # 16 MiB
+at = column.ctypes.data + column.nbytes // 2
+for line in open("/proc/self/smaps"):
+    if "-" in (word := line.split()[0]):
+        start, end = (int(number, 16) for number in word.split("-"))
+    elif word == "VmFlags:" and start <= at < end:
+        print(line)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without huge pages"
+)
+def test_large_memory_may_be_huge_pages() -> None:
+    run = python("-c", LARGE)
+    assert "hg" in run.stdout.split(), run.stdout + run.stderr

@@ -10,7 +10,8 @@
 //!
 //! Blocks come from the kernel and go back to it when their last node is freed, all but one. After a
 //! few, they may be huge pages. Where no block is to be had, a node comes from the C library, so that
-//! nothing larger than a node is ever needed. So does all that is no node.
+//! nothing larger than a node is ever needed. So does all that is no node; large memory may then be huge
+//! pages, too.
 #![expect(unsafe_code, reason = "an allocator is made of raw pointers")]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -30,6 +31,8 @@ const BLOCK: usize = 2 << 20;
 const SLOTS: usize = BLOCK / SLOT;
 /// Blocks from which on more are huge pages: at most a fifth of the memory is then not used yet.
 const MANY: usize = 4;
+/// Bytes from which on other memory may be huge pages: at most a quarter of it is then not used.
+const LARGE: usize = 4 * BLOCK;
 /// Blocks may be below this address.
 const ADDRESSES: usize = 1 << 48;
 
@@ -123,6 +126,23 @@ fn map() -> *mut Header {
 fn unmap(block: *mut Header) {
     // SAFETY: it was mapped by `map`, and has no nodes.
     unsafe { libc::munmap(block.cast(), BLOCK) };
+}
+
+/// Lets large memory of the C library be huge pages.
+fn advise(memory: *mut u8, size: usize) {
+    if size < LARGE || memory.is_null() {
+        return;
+    }
+    let before = memory.addr().wrapping_neg() % BLOCK;
+    // SAFETY: advice on whole blocks of memory that was just allocated. A kernel without huge pages
+    // refuses it.
+    unsafe {
+        libc::madvise(
+            memory.wrapping_add(before).cast(),
+            (size - before) / BLOCK * BLOCK,
+            libc::MADV_HUGEPAGE,
+        )
+    };
 }
 
 impl Blocks {
@@ -271,7 +291,9 @@ unsafe impl GlobalAlloc for Nodes {
             }
         }
         // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
+        let memory = unsafe { System.alloc(layout) };
+        advise(memory, layout.size());
+        memory
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -285,7 +307,9 @@ unsafe impl GlobalAlloc for Nodes {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_node(layout) {
             // SAFETY: as the caller promises.
-            return unsafe { System.alloc_zeroed(layout) };
+            let memory = unsafe { System.alloc_zeroed(layout) };
+            advise(memory, layout.size());
+            return memory;
         }
         // SAFETY: as the caller promises.
         let memory = unsafe { self.alloc(layout) };
@@ -301,7 +325,9 @@ unsafe impl GlobalAlloc for Nodes {
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !is_node(layout) && !is_node(new) {
             // SAFETY: as the caller promises.
-            return unsafe { System.realloc(memory, layout, size) };
+            let moved = unsafe { System.realloc(memory, layout, size) };
+            advise(moved, size);
+            return moved;
         }
         // SAFETY: as the caller promises.
         let moved = unsafe { self.alloc(new) };
