@@ -102,8 +102,8 @@ fn index_bytes(phyr: &Phyr) -> f64 {
 }
 
 #[test]
-fn an_index_takes_less_than_four_bytes_a_run_beside_the_lists() {
-    // Addresses to 64 TiB take more: 15.4 bits each, and their order 18.6, which are 4.25 bytes.
+fn an_index_takes_four_bytes_a_run_or_less_beside_the_lists() {
+    // But for addresses to 64 TiB: those take 15.4 bits each, and their order 18.6, which are 4.25 bytes.
     let limits = [
         (Workload::Rand4k, 3.93),
         (Workload::Geo8, 3.94),

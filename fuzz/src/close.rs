@@ -7,7 +7,7 @@ use crate::source::Source;
 /// Runs of a list.
 const RUNS: u64 = 700;
 /// Where the second half of the runs is, in pages: behind what one bitmap of a comparison covers.
-const FAR: u64 = (1 << 19) - 300;
+const FAR: u64 = (1 << 20) - 300;
 /// Pages of all runs.
 const PAGES: usize = FAR as usize + (1 << 15);
 

@@ -137,8 +137,8 @@ impl Bitmaps {
         Ok((made, bounds))
     }
 
-    /// A run takes four bytes, or eight if its part ends in it, and its share of two open blocks in each
-    /// part at most eight more.
+    /// A run takes four bytes for each of its pieces: one, one more if a part ends in it, and one more for
+    /// each 4095 granules; and its share of two open blocks in each part, at most four bytes.
     fn of(a: &impl List, b: &impl List, bounds: Bounds) -> Result<Option<Self>, NoMemory> {
         let (granule, nr_runs) = (a.granule(), bounds.nr_runs);
         let (lowest, last) = (granule.floor(bounds.lowest), granule.floor(bounds.last));

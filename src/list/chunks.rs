@@ -94,7 +94,7 @@ impl<'a> Ahead<'a> {
         if let Some(word) = self.blocks.next() {
             return Some(Chunk { paddr: word ^ self.low, length: self.length });
         }
-        // Without this hint the compiler moves the usual words out of the way of loops.
+        // Without this hint the compiler puts the usual words of a loop behind a jump.
         rarely();
         self.others.next().map(|word| Chunk::of_word(self.granule, word))
     }

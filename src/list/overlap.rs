@@ -28,7 +28,7 @@ use crate::list::reading::List;
 impl Phyr {
     /// How many bytes of memory this list and another have in common. A byte counts once, however
     /// often it is listed. O(n), and at most 24 bytes for each chunk of both, 40 for each of more than 2047
-    /// granules, and 260 KiB.
+    /// granules, and 130 KiB.
     ///
     /// # Errors
     ///
@@ -58,8 +58,8 @@ impl Phyr {
     }
 
     /// The memory that this list and another have in common: by address, each byte once, however
-    /// often it is listed. O(n), and the memory that [`Self::overlap`] takes, beside at most 64 bytes for
-    /// each chunk of the result.
+    /// often it is listed. O(n), and the memory that [`Self::overlap`] takes, beside 130 KiB and at most 64
+    /// bytes for each chunk of the result.
     ///
     /// The result has the granule of the lists, or a smaller one if it has a boundary inside a
     /// granule that is not at its own ends.

@@ -15,7 +15,7 @@ use crate::storage::chain::{Located, Node};
 use crate::wide::wide;
 
 /// Positions dealt out together: 6 MiB of memory.
-pub(crate) const BLOCK: usize = 1 << 18;
+const BLOCK: usize = 1 << 18;
 /// So few are looked up one by one.
 const FEW: usize = 64;
 /// Chunks that the list may have for each position: with more, most nodes would hold no position.
@@ -48,12 +48,12 @@ impl Phyr {
         self.translate_blocks(positions, || Ok(()))
     }
 
-    /// As [`Self::translate_all`], and calls `after` now and then, when about [`BLOCK`] positions more are
-    /// done. Its error ends the work: some positions are then addresses, and others are not.
+    /// As [`Self::translate_all`], and calls `between` whenever it goes on after [`BLOCK`] positions. Its
+    /// error ends the work: some positions are then addresses, and others are not.
     pub(crate) fn translate_blocks<E: From<Error>>(
         &self,
         positions: &mut [u64],
-        mut after: impl FnMut() -> Result<(), E>,
+        mut between: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let is_sorted = ascend_in(positions, self.length())?;
         let nr_chunks = self.chain().totals().map(|(_, nr_chunks)| nr_chunks);
@@ -62,21 +62,20 @@ impl Phyr {
             positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64
         });
         if is_sorted && is_many {
-            return self.translate_ascending(positions, after);
+            return self.translate_ascending(positions, between);
         }
         if is_sorted {
             let mut translator = Translator::new(self);
-            for block in positions.chunks_mut(BLOCK) {
+            return blocks(positions, &mut between, |block| {
                 translator.translate_all(block);
-                after()?;
-            }
-            return Ok(());
+                Ok(())
+            });
         }
         let mut nodes = match nr_chunks {
             Some(_) if is_many => Nodes::new(self, positions.len().min(BLOCK)),
             _ => None,
         };
-        for block in positions.chunks_mut(BLOCK) {
+        blocks(positions, &mut between, |block| {
             let done = match &mut nodes {
                 Some(nodes) => nodes.translate(self, block)?,
                 None => None,
@@ -86,9 +85,8 @@ impl Phyr {
                 (None, Some(_)) => self.translate_each(block)?,
                 (None, None) => self.translate_in_only(block),
             }
-            after()?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Translates positions in the only node.
@@ -111,7 +109,7 @@ impl Phyr {
     fn translate_ascending<E>(
         &self,
         mut positions: &mut [u64],
-        mut after: impl FnMut() -> Result<(), E>,
+        mut between: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let (granule, offset) = (self.granule(), self.offset());
         let (mut done, mut outcome) = (0, Ok(()));
@@ -128,14 +126,14 @@ impl Phyr {
             positions = rest;
             for block in here.chunks_mut(BLOCK) {
                 // A walk of the nodes cannot stop early.
+                if outcome.is_ok() && done >= BLOCK {
+                    (done, outcome) = (0, between());
+                }
                 if outcome.is_err() {
                     return;
                 }
                 translate_ascending_in(&node, granule, offset, block);
                 done += block.len();
-                if done >= BLOCK {
-                    (done, outcome) = (0, after());
-                }
             }
         };
         let mut last: Option<Node<'_>> = None;
@@ -149,6 +147,21 @@ impl Phyr {
         }
         outcome
     }
+}
+
+/// Does the work on blocks of positions, and calls `between` them.
+pub(crate) fn blocks<E: From<Error>>(
+    positions: &mut [u64],
+    between: &mut impl FnMut() -> Result<(), E>,
+    mut work: impl FnMut(&mut [u64]) -> Result<(), Error>,
+) -> Result<(), E> {
+    for (number, block) in positions.chunks_mut(BLOCK).enumerate() {
+        if number > 0 {
+            between()?;
+        }
+        work(block)?;
+    }
+    Ok(())
 }
 
 /// Returns true if all these positions ascend.
@@ -373,6 +386,57 @@ mod tests {
 
     use super::*;
     use crate::list::builder::Builder;
+    use crate::list::frozen::Frozen;
+    use crate::list::reading::Inner;
+
+    /// Where chunk `number` of `list` starts, in chunks.
+    fn place(number: u64) -> u64 {
+        number * 7 % 9001 * 2
+    }
+
+    /// A list of chunks of so many pages each.
+    fn list(nr_chunks: u64, nr_pages: u64) -> Phyr {
+        let mut builder = Builder::new();
+        for number in 0..nr_chunks {
+            builder.append_pfns(place(number) * nr_pages, nr_pages).unwrap();
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn others_are_called_between_blocks_of_positions() {
+        // One chunk, one node, many nodes.
+        for (nr_chunks, nr_pages) in [(1, 9000), (90, 100), (9000, 1)] {
+            let (phyr, size) = (list(nr_chunks, nr_pages), nr_pages << 12);
+            let paddr = |at: &u64| place(at / size) * size + at % size;
+            for (count, calls) in [(1, 0), (BLOCK, 0), (2 * BLOCK + 9, 2)] {
+                let mut positions: Vec<u64> =
+                    (0..count as u64).map(|at| at * 0x1_2345 % phyr.length()).collect();
+                for is_sorted in [false, true] {
+                    if is_sorted {
+                        positions.sort_unstable();
+                    }
+                    for form in [Frozen::kept(phyr.clone()), phyr.freeze()] {
+                        let (mut found, mut called) = (positions.clone(), 0);
+                        let between = || {
+                            called += 1;
+                            Ok::<(), Error>(())
+                        };
+                        form.translate_blocks(&mut found, between).unwrap();
+                        assert!(
+                            found.iter().eq(positions.iter().map(paddr).collect::<Vec<_>>().iter())
+                        );
+                        // Where nodes end, blocks of positions that ascend may be longer.
+                        assert!((calls.min(1)..=calls).contains(&called), "{called} of {calls}");
+                        let failure = Error::ZeroLength { paddr: 7 };
+                        found.clone_from(&positions);
+                        let stopped = form.translate_blocks(&mut found, || Err(failure));
+                        assert_eq!(stopped.is_err(), calls > 0, "{stopped:?}");
+                    }
+                }
+            }
+        }
+    }
 
     /// A mistake that only phyr could make: where the positions of the last nodes end is lost.
     #[test]

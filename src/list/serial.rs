@@ -146,7 +146,8 @@ impl Phyr {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let read = |at: usize, out: &mut [u8]| {
             let from = bytes.get(at..).and_then(|rest| rest.get(..out.len()));
-            // Without these bytes the rest is zeros, which is no list.
+            // `deserialise` asks for no others.
+            debug_assert!(from.is_some(), "{} bytes at {at} of {}", out.len(), bytes.len());
             if let Some(from) = from {
                 slices::copy(from, out);
             }

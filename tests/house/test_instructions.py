@@ -76,8 +76,8 @@ pytestmark = [
         ("equal", "rand4k", 2),
         ("hash", "rand4k", 4.5),
         ("extend", "rand4k", 10.5),
-        ("extend", "geo8", 17.5),
-        ("to_bytes", "rand4k", 17),
+        ("extend", "geo8", 15),
+        ("to_bytes", "rand4k", 6.5),
         ("from_bytes", "rand4k", 14.5),
         ("from_bytes", "geo8", 27),
         ("from_chunks", "rand4k", 42),
@@ -92,23 +92,22 @@ pytestmark = [
         ("read_pages", "rand4k", 4.5),
         ("read_pages", "geo8", 21),
         # As many positions as pages.
-        ("translate", "rand4k", 130),
-        ("translate", "geo8", 180),
-        ("translate_sorted", "rand4k", 42),
-        ("translate_sorted", "geo8", 32),
+        ("translate", "rand4k", 101),
+        ("translate", "geo8", 150),
+        ("translate_sorted", "rand4k", 27.5),
+        ("translate_sorted", "geo8", 26),
         ("plan", "rand4k", 10),
         ("window", "rand4k", 0.5),
-        # Of these, 8 clear a new table, of which a byte counts as an instruction here.
-        ("map_plan", "rand4k", 24),
-        ("map_columns", "rand4k", 21),
-        # And mapping before, in tables that are not cleared again.
-        ("unmap", "rand4k", 23),
+        ("map_plan", "rand4k", 15.5),
+        ("map_columns", "rand4k", 11.5),
+        # And mapping before.
+        ("unmap", "rand4k", 22),
         # A run of 256 pages in a table that other pages keep: each of its pages.
         ("map_256", "rand4k", 6),
         ("map_unmap_256", "rand4k", 18.5),
         # One page, in such a table and in a table that comes and goes.
         ("map_unmap_1", "rand4k", 3500),
-        ("map_unmap_new", "rand4k", 5900),
+        ("map_unmap_new", "rand4k", 5700),
     ],
 )
 def test_an_operation_takes_few_instructions(

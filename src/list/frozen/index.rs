@@ -33,14 +33,14 @@ pub struct Holder {
     pub position: u64,
 }
 
-/// Places that are found at once.
+/// Places that are found between two calls of `after`.
 const FOUND: usize = 1 << 16;
 
-/// Runs after which others may break in.
-const FEW: usize = 1 << 20;
+/// Runs that are handled between two calls of `after`, at least.
+const HANDLED: usize = 1 << 20;
 
 /// Runs that are sorted at once. Sorting fewer together takes longer in all.
-const PART: usize = 1 << 22;
+const SORTED: usize = 1 << 22;
 
 /// A list among others.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ impl Index {
         Self::by_parts(lists, || Ok(()))
     }
 
-    /// As [`Self::try_new`], and calls `after` now and then, when [`FEW`] runs more are handled. Its error
+    /// As [`Self::try_new`], and calls `after` whenever [`HANDLED`] runs more are handled. Its error
     /// ends the work.
     pub(crate) fn by_parts<E: From<Error>>(
         lists: Vec<Frozen>,
@@ -156,7 +156,7 @@ impl Index {
         let mut count = 0;
         let mut handled = |more: usize| {
             count += more;
-            if count < FEW {
+            if count < HANDLED {
                 return Ok(());
             }
             count = 0;
@@ -288,7 +288,7 @@ impl Index {
 /// Sorts runs by address and number. Says how many are `handled` whenever some more are in order.
 fn sort<E>(items: &mut [Item], handled: &mut impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
     let key = |item: &Item| (item.pfn, item.number);
-    if items.len() <= PART {
+    if items.len() <= SORTED {
         items.sort_unstable_by_key(key);
         return handled(items.len());
     }
@@ -346,6 +346,7 @@ impl Layer {
             pairs.map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
         };
         let (Some(ordered), Some(scattered)) = (Sizes::of(runs()), Sizes::of(runs())) else {
+            debug_assert!(items.is_empty(), "{} runs are more than an archive holds", items.len());
             return Ok(None);
         };
         Ok(Some(if ordered.nr_words < scattered.nr_words {

@@ -3,7 +3,7 @@
 use super::list::Frozen;
 use super::view::{Form, View};
 use crate::error::Error;
-use crate::list::positions::{BLOCK, ascend_in, ascending_below};
+use crate::list::positions::{ascend_in, ascending_below, blocks};
 use crate::slices::take_mut;
 use crate::storage::frozen::Window;
 
@@ -38,22 +38,21 @@ impl Frozen {
     pub(crate) fn translate_blocks<E: From<Error>>(
         &self,
         positions: &mut [u64],
-        mut after: impl FnMut() -> Result<(), E>,
+        mut between: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let view = match &self.0 {
-            Form::Kept(phyr) => return phyr.translate_blocks(positions, after),
+            Form::Kept(phyr) => return phyr.translate_blocks(positions, between),
             Form::Archived(view) => view,
         };
         let is_sorted = ascend_in(positions, view.length)?;
-        for block in positions.chunks_mut(BLOCK) {
+        blocks(positions, &mut between, |block| {
             if is_sorted {
                 view.translate_ascending(block);
             } else {
                 view.translate_each(block);
             }
-            after()?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

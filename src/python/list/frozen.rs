@@ -338,8 +338,8 @@ impl PyFrozen {
 
     /// Return the physical addresses of the bytes at many positions, as a column; as for a `Phyr`.
     ///
-    /// Positions that ascend are the fastest; others are looked up one by one. An exception, also at
-    /// Ctrl-C, leaves `out` as it was.
+    /// Positions that ascend are the fastest; others are looked up one by one. After an exception,
+    /// also at Ctrl-C, `out` has all addresses or none.
     ///
     /// Args:
     ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.

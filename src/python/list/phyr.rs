@@ -271,7 +271,7 @@ impl PyPhyr {
     /// Return the physical addresses of the bytes at many positions, as a column.
     ///
     /// The same as ``[phyr[position] for position in positions]``, in one call; fastest where
-    /// positions ascend. Negative ones are refused. An exception, also at Ctrl-C, leaves `out` as it was.
+    /// positions ascend. Negative ones are refused. After an exception `out` has all addresses or none.
     ///
     /// Args:
     ///     positions: Array or iterable of positions in bytes; ``bytes`` hold packed native ``uint64``.

@@ -134,15 +134,10 @@ fn advise(memory: *mut u8, size: usize) {
         return;
     }
     let before = memory.addr().wrapping_neg() % BLOCK;
-    // SAFETY: advice on whole blocks of memory that was just allocated. A kernel without huge pages
+    let (first, length) = (memory.wrapping_add(before), (size - before) / BLOCK * BLOCK);
+    // SAFETY: the range is inside the allocation, and advice changes no bytes. A kernel without huge pages
     // refuses it.
-    unsafe {
-        libc::madvise(
-            memory.wrapping_add(before).cast(),
-            (size - before) / BLOCK * BLOCK,
-            libc::MADV_HUGEPAGE,
-        )
-    };
+    unsafe { libc::madvise(first.cast(), length, libc::MADV_HUGEPAGE) };
 }
 
 impl Blocks {

@@ -82,10 +82,10 @@ impl Sections {
     }
 }
 
-/// Runs, immutable, in their frozen form, with an index of `E` words an entry: [`ENTRY`] in a file, or
+/// Runs, immutable, in their frozen form, with an index of `WORDS` words an entry: [`ENTRY`] in a file, or
 /// [`SHORT_ENTRY`] in memory alone.
 #[derive(Debug)]
-pub(crate) struct Archive<const E: usize = ENTRY> {
+pub(crate) struct Archive<const WORDS: usize = ENTRY> {
     pub(super) store: Store,
     pub(super) sections: Sections,
     pub(super) nr_pages: u64,
@@ -200,7 +200,7 @@ pub(crate) fn sound(run: Run, granule: Granule) -> Run {
     Run { pfn, nr_pages: run.nr_pages.min(most).max(1) }
 }
 
-impl<const E: usize> Archive<E> {
+impl<const WORDS: usize> Archive<WORDS> {
     pub(crate) fn nr_chunks(&self) -> u64 {
         self.nr_chunks
     }
@@ -240,9 +240,11 @@ impl<const E: usize> Archive<E> {
     /// Block `index`.
     #[inline(always)]
     pub(super) fn block<W: Words + ?Sized>(&self, words: &W, index: usize) -> Block {
-        let entry = words.four(self.sections.index + E * index);
+        let entry = words.four(self.sections.index + WORDS * index);
         let [first_page, word, lowest, end_page] = match entry {
-            [first_page, word, end_page, _] if E == SHORT_ENTRY => [first_page, word, 0, end_page],
+            [first_page, word, end_page, _] if WORDS == SHORT_ENTRY => {
+                [first_page, word, 0, end_page]
+            }
             entry => entry,
         };
         Block::new([first_page, word, lowest], end_page, self.count(index), self.sections.data)
@@ -348,13 +350,13 @@ fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
 
 /// The block that holds page `page`, and its number.
 #[inline(always)]
-fn find_block<const E: usize>(
-    archive: &Archive<E>,
+fn find_block<const WORDS: usize>(
+    archive: &Archive<WORDS>,
     words: &(impl Words + ?Sized),
     page: u64,
 ) -> (Block, usize) {
     let Sections { nr_blocks, bucket_lg2, index, is_even, .. } = archive.sections;
-    let first_page = |block: usize| words.word(index + E * block);
+    let first_page = |block: usize| words.word(index + WORDS * block);
     let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
     // Most lists of runs of one size have a block for each bucket; they need no directory.
     if is_even && first_page(bucket) <= page && page < first_page(bucket + 1) {
@@ -377,8 +379,8 @@ fn find_block<const E: usize>(
 }
 
 wide! {
-    fn find_page[const E: usize](
-        archive: &Archive<E>,
+    fn find_page[const WORDS: usize](
+        archive: &Archive<WORDS>,
         words: &(impl Words + ?Sized),
         page: u64,
     ) -> Located {
@@ -398,8 +400,8 @@ wide! {
 }
 
 wide! {
-    fn find_start[const E: usize](
-        archive: &Archive<E>,
+    fn find_start[const WORDS: usize](
+        archive: &Archive<WORDS>,
         words: &(impl Words + ?Sized),
         page: u64,
     ) -> (u64, u64) {
@@ -419,8 +421,8 @@ wide! {
 }
 
 wide! {
-    fn find_chunk[const E: usize](
-        archive: &Archive<E>,
+    fn find_chunk[const WORDS: usize](
+        archive: &Archive<WORDS>,
         words: &(impl Words + ?Sized),
         number: u64,
     ) -> Located {

@@ -25,9 +25,9 @@ fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
     }
 }
 
-/// How large the archive of some runs is, with `E` words an index entry.
+/// How large the archive of some runs is, with `WORDS` words an index entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes<const E: usize> {
+pub(crate) struct Sizes<const WORDS: usize> {
     nr_pages: u64,
     nr_chunks: u64,
     sections: Sections,
@@ -35,17 +35,17 @@ pub(crate) struct Sizes<const E: usize> {
     pub(crate) nr_words: usize,
 }
 
-impl<const E: usize> Sizes<E> {
+impl<const WORDS: usize> Sizes<WORDS> {
     /// Measures the archive of these runs; `None` if there are none, or too many for one.
     pub(crate) fn of(runs: impl Iterator<Item = Run>) -> Option<Self> {
         let (mut nr_pages, mut nr_chunks, mut data) = (0, 0, 0_usize);
         by_block(runs, |runs| {
-            let block = pack(runs, E);
+            let block = pack(runs, WORDS);
             nr_pages += block.nr_pages;
             nr_chunks += runs.len() as u64;
             data += block.words();
         });
-        let sections = Sections::new(nr_pages, nr_chunks, E)?;
+        let sections = Sections::new(nr_pages, nr_chunks, WORDS)?;
         let nr_words = sections.data.checked_add(data)?;
         let fits = (data as u64) < MOST_DATA;
         fits.then_some(Self { nr_pages, nr_chunks, sections, nr_words })
@@ -56,10 +56,10 @@ impl<const E: usize> Sizes<E> {
         self,
         runs: impl Iterator<Item = Run>,
         header: &Header,
-    ) -> Result<Archive<E>, NoMemory> {
+    ) -> Result<Archive<WORDS>, NoMemory> {
         let Self { nr_pages, nr_chunks, sections, nr_words } = self;
         let mut words = zeros::<u64>(nr_words)?;
-        let mut open = Open::<E> {
+        let mut open = Open::<WORDS> {
             words: &mut words,
             sections,
             data: sections.data,
@@ -86,7 +86,7 @@ impl<const E: usize> Sizes<E> {
 }
 
 /// An archive that is being written.
-struct Open<'a, const E: usize> {
+struct Open<'a, const WORDS: usize> {
     words: &'a mut [u64],
     sections: Sections,
     /// Word of the next data, pages and blocks so far.
@@ -97,9 +97,9 @@ struct Open<'a, const E: usize> {
     bucket: usize,
 }
 
-impl<const E: usize> Open<'_, E> {
+impl<const WORDS: usize> Open<'_, WORDS> {
     fn push(&mut self, runs: &[Run]) {
-        let block = pack(runs, E);
+        let block = pack(runs, WORDS);
         // Buckets that start before this block start in the one before.
         while self.bucket < self.sections.nr_buckets
             && (self.bucket as u64) << self.sections.bucket_lg2 < self.page
@@ -136,10 +136,10 @@ impl<const E: usize> Open<'_, E> {
     /// Writes the index entry of the next block. [`Self::finish`] finds if there is no room.
     fn entry(&mut self, packing: Packing) {
         let data = (self.data - self.sections.data) as u64;
-        let at = self.sections.index + E * self.number;
+        let at = self.sections.index + WORDS * self.number;
         let entry = [self.page, packing.word(data), packing.lowest];
         let words = self.words.get_mut(at..).unwrap_or_default();
-        for (word, value) in words.iter_mut().zip(entry).take(E) {
+        for (word, value) in words.iter_mut().zip(entry).take(WORDS) {
             *word = value.to_le();
         }
     }
