@@ -45,56 +45,39 @@ impl Phyr {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
-        self.translate_blocks(positions, || Ok(()))
-    }
-
-    /// As [`Self::translate_all`], and calls `between` whenever it goes on after [`BLOCK`] positions. Its
-    /// error ends the work: some positions are then addresses, and others are not.
-    pub(crate) fn translate_blocks<E: From<Error>>(
-        &self,
-        positions: &mut [u64],
-        mut between: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
         let is_sorted = ascend_in(positions, self.length())?;
-        let nr_chunks = self.chain().totals().map(|(_, nr_chunks)| nr_chunks);
-        // Without that number, one node has all chunks.
-        let is_many = nr_chunks.is_none_or(|nr_chunks| {
-            positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64
-        });
-        if is_sorted && is_many {
-            return self.translate_ascending(positions, between);
-        }
-        if is_sorted {
-            let mut translator = Translator::new(self);
-            return blocks(positions, &mut between, |block| {
-                translator.translate_all(block);
-                Ok(())
+        let Some((_, nr_chunks)) = self.chain().totals() else {
+            // One node has them all.
+            let (granule, offset) = (self.granule(), self.offset());
+            let mut positions = Some(positions);
+            self.chain().for_each_node(|node| {
+                let positions = positions.take().unwrap_or_default();
+                if is_sorted {
+                    translate_ascending_in(&node, granule, offset, positions);
+                } else {
+                    translate_in(&node, granule, offset, positions.iter_mut());
+                }
             });
-        }
-        let mut nodes = match nr_chunks {
-            Some(_) if is_many => Nodes::new(self, positions.len().min(BLOCK)),
-            _ => None,
+            return Ok(());
         };
-        blocks(positions, &mut between, |block| {
-            let done = match &mut nodes {
-                Some(nodes) => nodes.translate(self, block)?,
-                None => None,
-            };
-            match (done, nr_chunks) {
-                (Some(()), _) => {}
-                (None, Some(_)) => self.translate_each(block)?,
-                (None, None) => self.translate_in_only(block),
+        let is_many = positions.len() >= FEW && nr_chunks / CHUNKS_EACH <= positions.len() as u64;
+        if is_sorted && is_many {
+            self.translate_ascending(positions);
+        } else if is_sorted {
+            let mut translator = Translator::new(self);
+            for position in positions {
+                *position = translator.translate(*position);
             }
-            Ok(())
-        })
-    }
-
-    /// Translates positions in the only node.
-    fn translate_in_only(&self, positions: &mut [u64]) {
-        let (granule, offset) = (self.granule(), self.offset());
-        self.chain().for_each_node(|node| {
-            translate_in(&node, granule, offset, positions.iter_mut());
-        });
+        } else {
+            let nodes = if is_many { Nodes::new(self, positions.len().min(BLOCK)) } else { None };
+            let Some(mut nodes) = nodes else { return self.translate_each(positions) };
+            for block in positions.chunks_mut(BLOCK) {
+                if nodes.translate(self, block)?.is_none() {
+                    self.translate_each(block)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Translates positions one by one.
@@ -105,14 +88,9 @@ impl Phyr {
         Ok(())
     }
 
-    /// Translates positions that ascend and are inside the list, as [`Self::translate_blocks`].
-    fn translate_ascending<E>(
-        &self,
-        mut positions: &mut [u64],
-        mut between: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Translates positions that ascend and are inside the list.
+    fn translate_ascending(&self, mut positions: &mut [u64]) {
         let (granule, offset) = (self.granule(), self.offset());
-        let (mut done, mut outcome) = (0, Ok(()));
         let mut translate = |node: Node<'_>, end: u64| {
             // The positions in this node.
             let count = if end == u64::MAX {
@@ -124,17 +102,7 @@ impl Phyr {
             let count = count.min(positions.len());
             let (here, rest) = core::mem::take(&mut positions).split_at_mut(count);
             positions = rest;
-            for block in here.chunks_mut(BLOCK) {
-                // A walk of the nodes cannot stop early.
-                if outcome.is_ok() && done >= BLOCK {
-                    (done, outcome) = (0, between());
-                }
-                if outcome.is_err() {
-                    return;
-                }
-                translate_ascending_in(&node, granule, offset, block);
-                done += block.len();
-            }
+            translate_ascending_in(&node, granule, offset, here);
         };
         let mut last: Option<Node<'_>> = None;
         self.chain().for_each_node(|node| {
@@ -145,23 +113,7 @@ impl Phyr {
         if let Some(last) = last {
             translate(last, u64::MAX);
         }
-        outcome
     }
-}
-
-/// Does the work on blocks of positions, and calls `between` them.
-pub(crate) fn blocks<E: From<Error>>(
-    positions: &mut [u64],
-    between: &mut impl FnMut() -> Result<(), E>,
-    mut work: impl FnMut(&mut [u64]) -> Result<(), Error>,
-) -> Result<(), E> {
-    for (number, block) in positions.chunks_mut(BLOCK).enumerate() {
-        if number > 0 {
-            between()?;
-        }
-        work(block)?;
-    }
-    Ok(())
 }
 
 /// Returns true if all these positions ascend.
@@ -361,12 +313,6 @@ impl<'a> Translator<'a> {
         Self { phyr, place: Located::default(), pfn: 0, end: 0 }
     }
 
-    fn translate_all(&mut self, positions: &mut [u64]) {
-        for position in positions {
-            *position = self.translate(*position);
-        }
-    }
-
     #[inline]
     fn translate(&mut self, position: u64) -> u64 {
         let granule = self.phyr.granule();
@@ -386,57 +332,6 @@ mod tests {
 
     use super::*;
     use crate::list::builder::Builder;
-    use crate::list::frozen::Frozen;
-    use crate::list::reading::Inner;
-
-    /// Where chunk `number` of `list` starts, in chunks.
-    fn place(number: u64) -> u64 {
-        number * 7 % 9001 * 2
-    }
-
-    /// A list of chunks of so many pages each.
-    fn list(nr_chunks: u64, nr_pages: u64) -> Phyr {
-        let mut builder = Builder::new();
-        for number in 0..nr_chunks {
-            builder.append_pfns(place(number) * nr_pages, nr_pages).unwrap();
-        }
-        builder.finish()
-    }
-
-    #[test]
-    fn others_are_called_between_blocks_of_positions() {
-        // One chunk, one node, many nodes.
-        for (nr_chunks, nr_pages) in [(1, 9000), (90, 100), (9000, 1)] {
-            let (phyr, size) = (list(nr_chunks, nr_pages), nr_pages << 12);
-            let paddr = |at: &u64| place(at / size) * size + at % size;
-            for (count, calls) in [(1, 0), (BLOCK, 0), (2 * BLOCK + 9, 2)] {
-                let mut positions: Vec<u64> =
-                    (0..count as u64).map(|at| at * 0x1_2345 % phyr.length()).collect();
-                for is_sorted in [false, true] {
-                    if is_sorted {
-                        positions.sort_unstable();
-                    }
-                    for form in [Frozen::kept(phyr.clone()), phyr.freeze()] {
-                        let (mut found, mut called) = (positions.clone(), 0);
-                        let between = || {
-                            called += 1;
-                            Ok::<(), Error>(())
-                        };
-                        form.translate_blocks(&mut found, between).unwrap();
-                        assert!(
-                            found.iter().eq(positions.iter().map(paddr).collect::<Vec<_>>().iter())
-                        );
-                        // Where nodes end, blocks of positions that ascend may be longer.
-                        assert!((calls.min(1)..=calls).contains(&called), "{called} of {calls}");
-                        let failure = Error::ZeroLength { paddr: 7 };
-                        found.clone_from(&positions);
-                        let stopped = form.translate_blocks(&mut found, || Err(failure));
-                        assert_eq!(stopped.is_err(), calls > 0, "{stopped:?}");
-                    }
-                }
-            }
-        }
-    }
 
     /// A mistake that only phyr could make: where the positions of the last nodes end is lost.
     #[test]

@@ -9,11 +9,6 @@ from typing import BinaryIO
 __all__ = ["whole_file"]
 
 
-def _about(path: Path, error: OSError) -> OSError:
-    """Return the same error about the file that was asked for."""
-    return OSError(error.errno, error.strerror, str(path))
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file, all of it or nothing; only its owner reads it, as physical addresses are in it.
@@ -26,18 +21,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     part = Path(f"{path}.part{os.getpid()}")
     try:
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        # Who is to remove it has to know its name.
-        raise
-    except OSError as error:
-        raise _about(path, error) from None
-    try:
-        with os.fdopen(number, "wb") as file:
-            yield file
         try:
+            with os.fdopen(number, "wb") as file:
+                yield file
             part.replace(path)
-        except OSError as error:
-            raise _about(path, error) from None
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # A file in the way is told by its own name, all else by that of the file asked for.
+        if str(error.filename) != str(part) or isinstance(error, FileExistsError):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None

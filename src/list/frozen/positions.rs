@@ -3,7 +3,7 @@
 use super::list::Frozen;
 use super::view::{Form, View};
 use crate::error::Error;
-use crate::list::positions::{ascend_in, ascending_below, blocks};
+use crate::list::positions::{ascend_in, ascending_below};
 use crate::slices::take_mut;
 use crate::storage::frozen::Window;
 
@@ -31,28 +31,16 @@ impl Frozen {
     /// # Ok::<(), phyr::Error>(())
     /// ```
     pub fn translate_all(&self, positions: &mut [u64]) -> Result<(), Error> {
-        self.translate_blocks(positions, || Ok(()))
-    }
-
-    /// As [`Phyr::translate_blocks`](crate::Phyr::translate_blocks).
-    pub(crate) fn translate_blocks<E: From<Error>>(
-        &self,
-        positions: &mut [u64],
-        mut between: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
         let view = match &self.0 {
-            Form::Kept(phyr) => return phyr.translate_blocks(positions, between),
+            Form::Kept(phyr) => return phyr.translate_all(positions),
             Form::Archived(view) => view,
         };
-        let is_sorted = ascend_in(positions, view.length)?;
-        blocks(positions, &mut between, |block| {
-            if is_sorted {
-                view.translate_ascending(block);
-            } else {
-                view.translate_each(block);
-            }
-            Ok(())
-        })
+        if ascend_in(positions, view.length)? {
+            view.translate_ascending(positions);
+        } else {
+            view.translate_each(positions);
+        }
+        Ok(())
     }
 }
 

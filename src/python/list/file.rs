@@ -44,11 +44,10 @@ pub(crate) fn map<'py>(
     // The file is closed, whatever fails from here on.
     let file = made::attribute(os, "open")?.call1(made::objects(py, [path, &flags])?)?;
     // Reading nothing of a folder says that it is one; mapping it would say that an argument is wrong.
-    let read = made::objects(py, [&file, &all])
-        .and_then(|arguments| made::attribute(os, "read")?.call1(arguments));
-    let mapped = read
-        .and_then(|_| made::objects(py, [&file, &all]))
-        .and_then(|arguments| made::attribute(&mmap, "mmap")?.call(arguments, Some(&options)));
+    let mapped = made::objects(py, [&file, &all]).and_then(|arguments| {
+        made::attribute(os, "read")?.call1(&arguments)?;
+        made::attribute(&mmap, "mmap")?.call(arguments, Some(&options))
+    });
     made::call(&close, &file)?;
     match mapped {
         // An empty file cannot be mapped.

@@ -128,16 +128,19 @@ fn unmap(block: *mut Header) {
     unsafe { libc::munmap(block.cast(), BLOCK) };
 }
 
-/// Lets large memory of the C library be huge pages.
-fn advise(memory: *mut u8, size: usize) {
-    if size < LARGE || memory.is_null() {
-        return;
-    }
-    let before = memory.addr().wrapping_neg() % BLOCK;
-    let (first, length) = (memory.wrapping_add(before), (size - before) / BLOCK * BLOCK);
-    // SAFETY: the range is inside the allocation, and advice changes no bytes. A kernel without huge pages
-    // refuses it.
+/// Lets whole blocks of memory be huge pages.
+fn advise(first: *mut u8, length: usize) {
+    // SAFETY: it is memory of ours, and advice changes no bytes. A kernel without huge pages refuses it.
     unsafe { libc::madvise(first.cast(), length, libc::MADV_HUGEPAGE) };
+}
+
+/// Memory of the C library, which may be huge pages if there is much.
+fn advised(memory: *mut u8, size: usize) -> *mut u8 {
+    if size >= LARGE && !memory.is_null() {
+        let before = memory.addr().wrapping_neg() % BLOCK;
+        advise(memory.wrapping_add(before), (size - before) / BLOCK * BLOCK);
+    }
+    memory
 }
 
 impl Blocks {
@@ -152,8 +155,7 @@ impl Blocks {
             return block;
         }
         if self.count >= MANY {
-            // SAFETY: advice on memory that is ours. A kernel without huge pages refuses it.
-            unsafe { libc::madvise(block.cast(), BLOCK, libc::MADV_HUGEPAGE) };
+            advise(block.cast(), BLOCK);
         }
         let mut used = [0; SLOTS / 64];
         used[0] = 1;
@@ -286,9 +288,7 @@ unsafe impl GlobalAlloc for Nodes {
             }
         }
         // SAFETY: as the caller promises.
-        let memory = unsafe { System.alloc(layout) };
-        advise(memory, layout.size());
-        memory
+        advised(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -302,9 +302,7 @@ unsafe impl GlobalAlloc for Nodes {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_node(layout) {
             // SAFETY: as the caller promises.
-            let memory = unsafe { System.alloc_zeroed(layout) };
-            advise(memory, layout.size());
-            return memory;
+            return advised(unsafe { System.alloc_zeroed(layout) }, layout.size());
         }
         // SAFETY: as the caller promises.
         let memory = unsafe { self.alloc(layout) };
@@ -320,9 +318,7 @@ unsafe impl GlobalAlloc for Nodes {
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !is_node(layout) && !is_node(new) {
             // SAFETY: as the caller promises.
-            let moved = unsafe { System.realloc(memory, layout, size) };
-            advise(moved, size);
-            return moved;
+            return advised(unsafe { System.realloc(memory, layout, size) }, size);
         }
         // SAFETY: as the caller promises.
         let moved = unsafe { self.alloc(new) };
