@@ -221,28 +221,29 @@ impl Index {
     /// position. O(log n) for each.
     #[must_use]
     pub fn find_range(&self, first: u64, last: u64) -> Vec<Holder> {
-        let Ok(found) = self.find_parts(first, last, || Ok::<_, Infallible>(()));
+        let mut found = Vec::new();
+        let Ok(()) = self.find_parts(first, last, &mut found, || Ok::<_, Infallible>(()));
         found
     }
 
-    /// As [`Self::find_range`], and calls `after` whenever [`FOUND`] places more are found. Its error ends
-    /// the search.
+    /// Adds to `found`, which is empty, what [`Self::find_range`] returns. Calls `after` whenever [`FOUND`]
+    /// places more are found; its error ends the search.
     pub(crate) fn find_parts<E>(
         &self,
         first: u64,
         last: u64,
+        found: &mut Vec<Holder>,
         mut after: impl FnMut() -> Result<(), E>,
-    ) -> Result<Vec<Holder>, E> {
-        let mut found = Vec::new();
+    ) -> Result<(), E> {
         if first > last {
-            return Ok(found);
+            return Ok(());
         }
         let pages = (self.granule.floor(first), self.granule.floor(last));
         let mut add = |number: u64, pfn: u64| {
             if let Some(holder) = self.holder((number, pfn), first, last) {
                 // Most memory is in one place. So a vector of one needs no room to grow.
                 if found.is_empty() {
-                    found = vec![holder];
+                    *found = vec![holder];
                 } else {
                     found.push(holder);
                     if found.len() % FOUND == 0 {
@@ -260,7 +261,7 @@ impl Index {
         }
         self.extras.each(pages.0, pages.1, &mut add)?;
         found.sort_unstable_by_key(|holder| (holder.paddr, holder.list, holder.position));
-        Ok(found)
+        Ok(())
     }
 
     /// Returns the part of the bytes `first` to `last` that run `number` of all lists holds, which starts in

@@ -106,7 +106,8 @@ impl PyIndex {
         length: Amount,
     ) -> PyResult<Bound<'py, PyList>> {
         let last = overlap::last(paddr, length)?;
-        let found = py.detach(|| self.index.find_parts(paddr.0, last, signals))?;
+        let mut found = Vec::new();
+        py.detach(|| self.index.find_parts(paddr.0, last, &mut found, signals))?;
         let class = made::attribute(&made::module(py, "phyr._records")?, "Holder")?;
         let class = class.cast_into::<PyType>()?;
         let places = made::list(py)?;

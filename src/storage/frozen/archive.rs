@@ -6,7 +6,7 @@ use core::fmt;
 use core::sync::atomic::AtomicU64;
 
 use super::bits::Words;
-use super::block::{BLOCK, Block, ENTRY, SHORT_ENTRY};
+use super::block::{BLOCK, Block, ENTRY, SHORT_ENTRY, block_runs};
 use super::header::HEADER;
 use super::unpack::Unpacked;
 use crate::granule::Granule;
@@ -70,7 +70,7 @@ impl Sections {
         if nr_chunks == 0 || nr_chunks > nr_pages {
             return None;
         }
-        let blocks = u32::try_from(nr_chunks.div_ceil(BLOCK as u64)).ok()?;
+        let blocks = u32::try_from(nr_chunks.div_ceil(block_runs(entry) as u64)).ok()?;
         let last_page = nr_pages - 1;
         let bucket_lg2 = (0..64).find(|lg2| last_page >> lg2 < u64::from(blocks))?;
         let nr_blocks = usize::try_from(blocks).ok()?;
@@ -250,11 +250,23 @@ impl<const WORDS: usize> Archive<WORDS> {
         Block::new([first_page, word, lowest], end_page, self.count(index), self.sections.data)
     }
 
+    /// Asks for the word that probably has the page number of page `page`, before it is known where that
+    /// is: as far in the data as the page is in the archive. So it is if all blocks have as many bits.
+    ///
+    /// The search would else wait for the index entry first.
+    #[inline(always)]
+    fn fetch<W: Words + ?Sized>(&self, words: &W, page: u64) {
+        let data = self.sections.data;
+        let nr_words = words.count().saturating_sub(data) as u64;
+        let word = page.wrapping_mul(nr_words).checked_div(self.nr_pages).unwrap_or(0);
+        words.fetch(data.saturating_add(usize::try_from(word).unwrap_or(usize::MAX)));
+    }
+
     /// How many runs block `index` has.
     #[inline(always)]
     fn count(&self, index: usize) -> usize {
-        let left = self.nr_chunks - (index * BLOCK) as u64;
-        usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)
+        let left = self.nr_chunks - (index * block_runs(WORDS)) as u64;
+        usize::try_from(left).unwrap_or(usize::MAX).min(block_runs(WORDS))
     }
 
     #[inline(always)]
@@ -266,7 +278,7 @@ impl<const WORDS: usize> Archive<WORDS> {
     ) -> Located {
         let run = Run { pfn: block.pfn(words, index), nr_pages: end.wrapping_sub(start) };
         Located {
-            number: (number * BLOCK + index) as u64,
+            number: (number * block_runs(WORDS) + index) as u64,
             page: block.first_page.wrapping_add(start),
             run: sound(run, self.granule),
         }
@@ -300,7 +312,7 @@ impl Archive {
 
     /// Page numbers between which the runs `first` to `end`, the latter excluded, lie; by the index alone.
     pub(crate) fn span(&self, first: u64, end: u64) -> (u64, u64) {
-        let blocks = split(first).0..split(end.saturating_sub(1)).0.saturating_add(1);
+        let blocks = split(first, BLOCK).0..split(end.saturating_sub(1), BLOCK).0.saturating_add(1);
         with_words!(&self.store, words => {
             blocks.take_while(|_| first < end).fold((u64::MAX >> 12, 0), |(lowest, last), block| {
                 let (low, high) = self.block(words, block).span();
@@ -328,7 +340,7 @@ impl Archive {
 
     /// Unpacks the block that has run `number`, which the archive has.
     pub(crate) fn unpack(&self, number: u64, window: &mut Window) {
-        let (number, _) = split(number);
+        let (number, _) = split(number, BLOCK);
         let count = self.count(number);
         with_words!(&self.store, words => {
             let entry = words.four(self.sections.index + ENTRY * number);
@@ -358,10 +370,13 @@ fn find_block<const WORDS: usize>(
     let Sections { nr_blocks, bucket_lg2, index, is_even, .. } = archive.sections;
     let first_page = |block: usize| words.word(index + WORDS * block);
     let bucket = usize::try_from(page >> bucket_lg2).unwrap_or(usize::MAX - 1);
-    // Most lists of runs of one size have a block for each bucket; they need no directory.
-    if is_even && first_page(bucket) <= page && page < first_page(bucket + 1) {
-        let number = bucket.min(nr_blocks - 1);
-        return (archive.block(words, number), number);
+    if is_even {
+        archive.fetch(words, page);
+        // Most lists of runs of one size have a block for each bucket; they need no directory.
+        if first_page(bucket) <= page && page < first_page(bucket + 1) {
+            let number = bucket.min(nr_blocks - 1);
+            return (archive.block(words, number), number);
+        }
     }
     // The block that holds the page: between those that hold the first pages of its bucket and
     // of the next. In the archive, whatever the directory says.
@@ -413,7 +428,7 @@ wide! {
 
 wide! {
     fn run_pages(archive: &Archive, words: &(impl Words + ?Sized), number: u64) -> (u64, u64) {
-        let (number, index) = split(number);
+        let (number, index) = split(number, BLOCK);
         let block = archive.block(words, number);
         let (start, end) = block.pages(words, index);
         (block.first_page.wrapping_add(start), end.wrapping_sub(start))
@@ -426,15 +441,15 @@ wide! {
         words: &(impl Words + ?Sized),
         number: u64,
     ) -> Located {
-        let (number, index) = split(number);
+        let (number, index) = split(number, block_runs(WORDS));
         let block = archive.block(words, number);
         archive.place(words, (&block, number), (index, block.pages(words, index)))
     }
 }
 
-/// Number of the block that has a run, and which of its runs it is.
+/// Number of the block that has a run, and which of its runs it is. Blocks have `nr_runs` runs.
 #[inline(always)]
-fn split(number: u64) -> (usize, usize) {
-    let block = usize::try_from(number / BLOCK as u64).unwrap_or(usize::MAX);
-    (block, usize::try_from(number % BLOCK as u64).unwrap_or_default())
+fn split(number: u64, nr_runs: usize) -> (usize, usize) {
+    let block = usize::try_from(number / nr_runs as u64).unwrap_or(usize::MAX);
+    (block, usize::try_from(number % nr_runs as u64).unwrap_or_default())
 }

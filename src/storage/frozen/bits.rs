@@ -16,6 +16,9 @@ pub(crate) trait Words {
         core::array::from_fn(|index| self.word(from.saturating_add(index)))
     }
 
+    /// Asks for the cache line of a word, which will probably be read. Any index will do.
+    fn fetch(&self, index: usize);
+
     /// How many there are.
     fn count(&self) -> usize;
 
@@ -36,6 +39,11 @@ impl Words for [u64] {
     }
 
     #[inline(always)]
+    fn fetch(&self, index: usize) {
+        slices::fetch(self, index);
+    }
+
+    #[inline(always)]
     fn count(&self) -> usize {
         self.len()
     }
@@ -51,6 +59,11 @@ impl Words for [AtomicU64] {
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
         self.get(index).map_or(0, |word| u64::from_le(word.load(Ordering::Relaxed)))
+    }
+
+    #[inline(always)]
+    fn fetch(&self, index: usize) {
+        slices::fetch(self, index);
     }
 
     #[inline(always)]

@@ -11,22 +11,35 @@
 //! page number       lowest of the block + (field << pfn_lg2)
 //! ```
 
-use core::hint::black_box;
-
 use super::bits::{self, Words, field, mask};
 use crate::storage::entry::Run;
 
-/// Runs of a block, all but the last.
+/// Runs of a block, all but the last, in a file. See [`block_runs`].
 pub(crate) const BLOCK: usize = 128;
 
 /// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
-pub(crate) const MARK_WORDS: usize = 3 * BLOCK / 64;
+pub(crate) const MARK_WORDS: usize = mark_words(BLOCK);
+
+/// As [`MARK_WORDS`], of a block of so many runs.
+const fn mark_words(nr_runs: usize) -> usize {
+    (3 * nr_runs).div_ceil(64)
+}
 
 /// Words of an index entry: first page, packing, lowest page number. All entries of a file are such.
 pub(crate) const ENTRY: usize = 3;
 
 /// Words of an index entry without the lowest page number, which is taken as 0.
 pub(crate) const SHORT_ENTRY: usize = 2;
+
+/// Runs of a block, all but the last, in an archive whose index entries have so many words.
+///
+/// With short entries, nobody unpacks a whole block, so blocks are longer: a twelfth of a byte less for each run.
+pub(crate) const fn block_runs(entry: usize) -> usize {
+    if entry == SHORT_ENTRY { MOST_RUNS } else { BLOCK }
+}
+
+/// Most runs of a block.
+pub(crate) const MOST_RUNS: usize = 2 * BLOCK;
 
 /// Words of data that a block has at most.
 pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK;
@@ -105,7 +118,8 @@ impl Block {
         let mut block = Self { first_page, nr_pages, count, data: 0, marks: 0, packing };
         let marks = (block.units().saturating_sub(1) >> low_bits).saturating_add(count as u64);
         // No block has more marks than fit, but what is read may be no block.
-        let marks = usize::try_from(marks.div_ceil(64)).unwrap_or(MARK_WORDS).min(MARK_WORDS);
+        let most = mark_words(count);
+        let marks = usize::try_from(marks.div_ceil(64)).unwrap_or(most).min(most);
         block.marks = if block.is_even() { 0 } else { marks };
         block.data = Self::data(word, base);
         block
@@ -206,6 +220,9 @@ impl Block {
             let unit_lg2 = self.packing.unit_lg2;
             return ((index as u64) << unit_lg2, (index as u64 + 1) << unit_lg2);
         }
+        // The search for the mark comes first.
+        let low_bits = self.packing.low_bits as usize;
+        words.fetch(self.fields().saturating_add(index * low_bits) / 64);
         let (mut before, mut word) = (index, 0);
         while word < self.marks {
             let marks = words.word(self.data.saturating_add(word));
@@ -290,7 +307,7 @@ impl Block {
         (index, mark)
     }
 
-    /// Reads the words that the run of a unit probably has, before it is known which run that is.
+    /// Asks for the words that the run of a unit probably has, before it is known which run that is.
     ///
     /// The search would else wait for the marks and then, once more, for the page number.
     #[inline(always)]
@@ -300,9 +317,9 @@ impl Block {
         let index = unit.wrapping_mul(self.count as u64).checked_div(self.units()).unwrap_or(0);
         let index = usize::try_from(index).unwrap_or(usize::MAX).min(self.count - 1);
         let at = self.fields().saturating_add(index * low_bits as usize);
-        black_box(words.word(at / 64));
+        words.fetch(at / 64);
         let at = self.pfns().saturating_add(index * pfn_bits as usize);
-        black_box(words.word(at / 64));
+        words.fetch(at / 64);
     }
 
     /// The bit behind the first `clear` clear marks.
@@ -335,7 +352,7 @@ fn sum<T: TryFrom<u64>>(read: u64, base: u64, beyond: T) -> T {
 #[inline(always)]
 pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -> usize {
     let Packing { lowest, pfn_bits, pfn_lg2, unit_lg2, low_bits } = block.packing;
-    let mut marks = [0_u64; MARK_WORDS];
+    let mut marks = [0_u64; mark_words(MOST_RUNS)];
     let mut writer = bits::Writer::new(words, at + block.marks);
     if !block.is_even() {
         let mut start = 0;
@@ -344,7 +361,7 @@ pub(crate) fn write(words: &mut [u64], at: usize, runs: &[Run], block: &Block) -
             let mark = (start >> low_bits) as usize + index;
             // The low bits were chosen so that no mark is further, for any runs that a list can hold.
             debug_assert!(
-                mark / 64 < MARK_WORDS,
+                mark / 64 < mark_words(runs.len()),
                 "mark {mark} of run {index}, {low_bits} low bits"
             );
             if let Some(marks) = marks.get_mut(mark / 64) {

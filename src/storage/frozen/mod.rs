@@ -7,8 +7,8 @@
 //! header     8 words: magic, version, granule, kind, sizes, digest
 //! directory  32 bits for each bucket of pages: the block that holds the bucket's first page
 //! index      3 words for each block of 128 runs: its first page, how it is packed, its lowest page
-//!            number; at the end one more, which says where everything ends. An archive that is no
-//!            file may do without the lowest page numbers: 2 words
+//!            number; at the end one more entry, which says where everything ends. An archive that is no
+//!            file may do without the lowest page numbers: 2 words for each block of 256 runs
 //! data       the starts of a block's runs (Elias-Fano), and their page numbers (equally many bits)
 //! ```
 //!

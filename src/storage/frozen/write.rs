@@ -1,27 +1,37 @@
 //! Making an archive: one walk finds how large it will be, a second one writes it.
 
 use super::archive::{Archive, Sections, Store};
-use super::block::{self, BLOCK, Block, MOST_DATA, Packing};
+use super::block::{self, Block, ENTRY, MOST_DATA, Packing, SHORT_ENTRY, block_runs};
 use super::header::{HEADER, Header};
 use crate::error::{NoMemory, zeros};
 use crate::storage::entry::Run;
 use crate::wide::wide;
 
-/// Hands out runs by the block.
+/// Hands out runs by the block, of an archive whose index entries have `WORDS` words.
 #[inline]
-fn by_block(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
-    let (mut block, mut count) = ([Run::default(); BLOCK], 0);
+fn by_block<const WORDS: usize>(runs: impl Iterator<Item = Run>, each: impl FnMut(&[Run])) {
+    if WORDS == SHORT_ENTRY {
+        by::<{ block_runs(SHORT_ENTRY) }>(runs, each);
+    } else {
+        by::<{ block_runs(ENTRY) }>(runs, each);
+    }
+}
+
+/// Hands out `COUNT` runs at a time.
+#[inline]
+fn by<const COUNT: usize>(runs: impl Iterator<Item = Run>, mut each: impl FnMut(&[Run])) {
+    let (mut block, mut count) = ([Run::default(); COUNT], 0);
     runs.for_each(|run| {
-        block[count % BLOCK] = run;
+        block[count % COUNT] = run;
         count += 1;
-        if count == BLOCK {
+        if count == COUNT {
             each(&block);
             count = 0;
         }
     });
     if count > 0 {
         // The count is below that: a remainder that changes nothing says so to the compiler.
-        each(&block[..count % BLOCK]);
+        each(&block[..count % COUNT]);
     }
 }
 
@@ -39,7 +49,7 @@ impl<const WORDS: usize> Sizes<WORDS> {
     /// Measures the archive of these runs; `None` if there are none, or too many for one.
     pub(crate) fn of(runs: impl Iterator<Item = Run>) -> Option<Self> {
         let (mut nr_pages, mut nr_chunks, mut data) = (0, 0, 0_usize);
-        by_block(runs, |runs| {
+        by_block::<WORDS>(runs, |runs| {
             let block = pack(runs, WORDS);
             nr_pages += block.nr_pages;
             nr_chunks += runs.len() as u64;
@@ -67,7 +77,7 @@ impl<const WORDS: usize> Sizes<WORDS> {
             number: 0,
             bucket: 0,
         };
-        by_block(runs, |runs| open.push(runs));
+        by_block::<WORDS>(runs, |runs| open.push(runs));
         if !open.finish(nr_pages) {
             // The runs are not those that were measured: all words were to be written. No file can
             // change them meanwhile: they are a list's own, or copies.
