@@ -22,7 +22,7 @@ OWN = {
     "Lists": (
         [
             *("Phyr", "Builder", "Chunk", "Chunks", "Column", "Index"),
-            *("FrozenPhyr", "FrozenChunks", "Holder", "Stats"),
+            *("FrozenPhyr", "Holder", "Stats"),
         ],
         "The list, how to make one, its chunks and columns, and the frozen form.",
     ),

@@ -14,7 +14,7 @@ import sys as _sys
 from phyr._named import TYPE_CHECKING
 from phyr._named import Sequence as _Sequence
 from phyr._phyr import DEBUG as _DEBUG
-from phyr._phyr import Builder, Chunks, Column, FrozenChunks, FrozenPhyr, Index, Phyr, __version__
+from phyr._phyr import Builder, Chunks, Column, FrozenPhyr, Index, Phyr, __version__
 from phyr.errors import (
     AlignmentError,
     AllocationError,
@@ -73,7 +73,6 @@ __all__ = [
     "DmaPool",
     "FaultError",
     "FormatError",
-    "FrozenChunks",
     "FrozenPhyr",
     "GapError",
     "HiddenPagesError",
@@ -104,7 +103,6 @@ __all__ = [
 
 # A column is an array, and no `Sequence`: data frames take those item by item, and guess a type.
 _Sequence.register(Chunks)
-_Sequence.register(FrozenChunks)
 
 # Loaded on first use, because importing them takes longer than all the rest.
 _WINGS = {"desc", "iommu", "iommufd", "pagemap", "pci", "sim", "testing", "vfio"}

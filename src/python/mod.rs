@@ -51,8 +51,6 @@ mod _phyr {
     #[pymodule_export]
     use super::list::frozen::PyFrozen;
     #[pymodule_export]
-    use super::list::frozen_chunks::PyFrozenChunks;
-    #[pymodule_export]
     use super::list::index::PyIndex;
     #[pymodule_export]
     use super::list::object::PyPhyr;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import phyr
-from phyr import Chunks, FrozenChunks, FrozenPhyr, Index, Phyr, PhyrError, PositionError
+from phyr import Chunks, FrozenPhyr, Index, Phyr, PhyrError, PositionError
 from phyr.iommu import BusOffset, DeviceLimits, Direction, IovaAllocator
 from phyr.sim import Memory
 
@@ -101,7 +101,7 @@ CALLS: list[tuple[Callable[[], object], dict[str, object]]] = [
 
 
 PHYR = Phyr.from_pfns([1, 5])
-CHUNKS: list[Chunks | FrozenChunks] = [PHYR.chunks, PHYR.freeze().chunks]
+CHUNKS: list[Chunks] = [PHYR.chunks, PHYR.freeze().chunks]
 MEMORY = Memory(1 << 20)
 
 # Every way to ask for a place, by the names of its numbers: the place, and how many there are.

@@ -33,7 +33,6 @@ CLASSES = {
     "Memory": sim.Memory,
     "SimDomain": sim.SimDomain,
     "FrozenPhyr": phyr.FrozenPhyr,
-    "FrozenChunks": phyr.FrozenChunks,
     "Index": phyr.Index,
     "IovaMap": iommu.IovaMap,
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from phyr import Chunks, Column, FrozenChunks, FrozenPhyr, Phyr
+from phyr import Chunks, Column, FrozenPhyr, Phyr
 from phyr._phyr import Table
 from phyr.desc import Descriptors
 from phyr.iommu import Mapping, Plan
@@ -15,8 +15,7 @@ Attempt = Callable[..., object]
 MAKERS: dict[type[object], str] = {
     Phyr: "Phyr.from_chunks",
     FrozenPhyr: "freeze()",
-    Chunks: "`chunks` of a Phyr",
-    FrozenChunks: "`chunks` of a FrozenPhyr",
+    Chunks: "`chunks` of a list",
     Column: "`chunks.paddrs`",
     Table: "`table`",
     Plan: "phyr.iommu.plan_map",

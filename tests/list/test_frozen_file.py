@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from phyr import FormatError, FrozenChunks, FrozenPhyr, Phyr
+from phyr import Chunks, FormatError, FrozenPhyr, Phyr
 
 PAGE = 4096
 ALL = (1 << 64) - 1
@@ -93,7 +93,7 @@ def sound_or_refused(frozen: FrozenPhyr) -> None:
     assert thawed.length == frozen.length
 
 
-def outcome(take: Callable[[FrozenChunks], Any], chunks: FrozenChunks) -> Any:  # noqa: ANN401
+def outcome(take: Callable[[Chunks], Any], chunks: Chunks) -> Any:  # noqa: ANN401
     """Return a table, or the text of the refusal of a list that changed."""
     try:
         return take(chunks)
@@ -146,7 +146,7 @@ def test_a_file_that_changed_is_said_to_have_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["paddrs", "lengths", "__array__", "__arrow_c_array__"])
 def test_methods_that_refuse_a_changed_file_say_so(method: str) -> None:
-    classes: list[type] = [FrozenChunks]
+    classes: list[type] = [Chunks]
     if method.startswith("__"):
         classes.append(type(some_list(2).freeze().chunks.table()))
     for each in classes:

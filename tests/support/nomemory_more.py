@@ -217,19 +217,20 @@ MORE |= {
     "FrozenPhyr.__eq__": lambda: FROZEN == PHYR,
     "FrozenPhyr.__repr__": lambda: repr(FROZEN),
     "FrozenPhyr.__reduce__": FROZEN.__reduce__,
-    "FrozenChunks.find": lambda: FROZEN_CHUNKS.find(8192),
-    "FrozenChunks.position": lambda: FROZEN_CHUNKS.position(1),
-    "FrozenChunks.index": lambda: FROZEN_CHUNKS.index(FROZEN_CHUNKS[1]),
-    "FrozenChunks.count": lambda: FROZEN_CHUNKS.count((1 << 40, 4096)),
-    "FrozenChunks.__iter__": lambda: list(FROZEN_CHUNKS),
-    "FrozenChunks.__repr__": lambda: repr(FROZEN_CHUNKS),
-    "FrozenChunks.table": lambda: FROZEN_CHUNKS.table(position=True),
-    "FrozenChunks.__arrow_c_array__": FROZEN_CHUNKS.__arrow_c_array__,
-    "FrozenChunks.__arrow_c_schema__": FROZEN_CHUNKS.__arrow_c_schema__,
-    "FrozenChunks.__arrow_c_stream__": FROZEN_CHUNKS.__arrow_c_stream__,
+    "Chunks.find, frozen": lambda: FROZEN_CHUNKS.find(8192),
+    "Chunks.position, frozen": lambda: FROZEN_CHUNKS.position(1),
+    "Chunks.index, frozen": lambda: FROZEN_CHUNKS.index(FROZEN_CHUNKS[1]),
+    "Chunks.count, frozen": lambda: FROZEN_CHUNKS.count((1 << 40, 4096)),
+    "Chunks.__iter__, frozen": lambda: list(FROZEN_CHUNKS),
+    "Chunks.__repr__, frozen": lambda: repr(FROZEN_CHUNKS),
+    "Chunks.table, frozen": lambda: FROZEN_CHUNKS.table(position=True),
+    "Chunks.__arrow_c_array__, frozen": FROZEN_CHUNKS.__arrow_c_array__,
+    "Chunks.__arrow_c_schema__, frozen": FROZEN_CHUNKS.__arrow_c_schema__,
+    "Chunks.__arrow_c_stream__, frozen": FROZEN_CHUNKS.__arrow_c_stream__,
 }
 members("FrozenPhyr", FrozenPhyr, FROZEN)
-members("FrozenChunks", type(FROZEN_CHUNKS), FROZEN_CHUNKS)
+for _member in ("paddrs", "lengths"):
+    MORE[f"Chunks.{_member}, frozen"] = lambda member=_member: getattr(FROZEN_CHUNKS, member)  # type: ignore[misc]
 
 
 def leftovers() -> list[str]:

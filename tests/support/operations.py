@@ -219,7 +219,7 @@ CHUNKS: Final[dict[str, Operation]] = {
     "__arrow_c_array__": lambda d: d.phyr.chunks.__arrow_c_array__,
     "__arrow_c_stream__": lambda d: d.phyr.chunks.__arrow_c_stream__,
 }
-"""Of `Chunks`, and of `FrozenChunks` with a frozen list."""
+"""Of the chunks of a list in either form."""
 
 
 def frozen(operation: Operation) -> Operation:
@@ -259,7 +259,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     **{f"Phyr.{name}": of for name, of in LISTS.items()},
     **{f"FrozenPhyr.{name}": frozen(of) for name, of in LISTS.items()},
     **{f"Chunks.{name}": of for name, of in CHUNKS.items()},
-    **{f"FrozenChunks.{name}": frozen(of) for name, of in CHUNKS.items()},
+    **{f"Chunks.{name}, frozen": frozen(of) for name, of in CHUNKS.items()},
     "Phyr.__add__": lambda d: lambda: d.phyr + d.twin,
     "FrozenPhyr.__add__": lambda d: lambda: d.frozen + d.twin,
     "Phyr.from_chunks": lambda d: partial(Phyr.from_chunks, d.paddrs, d.lengths),

@@ -177,7 +177,7 @@ impl Index {
             });
             let nr_runs = (items.len() - before) as u64;
             let even = if least == most { Even::of(list, most, nr_runs) } else { None };
-            starts.push(Start { before: before as u64, first: list.first_number(), even });
+            starts.push(Start { before: before as u64, first: list.numbers().0, even });
             handled(items.len() - before)?;
         }
         sort(&mut items, &mut handled)?;
@@ -274,7 +274,7 @@ impl Index {
         let number = number - start.before;
         let (position, chunk) = match start.even {
             Some(even) => even.chunk(self.granule, number, pfn),
-            None => frozen.numbered(start.first, number, pfn)?,
+            None => frozen.numbered_at(start.first.saturating_add(number), pfn),
         };
         let (from, to) = (first.max(chunk.paddr), last.min(chunk.last_of_list()));
         (from <= to).then(|| Holder {

@@ -194,13 +194,7 @@ impl Frozen {
     /// How many chunks there are. O(log n).
     #[must_use]
     pub fn nr_chunks(&self) -> u64 {
-        match &self.0 {
-            Form::Kept(phyr) => phyr.nr_chunks(),
-            Form::Archived(view) => {
-                let (first, end) = view.numbers();
-                end - first
-            }
-        }
+        self.numbers().1
     }
 
     /// Chunk `number`, and the position where it starts. O(log n).
@@ -209,43 +203,49 @@ impl Frozen {
     ///
     /// [`Error::Number`] unless `number < nr_chunks`.
     pub fn chunk(&self, number: u64) -> Result<(u64, Chunk), Error> {
+        let (first, nr_chunks) = self.numbers();
+        if number >= nr_chunks {
+            return Err(Error::Number { number, nr_chunks });
+        }
+        Ok(self.numbered(first + number))
+    }
+
+    /// As [`Phyr::numbers`], in what the list is a view of.
+    pub(crate) fn numbers(&self) -> (u64, u64) {
         match &self.0 {
-            Form::Kept(phyr) => phyr.chunk(number),
+            Form::Kept(phyr) => phyr.numbers(),
             Form::Archived(view) => {
                 let (first, end) = view.numbers();
-                if number >= end - first {
-                    return Err(Error::Number { number, nr_chunks: end - first });
-                }
-                let place = view.archive().find_chunk(first + number);
-                let (start, chunk) = view.trim(place.page, place.run);
-                Ok((start.saturating_sub(view.offset), chunk))
+                (first, end - first)
             }
         }
     }
 
-    /// The number of the list's first run in what it is a view of, for [`Self::numbered`].
-    pub(super) fn first_number(&self) -> u64 {
+    /// As [`Phyr::numbered`].
+    pub(crate) fn numbered(&self, number: u64) -> (u64, Chunk) {
         match &self.0 {
-            Form::Kept(_) => 0,
-            Form::Archived(view) => view.numbers().0,
+            Form::Kept(phyr) => phyr.numbered(number),
+            Form::Archived(view) => {
+                let place = view.archive().find_chunk(number);
+                let (start, chunk) = view.trim(place.page, place.run);
+                (start.saturating_sub(view.offset), chunk)
+            }
         }
     }
 
-    /// As [`Self::chunk`], without a search for the list's first run, whose number is `first`, and
-    /// without reading the address of the chunk, which is in granule `pfn`.
-    pub(super) fn numbered(&self, first: u64, number: u64, pfn: u64) -> Option<(u64, Chunk)> {
+    /// As [`Self::numbered`], without reading the address of the chunk, which is in granule `pfn`.
+    pub(super) fn numbered_at(&self, number: u64, pfn: u64) -> (u64, Chunk) {
         match &self.0 {
-            Form::Kept(phyr) => phyr.chunk(number).ok(),
+            Form::Kept(phyr) => phyr.numbered(number),
             Form::Archived(view) => {
                 // Words that others change may have had more runs.
                 let last = view.archive().nr_chunks() - 1;
-                let (page, nr_pages) =
-                    view.archive().run_pages(first.saturating_add(number).min(last));
+                let (page, nr_pages) = view.archive().run_pages(number.min(last));
                 // The view may start in the run.
                 let skip = view.granule.floor(view.offset).saturating_sub(page);
                 let run = sound(Run { pfn: pfn.saturating_sub(skip), nr_pages }, view.granule);
                 let (start, chunk) = view.trim(page, run);
-                Some((start.saturating_sub(view.offset), chunk))
+                (start.saturating_sub(view.offset), chunk)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The chunks of a list, as a Python sequence.
+//! The chunks of a list, in either form, as a Python sequence.
 
 use alloc::format;
 
@@ -7,8 +7,6 @@ use pyo3::types::PyTuple;
 
 use crate::list::chunks::Chunk;
 use crate::list::frozen::Frozen;
-use crate::list::phyr::Phyr;
-use crate::list::reading::Inner;
 use crate::python::convert::amounts::Decimal;
 use crate::python::convert::keys::{self, Indexed, Key, Sought};
 use crate::python::convert::search::{self, SearchEnd};
@@ -21,7 +19,7 @@ use crate::python::made::{self, Ignored, Int, Text};
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///
 /// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
-/// list. A slice of chunks is the chunks of a part of the list. NumPy and consumers of Arrow take the
+/// list, which may be a `Phyr` or a `FrozenPhyr`. A slice of chunks is the chunks of a part of the list. NumPy and consumers of Arrow take the
 /// chunks as the table of ``paddr`` and ``length`` that they are, in uint64.
 ///
 /// Examples:
@@ -35,11 +33,11 @@ use crate::python::made::{self, Ignored, Int, Text};
 ///     0x200000 0x1000
 #[pyclass(name = "Chunks", module = "phyr", frozen, sequence)]
 #[derive(Debug)]
-pub(crate) struct PyChunks(Phyr);
+pub(crate) struct PyChunks(Frozen);
 
 impl PyChunks {
-    pub(crate) fn new(phyr: Phyr) -> Self {
-        Self(phyr)
+    pub(crate) fn new(list: Frozen) -> Self {
+        Self(list)
     }
 
     fn column(
@@ -47,32 +45,22 @@ impl PyChunks {
         py: Python<'_>,
         of: impl Fn(Chunk) -> u64 + Copy + Sync,
     ) -> PyResult<PyColumn> {
+        let Some(phyr) = self.0.as_phyr().filter(|phyr| is_short(phyr)) else {
+            return table::column(py, &self.0, of);
+        };
         // Nobody waits for a short list: the interpreter is not released, which takes longer.
-        if is_short(&self.0) {
-            let mut walk = self.0.walk();
-            // Finds the end of the list, which the count and the rest of the walk need, once.
-            let last = walk.next_back();
-            let mut items = table::room(walk.remaining() + u64::from(last.is_some()))?;
-            walk.extend(&mut items, of);
-            items.extend(last.map(of));
-            return Ok(PyColumn::new(items)?);
-        }
-        table::column(py, &Frozen::kept(self.0.clone()), of)
+        let mut walk = phyr.walk();
+        // Finds the end of the list, which the count and the rest of the walk need, once.
+        let last = walk.next_back();
+        let mut items = table::room(walk.remaining() + u64::from(last.is_some()))?;
+        walk.extend(&mut items, of);
+        items.extend(last.map(of));
+        Ok(PyColumn::new(items)?)
     }
 
     /// The chunks as a table of addresses and lengths, without positions.
     fn pairs(&self) -> PyTable {
-        PyTable::new(Frozen::kept(self.0.clone()), false, table::ROWS)
-    }
-
-    fn walk(&self, py: Python<'_>, reversed: bool) -> PyResult<PyWalk> {
-        PyWalk::new(py, Frozen::kept(self.0.clone()), reversed)
-    }
-}
-
-impl AsRef<Phyr> for PyChunks {
-    fn as_ref(&self) -> &Phyr {
-        &self.0
+        PyTable::new(self.0.clone(), false, table::ROWS)
     }
 }
 
@@ -82,16 +70,22 @@ impl PyChunks {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords), text_signature = None)]
     fn refuse(_arguments: Ignored, _keywords: Option<Ignored>) -> PyResult<Self> {
-        Err(made::no_constructor::<Self>("the attribute `chunks` of a Phyr"))
+        Err(made::no_constructor::<Self>("the attribute `chunks` of a list"))
     }
 
     /// Addresses of all chunks, in bytes, as a column. Each access makes a new column.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[getter]
     fn paddrs(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.paddr)
     }
 
     /// Lengths of all chunks, in bytes, as a column. Each access makes a new column.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[getter]
     fn lengths(&self, py: Python<'_>) -> PyResult<PyColumn> {
         self.column(py, |chunk| chunk.length)
@@ -110,10 +104,13 @@ impl PyChunks {
         text_signature = "($self, *, position=False, rows=65536)"
     )]
     fn table(&self, position: bool, rows: Decimal) -> PyResult<PyTable> {
-        Ok(PyTable::new(Frozen::kept(self.0.clone()), position, table::rows(rows.0)?))
+        Ok(PyTable::new(self.0.clone(), position, table::rows(rows.0)?))
     }
 
     /// Return a NumPy array of records; of numbers, a row of them for each chunk, with such a `dtype`.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
         &self,
@@ -130,6 +127,9 @@ impl PyChunks {
     }
 
     /// Return all chunks as one Arrow struct array, schema and items each in a capsule.
+    ///
+    /// Raises:
+    ///     FormatError: The list lies in memory or a file of others, which changed.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_array__<'py>(
         &self,
@@ -139,7 +139,8 @@ impl PyChunks {
         self.pairs().__arrow_c_array__(py, requested_schema)
     }
 
-    /// Return the chunks as an Arrow stream of batches, in a capsule.
+    /// Return the chunks as an Arrow stream of batches, in a capsule. If the list lies in memory or a
+    /// file of others, which changed, the stream ends with an error that says so.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -214,7 +215,7 @@ impl PyChunks {
     }
 
     fn __len__(&self) -> usize {
-        self.0.chunks().len()
+        usize::try_from(self.0.nr_chunks()).unwrap_or(usize::MAX)
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -234,11 +235,11 @@ impl PyChunks {
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<PyWalk> {
-        self.walk(py, false)
+        PyWalk::new(py, self.0.clone(), false)
     }
 
     fn __reversed__(&self, py: Python<'_>) -> PyResult<PyWalk> {
-        self.walk(py, true)
+        PyWalk::new(py, self.0.clone(), true)
     }
 
     fn __sizeof__(&self) -> usize {
@@ -246,7 +247,7 @@ impl PyChunks {
     }
 
     fn __repr__(&self) -> Text {
-        Text(format!("Chunks of {:?}", self.0))
+        Text(format!("{:?}", self.0).replacen("Frozen", "Chunks", 1))
     }
 }
 

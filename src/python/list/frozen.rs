@@ -21,9 +21,9 @@ use crate::python::convert::amounts::Amount;
 use crate::python::convert::buffer::{self, Array};
 use crate::python::convert::keys::{self, Indexed, Key};
 use crate::python::convert::shown;
+use crate::python::list::chunks::PyChunks;
 use crate::python::list::column::PyColumn;
 use crate::python::list::file;
-use crate::python::list::frozen_chunks::PyFrozenChunks;
 use crate::python::list::held::{Held, Visited};
 use crate::python::list::object::{self, PyPhyr, hash};
 use crate::python::list::{overlap, positions};
@@ -332,8 +332,8 @@ impl PyFrozen {
 
     /// The chunks, as a sequence of ``Chunk(paddr, length)``.
     #[getter]
-    fn chunks(&self) -> PyFrozenChunks {
-        PyFrozenChunks::new(self.frozen.clone())
+    fn chunks(&self) -> PyChunks {
+        PyChunks::new(self.frozen.clone())
     }
 
     /// Return the physical addresses of the bytes at many positions, as a column; as for a `Phyr`.

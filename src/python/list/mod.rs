@@ -26,7 +26,6 @@ pub(crate) mod either;
 pub(crate) mod file;
 pub(crate) mod fill;
 pub(crate) mod frozen;
-pub(crate) mod frozen_chunks;
 pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod join;

@@ -243,7 +243,7 @@ impl PyPhyr {
     /// The chunks, as a sequence of ``Chunk(paddr, length)``.
     #[getter]
     fn chunks(&self) -> PyChunks {
-        PyChunks::new(self.phyr.clone())
+        PyChunks::new(Frozen::kept(self.phyr.clone()))
     }
 
     /// Return the addresses of the aligned blocks of one size that cover the list, as a column.
