@@ -19,8 +19,8 @@ import sys
 import warnings
 from typing import Literal, TypeAlias
 
+from phyr._arguments import whole
 from phyr._mmap import UnavailableError, make_huge, make_ordinary, make_transparent
-from phyr._numbers import whole
 from phyr._phyr import Area
 from phyr.errors import NoMemoryError, PhyrError, RangeError
 

@@ -17,7 +17,7 @@ Examples:
 import re
 from collections.abc import Iterable
 
-from phyr._numbers import items, pair, wrong
+from phyr._arguments import items, pair, wrong
 from phyr._phyr import (
     Builder,
     Descriptors,

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from errno import EFAULT
 from typing import TYPE_CHECKING, Any, Protocol
 
+from phyr._arguments import having, whole, wrong
 from phyr._columns import Columns, FaultReason
-from phyr._numbers import having, whole, wrong
 from phyr._phyr import FrozenPhyr, Memory, Phyr, SimDomain, dma_read, dma_write, scatter
 from phyr._records import Counters, Leaf
 from phyr.errors import FaultError, RangeError

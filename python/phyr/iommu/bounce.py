@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from phyr._numbers import having, listing, whole
+from phyr._arguments import having, listing, whole
 from phyr._phyr import Builder, Phyr, first_beyond, shift
 from phyr.errors import MismatchError
 from phyr.iommu._failures import attempt, is_interrupt, noting

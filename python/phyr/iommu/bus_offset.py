@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from phyr._numbers import having, listing, whole
+from phyr._arguments import having, listing, whole
 from phyr._phyr import Phyr, shift
 from phyr.errors import MismatchError
 from phyr.iommu.protocols import Direction

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from threading import RLock
 
-from phyr._numbers import items, pair, whole
+from phyr._arguments import items, pair, whole
 from phyr.errors import IovaSpaceError, RangeError
 
 __all__ = ["IovaAllocator"]

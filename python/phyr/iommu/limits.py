@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from phyr._numbers import whole
+from phyr._arguments import whole
 from phyr._phyr import Descriptors, FrozenPhyr, Phyr, first_beyond, phys_vecs
 from phyr._records import Chunk
 from phyr.errors import AlignmentError, LimitError, RangeError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from phyr._numbers import having, listing, whole, wrong
+from phyr._arguments import having, listing, whole, wrong
 from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
 from phyr.errors import AlignmentError, NotMappedError, RangeError
 from phyr.iommu._failures import attempt, is_abrupt, note, noting

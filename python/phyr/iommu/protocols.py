@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, IntFlag
 from typing import Protocol, runtime_checkable
 
-from phyr._numbers import wrong
+from phyr._arguments import wrong
 from phyr._phyr import Builder, Phyr, Plan
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 import os
 
+from phyr._arguments import items, whole
 from phyr._named import Iterable, NamedTuple, Sequence
-from phyr._numbers import items, whole
 from phyr._phyr import Column, FolioScan, FrozenPhyr, Phyr, page_records
 from phyr.errors import HiddenPagesError, PhyrError, RangeError
 from phyr.pagemap.proc import PROC

@@ -2,8 +2,8 @@
 
 import os
 
+from phyr._arguments import whole
 from phyr._named import Callable, Iterator, NamedTuple, Sequence
-from phyr._numbers import whole
 from phyr._phyr import Builder, FolioScan, Phyr
 from phyr._scope import Scope
 from phyr.errors import MismatchError, RangeError

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
+from phyr._arguments import whole
 from phyr._devices.uapi import refused
-from phyr._numbers import whole
 from phyr.errors import RangeError
 
 __all__ = ["Capability", "Config", "Registers", "Window"]

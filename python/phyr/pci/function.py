@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from phyr._arguments import wrong
 from phyr._devices import uapi
-from phyr._numbers import wrong
 from phyr.errors import RangeError
 from phyr.pci.device import OPEN, Config, Device, Ways, Window, no_region, refuse_twice
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from phyr._numbers import whole
+from phyr._arguments import whole
 from phyr._phyr import Loan, Phyr
 from phyr._scope import Scope
 from phyr.errors import ClosedError, HiddenPagesError, PinError, RangeError

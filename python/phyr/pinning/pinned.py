@@ -24,7 +24,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from phyr._numbers import having
+from phyr._arguments import having
 from phyr._phyr import Builder, Loan, Phyr, held
 from phyr._scope import Scope
 from phyr.errors import (

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from phyr._numbers import having, whole
+from phyr._arguments import having, whole
 from phyr._phyr import Phyr
 from phyr._scope import Scope
 from phyr.allocating import alloc

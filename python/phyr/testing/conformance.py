@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from phyr._numbers import wrong
+from phyr._arguments import wrong
 from phyr._phyr import Phyr
 from phyr.errors import PhyrError
 

@@ -1,6 +1,6 @@
 """A domain that is right, to compare others with."""
 
-from phyr._numbers import pair, whole
+from phyr._arguments import pair, whole
 from phyr.errors import MappedError, NotMappedError
 from phyr.iommu import Prot
 
