@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::view::{Form, View};
 use crate::list::walk::{Chunk, Walk};
-use crate::storage::frozen::{BLOCK, Window};
+use crate::storage::frozen::{BLOCK, Decoded};
 use crate::wide::wide;
 
 /// The chunks of a frozen list, in order; from [`Frozen::chunks`](crate::Frozen::chunks).
@@ -36,21 +36,21 @@ struct Archived<'a> {
     /// The runs before this one are known to be whole, in `head`, and together in the bytes to come.
     plain_end: u64,
     /// The blocks of the two ends, as far as they were needed.
-    head: Window,
-    tail: Window,
+    head: Decoded,
+    tail: Decoded,
 }
 
 /// A part of a walk: a chunk at an end, which may be trimmed, or runs of a block, at least one.
 pub(super) enum Part<'w> {
     Chunk(Chunk),
-    Block(&'w Window, Range<usize>),
+    Block(&'w Decoded, Range<usize>),
 }
 
 impl Archived<'_> {
-    /// The chunk of run `number` by way of `window`.
+    /// The chunk of run `number` by way of `decoded`.
     #[inline(always)]
-    fn at(view: &View, window: &mut Window, number: u64) -> (u64, Chunk) {
-        let found = view.archive().run(number, window);
+    fn at(view: &View, decoded: &mut Decoded, number: u64) -> (u64, Chunk) {
+        let found = view.archive().run(number, decoded);
         view.trim(found.page, found.run)
     }
 
@@ -80,7 +80,7 @@ impl Archived<'_> {
         let whole = usize::try_from(self.plain_end.saturating_sub(self.front)).unwrap_or(BLOCK);
         let count = whole.min(slots.len());
         if count > 0 {
-            self.start = write_window(&self.head, from..from + count, self.start, slots, write);
+            self.start = write_decoded(&self.head, from..from + count, self.start, slots, write);
             self.front += count as u64;
         }
         1 + count
@@ -136,7 +136,7 @@ impl Archived<'_> {
     fn fold<A>(self, start: A, mut f: impl FnMut(A, Chunk) -> A) -> A {
         self.fold_parts(start, |acc, part| match part {
             Part::Chunk(chunk) => f(acc, chunk),
-            Part::Block(window, range) => fold_window(window, range, acc, &mut f),
+            Part::Block(decoded, range) => fold_decoded(decoded, range, acc, &mut f),
         })
     }
 
@@ -172,13 +172,13 @@ impl Archived<'_> {
 
 wide! {
     /// Visits some runs of a block.
-    fn fold_window[A](
-        window: &Window,
+    fn fold_decoded[A](
+        decoded: &Decoded,
         range: Range<usize>,
         start: A,
         f: &mut impl FnMut(A, Chunk) -> A,
     ) -> A {
-        let chunks = window.all_bytes(range.start, range.end);
+        let chunks = decoded.all_bytes(range.start, range.end);
         chunks.fold(start, |acc, (paddr, length)| f(acc, Chunk { paddr, length }))
     }
 }
@@ -186,15 +186,15 @@ wide! {
 wide! {
     /// Passes some runs of a block, none of them trimmed, to `write`, each with a slot. Returns where the
     /// run behind them starts.
-    fn write_window[T](
-        window: &Window,
+    fn write_decoded[T](
+        decoded: &Decoded,
         range: Range<usize>,
         start: u64,
         slots: &mut impl Iterator<Item = T>,
         write: impl FnMut(T, Chunk, u64),
     ) -> u64 {
         let (mut start, mut write) = (start, write);
-        for ((paddr, length), slot) in window.all_bytes(range.start, range.end).zip(slots) {
+        for ((paddr, length), slot) in decoded.all_bytes(range.start, range.end).zip(slots) {
             write(slot, Chunk { paddr, length }, start);
             start += length;
         }
@@ -224,7 +224,7 @@ fn archived(view: &View, position: u64) -> Source<'_> {
         _ if start == end => back,
         _ => view.place(start).number.min(back - 1).max(first),
     };
-    let (head, tail) = (Window::new(view.granule), Window::new(view.granule));
+    let (head, tail) = (Decoded::new(view.granule), Decoded::new(view.granule));
     Source::Archived(Archived { view, front, back, start, end, plain_end: 0, head, tail })
 }
 

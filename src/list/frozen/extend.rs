@@ -84,11 +84,11 @@ impl Appended {
                 builder.append(chunk.paddr, chunk.length)?;
                 Ok(after)
             }
-            Part::Block(window, range) => {
+            Part::Block(decoded, range) => {
                 let (mut pfns, mut lengths) = ([0; BLOCK], [0; BLOCK]);
                 let count = range.len();
                 let (mut nr_pages, mut end, mut touch) = (0, u64::MAX, false);
-                let runs = window.runs(range.start, range.end);
+                let runs = decoded.runs(range.start, range.end);
                 for ((pfn, length), run) in pfns.iter_mut().zip(&mut lengths).zip(runs) {
                     (*pfn, *length) = (run.pfn, run.nr_pages);
                     touch |= run.pfn == end;

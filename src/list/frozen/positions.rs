@@ -5,7 +5,7 @@ use super::view::{Form, View};
 use crate::error::Error;
 use crate::list::positions::{ascend_in, ascending_below};
 use crate::slices::take_mut;
-use crate::storage::frozen::Window;
+use crate::storage::frozen::Decoded;
 
 /// Positions in a block that are worth unpacking all of it.
 const WORTH: usize = 8;
@@ -66,7 +66,7 @@ impl View {
 
     /// Translates positions that ascend, a block of the archive after the other.
     fn translate_ascending(&self, mut positions: &mut [u64]) {
-        let mut window = Window::new(self.granule);
+        let mut decoded = Decoded::new(self.granule);
         while let Some(&first) = positions.first() {
             let (number, end) = self.archive().block_of(self.granule.floor(self.offset + first));
             let end = self.granule.to_bytes(end).saturating_sub(self.offset);
@@ -78,19 +78,19 @@ impl View {
             if count < WORTH {
                 self.translate_each(here);
             } else {
-                self.archive().unpack(number, &mut window);
-                self.translate_in(&window, here);
+                self.archive().unpack(number, &mut decoded);
+                self.translate_in(&decoded, here);
             }
         }
     }
 
-    /// Translates positions that ascend and are in this window: both are walked together.
-    fn translate_in(&self, window: &Window, positions: &mut [u64]) {
-        let Some((mut page, _)) = window.pages(0, window.count as u64) else {
+    /// Translates positions that ascend and are in this block: both are walked together.
+    fn translate_in(&self, decoded: &Decoded, positions: &mut [u64]) {
+        let Some((mut page, _)) = decoded.pages(0, decoded.count as u64) else {
             return self.translate_each(positions);
         };
         let mut at = 0;
-        for run in window.runs(0, window.count) {
+        for run in decoded.runs(0, decoded.count) {
             let end = page.wrapping_add(run.nr_pages);
             let by = run.pfn.wrapping_sub(page);
             while let Some(position) = positions.get_mut(at) {

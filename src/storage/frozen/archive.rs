@@ -105,8 +105,8 @@ pub(crate) struct Located {
 
 /// A block of runs, unpacked if it can be.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
-    /// Number of the window's first run, and how many runs it has. It has none at first.
+pub(crate) struct Decoded {
+    /// Number of the first run, and how many runs there are. At first there are none.
     pub(crate) number: u64,
     pub(crate) count: usize,
     first_page: u64,
@@ -116,7 +116,7 @@ pub(crate) struct Window {
     unpacked: Unpacked,
 }
 
-impl Window {
+impl Decoded {
     pub(crate) fn new(granule: Granule) -> Self {
         Self {
             number: 0,
@@ -128,10 +128,10 @@ impl Window {
         }
     }
 
-    /// Address and length in bytes of run `index` of the window, which is plain.
+    /// Address and length in bytes of run `index` of a plain block.
     #[inline(always)]
     pub(crate) fn bytes(&self, index: u64) -> (u64, u64) {
-        debug_assert!(self.is_plain && index < BLOCK as u64, "run {index} of a window");
+        debug_assert!(self.is_plain && index < BLOCK as u64, "run {index} of a block");
         #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
         let index = index as usize % BLOCK;
         let Unpacked { lengths, pfns, .. } = &self.unpacked;
@@ -145,8 +145,8 @@ impl Window {
         (self.unpacked.unit_lg2 + self.granule.lg2()) & 63
     }
 
-    /// Pages before run `from` of the window, and of the runs from it on and before `to`; `None` if
-    /// there are none, or the window is not plain.
+    /// Pages before run `from` of the block, and of the runs from it on and before `to`; `None` if
+    /// there are none, or the block is not plain.
     #[inline(always)]
     pub(crate) fn pages(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         if !self.is_plain || from >= to {
@@ -161,21 +161,18 @@ impl Window {
         Some((self.first_page.wrapping_add(first), end.wrapping_sub(first)))
     }
 
-    /// Page numbers and units of the runs from `from` on and before `to`, of a window that is plain;
+    /// Page numbers and units of the runs from `from` on and before `to`, of a plain block;
     /// none if it cannot have so many.
     #[inline(always)]
     fn fields(&self, from: usize, to: usize) -> impl Iterator<Item = (&u64, &u32)> {
         // Whatever the words of a file say: both are from `count`, which is at most so much.
-        debug_assert!(
-            self.is_plain && from <= to && to <= BLOCK,
-            "runs {from} to {to} of a window"
-        );
+        debug_assert!(self.is_plain && from <= to && to <= BLOCK, "runs {from} to {to} of a block");
         let Unpacked { lengths, pfns, .. } = &self.unpacked;
         let pfns = pfns.get(from..to).unwrap_or_default();
         pfns.iter().zip(lengths.get(from..to).unwrap_or_default())
     }
 
-    /// The runs from `from` on, and before `to`, of a window that is plain.
+    /// The runs from `from` on, and before `to`, of a plain block.
     #[inline(always)]
     pub(crate) fn runs(&self, from: usize, to: usize) -> impl Iterator<Item = Run> {
         let lg2 = self.unpacked.unit_lg2 & 63;
@@ -321,17 +318,17 @@ impl Archive {
         })
     }
 
-    /// Run `number`, which the archive has, by way of a window that has it, or will have.
+    /// Run `number`, which the archive has, by way of a decoded block that has it, or will have.
     #[inline(always)]
-    pub(crate) fn run(&self, number: u64, window: &mut Window) -> Located {
-        if number.wrapping_sub(window.number) >= window.count as u64 {
-            self.unpack(number, window);
+    pub(crate) fn run(&self, number: u64, decoded: &mut Decoded) -> Located {
+        if number.wrapping_sub(decoded.number) >= decoded.count as u64 {
+            self.unpack(number, decoded);
         }
-        let index = number.wrapping_sub(window.number);
-        match window.pages(index, index + 1) {
+        let index = number.wrapping_sub(decoded.number);
+        match decoded.pages(index, index + 1) {
             Some((page, nr_pages)) => {
                 let pfn =
-                    usize::try_from(index).map_or(0, |index| window.unpacked.pfns[index % BLOCK]);
+                    usize::try_from(index).map_or(0, |index| decoded.unpacked.pfns[index % BLOCK]);
                 Located { number, page, run: Run { pfn, nr_pages } }
             }
             None => self.find_chunk(number),
@@ -339,17 +336,17 @@ impl Archive {
     }
 
     /// Unpacks the block that has run `number`, which the archive has.
-    pub(crate) fn unpack(&self, number: u64, window: &mut Window) {
+    pub(crate) fn unpack(&self, number: u64, decoded: &mut Decoded) {
         let (number, _) = split(number, BLOCK);
         let count = self.count(number);
         with_words!(&self.store, words => {
             let entry = words.four(self.sections.index + ENTRY * number);
             let place = (Block::data(entry[1], self.sections.data), count);
-            window.is_plain = window.unpacked.read(entry, place, words, self.granule);
-            window.first_page = entry[0];
+            decoded.is_plain = decoded.unpacked.read(entry, place, words, self.granule);
+            decoded.first_page = entry[0];
         });
-        window.number = (number * BLOCK) as u64;
-        window.count = count;
+        decoded.number = (number * BLOCK) as u64;
+        decoded.count = count;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, Sections, Store, Window, with_words};
+use super::archive::{Archive, Decoded, Sections, Store, with_words};
 use super::bits::Words;
 use super::block::{BLOCK, DATA_WORDS, ENTRY};
 use super::header::{DIGEST, HEADER, Header, digest};
@@ -66,7 +66,7 @@ impl Archive {
     fn check_words<W: Words + ?Sized>(&self, words: &W) -> Result<(), FormatError> {
         let bad = |index: usize| FormatError::NotCanonical { index: index as u64 };
         let sections = self.sections;
-        let (mut window, mut runs) = (Window::new(self.granule), [Run::default(); BLOCK]);
+        let (mut decoded, mut runs) = (Decoded::new(self.granule), [Run::default(); BLOCK]);
         let mut again = [0; DATA_WORDS];
         let (mut page, mut data, mut bucket) = (0_u64, sections.data, 0);
         // No run ends there, so the first run continues none.
@@ -85,11 +85,11 @@ impl Archive {
             if words.word(at) != page || words.word(at + ENTRY) < page {
                 return Err(bad(at));
             }
-            self.unpack((number * BLOCK) as u64, &mut window);
-            let runs = runs.get_mut(..window.count).ok_or(bad(at))?;
+            self.unpack((number * BLOCK) as u64, &mut decoded);
+            let runs = runs.get_mut(..decoded.count).ok_or(bad(at))?;
             // A run that is unpacked starts where the run before it ends; others say where they start.
-            if window.is_plain {
-                let unpacked = window.runs(0, window.count);
+            if decoded.is_plain {
+                let unpacked = decoded.runs(0, decoded.count);
                 runs.iter_mut().zip(unpacked).for_each(|(run, unpacked)| *run = unpacked);
             } else {
                 let mut start = page;

@@ -25,7 +25,7 @@ mod write;
 
 #[cfg(target_has_atomic = "64")]
 pub use archive::SharedWords;
-pub(crate) use archive::{Archive, Located, Store, Window, sound};
+pub(crate) use archive::{Archive, Decoded, Located, Store, sound};
 pub(crate) use block::{BLOCK, ENTRY, SHORT_ENTRY};
 pub(crate) use header::{Header, MAGIC};
 pub(crate) use write::Sizes;
