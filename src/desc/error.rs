@@ -229,7 +229,10 @@ impl fmt::Display for DescError {
                 write!(f, "{bytes} bytes are not whole records of {record_size}")
             }
             Self::Record { index, field, value } => {
-                write!(f, "record {index}: {field} is {value:#x}")
+                write!(f, "record {index}: {field} is {value:#x}")?;
+                // Kernels test the pointers that they follow, and the page numbers, for 0.
+                let is_place = matches!(field, "address" | "list address" | "pfn");
+                if is_place && value == 0 { f.write_str(", which stands for none") } else { Ok(()) }
             }
             Self::Link { index, address } => {
                 write!(f, "record {index} links to {address:#x}, where no block is")

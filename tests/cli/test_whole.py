@@ -1,6 +1,8 @@
 """Files of the command line: whole or not there, for their owner only, others left alone."""
 
+import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -41,6 +43,27 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=f"{path}'$") as info, whole_file(path):
             pass
         assert info.value.filename == str(path)
+
+
+def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """As that of a full device does, which says no name itself."""
+    path = tmp_path / "file"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"{path}'$") as info, whole_file(path) as file:
+            file.write(bytes(1 << 16))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (info.value.errno, info.value.filename) == (errno.EFBIG, str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_reading_keeps_what_it_says(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such process") as info, whole_file(tmp_path / "file"):
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+    assert info.value.filename is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_of_another_is_left_alone(tmp_path: Path) -> None:

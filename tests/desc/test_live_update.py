@@ -122,7 +122,7 @@ def test_folios_that_no_list_can_hold() -> None:
 
 def test_what_folios_cannot_hold() -> None:
     two = Phyr.from_pfns([2, 3, 9])
-    with pytest.raises(FormatError, match="record 1: pfn is 0x0"):
+    with pytest.raises(FormatError, match="record 1: pfn is 0x0, which stands for none"):
         desc.memfd_folios(Phyr.from_pfns([7, 0]))
     with pytest.raises(FormatError, match="flags is 0x4"):
         desc.memfd_folios(two, flags=4)
@@ -201,8 +201,8 @@ def test_what_an_area_cannot_hold() -> None:
     lists, one = Phyr.from_pfns([100]), Phyr.from_pfns([2])
     faults: list[tuple[type[Exception], str, Phyr, Phyr, int]] = [
         (RangeError, "empty", Phyr.from_pfns([]), lists, 0),
-        (FormatError, "address is 0x0", Phyr.from_pfns([0]), lists, 0),
-        (FormatError, "list address is 0x0", one, Phyr.from_pfns([0]), 0),
+        (FormatError, "address is 0x0, which stands for none", Phyr.from_pfns([0]), lists, 0),
+        (FormatError, "list address is 0x0, which stands for none", one, Phyr.from_pfns([0]), 0),
         (AlignmentError, "length 0x800", one[:0x800], lists, 0),
         (AlignmentError, "first address 0x2800", one[0x800:], lists, 0),
         (AlignmentError, "length 0x1000", one, lists, 1),

@@ -1,5 +1,6 @@
 """Files that are written whole, and that only their owner reads."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["whole_file"]
+
+# Only writing fails so: the device is full, the user's share of it, or the file is too large.
+_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -30,6 +34,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         # A file in the way is told by its own name, all else by that of the file asked for.
-        if str(error.filename) != str(part) or isinstance(error, FileExistsError):
+        is_writing = error.filename is None and error.errno in _WRITING
+        is_part = str(error.filename) == str(part) and not isinstance(error, FileExistsError)
+        if not is_writing and not is_part:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
