@@ -69,7 +69,7 @@ impl Archived<'_> {
     /// their number. A short count is not the end; zero is.
     fn write<T>(
         &mut self,
-        slots: &mut impl ExactSizeIterator<Item = T>,
+        mut slots: impl ExactSizeIterator<Item = T>,
         mut write: impl FnMut(T, Chunk, u64),
     ) -> usize {
         let (Some(slot), start) = (slots.next(), self.start) else { return 0 };
@@ -190,7 +190,7 @@ wide! {
         decoded: &Decoded,
         range: Range<usize>,
         start: u64,
-        slots: &mut impl Iterator<Item = T>,
+        slots: impl Iterator<Item = T>,
         write: impl FnMut(T, Chunk, u64),
     ) -> u64 {
         let (mut start, mut write) = (start, write);
@@ -263,12 +263,12 @@ impl FrozenChunks<'_> {
     /// As the method of the same name of [`Steps`](crate::list::reading::Steps).
     pub(super) fn write<T>(
         &mut self,
-        mut slots: impl ExactSizeIterator<Item = T>,
+        slots: impl ExactSizeIterator<Item = T>,
         write: impl FnMut(T, Chunk, u64),
     ) -> usize {
         match &mut self.0 {
             Source::Kept(chunks) => chunks.write(slots, write),
-            Source::Archived(chunks) => chunks.write(&mut slots, write),
+            Source::Archived(chunks) => chunks.write(slots, write),
         }
     }
 
