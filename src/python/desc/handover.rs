@@ -123,7 +123,8 @@ pub(crate) fn from_memfd_folios(
 ///     GapError: A boundary inside the list is not a multiple of a block, or one inside `lists` is
 ///         not one of a page.
 ///     MismatchError: A list is a device's memory.
-///     RangeError: The list is empty, there is no such page size, or `lists` is too small.
+///     RangeError: The list is empty, there is no such page size, or `lists` is too small: its ``needed``
+///         has the bytes that it takes.
 ///     FormatError: Address 0, an order above 31, or 2^32 pages.
 ///
 /// Examples:
@@ -222,7 +223,8 @@ pub(crate) fn from_kho_vmalloc(
 ///     AlignmentError: The list does not start or end at a page; `lists` does not start at one.
 ///     GapError: A boundary inside the list or `lists` is not one of a page.
 ///     MismatchError: A list is a device's memory.
-///     RangeError: There is no such page size, or `lists` is too small.
+///     RangeError: There is no such page size, or `lists` is too small: its ``needed`` has the bytes that
+///         it takes.
 ///     FormatError: Pages of 16 KiB, of which the tree loses the order of single ones; a byte comes
 ///         twice; a block would be of 2^64 bytes; a page of `lists` is at 0.
 ///

@@ -40,7 +40,8 @@ pub(crate) fn pages_for(py: Python<'_>, lists: Option<Either>) -> PyResult<Phyr>
 /// Raises:
 ///     AlignmentError: The first address is not a multiple of 4; `lists` does not start at a page.
 ///     GapError: A boundary inside the list, or inside `lists`, is not a multiple of the page size.
-///     RangeError: The list is empty, there is no such page size, or there are too few list pages.
+///     RangeError: The list is empty, there is no such page size, or there are too few list pages: its
+///         ``needed`` has the bytes that they take.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
@@ -92,7 +93,8 @@ pub(crate) fn prp(
 ///     GapError: A boundary inside the list violates the virt boundary, or one inside `lists` is not a
 ///         multiple of `segment_size`.
 ///     LimitError: An address above the DMA mask.
-///     RangeError: No such segment size, no segment can meet the limits, or `lists` is too small.
+///     RangeError: No such segment size, no segment can meet the limits, or `lists` is too small: its
+///         ``needed`` has the bytes that it takes.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr
