@@ -80,7 +80,8 @@ mod wide;
 mod python;
 
 pub use dma::alignment::Alignment;
-pub use dma::backend::{Direct, DmaBackend, IommuDomain, Linear, MapError, Prot};
+pub use dma::backend::{Direct, DmaBackend, IommuDomain, Linear, Prot};
+pub use dma::error::MapError;
 pub use dma::iova_map::{IovaMap, Mapped};
 pub use dma::plan::{MapCall, Plan};
 pub use dma::unmaps::{UnmapCall, Unmaps};

@@ -9,9 +9,9 @@
 //! A bus that adds a constant needs no backend: [`Phyr::shift`] makes the list of bus addresses.
 
 use core::convert::Infallible;
-use core::fmt;
 use core::ops::BitOr;
 
+use crate::dma::error::MapError;
 use crate::dma::plan::{MapCall, Plan};
 use crate::dma::unmaps::UnmapCall;
 use crate::error::Error;
@@ -157,6 +157,9 @@ impl<P: List> DmaBackend<P> for Direct {
 /// The contract is that of Python's `phyr.iommu.Paging`, without its allocator. If a map call
 /// fails, the calls before it are undone. If an unmap call fails, all other calls are still made.
 /// The error names the call.
+///
+/// A list is unmapped by its own words. So thaw a frozen list whose words others may change
+/// ([`Frozen::thaw`]), and map that: else the pages of a changed one may stay mapped.
 #[derive(Debug)]
 pub struct Linear<'d, D> {
     domain: &'d mut D,
@@ -169,14 +172,20 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
         Self { domain, iova }
     }
 
-    /// Unmaps everything that `plan` maps, even if some calls fail. Returns the first failure.
-    fn unmap_all(&mut self, plan: Plan<'_, impl List>) -> Result<(), (UnmapCall, D::Error)> {
-        let mut result = Ok(());
+    /// Unmaps everything that `plan` maps, even if some calls fail. Returns the last byte of it, or the
+    /// first failure.
+    fn unmap_all(
+        &mut self,
+        plan: Plan<'_, impl List>,
+    ) -> Result<Option<u64>, (UnmapCall, D::Error)> {
+        let mut result = Ok(None);
         plan.unmaps().for_each(|call| {
             let UnmapCall { iova, pgsize, pgcount } = call;
             let done = self.domain.unmap_pages(iova, pgsize, pgcount);
             if result.is_ok() {
-                result = done.map_err(|error| (call, error));
+                // No call passes the end of the 64-bit space, and each has a page.
+                let last = iova.wrapping_add(pgsize.wrapping_mul(pgcount).wrapping_sub(1));
+                result = done.map(|()| Some(last)).map_err(|error| (call, error));
             }
         });
         result
@@ -213,7 +222,11 @@ impl<D: IommuDomain, P: List> DmaBackend<P> for Linear<'_, D> {
     fn unmap(&mut self, phyr: &P, _dma: &P) -> Result<(), Self::Error> {
         let sizes = self.domain.page_sizes();
         let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
-        self.unmap_all(plan).map_err(|(call, error)| MapError::Unmap { call, error })
+        let last = self.unmap_all(plan).map_err(|(call, error)| MapError::Unmap { call, error })?;
+        // The first page may start before the window.
+        let unmapped = last.map_or(0, |last| last.saturating_sub(self.iova).saturating_add(1));
+        let length = phyr.length();
+        if unmapped < length { Err(MapError::Changed { unmapped, length }) } else { Ok(()) }
     }
 }
 
@@ -286,51 +299,14 @@ fn exposes_nothing(phyr: &impl List, sizes: PageSizes) -> Result<(), Error> {
     Err(Error::Exposes { paddr, last, align, before, behind })
 }
 
-/// Why a list could not be mapped linearly, or could not be unmapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MapError<E> {
-    /// There is no linear window for the list. Nothing was done.
-    List(Error),
-    /// The domain refused a call. The calls before it were undone.
-    Map {
-        /// The call.
-        call: MapCall,
-        /// The domain's error.
-        error: E,
-        /// The first call that failed while undoing, against the rules for domains. The pages of
-        /// that call may still be mapped.
-        undo: Option<(UnmapCall, E)>,
-    },
-    /// The domain refused to unmap, against the rules. All other calls were made.
-    Unmap {
-        /// The first such call.
-        call: UnmapCall,
-        /// The domain's error.
-        error: E,
-    },
-}
-
-impl<E: fmt::Display> fmt::Display for MapError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::List(error) => error.fmt(f),
-            Self::Map { call, error, undo: None } => write!(f, "mapping {call:?}: {error}"),
-            Self::Map { call, error, undo: Some((undo, why)) } => {
-                write!(f, "mapping {call:?}: {error}; undoing {undo:?}: {why}")
-            }
-            Self::Unmap { call, error } => write!(f, "unmapping {call:?}: {error}"),
-        }
-    }
-}
-
-impl<E: fmt::Debug + fmt::Display> core::error::Error for MapError<E> {}
-
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
     use alloc::collections::BTreeMap;
     use alloc::format;
+    use alloc::sync::Arc;
     use alloc::vec::Vec;
+    use core::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::granule::Granule;
@@ -470,5 +446,34 @@ mod tests {
         assert_eq!((prot.bits(), Prot::CACHE.bits(), Prot::NOEXEC.bits()), (19, 4, 8));
         assert!(prot.contains(Prot::MMIO) && !prot.contains(Prot::CACHE));
         assert_eq!(Prot::from_bits(19), prot);
+    }
+
+    /// Words that others may write to.
+    #[derive(Clone, Debug)]
+    struct Words(Arc<[AtomicU64]>);
+
+    impl AsRef<[AtomicU64]> for Words {
+        fn as_ref(&self) -> &[AtomicU64] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_list_whose_words_changed_is_not_unmapped_in_silence() {
+        let mut builder = Builder::new();
+        let pfns: Vec<u64> = (0..300).map(|page| page * 7919 % 4001).collect();
+        builder.extend_pfns(&pfns).unwrap();
+        let bytes = builder.finish().freeze().to_bytes().unwrap();
+        let word = |bytes: &[u8]| AtomicU64::new(u64::from_ne_bytes(bytes.try_into().unwrap()));
+        let words = Words(bytes.chunks_exact(8).map(word).collect());
+        let frozen = Frozen::from_shared(Box::new(words.clone())).unwrap();
+        let mut domain = SmallPages::default();
+        let mut backend = Linear::new(&mut domain, 1 << 20);
+        let dma = backend.map(&frozen, Prot::READ).unwrap();
+        words.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        let error = backend.unmap(&frozen, &dma).unwrap_err();
+        let MapError::Changed { unmapped, length } = error else { panic!("{error}") };
+        assert!(unmapped < length && length == 300 << 12, "{error}");
+        assert_eq!(domain.pages.len() as u64, 300 - unmapped.div_ceil(4096));
     }
 }

@@ -49,6 +49,8 @@ mod _phyr {
     #[pymodule_export]
     use super::list::column::PyColumn;
     #[pymodule_export]
+    use super::list::either::settled;
+    #[pymodule_export]
     use super::list::frozen::PyFrozen;
     #[pymodule_export]
     use super::list::index::PyIndex;

@@ -25,7 +25,7 @@ WINGS = {
     " partition bits bitmaps overlap pages join collect shift stats validate serial mod",
     "list/frozen": "view chunks list positions extend bytes reading extras index both_paths mod",
     "pagemap": "records decoder folios mod",
-    "dma": "plan unmaps alignment backend iova_map mod",
+    "dma": "plan unmaps alignment error backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"
     " parse parse_nvme memfd distinct kho_vmalloc kho_radix mod",
     "sim": "small counters error store frames vtd leaf_table plan scatter memory alloc table iotlb"

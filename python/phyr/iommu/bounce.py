@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from phyr._arguments import having, listing, whole
-from phyr._phyr import Builder, Phyr, first_beyond, shift
+from phyr._phyr import Builder, Phyr, first_beyond, settled, shift
 from phyr.errors import MismatchError
 from phyr.iommu._failures import attempt, is_interrupt, noting
 from phyr.iommu.bus_offset import BusOffset
@@ -93,6 +93,7 @@ class Staging:
                 granule.
         """
         listing("phyr", phyr)
+        phyr = settled(phyr)
         align = whole("align", align)
         head = phyr[0] & (align - 1)
         pages = self.pool.alloc((head + phyr.length + align - 1) & -align, below=below, align=align)
@@ -156,6 +157,8 @@ class Bounce:
                 it.
             RangeError: A bus address would be below 0, or `offset` is not a multiple of the
                 granule.
+            FormatError: `phyr` lies in a file or in memory of others, and its words are not those
+                of a list.
             Exception: The pool's own error if it has no such pages; no page is kept then.
             TypeError: `phyr` is no list.
         """
@@ -166,6 +169,9 @@ class Bounce:
         number = first_beyond(phyr, reach) if reach >= 0 else 0
         if number is None or not phyr:
             return shift(phyr, self.offset)
+        lasting = settled(phyr)
+        if lasting is not phyr:
+            return self.map(lasting, direction)
         copies: list[Copy] = []
         try:
             dma = self._build(phyr, phyr.chunks.position(number), reach, copies)

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import partial
 
 from phyr._arguments import having, listing, whole, wrong
-from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map
+from phyr._phyr import Builder, Phyr, Unmapping, alignment, plan_map, settled
 from phyr.errors import AlignmentError, NotMappedError, RangeError
 from phyr.iommu._failures import attempt, is_abrupt, note, noting
 from phyr.iommu._windows import allocator_of
@@ -110,6 +110,8 @@ class Paging:
         Raises:
             AlignmentError: A chunk ends inside a page of the domain, and `otherwise` does not help.
                 Or `strict` is set, and pages hold `exposed` bytes beyond the list.
+            FormatError: `phyr` lies in a file or in memory of others, and its words are not those
+                of a list.
             IovaSpaceError: There is no room for the window.
             Exception: An error of the domain, with a note that names the call; nothing is mapped
                 then.
@@ -118,6 +120,7 @@ class Paging:
         listing("phyr", phyr)
         if not phyr:
             return phyr
+        phyr = settled(phyr)
         prot = Prot.of(direction, phyr.kind)
         bitmap = self.domain.pgsize_bitmap
         where = alignment(phyr, bitmap)

@@ -264,6 +264,15 @@ impl Frozen {
         }
     }
 
+    /// Returns true if others own the words, and may change them.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        match &self.0 {
+            Form::Kept(_) => false,
+            Form::Archived(view) => !view.archive().owns_words(),
+        }
+    }
+
     /// Bytes of heap that the list keeps alive. Other views may share all of them. Mapped words do
     /// not count.
     #[must_use]

@@ -104,6 +104,7 @@ impl PyPlan {
 ///         smallest page, or a chunk starts or ends inside the list and inside a page. With
 ///         `strict`: pages hold `exposed` bytes beyond the list, `before` and `behind` it.
 ///     RangeError: There is no page size, or the window passes 2^64.
+///     FormatError: `phyr` lies in memory or a file of others, and its words are not those of a list.
 ///
 /// Source:
 ///     Each step as ``iommu_pgsize()``, drivers/iommu/iommu.c, Linux.
@@ -117,7 +118,9 @@ pub(crate) fn plan_map(
     pgsize_bitmap: Amount,
     strict: bool,
 ) -> PyResult<PyPlan> {
-    let (is_frozen, list, iova) = (matches!(phyr, Either::Frozen(_)), phyr.into_list(), iova.0);
+    // A plan lasts: it must not change while it is mapped.
+    let is_frozen = matches!(phyr, Either::Frozen(_));
+    let (list, iova) = (phyr.settled(py)?.into_list(), iova.0);
     let sizes = PageSizes::new(pgsize_bitmap.0)?;
     py.detach(|| Plan::check(&list, iova, sizes))?;
     if strict {

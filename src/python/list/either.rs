@@ -53,6 +53,16 @@ impl Either {
         }
     }
 
+    /// The list, or a copy of one whose words others may change.
+    pub(crate) fn settled(self, py: Python<'_>) -> PyResult<Self> {
+        let list = self.list();
+        if !list.may_change() {
+            return Ok(self);
+        }
+        let phyr = py.detach(|| list.thaw())?;
+        Ok(Self::Phyr(Py::new(py, PyPhyr::with(phyr, self.held().part(py, 0)))?))
+    }
+
     /// The owner and the address of the list's memory.
     pub(crate) fn held(&self) -> &Held {
         match self {
@@ -103,6 +113,18 @@ impl Either {
             Self::Frozen(_) => Bound::new(py, PyFrozen::with(part, held))?.into_any(),
         })
     }
+}
+
+/// Return `phyr`, or a copy if it is frozen and its words are those of a file or of memory of others.
+///
+/// What is mapped by a list has to be unmapped by the same one, whatever others write meanwhile.
+///
+/// Raises:
+///     FormatError: The words are not those of a list.
+#[pyfunction]
+#[pyo3(crate = "crate::python::calls")]
+pub(crate) fn settled(py: Python<'_>, phyr: Either) -> PyResult<Either> {
+    phyr.settled(py)
 }
 
 impl<'py> FromPyObject<'_, 'py> for Either {
