@@ -33,7 +33,7 @@ WINGS = {
     "python": "made calls error",
     "python/convert": "foreign buffer arrow arrow_made dlpack exchange fits kind shown amounts keys"
     " search numbers items tuple mod",
-    "python/list": "held object column positions table walk chunks overlap frozen_chunks file"
+    "python/list": "held object column positions table walk chunks overlap file"
     " frozen either index fill join phyr builder mod",
     "python/desc": "limits descriptors arrays nvme rdma requests split parse handover mod",
     "python/dma": "iova_map shift failures holds owed mapping plan unmapping mod",

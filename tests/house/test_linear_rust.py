@@ -42,6 +42,7 @@ EXCEPTIONS = {
             "*.is_empty",
             "*.kind",
             "*.length",
+            "*.may_change",
             "*.window_at",
             "Chunk.*",
             "DescError.*",

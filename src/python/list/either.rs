@@ -117,7 +117,7 @@ impl Either {
 
 /// Return `phyr`, or a copy if it is frozen and its words are those of a file or of memory of others.
 ///
-/// What is mapped by a list has to be unmapped by the same one, whatever others write meanwhile.
+/// A list that changes while it is mapped would be unmapped at other addresses.
 ///
 /// Raises:
 ///     FormatError: The words are not those of a list.
