@@ -170,3 +170,20 @@ fn the_way_back_takes_at_most_four_bytes_a_run() {
     let limit = usize::try_from(frozen.nr_chunks()).unwrap() * 4;
     assert!(index.storage() <= limit, "{} bytes, not {limit}", index.storage());
 }
+
+#[test]
+fn memory_that_hundreds_of_lists_hold_is_found_in_each() {
+    // More than an index has layers, so some runs are in its tree.
+    let pages: Vec<u64> = (0..60).map(|page| 100 + page * 37 % 61 * 3).collect();
+    let mut builder = Builder::new();
+    builder.extend_pfns(&pages).unwrap();
+    let phyr = builder.finish();
+    let lists: Vec<Phyr> =
+        (0..300).map(|from| phyr.slice((from % 7) << 12, phyr.length()).unwrap()).collect();
+    let index = Index::new(lists.iter().map(Phyr::freeze)).unwrap();
+    for first in [0, 100 << 12, 0x7_0123, 150 << 12] {
+        for last in [first, first + 0x5fff, u64::MAX] {
+            assert_eq!(index.find_range(first, last), walk(&lists, first, last), "{first:#x}");
+        }
+    }
+}

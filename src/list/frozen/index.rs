@@ -4,8 +4,15 @@
 //! the addresses from the lowest on. Its "page numbers" are the numbers of the runs, those of one
 //! list after those of the other. The lists know where each run starts, and how long it is.
 //!
-//! Memory may be in many lists, so a run may overlap the run before. Such runs are in a second archive.
-//! Those that overlap there too are few: they lie beside both, as a tree.
+//! Memory may be in many lists, so a run may overlap the run before. Such runs are in a second archive,
+//! those that overlap there too in a third, and so on. Where few are left, they lie beside all archives,
+//! as a tree:
+//!
+//! ```text
+//! archive 0   |---| |--||-----|   |---|
+//! archive 1     |------|  |-|       |--|
+//! tree                |-----------------|
+//! ```
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -110,14 +117,21 @@ pub struct Index {
     lists: Vec<Frozen>,
     starts: Vec<Start>,
     granule: Granule,
-    /// Runs that do not overlap the one before.
-    first: Option<Layer>,
-    /// Of those that do, the ones that do not overlap each other.
-    second: Option<Layer>,
-    /// Where the second layer has runs.
-    pieces: Pieces,
+    /// Those of the first do not overlap the run before, those of the second no other that does, and so
+    /// on.
+    layers: Vec<Layer>,
     extras: Extras,
 }
+
+/// Layers at most. Where more places hold the same memory, the rest is in the tree.
+const MOST_LAYERS: usize = 256;
+
+/// So few runs are no layer: they are in the tree, which takes 34 bytes for each.
+const FEW: usize = 16;
+
+/// A layer with an eighth as many runs as another, or more, is searched without a look whether it has
+/// runs there. The bits that say so take two bytes for each of its runs.
+const SPARSE: usize = 8;
 
 impl Index {
     /// An index of lists of one granule and one kind. O(n log n) for n chunks.
@@ -181,19 +195,32 @@ impl Index {
             handled(items.len() - before)?;
         }
         sort(&mut items, &mut handled)?;
-        let mut others = overlapping(&mut items).map_err(Error::from)?;
-        handled(items.len())?;
-        let extras = overlapping(&mut others).map_err(Error::from)?;
-        handled(others.len() + extras.len())?;
         let header = Header { granule, kind, head: 0, length: 0 };
-        let first = Layer::of(&items, &header).map_err(Error::from)?;
-        handled(items.len())?;
-        let second = Layer::of(&others, &header).map_err(Error::from)?;
-        handled(others.len())?;
-        let pieces = Pieces::of(&others).map_err(Error::from)?;
-        handled(others.len())?;
+        let (mut layers, mut extras, mut most) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..MOST_LAYERS {
+            let others = overlapping(&mut items).map_err(Error::from)?;
+            handled(items.len() + others.len())?;
+            if items.len() >= FEW {
+                most = items.len().max(most);
+                let is_sparse = items.len() < most / SPARSE;
+                let layer = Layer::of(&items, &header, is_sparse).map_err(Error::from)?;
+                // No more than are needed: most indexes have one or two.
+                let room = layers.try_reserve_exact(1);
+                room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
+                layers.extend(layer);
+                handled(items.len())?;
+                items = others;
+            } else {
+                reserve(&mut extras, items.len()).map_err(Error::from)?;
+                extras.append(&mut items);
+                items = others;
+            }
+        }
+        reserve(&mut extras, items.len()).map_err(Error::from)?;
+        extras.append(&mut items);
+        sort(&mut extras, &mut handled)?;
         let extras = Extras::new(extras).map_err(Error::from)?;
-        Ok(Self { lists, starts, granule, first, second, pieces, extras })
+        Ok(Self { lists, starts, granule, layers, extras })
     }
 
     /// The lists.
@@ -205,8 +232,8 @@ impl Index {
     /// Bytes of heap beside the lists.
     #[must_use]
     pub fn storage(&self) -> usize {
-        [&self.first, &self.second].into_iter().flatten().map(Layer::storage).sum::<usize>()
-            + self.pieces.storage()
+        self.layers.iter().map(Layer::storage).sum::<usize>()
+            + size_of::<Layer>() * self.layers.capacity()
             + self.extras.storage()
             + size_of::<Start>() * self.starts.capacity()
     }
@@ -253,10 +280,7 @@ impl Index {
             }
             Ok(())
         };
-        if let Some(layer) = &self.first {
-            layer.each(pages, &mut add)?;
-        }
-        if let Some(layer) = self.second.as_ref().filter(|_| self.pieces.may_have(pages)) {
+        for layer in &self.layers {
             layer.each(pages, &mut add)?;
         }
         self.extras.each(pages.0, pages.1, &mut add)?;
@@ -327,17 +351,50 @@ fn overlapping(items: &mut Vec<Item>) -> Result<Vec<Item>, NoMemory> {
     Ok(out)
 }
 
-/// Runs that do not overlap, as an archive; of its two forms, the smaller.
+/// Runs that do not overlap.
 #[derive(Debug)]
-enum Layer {
+struct Layer {
+    sorted: Sorted,
+    /// Where the layer has runs, if that is in few places.
+    pieces: Option<Pieces>,
+}
+
+impl Layer {
+    /// These runs, which are sorted by address; `None` if there are none.
+    fn of(items: &[Item], header: &Header, is_sparse: bool) -> Result<Option<Self>, NoMemory> {
+        let pieces = if is_sparse { Some(Pieces::of(items)?) } else { None };
+        Ok(Sorted::of(items, header)?.map(|sorted| Self { sorted, pieces }))
+    }
+
+    /// Bytes of heap.
+    fn storage(&self) -> usize {
+        self.sorted.storage() + self.pieces.as_ref().map_or(0, Pieces::storage)
+    }
+
+    /// Hands out the runs that may have any of these pages: the number and the first page of each.
+    fn each<E>(
+        &self,
+        pages: (u64, u64),
+        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.pieces.as_ref().is_none_or(|here| here.may_have(pages)) {
+            self.sorted.each(pages, add)?;
+        }
+        Ok(())
+    }
+}
+
+/// The runs of a layer, as an archive; of its two forms, the smaller.
+#[derive(Debug)]
+enum Sorted {
     /// Most neighbours in memory are neighbours in a list: their numbers have few bits above the lowest.
     Ordered(Runs<ENTRY>),
     /// Numbers have all their bits, whatever the lowest of a block is.
     Scattered(Runs<SHORT_ENTRY>),
 }
 
-impl Layer {
-    /// These runs, which are sorted by address; `None` if there are none.
+impl Sorted {
+    /// As [`Layer::of`].
     fn of(items: &[Item], header: &Header) -> Result<Option<Self>, NoMemory> {
         let lowest = items.first().map_or(0, |item| item.pfn);
         let last = items.last().map_or(0, |item| item.last);
@@ -365,7 +422,7 @@ impl Layer {
         }
     }
 
-    /// Hands out the runs that may have any of these pages: the number and the first page of each.
+    /// As [`Layer::each`].
     fn each<E>(
         &self,
         pages: (u64, u64),
@@ -378,7 +435,7 @@ impl Layer {
     }
 }
 
-/// The archive of a layer.
+/// The archive of a layer, with index entries of `WORDS` words.
 #[derive(Debug)]
 struct Runs<const WORDS: usize> {
     archive: Archive<WORDS>,
