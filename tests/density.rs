@@ -139,7 +139,7 @@ fn an_index_takes_four_bytes_a_run_or_less_beside_the_lists() {
     ];
     for (workload, nr_pages, limit) in limits {
         let list = build(workload, nr_pages).0;
-        let bytes = index_bytes(&[list.clone()]);
+        let bytes = index_bytes(std::slice::from_ref(&list));
         println!("{workload:?}, {} runs: {bytes:.3} bytes a run", list.nr_chunks());
         assert!(bytes <= limit, "{workload:?}, {nr_pages} pages: {bytes} bytes a run");
     }
