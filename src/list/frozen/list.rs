@@ -53,7 +53,8 @@ pub struct Frozen(pub(super) Form);
 const _: () = assert!(size_of::<Frozen>() == size_of::<Phyr>());
 
 impl Phyr {
-    /// The same list in its frozen form. O(n), two walks and one allocation.
+    /// The same list in its frozen form. O(n), two walks. One allocation has the words, and a
+    /// small one what all views share.
     ///
     /// # Panics
     ///

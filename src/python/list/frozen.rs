@@ -168,7 +168,8 @@ impl PyFrozen {
     ///     source: Path of a file; or an object that lends memory, whose start is a multiple of eight.
     ///         Memory elsewhere is copied and validated.
     ///     validate: Check every word first: that they are those of one list, unchanged since they were
-    ///         written. O(n), and the interpreter is free meanwhile.
+    ///         written. O(n), and the interpreter is free meanwhile. The bytes of a list that freezing
+    ///         makes no smaller are copied and checked in any case.
     ///
     /// Raises:
     ///     FormatError: The bytes are not a list's, or have changed since they were written. The
