@@ -154,6 +154,25 @@ def test_methods_that_refuse_a_changed_file_say_so(method: str) -> None:
         assert "FormatError: " in raises, each
 
 
+def test_a_file_is_checked_slice_by_slice(tmp_path: Path) -> None:
+    phyr = some_list(3000)
+    path = tmp_path / "list"
+    path.write_bytes(phyr.freeze().to_bytes())
+    frozen = FrozenPhyr.open(path, validate=False)
+    middle = len(phyr) // 2
+    parts = [frozen[:middle], frozen[middle:]]
+    for part in [*parts, frozen]:
+        part.validate()
+    # The last words are those of the last chunks.
+    with path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"\xff" * 8, path.stat().st_size - 8)
+    parts[0].validate()
+    assert parts[0] == phyr[:middle]
+    for part in (parts[1], frozen):
+        with pytest.raises(FormatError):
+            part.validate()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_file_that_changes_under_a_mapping_is_no_crash(tmp_path: Path, seed: int) -> None:
     phyr = some_list(1000, seed)

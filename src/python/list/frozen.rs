@@ -295,6 +295,10 @@ impl PyFrozen {
 
     /// Check every word: that they are those of one list, unchanged since they were written. O(n).
     ///
+    /// Of a slice, only what is read for the slice is checked: that it is part of a list. That it is
+    /// unchanged only the whole can say. So a large file can be opened with ``validate=False``, and
+    /// checked part by part.
+    ///
     /// Raises:
     ///     FormatError: They are not.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {

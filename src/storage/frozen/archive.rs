@@ -359,7 +359,7 @@ fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
 
 /// The block that holds page `page`, and its number.
 #[inline(always)]
-fn find_block<const WORDS: usize>(
+pub(super) fn find_block<const WORDS: usize>(
     archive: &Archive<WORDS>,
     words: &(impl Words + ?Sized),
     page: u64,

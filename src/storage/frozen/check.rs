@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, Decoded, Sections, Store, with_words};
+use super::archive::{Archive, Decoded, Sections, Store, find_block, with_words};
 use super::bits::Words;
-use super::block::{BLOCK, DATA_WORDS, ENTRY};
+use super::block::{BLOCK, Block, DATA_WORDS, ENTRY};
 use super::header::{DIGEST, HEADER, Header, digest};
 use super::write::{pack, write};
 use crate::error::{FormatError, NoMemory};
@@ -62,84 +62,185 @@ impl Archive {
         })
     }
 
+    /// Checks the words that searches for the pages `first` to `last`, which the archive has, and walks over
+    /// them read: that they lead to blocks such as [`Sizes::write`](super::Sizes) writes, one after the
+    /// other. The digest is of all words, so it is not checked. O(n) for n runs of these blocks.
+    pub(crate) fn check_part(&self, first: u64, last: u64) -> Result<(), FormatError> {
+        with_words!(&self.store, words => {
+            let (_, from) = find_block(self, words, first);
+            let (_, to) = find_block(self, words, last);
+            let mut block = Walked::at(self, words, from);
+            if block.page > first || from > to {
+                return Err(not_canonical(self.entry_at(from)));
+            }
+            for number in from..=to {
+                let start = block.page;
+                self.check_block(words, number, &mut block)?;
+                if block.page > self.nr_pages {
+                    return Err(not_canonical(self.entry_at(number)));
+                }
+                self.check_way(words, number, start, block.page)?;
+            }
+            // The next entry says where these end.
+            let (next, end) = (Walked::at(self, words, to + 1), block.page);
+            if (next.page, next.data) != (end, block.data) || last >= end {
+                return Err(not_canonical(self.entry_at(to + 1)));
+            }
+            Ok(())
+        })
+    }
+
+    /// Checks that each page from `start` on, and before `end`, is found in block `number`.
+    fn check_way<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        number: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<(), FormatError> {
+        let Sections { bucket_lg2, is_even, .. } = self.sections;
+        let mut page = start;
+        while page < end {
+            let bucket = page >> bucket_lg2;
+            let last = (end - 1).min(page | ((1 << bucket_lg2) - 1));
+            // A search compares pages with starts of blocks. It ends at one block for two pages only if
+            // no such start lies between them: then it ends there for all between.
+            let is_found =
+                [page, last].iter().all(|&page| find_block(self, words, page).1 == number);
+            // The first look, in a list of runs of one size, does not compare: it is at one block.
+            let other = usize::try_from(bucket).unwrap_or(usize::MAX - 1);
+            let start = words.word(self.entry_at(other));
+            if !is_found || is_even && other != number && page < start && start <= last {
+                return Err(not_canonical(HEADER + other / 2));
+            }
+            page = last + 1;
+        }
+        Ok(())
+    }
+
+    /// Word of the index entry of block `number`.
+    fn entry_at(&self, number: usize) -> usize {
+        self.sections.index.saturating_add(ENTRY.saturating_mul(number))
+    }
+
     /// Checks that the words are those that [`Sizes::write`](super::Sizes) writes for their runs.
     fn check_words<W: Words + ?Sized>(&self, words: &W) -> Result<(), FormatError> {
-        let bad = |index: usize| FormatError::NotCanonical { index: index as u64 };
         let sections = self.sections;
-        let (mut decoded, mut runs) = (Decoded::new(self.granule), [Run::default(); BLOCK]);
-        let mut again = [0; DATA_WORDS];
-        let (mut page, mut data, mut bucket) = (0_u64, sections.data, 0);
-        // No run ends there, so the first run continues none.
-        let mut end = u64::MAX;
+        let (mut block, mut bucket) = (Walked::new(self, 0, sections.data), 0);
         let entry = |bucket: usize| {
             (words.word(HEADER + bucket / 2) >> (32 * (bucket % 2)) & 0xffff_ffff) as usize
         };
         for number in 0..sections.nr_blocks {
-            let at = sections.index + ENTRY * number;
-            while bucket < sections.nr_buckets && (bucket as u64) << sections.bucket_lg2 < page {
+            while bucket < sections.nr_buckets
+                && (bucket as u64) << sections.bucket_lg2 < block.page
+            {
                 if Some(entry(bucket)) != number.checked_sub(1) {
-                    return Err(bad(HEADER + bucket / 2));
+                    return Err(not_canonical(HEADER + bucket / 2));
                 }
                 bucket += 1;
             }
-            if words.word(at) != page || words.word(at + ENTRY) < page {
-                return Err(bad(at));
-            }
-            self.unpack((number * BLOCK) as u64, &mut decoded);
-            let runs = runs.get_mut(..decoded.count).ok_or(bad(at))?;
-            // A run that is unpacked starts where the run before it ends; others say where they start.
-            if decoded.is_plain {
-                let unpacked = decoded.runs(0, decoded.count);
-                runs.iter_mut().zip(unpacked).for_each(|(run, unpacked)| *run = unpacked);
-            } else {
-                let mut start = page;
-                for (index, run) in runs.iter_mut().enumerate() {
-                    let found = self.find_chunk((number * BLOCK + index) as u64);
-                    if found.page != start {
-                        return Err(bad(at));
-                    }
-                    start = start.wrapping_add(found.run.nr_pages);
-                    *run = found.run;
-                }
-            }
-            for run in &*runs {
-                // Refuse a run that continues the run before.
-                if run.pfn == end {
-                    return Err(bad(at));
-                }
-                end = run.pfn + run.nr_pages;
-                page = page.wrapping_add(run.nr_pages);
-            }
-            let block = pack(runs, ENTRY);
-            let packing = block.packing.word((data - sections.data) as u64);
-            if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
-                return Err(bad(at + 1));
-            }
-            let count = write(&mut again, 0, runs, &block);
-            for (index, again) in again.get(..count).ok_or(bad(data))?.iter().enumerate() {
-                if words.word(data + index) != u64::from_le(*again) {
-                    return Err(bad(data + index));
-                }
-            }
-            data += count;
+            self.check_block(words, number, &mut block)?;
         }
-        let at = sections.index + ENTRY * sections.nr_blocks;
+        let at = self.entry_at(sections.nr_blocks);
         let size = words.count();
         let packing = ((size - sections.data) as u64) << 24;
         let last = [words.word(at), words.word(at + 1), words.word(at + 2)];
-        if data != size || last != [page, packing, 0] {
-            return Err(bad(at));
+        if block.data != size || last != [block.page, packing, 0] {
+            return Err(not_canonical(at));
         }
         for bucket in bucket..=sections.nr_buckets {
             if entry(bucket) != sections.nr_blocks - 1 {
-                return Err(bad(HEADER + bucket / 2));
+                return Err(not_canonical(HEADER + bucket / 2));
             }
         }
         // The other half of the directory's last word.
         let rest = sections.nr_buckets + 1;
         if rest % 2 == 1 && entry(rest) != 0 {
-            return Err(bad(HEADER + rest / 2));
+            return Err(not_canonical(HEADER + rest / 2));
         }
         Ok(())
     }
+
+    /// Checks block `number`, which starts where `block` says; that then says where the next one starts.
+    fn check_block<W: Words + ?Sized>(
+        &self,
+        words: &W,
+        number: usize,
+        block: &mut Walked,
+    ) -> Result<(), FormatError> {
+        let at = self.entry_at(number);
+        let Walked { page, data, end, decoded, runs, again } = block;
+        if words.word(at) != *page || words.word(at + ENTRY) < *page {
+            return Err(not_canonical(at));
+        }
+        self.unpack((number * BLOCK) as u64, decoded);
+        let runs = runs.get_mut(..decoded.count).ok_or(not_canonical(at))?;
+        // A run that is unpacked starts where the run before it ends; others say where they start.
+        if decoded.is_plain {
+            let unpacked = decoded.runs(0, decoded.count);
+            runs.iter_mut().zip(unpacked).for_each(|(run, unpacked)| *run = unpacked);
+        } else {
+            let mut start = *page;
+            for (index, run) in runs.iter_mut().enumerate() {
+                let found = self.find_chunk((number * BLOCK + index) as u64);
+                if found.page != start {
+                    return Err(not_canonical(at));
+                }
+                start = start.wrapping_add(found.run.nr_pages);
+                *run = found.run;
+            }
+        }
+        for run in &*runs {
+            // Refuse a run that continues the run before.
+            if run.pfn == *end {
+                return Err(not_canonical(at));
+            }
+            *end = run.pfn + run.nr_pages;
+            *page = page.wrapping_add(run.nr_pages);
+        }
+        let block = pack(runs, ENTRY);
+        let packing = block.packing.word(data.wrapping_sub(self.sections.data) as u64);
+        if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
+            return Err(not_canonical(at + 1));
+        }
+        let count = write(again, 0, runs, &block);
+        for (index, again) in again.get(..count).ok_or(not_canonical(*data))?.iter().enumerate() {
+            if words.word(data.saturating_add(index)) != u64::from_le(*again) {
+                return Err(not_canonical(data.saturating_add(index)));
+            }
+        }
+        *data = data.saturating_add(count);
+        Ok(())
+    }
+}
+
+/// A walk over blocks that checks them.
+struct Walked {
+    /// Where the next block starts: pages before it, and the word of its data.
+    page: u64,
+    data: usize,
+    /// The page behind the last run; at first one where no run ends.
+    end: u64,
+    decoded: Decoded,
+    runs: [Run; BLOCK],
+    again: [u64; DATA_WORDS],
+}
+
+impl Walked {
+    fn new(archive: &Archive, page: u64, data: usize) -> Self {
+        let decoded = Decoded::new(archive.granule);
+        let (runs, again) = ([Run::default(); BLOCK], [0; DATA_WORDS]);
+        Self { page, data, end: u64::MAX, decoded, runs, again }
+    }
+
+    /// A walk from block `number` on, which starts where its entry says.
+    fn at<W: Words + ?Sized>(archive: &Archive, words: &W, number: usize) -> Self {
+        let at = archive.entry_at(number);
+        let data = Block::data(words.word(at + 1), archive.sections.data);
+        Self::new(archive, words.word(at), data)
+    }
+}
+
+fn not_canonical(index: usize) -> FormatError {
+    FormatError::NotCanonical { index: index as u64 }
 }
