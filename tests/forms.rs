@@ -2,33 +2,44 @@
 #![expect(clippy::cast_possible_truncation, reason = "the lists are small")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod archives;
+#[path = "oracle/long.rs"]
+mod long;
 mod oracle;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oracle::models;
+use long::{any_models, frozen_part};
+use oracle::Model;
 use phyr::desc::{
     self, ByteOrder, DescError, Fill, KhoRadix, KhoVmalloc, Limits, PageStructs, Place, Prp,
     SegmentList, Segments, Table,
 };
 use phyr::{
-    Builder, Direct, DmaBackend, Frozen, IommuDomain, Linear, List, MapCall, PageSizes, Phyr, Plan,
-    Prot,
+    Builder, Direct, DmaBackend, Frozen, Granule, IommuDomain, Kind, Linear, List, MapCall,
+    PageSizes, Phyr, Plan, Prot,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 const PAGES: u64 = 0xea00_0000_0000_0000;
 
-/// Runs of whole 4 KiB pages: short and long, near and far; most lists have an archive.
+/// Runs of about whole 4 KiB pages, in any granule: short and long, near and far, mostly of RAM;
+/// most lists have an archive.
 fn lists() -> impl Strategy<Value = Phyr> {
     let run = (0_u64..1 << 24, prop_oneof![4 => 1_u64..3, 2 => 1_u64..40, 1 => Just(512)]);
-    let ends = any::<(Index, Index)>();
-    (prop::collection::vec(run, 0..300), 0_u32..10, ends).prop_map(|(runs, align, (a, b))| {
-        let mut builder = Builder::new();
+    let granule = prop_oneof![3 => Just(12_u32), 2 => 0_u32..12, 1 => 13_u32..=16];
+    let kind = prop_oneof![3 => Just(Kind::Ram), 1 => Just(Kind::Mmio { provider: 5 })];
+    // Of small granules, whole pages and others.
+    let (odd, ends) = (prop_oneof![2 => Just(0_u64), 1 => 0_u64..4096], any::<(Index, Index)>());
+    let runs = prop::collection::vec(run, 0..300);
+    (runs, 0_u32..10, granule, kind, odd, ends).prop_map(|(runs, align, lg2, kind, odd, (a, b))| {
+        let granule = Granule::new(1 << lg2).unwrap();
+        let mut builder = Builder::with(granule, kind);
         for (pfn, nr_pages) in runs {
-            builder.append_pfns(pfn << align, nr_pages).unwrap();
+            let (first, length) = ((pfn << align << 12) + odd, (nr_pages << 12) + odd);
+            builder.append_pfns(first >> lg2, (length >> lg2).max(1)).unwrap();
         }
         let whole = builder.finish();
         let length = whole.length();
@@ -212,6 +223,12 @@ fn pages<P: List>(pages: Result<phyr::Pages<'_, P>, phyr::Error>) -> Result<Vec<
     Ok(read)
 }
 
+#[test]
+fn many_of_the_lists_have_archives() {
+    archives::demand(&any_models(), Model::build);
+    archives::demand(&lists(), Clone::clone);
+}
+
 proptest! {
     #[test]
     fn descriptors_are_those_of_the_list(phyr in lists(), limits in limits(), room in 1_usize..20_000) {
@@ -255,9 +272,9 @@ proptest! {
     }
 
     #[test]
-    fn counts_and_pages_are_those_of_the_list(model in models(), lg2 in 0_u32..14, last in any::<u64>(), shift in 0_u32..64) {
+    fn counts_and_pages_are_those_of_the_list(model in any_models(), is_part in any::<bool>(), lg2 in 0_u32..14, last in any::<u64>(), shift in 0_u32..64) {
         let phyr = model.build();
-        let frozen = phyr.freeze();
+        let frozen = if is_part { frozen_part(&model) } else { phyr.freeze() };
         prop_assert!(phyr.is_empty() || frozen.translate(0) == Ok(model.paddr(0)));
         prop_assert!(List::chunks(&frozen).eq(model.chunks()));
         prop_assert_eq!(frozen.orders(), phyr.orders());

@@ -2,43 +2,23 @@
 #![expect(clippy::cast_possible_truncation, reason = "the lists are small")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod archives;
+#[path = "oracle/long.rs"]
+mod long;
 mod oracle;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use oracle::{Model, granules, models, pfns};
+use long::{any_models, frozen_part, long_models};
+use oracle::Model;
 use phyr::{Builder, Chunk, FormatError, Frozen, Granule, Kind, Phyr};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 fn hash(list: &impl std::hash::Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(list)
-}
-
-/// Lists of many runs, so that most have archives, of several blocks: short runs and long ones, few
-/// places or many, aligned or not.
-fn long_models() -> impl Strategy<Value = Model> {
-    let run = (any::<u64>(), prop_oneof![4 => 1_u64..3, 2 => 1_u64..40, 1 => Just(512)]);
-    let runs = prop::collection::vec(run, 30..400);
-    (granules(), runs, 1_u32..48, 0_u32..10, any::<(Index, Index)>()).prop_map(
-        |(granule, runs, bits, align, (a, b))| {
-            let pfns = runs.into_iter().flat_map(|(first, count)| {
-                let first = (first & ((1 << bits) - 1)) << align & ((1 << 51) - 1);
-                let count = if align == 9 { count.next_multiple_of(512) } else { count };
-                (first..).take(count as usize)
-            });
-            let whole = Model::whole(granule, pfns.collect());
-            let size = whole.length() as usize + 1;
-            let (a, b) = (a.index(size) as u64 / 4, whole.length() - b.index(size) as u64 / 4);
-            whole.slice(a.min(b), a.max(b))
-        },
-    )
-}
-
-fn any_models() -> impl Strategy<Value = Model> {
-    prop_oneof![1 => models(), 3 => long_models()]
 }
 
 /// Memory that anybody may write to.
@@ -98,10 +78,15 @@ fn exercise(frozen: &Frozen) {
     let _ = format!("{frozen:?}");
 }
 
+/// A list frozen, or as the part of a frozen one.
+fn frozen(model: &Model, is_part: bool) -> Frozen {
+    if is_part { frozen_part(model) } else { model.build().freeze() }
+}
+
 proptest! {
     #[test]
-    fn chunks_are_those_of_the_pages(model in any_models()) {
-        let frozen = model.build().freeze();
+    fn chunks_are_those_of_the_pages(model in any_models(), is_part in any::<bool>()) {
+        let frozen = frozen(&model, is_part);
         let expected = model.chunks();
         prop_assert_eq!(frozen.check(), Ok(()));
         prop_assert_eq!(frozen.length(), model.length());
@@ -114,8 +99,8 @@ proptest! {
     }
 
     #[test]
-    fn walking_from_both_ends_meets_in_the_middle(model in any_models(), turns in prop::collection::vec((any::<bool>(), 0_usize..70), 0..40)) {
-        let frozen = model.build().freeze();
+    fn walking_from_both_ends_meets_in_the_middle(model in any_models(), is_part in any::<bool>(), turns in prop::collection::vec((any::<bool>(), 0_usize..70), 0..40)) {
+        let frozen = frozen(&model, is_part);
         let expected = model.chunks();
         let mut chunks = frozen.chunks();
         let mut plain = expected.iter().copied();
@@ -133,8 +118,8 @@ proptest! {
     }
 
     #[test]
-    fn positions_translate_as_in_the_buffer(model in any_models(), at in prop::collection::vec(any::<Index>(), 1..20)) {
-        let frozen = model.build().freeze();
+    fn positions_translate_as_in_the_buffer(model in any_models(), is_part in any::<bool>(), at in prop::collection::vec(any::<Index>(), 1..20)) {
+        let frozen = frozen(&model, is_part);
         let chunks = model.chunks();
         prop_assert!(frozen.translate(model.length()).is_err());
         prop_assert!(frozen.find(model.length()).is_err());
@@ -286,18 +271,25 @@ proptest! {
     }
 
     #[test]
-    fn kinds_and_granules_are_kept(pfns in pfns(), provider in any::<u32>(), lg2 in 0_u32..=12, head in any::<u16>()) {
-        let granule = Granule::new(1 << lg2).unwrap();
-        let mut builder = Builder::with(granule, Kind::Mmio { provider });
-        builder.extend_pfns(&pfns).unwrap();
-        let phyr = builder.finish();
-        let head = u64::from(head).min(phyr.length());
-        let phyr = phyr.slice(head, phyr.length()).unwrap();
-        let frozen = phyr.freeze();
-        prop_assert_eq!((frozen.granule(), frozen.kind()), (granule, Kind::Mmio { provider }));
-        prop_assert_eq!(&frozen, &phyr);
-        prop_assert_eq!(Frozen::from_bytes(&frozen.to_bytes().unwrap()).unwrap(), phyr);
+    fn kinds_and_granules_are_kept(model in any_models()) {
+        let (phyr, part) = (model.build(), frozen_part(&model));
+        let kept = (Granule::new(model.granule).unwrap(), model.kind);
+        for frozen in [phyr.freeze(), part] {
+            prop_assert_eq!((frozen.granule(), frozen.kind()), kept);
+            prop_assert_eq!(&frozen, &phyr);
+            let thawed = frozen.thaw().unwrap();
+            prop_assert_eq!((thawed.granule(), thawed.kind()), kept);
+            let read = Frozen::from_bytes(&frozen.to_bytes().unwrap()).unwrap();
+            prop_assert_eq!((read.granule(), read.kind()), kept);
+            prop_assert_eq!(read, phyr.clone());
+        }
     }
+}
+
+#[test]
+fn many_of_the_lists_have_archives() {
+    archives::demand(&any_models(), Model::build);
+    archives::demand(&long_models(), Model::build);
 }
 
 /// The digest as `docs/encoding.md` has it.

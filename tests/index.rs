@@ -1,6 +1,8 @@
 //! The way back from an address, against a walk over all chunks.
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod archives;
+
 use phyr::{Builder, Chunk, Error, Frozen, Granule, Holder, Index, Kind, Phyr};
 use proptest::prelude::*;
 
@@ -46,6 +48,11 @@ fn walk(lists: &[Phyr], first: u64, last: u64) -> Vec<Holder> {
     }
     found.sort_by_key(|holder| (holder.paddr, holder.list, holder.position));
     found
+}
+
+#[test]
+fn many_of_the_lists_have_archives() {
+    archives::demand(&lists(), |lists| lists.first().cloned().unwrap_or_default());
 }
 
 proptest! {

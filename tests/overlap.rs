@@ -2,11 +2,15 @@
 #![expect(clippy::cast_possible_truncation, reason = "the lists are small")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod archives;
+#[path = "oracle/long.rs"]
+mod long;
 mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oracle::{Model, models};
+use long::{any_models, frozen_part};
+use oracle::Model;
 use phyr::{Builder, Chunk, Error, Granule, Kind, List, Phyr};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -63,6 +67,32 @@ fn near() -> impl Strategy<Value = (Phyr, Phyr)> {
     })
 }
 
+/// Whole pages of the granule and kind of a list.
+fn whole(like: &Model, pfns: Vec<u64>) -> Model {
+    Model { kind: like.kind, ..Model::whole(like.granule, pfns) }
+}
+
+/// Whole lists of one granule and kind, of which the second has some pages of the first.
+fn pairs() -> impl Strategy<Value = (Model, Model)> {
+    let shared = prop::collection::vec(any::<Index>(), 0..300);
+    (any_models(), any_models(), shared).prop_map(|(a, b, shared)| {
+        let limit = 1 << (64 - a.granule.max(4096).ilog2());
+        let mut pfns: Vec<_> = b.pfns.iter().map(|pfn| pfn % limit).collect();
+        if !a.pfns.is_empty() {
+            pfns.extend(shared.iter().map(|at| a.pfns[at.index(a.pfns.len())]));
+        }
+        (whole(&a, a.pfns.clone()), whole(&a, pfns))
+    })
+}
+
+#[test]
+fn many_of_the_lists_have_archives() {
+    archives::demand(&any_models(), Model::build);
+    archives::demand(&near(), |(a, _)| a.clone());
+    archives::demand(&pairs(), |(a, _)| a.build());
+    archives::demand(&pairs(), |(_, b)| b.build());
+}
+
 proptest! {
     #[test]
     fn bytes_that_both_have_are_those_of_both_sets((a, b) in near()) {
@@ -71,22 +101,13 @@ proptest! {
     }
 
     #[test]
-    fn pages_that_both_have_are_those_of_both_sets(
-        a in models(), b in models(), shared in prop::collection::vec(any::<Index>(), 0..300),
-    ) {
-        // Whole lists of one granule, of which the second has some pages of the first.
-        prop_assert!(a.length() == 0 || a.paddr(0) == a.chunks()[0].paddr);
-        let mut b = Model { granule: a.granule, ..b };
-        if !a.pfns.is_empty() {
-            b.pfns.extend(shared.iter().map(|at| a.pfns[at.index(a.pfns.len())]));
-        }
-        let [a, b] = [a, b].map(|model| Model::whole(model.granule, model.pfns));
-        let both: Vec<_> = pages(&a).intersection(&pages(&b)).copied().collect();
-        agree(&a.build(), &b.build(), &Model::whole(a.granule, both).build());
+    fn pages_that_both_have_are_those_of_both_sets((a, b) in pairs()) {
+        let both = pages(&a).intersection(&pages(&b)).copied().collect();
+        agree(&a.build(), &b.build(), &whole(&a, both).build());
     }
 
     #[test]
-    fn a_list_has_all_of_itself_and_of_its_parts(model in models(), at in any::<(Index, Index)>()) {
+    fn a_list_has_all_of_itself_and_of_its_parts(model in any_models(), at in any::<(Index, Index)>()) {
         let phyr = model.build();
         let size = model.length() as usize + 1;
         let ends = [at.0.index(size) as u64, at.1.index(size) as u64];
@@ -96,7 +117,13 @@ proptest! {
         prop_assume!(!matches!(itself, Err(Error::Reach { .. })));
         let itself = itself.unwrap();
         prop_assert_eq!(itself.length(), part.overlap(&phyr).unwrap());
-        prop_assert_eq!(phyr.intersect(&part.freeze()).unwrap(), itself.clone());
+        let frozen = frozen_part(&model);
+        let view = frozen.slice(ends[0].min(ends[1]), ends[0].max(ends[1])).unwrap();
+        for part in [part.freeze(), view] {
+            prop_assert_eq!(part.overlap(&part), Ok(itself.length()));
+            prop_assert_eq!(phyr.intersect(&part).unwrap(), itself.clone());
+            prop_assert_eq!(part.intersect(&frozen).unwrap(), itself.clone());
+        }
         // By address, each byte once: the same again.
         let chunks: Vec<_> = itself.chunks().collect();
         prop_assert!(chunks.windows(2).all(|two| two[0].last() + 1 < two[1].paddr));
@@ -105,7 +132,7 @@ proptest! {
 
     #[test]
     fn what_is_within_a_range_is_what_looking_finds(
-        model in models(), at in any::<Index>(), length in 1_u64..1 << 20, near in any::<bool>(),
+        model in any_models(), at in any::<Index>(), length in 1_u64..1 << 20, near in any::<bool>(),
     ) {
         let phyr = model.build();
         let chunks = model.chunks();
@@ -122,8 +149,10 @@ proptest! {
         }
         for (place, part) in &expected {
             prop_assert_eq!(phyr.translate(*place), Ok(part.paddr));
+            prop_assert_eq!(model.paddr(*place), part.paddr);
         }
         prop_assert_eq!(phyr.freeze().within(first, last).unwrap(), expected.clone());
+        prop_assert_eq!(frozen_part(&model).within(first, last).unwrap(), expected.clone());
         prop_assert_eq!(phyr.within(first, last).unwrap(), expected);
         prop_assert!(phyr.within(last.max(1), 0).unwrap().is_empty());
     }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) granule: u64,
+    pub(crate) kind: Kind,
     pub(crate) pfns: Vec<u64>,
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -15,7 +16,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn whole(granule: u64, pfns: Vec<u64>) -> Self {
         let end = granule * pfns.len() as u64;
-        Self { granule, pfns, start: 0, end }
+        Self { granule, kind: Kind::Ram, pfns, start: 0, end }
     }
 
     pub(crate) fn slice(&self, start: u64, end: u64) -> Self {
@@ -51,7 +52,7 @@ impl Model {
 
     pub(crate) fn build(&self) -> Phyr {
         let granule = Granule::new(self.granule).unwrap();
-        let mut builder = Builder::with(granule, Kind::Ram);
+        let mut builder = Builder::with(granule, self.kind);
         builder.extend_pfns(&self.pfns).unwrap();
         builder.finish().slice(self.start, self.end).unwrap()
     }
