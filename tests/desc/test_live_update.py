@@ -280,6 +280,43 @@ def test_an_area_the_reader_cannot_have() -> None:
 # The array of a dma-buf
 
 
+@pytest.mark.parametrize("kind", ["ram", "mmio:4"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_array_is_that_of_the_structs(seed: int, kind: str) -> None:
+    rng = random.Random(seed)  # noqa: S311 - cases, not secrets
+    granule = rng.choice([1, 512, PAGE, 1 << 16])
+    at, ranges = 0, []
+    for _ in range(300):
+        # A gap before each, of any size; the last is far above 4 GiB.
+        at += granule * rng.choice([1, 7, 1 << rng.randrange(24)])
+        ranges.append((at, granule * rng.choice([1, 2, 511, rng.randrange(1, 1 << 20)])))
+        at += ranges[-1][1]
+    rng.shuffle(ranges)
+    phyr = Phyr.from_chunks(ranges, granule=granule, kind=kind)
+    for form in (phyr, phyr.freeze()):
+        array = bytes(desc.dma_buf_vecs(form))
+        assert table(c("read-dma-buf", given=array)) == ranges
+        assert c("write-dma-buf", given=lines(*ranges)) == array
+    assert desc.from_dma_buf_vecs(array, phyr.length, granule=granule, kind=kind) == phyr
+    # Runs in two records of one array, as an exporter may write them.
+    halves = [
+        half
+        for paddr, length in ranges
+        for half in ((paddr, granule), (paddr + granule, length - granule))
+        if half[1]
+    ]
+    array = c("write-dma-buf", given=lines(*halves))
+    assert desc.from_dma_buf_vecs(array, phyr.length, granule=granule, kind=kind) == phyr
+
+
+def test_the_last_bytes_of_the_address_space_are_in_an_array() -> None:
+    ranges = [(ALL - 0xFFF, PAGE), (0, 1 << 40)]
+    array = c("write-dma-buf", given=lines(*ranges))
+    phyr = Phyr.from_chunks(ranges)
+    assert bytes(desc.dma_buf_vecs(phyr)) == array
+    assert desc.from_dma_buf_vecs(array, phyr.length) == phyr
+
+
 def test_a_dma_buf_is_an_array_of_phys_vec() -> None:
     phyr = Phyr.from_chunks([(0x20_0000, 0x3000), (0x9000, 0x1000)], kind="mmio:4")
     array = bytes(desc.dma_buf_vecs(phyr))

@@ -1,12 +1,15 @@
 /* Reads and writes what a kernel hands to the next, with structs laid out as in the headers
- * include/linux/kho/abi/{memfd,kexec_handover}.h of Linux 7.0, for pages of 4096 bytes.
+ * include/linux/kho/abi/{memfd,kexec_handover}.h of Linux 7.0, for pages of 4096 bytes; and the
+ * array of a dma-buf, of struct phys_vec of include/linux/types.h, with 64-bit addresses.
  *
  * Memory is one stretch of the physical address space, from BASE on.
  *
  *     handover read-memfd                 stdin: the array; prints pfn, flags, index
+ *     handover read-dma-buf               stdin: the array; prints paddr, len
  *     handover read-vmalloc BASE HEAD     stdin: memory; prints the pages of each address
  *     handover read-radix BASE ROOT       stdin: memory; prints address and order of each key
  *     handover write-memfd                stdin: lines of pfn, flags, index
+ *     handover write-dma-buf              stdin: lines of paddr, len
  *     handover write-vmalloc BASE ORDER   stdin: lines of addresses; writes the head, then memory
  *     handover write-radix BASE           stdin: lines of address and order; the root is at BASE
  */
@@ -23,6 +26,13 @@ struct folio {
     uint64_t flags : 12;
     uint64_t index;
 } __attribute__((packed));
+
+typedef uint64_t phys_addr_t;
+
+struct phys_vec {
+    phys_addr_t paddr;
+    size_t len;
+};
 
 struct area_page {
     union {
@@ -53,6 +63,7 @@ struct leaf {
 };
 
 _Static_assert(sizeof(struct folio) == 16, "packed");
+_Static_assert(sizeof(struct phys_vec) == 16, "two words");
 _Static_assert(sizeof(struct area_page) == PAGE, "a page");
 _Static_assert(sizeof(struct area) == 16, "two words");
 _Static_assert(sizeof(struct node) == PAGE && sizeof(struct leaf) == PAGE, "a page");
@@ -114,6 +125,25 @@ static void write_memfd(void)
         struct folio folio = { .pfn = line[0], .flags = line[1], .index = line[2] };
 
         fwrite(&folio, sizeof(folio), 1, stdout);
+    }
+}
+
+static void read_dma_buf(void)
+{
+    struct phys_vec vec;
+
+    while (fread(&vec, sizeof(vec), 1, stdin) == 1)
+        printf("%lu %lu\n", vec.paddr, vec.len);
+}
+
+static void write_dma_buf(void)
+{
+    uint64_t line[2];
+
+    while (numbers(line, 2)) {
+        struct phys_vec vec = { .paddr = line[0], .len = line[1] };
+
+        fwrite(&vec, sizeof(vec), 1, stdout);
     }
 }
 
@@ -222,6 +252,10 @@ int main(int argc, char **argv)
         read_memfd();
     else if (!strcmp(verb, "write-memfd"))
         write_memfd();
+    else if (!strcmp(verb, "read-dma-buf"))
+        read_dma_buf();
+    else if (!strcmp(verb, "write-dma-buf"))
+        write_dma_buf();
     else if (argc < 3)
         fail("which verb?");
     else if (!strcmp(verb, "write-radix"))
