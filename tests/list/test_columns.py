@@ -12,7 +12,7 @@ from phyr import ArrayError, ArrayTypeError, FrozenPhyr, Phyr, RangeError
 from phyr._phyr import Column, Table
 from support.agree import built
 from support.model import Model
-from support.strategies import models
+from support.strategies import any_models
 
 np = pytest.importorskip("numpy", reason="NumPy is not installed")
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -277,7 +277,7 @@ def test_a_table_makes_the_list_it_came_from(
     assert Phyr.from_chunks(make(phyr)) == phyr
 
 
-@given(models())
+@given(any_models())
 def test_any_list_survives_the_way_through_arrow_and_numpy(model: Model) -> None:
     phyr = built(model)
     for chunks in (phyr.chunks, phyr.freeze().chunks):

@@ -29,34 +29,10 @@ from phyr import (
 )
 from phyr._phyr import held
 from support.agree import agree, built
+from support.archives import archives_of
 from support.form import digest
 from support.model import Model
-from support.strategies import cuts, granules, model_of, models, page_limit, positions
-
-
-@st.composite
-def long_models(draw: st.DrawFn) -> Model:
-    """Draw a list of some blocks: more runs than one by one, from a seed."""
-    granule = draw(granules())
-    limit = page_limit(granule)
-    source = random.Random(draw(st.integers(0, 1 << 32)))  # noqa: S311 - a test
-    bits = draw(st.integers(4, limit.bit_length() - 1))
-    order = draw(st.sampled_from([0, 0, 3, 9]))
-    longest = draw(st.sampled_from([1, 1, 8, 300, 5000]))
-    runs = []
-    for _ in range(draw(st.integers(40, 300))):
-        pfn = (source.randrange(1 << bits) << order) % limit
-        count = source.randint(1, longest) << order
-        runs.append((pfn, min(count, limit - pfn)))
-    whole = model_of(runs, granule, draw(st.sampled_from(["ram", "mmio:9"])))
-    start = draw(st.integers(0, min(granule - 1, whole.length)))
-    return whole.slice(start, whole.length - draw(st.integers(0, granule - 1)))
-
-
-def any_models() -> st.SearchStrategy[Model]:
-    """Draw a list that freezing leaves as it is, or one that it makes smaller."""
-    return models() | long_models()
-
+from support.strategies import any_models, cuts, long_models, model_of, positions
 
 # Three blocks of pages, none beside another.
 PAGES = [1 + i * 7919 % 65536 for i in range(300)]
@@ -73,6 +49,11 @@ def same(frozen: FrozenPhyr, model: Model) -> None:
     assert list(frozen.chunks) == chunks
     assert len(frozen.chunks) == len(chunks)
     agree(frozen.thaw(), model)
+
+
+def test_many_of_the_lists_are_archives() -> None:
+    for strategy, least in ((any_models(), 0.25), (long_models(), 0.5)):
+        assert archives_of(strategy, lambda model: [built(model).freeze()]) >= least
 
 
 @given(any_models(), st.data())

@@ -1,5 +1,6 @@
 """From an address to the lists that hold it, against a walk over all their pieces."""
 
+import random
 import sys
 from typing import Any
 
@@ -9,19 +10,27 @@ from hypothesis import strategies as st
 
 from phyr import FrozenPhyr, Holder, Index, MismatchError, Phyr, RangeError
 from support.agree import built
+from support.archives import archives_of
 from support.model import Model
-from support.strategies import cuts
+from support.strategies import cuts, granules, kinds, model_of
 
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[Model]:
-    """Draw lists in so little memory that much of it is in several places."""
+    """Draw lists, short and long, in so little memory that much of it is in several places."""
+    granule, kind = draw(granules()), draw(kinds())
     run = st.tuples(st.integers(0, 400), st.integers(1, 60))
     models = []
-    for runs in draw(st.lists(st.lists(run, max_size=30), max_size=4)):
-        whole = Model.of_pages(pfn + step for pfn, count in runs for step in range(count))
+    for _ in range(draw(st.integers(0, 4))):
+        if draw(st.booleans()):
+            runs = draw(st.lists(run, max_size=30))
+        else:
+            source = random.Random(draw(st.integers(0, 1 << 32)))  # noqa: S311 - a test
+            longest = draw(st.sampled_from([1, 3, 60]))
+            runs = [(source.randrange(400), source.randint(1, longest)) for _ in range(200)]
+        whole = model_of(runs, granule, kind)
         a, b = sorted(draw(st.tuples(cuts(whole), cuts(whole))))
-        models.append(whole.slice(a, b))
+        models.append(whole.slice(a, b) if draw(st.booleans()) else whole)
     return models
 
 
@@ -38,12 +47,27 @@ def walk(models: list[Model], paddr: int, length: int) -> list[Holder]:
     return sorted(found, key=lambda place: (place.paddr, place.list, place.position))
 
 
-@given(crowds(), st.integers(0, 480 << 12), st.integers(1, 1 << 20))
-def test_every_place_is_found(models: list[Model], paddr: int, length: int) -> None:
-    lists: list[Phyr | FrozenPhyr] = [
+def listed(models: list[Model]) -> list[Phyr | FrozenPhyr]:
+    """Return lists, of which every second is frozen."""
+    return [
         built(model).freeze() if number % 2 else built(model) for number, model in enumerate(models)
     ]
+
+
+def test_many_of_the_crowds_have_archives() -> None:
+    def frozen(models: list[Model]) -> list[FrozenPhyr]:
+        return [form for form in listed(models) if isinstance(form, FrozenPhyr)]
+
+    assert archives_of(crowds(), frozen) >= 0.25
+
+
+@given(crowds(), st.integers(0, 480 << 12), st.integers(1, 1 << 20))
+def test_every_place_is_found(models: list[Model], paddr: int, length: int) -> None:
+    lists = listed(models)
     index = Index(lists)
+    granule = models[0].granule if models else 4096
+    # The range in proportion to the memory.
+    paddr, length = paddr * granule >> 12, max(length * granule >> 12, 1)
     assert index.find(paddr, length) == walk(models, paddr, length)
     assert index.find(paddr) == walk(models, paddr, 1)
     for place in index.find(paddr):

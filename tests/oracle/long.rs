@@ -35,7 +35,7 @@ pub(crate) fn any_models() -> impl Strategy<Value = Model> {
 
 fn kinds() -> impl Strategy<Value = Kind> {
     let device = any::<u32>().prop_map(|provider| Kind::Mmio { provider });
-    prop_oneof![2 => Just(Kind::Ram), 1 => device]
+    prop_oneof![3 => Just(Kind::Ram), 1 => device, 1 => Just(Kind::User)]
 }
 
 /// A list as the part of a frozen one.

@@ -4,6 +4,8 @@ A run is (pfn, count) in granules. Runs lean to what the packed entry and the no
 neighbours that touch or nearly do, odd runs too long for one word, the last page that can be held.
 """
 
+import random
+
 from hypothesis import strategies as st
 
 from support.model import Model
@@ -95,6 +97,31 @@ def models(
     start = draw(st.integers(0, min(size - 1, whole.length)))
     end = whole.length - draw(st.integers(0, min(size - 1, whole.length)))
     return whole.slice(start, max(start, end))
+
+
+@st.composite
+def long_models(draw: st.DrawFn, *, granule: int | None = None, kind: str | None = None) -> Model:
+    """Draw a list that mostly has an archive, of some blocks: more runs than one by one."""
+    granule = draw(granules()) if granule is None else granule
+    limit = page_limit(granule)
+    source = random.Random(draw(st.integers(0, 1 << 32)))  # noqa: S311 - a test
+    bits = draw(st.integers(4, limit.bit_length() - 1))
+    order = draw(st.sampled_from([0, 0, 3, 9]))
+    longest = draw(st.sampled_from([1, 1, 8, 300, 5000]))
+    drawn = []
+    for _ in range(draw(st.integers(40, 300))):
+        pfn = (source.randrange(1 << bits) << order) % limit
+        count = source.randint(1, longest) << order
+        drawn.append((pfn, min(count, limit - pfn)))
+    name = draw(kinds() | st.just("user")) if kind is None else kind
+    whole = model_of(drawn, granule, name)
+    start = draw(st.integers(0, min(granule - 1, whole.length)))
+    return whole.slice(start, whole.length - draw(st.integers(0, granule - 1)))
+
+
+def any_models(*, granule: int | None = None, kind: str | None = None) -> st.SearchStrategy[Model]:
+    """Draw a list that freezing leaves as it is, or one that it makes smaller."""
+    return models(granule=granule, kind=kind) | long_models(granule=granule, kind=kind)
 
 
 def patterned(nr_entries: int, long_every: int) -> list[Run]:
