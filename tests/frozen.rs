@@ -223,7 +223,9 @@ proptest! {
         changes in prop::collection::vec((any::<Index>(), prop_oneof![any::<u64>(), 0_u64..1 << 30, Just(0), Just(u64::MAX)]), 1..20),
     ) {
         let bytes = model.build().freeze().to_bytes().unwrap();
-        prop_assume!(bytes.starts_with(b"PHYF"));
+        if !bytes.starts_with(b"PHYF") {
+            return Ok(());
+        }
         let memory = Memory::new(&bytes);
         let frozen = Frozen::from_shared(Box::new(memory.clone())).unwrap();
         let part = frozen.slice(frozen.length() / 3, frozen.length()).unwrap();
@@ -252,7 +254,9 @@ proptest! {
         changes in prop::collection::vec((any::<Index>(), 0_u32..64), 1..3),
     ) {
         let bytes = model.build().freeze().to_bytes().unwrap();
-        prop_assume!(bytes.starts_with(b"PHYF"));
+        if !bytes.starts_with(b"PHYF") {
+            return Ok(());
+        }
         let mut words: Vec<u64> = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
         for (at, bit) in changes {
             let at = at.index(words.len());
