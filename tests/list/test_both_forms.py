@@ -28,7 +28,7 @@ List = Phyr | FrozenPhyr
 SIZES = 1 << 12 | 1 << 21
 VMEMMAP = 0xEA00_0000_0000_0000
 BLOCKS = Phyr.from_pfns(range(1 << 20, (1 << 20) + 64, 2))
-TABLES = Phyr.from_pfns(range(1 << 21, (1 << 21) + 64))
+TABLES = Phyr.from_pfns(range(1 << 21, (1 << 21) + 4096))
 LIMITS = DeviceLimits(max_segment_size=0x3000, dma_mask=2**40 - 1)
 
 
@@ -115,17 +115,19 @@ def lists(draw: st.DrawFn) -> tuple[Phyr, FrozenPhyr]:
     kind = draw(st.just("ram") | st.sampled_from(["mmio:7", "user"]))
     pages = scatter(draw(st.integers(1, 3000)) << 12, seed=draw(st.integers(0, 1 << 20)))
     scale = max(lg2 - 12, 0)
-    # Of a granule below the page, some have odd boundaries.
-    odd = draw(st.just(0) | st.integers(0, 7)) << lg2 if lg2 < 9 else 0
+    # Whole pages; or ends inside a page, and of a granule below the page, odd boundaries.
+    odd, cut, rest = 0, 0, 0
+    if draw(st.sampled_from([True, False])):
+        odd = draw(st.integers(0, 7)) << lg2 if lg2 < 9 else 0
+        cut, rest = 4 * draw(st.integers(0, 1023)), draw(st.integers(0, 100))
     whole = Phyr.from_chunks(
         [((paddr << scale) + odd, (length << scale) - odd) for paddr, length in pages.chunks],
         granule=1 << lg2,
         kind=kind,
     )
-    cut = draw(st.just(0) | st.integers(0, 1023).map(lambda words: 4 * words))
-    end = whole.length - draw(st.just(0) | st.integers(0, 100))
-    phyr = whole[cut : max(cut, end)]
-    return phyr, draw(st.sampled_from([phyr.freeze(), whole.freeze()[cut : max(cut, end)]]))
+    end = max(cut, whole.length - rest)
+    phyr = whole[cut:end]
+    return phyr, draw(st.sampled_from([phyr.freeze(), whole.freeze()[cut:end]]))
 
 
 def test_many_of_the_lists_are_archives() -> None:

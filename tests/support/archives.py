@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def archives_of(strategy: st.SearchStrategy[T], frozen: Callable[[T], list[FrozenPhyr]]) -> float:
-    """Return the share of 100 draws whose lists, or one of them, are archives."""
+    """Return the share of 200 draws whose lists, or one of them, are archives."""
     found = []
 
-    @settings(max_examples=100, database=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
     @given(strategy)
     def draw(drawn: T) -> None:
         found.append(any(form.to_bytes().startswith(b"PHYF") for form in frozen(drawn)))

@@ -121,7 +121,8 @@ def long_models(draw: st.DrawFn, *, granule: int | None = None, kind: str | None
 
 def any_models(*, granule: int | None = None, kind: str | None = None) -> st.SearchStrategy[Model]:
     """Draw a list that freezing leaves as it is, or one that it makes smaller."""
-    return models(granule=granule, kind=kind) | long_models(granule=granule, kind=kind)
+    short, long = models(granule=granule, kind=kind), long_models(granule=granule, kind=kind)
+    return st.sampled_from([short, long, long, long]).flatmap(lambda strategy: strategy)
 
 
 def patterned(nr_entries: int, long_every: int) -> list[Run]:
