@@ -1,4 +1,4 @@
-//! What keeps a test of frozen lists from being one of lists that freezing leaves as they are.
+//! A check that a strategy draws lists with archives: freezing leaves short ones as they are.
 
 use phyr::Phyr;
 use proptest::strategy::{Strategy, ValueTree};

@@ -23,7 +23,7 @@ def formed(model: Model, form: str) -> List:
     size = model.granule
     start = model.pieces[0][0] % size if model.pieces else 0
     end = sum(model.pieces[-1]) % size if model.pieces else 0
-    # What is beside a cut inside a granule is the rest of the granule.
+    # Beside a cut inside a granule is the rest of that granule.
     front = (model.pieces[0][0] - start, start) if start else (5 * size, size)
     behind = (sum(model.pieces[-1]), size - end) if end else (9 * size, size)
     pieces = (front, *model.pieces, behind)
@@ -118,7 +118,7 @@ def test_a_sum_is_the_bytes_of_one_and_then_of_the_other(drawn: list[tuple[Model
     assert isinstance(found, Phyr)
     agree(found, whole_of([one, other]))
     assert found.freeze() == found
-    # What was joined is as it was.
+    # Both are as they were.
     assert list(left.chunks) == one.chunks()
     assert list(right.chunks) == other.chunks()
 
