@@ -259,7 +259,9 @@ proptest! {
         pfns in prop::collection::hash_set(1_u64..1 << 20, 1..700), room in 8_usize..9000, lg2 in 0_u32..=12,
     ) {
         let mut builder = Builder::with(Granule::new(1 << lg2).unwrap(), Kind::Ram);
-        pfns.into_iter().for_each(|pfn| builder.append(pfn << 12, 4096).unwrap());
+        for pfn in pfns {
+            builder.append(pfn << 12, 4096).unwrap();
+        }
         let (phyr, blocks) = (builder.finish(), blocks());
         let frozen = phyr.freeze();
         let (area, same) = (KhoVmalloc::new(&frozen, &blocks, 0, 4096).unwrap(), KhoVmalloc::new(&phyr, &blocks, 0, 4096).unwrap());
