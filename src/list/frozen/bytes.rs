@@ -89,9 +89,10 @@ impl Frozen {
     /// Checks every word: that they are those of one list, and have not changed since they were
     /// written. O(n), without allocating.
     ///
-    /// Of a slice that leaves pages out, it checks the words that are read for it, some more at its ends: that they are those
-    /// of a list. The digest is of the whole, so words that were changed to those of another list are
-    /// not found out. So a large file can be opened unchecked, and checked part by part.
+    /// Of a slice that leaves pages out, it checks the words that are read for it, some more at its
+    /// ends: that they are those of a list. The digest is of the whole, so words that were changed to
+    /// those of another list are not found out. So a large file can be opened unchecked, and checked
+    /// part by part.
     ///
     /// # Errors
     ///
