@@ -322,8 +322,7 @@ def builder(source: Source) -> phyr.Builder:
 SELVES: Final[dict[type, Callable[[Source], object]]] = {
     phyr.Phyr: small,
     phyr.FrozenPhyr: frozen,
-    phyr.Chunks: lambda s: small(s).chunks,
-    phyr.FrozenChunks: lambda s: frozen(s).chunks,
+    phyr.Chunks: lambda s: (frozen(s) if s.below(2) else small(s)).chunks,
     phyr.Column: lambda s: small(s).chunks.lengths,
     phyr.Builder: builder,
     phyr.Index: lambda s: phyr.Index([frozen(s)]),
@@ -374,7 +373,7 @@ def is_own(label: str, error: Exception) -> bool:
         # A list of Python's or an array of NumPy's says it so.
         (
             isinstance(error, ValueError | LookupError | BufferError)
-            and label.partition(".")[0] in {"Chunks", "FrozenChunks", "Column"}
+            and label.partition(".")[0] in {"Chunks", "Column"}
         )
         or text == "slice step cannot be zero"
         # A memoryview that was released, or is asked for an item of two dimensions.

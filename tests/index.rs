@@ -194,3 +194,26 @@ fn memory_that_hundreds_of_lists_hold_is_found_in_each() {
         }
     }
 }
+
+#[test]
+fn runs_over_all_memory_leave_the_others_where_they_are() {
+    let mut builder = Builder::new();
+    builder.append(0, 1 << 30).unwrap();
+    let long = builder.finish();
+    let mut builder = Builder::new();
+    let pages: Vec<u64> = (0..3000).map(|page| page * 37 % 3001 * 3).collect();
+    builder.extend_pfns(&pages).unwrap();
+    let short = builder.finish();
+    for count in [1, 300, 1100] {
+        let mut lists = vec![long.clone(); count];
+        lists.push(short.clone());
+        let index = Index::new(lists.iter().map(Phyr::freeze)).unwrap();
+        // The tree has the long ones; its runs take 34 bytes, and a list 48.
+        let most = 4 * 3000 + (34 + 48) * count + 2000;
+        let is_deep = count > 1023;
+        assert!(is_deep || index.storage() < most, "{count} lists: {} bytes", index.storage());
+        for first in [0, 36 << 12, 5 << 14] {
+            assert_eq!(index.find(first), walk(&lists, first, first), "{count} {first:#x}");
+        }
+    }
+}

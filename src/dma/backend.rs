@@ -172,23 +172,24 @@ impl<'d, D: IommuDomain> Linear<'d, D> {
         Self { domain, iova }
     }
 
-    /// Unmaps everything that `plan` maps, even if some calls fail. Returns the last byte of it, or the
-    /// first failure.
-    fn unmap_all(
-        &mut self,
-        plan: Plan<'_, impl List>,
-    ) -> Result<Option<u64>, (UnmapCall, D::Error)> {
+    /// Unmaps all of a list, even if some calls fail. Returns the first failure, or tells that the list
+    /// has changed.
+    fn unmap_all(&mut self, phyr: &impl List, sizes: PageSizes) -> Result<(), MapError<D::Error>> {
+        // The last byte that is unmapped, or the first failure.
         let mut result = Ok(None);
-        plan.unmaps().for_each(|call| {
+        Plan::checked(phyr, self.iova, sizes).unmaps().for_each(|call| {
             let UnmapCall { iova, pgsize, pgcount } = call;
             let done = self.domain.unmap_pages(iova, pgsize, pgcount);
             if result.is_ok() {
                 // No call passes the end of the 64-bit space, and each has a page.
                 let last = iova.wrapping_add(pgsize.wrapping_mul(pgcount).wrapping_sub(1));
-                result = done.map(|()| Some(last)).map_err(|error| (call, error));
+                result = done.map(|()| Some(last)).map_err(|error| MapError::Unmap { call, error });
             }
         });
-        result
+        // The first page may start before the window.
+        let unmapped = result?.map_or(0, |last| last.saturating_sub(self.iova).saturating_add(1));
+        let length = phyr.length();
+        if unmapped < length { Err(MapError::Changed { unmapped, length }) } else { Ok(()) }
     }
 }
 
@@ -213,7 +214,11 @@ impl<D: IommuDomain, P: List> DmaBackend<P> for Linear<'_, D> {
             // call.
             let done = call.iova.saturating_sub(self.iova).min(phyr.length());
             let mapped = phyr.slice(0, done).map_err(MapError::List)?;
-            let undo = self.unmap_all(Plan::checked(&mapped, self.iova, sizes)).err();
+            let undo = match self.unmap_all(&mapped, sizes) {
+                Ok(()) => None,
+                Err(MapError::Unmap { call, error }) => Some((call, error)),
+                Err(changed) => return Err(changed),
+            };
             return Err(MapError::Map { call, error, undo });
         }
         Ok(P::kept(dma))
@@ -221,12 +226,8 @@ impl<D: IommuDomain, P: List> DmaBackend<P> for Linear<'_, D> {
 
     fn unmap(&mut self, phyr: &P, _dma: &P) -> Result<(), Self::Error> {
         let sizes = self.domain.page_sizes();
-        let plan = Plan::new(phyr, self.iova, sizes).map_err(MapError::List)?;
-        let last = self.unmap_all(plan).map_err(|(call, error)| MapError::Unmap { call, error })?;
-        // The first page may start before the window.
-        let unmapped = last.map_or(0, |last| last.saturating_sub(self.iova).saturating_add(1));
-        let length = phyr.length();
-        if unmapped < length { Err(MapError::Changed { unmapped, length }) } else { Ok(()) }
+        Plan::check(phyr, self.iova, sizes).map_err(MapError::List)?;
+        self.unmap_all(phyr, sizes)
     }
 }
 

@@ -22,20 +22,20 @@ pub enum MapError<E> {
         /// that call may still be mapped.
         undo: Option<(UnmapCall, E)>,
     },
-    /// Others changed the words of a frozen list after it was mapped: its calls no longer reach the end of
-    /// the window. The rest may still be mapped.
-    Changed {
-        /// Bytes of the window that were unmapped.
-        unmapped: u64,
-        /// Bytes of the list.
-        length: u64,
-    },
     /// The domain refused to unmap, against the rules. All other calls were made.
     Unmap {
         /// The first such call.
         call: UnmapCall,
         /// The domain's error.
         error: E,
+    },
+    /// Others changed the words of a frozen list since it was mapped, or while it was: the calls that unmap
+    /// it no longer reach the end of what was mapped. The rest may still be mapped.
+    Changed {
+        /// Bytes that were unmapped.
+        unmapped: u64,
+        /// Bytes that were mapped.
+        length: u64,
     },
 }
 
@@ -47,10 +47,10 @@ impl<E: fmt::Display> fmt::Display for MapError<E> {
             Self::Map { call, error, undo: Some((undo, why)) } => {
                 write!(f, "mapping {call:?}: {error}; undoing {undo:?}: {why}")
             }
+            Self::Unmap { call, error } => write!(f, "unmapping {call:?}: {error}"),
             Self::Changed { unmapped, length } => {
                 write!(f, "the list changed: {unmapped:#x} of {length:#x} bytes are unmapped")
             }
-            Self::Unmap { call, error } => write!(f, "unmapping {call:?}: {error}"),
         }
     }
 }

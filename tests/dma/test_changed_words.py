@@ -78,6 +78,23 @@ def test_bounce_pages_go_back_to_where_they_came_from(tmp_path: Path) -> None:
     assert memory.read(phyr) == data
 
 
+def test_a_device_reaches_no_more_than_was_looked_at(tmp_path: Path) -> None:
+    memory = Memory(64 << 20)
+    near = Phyr.from_pfns([page * 37 % 401 for page in range(300)])
+    far = Phyr.from_pfns([(1 << 20) + page * 37 % 401 for page in range(300)])
+    frozen, path = opened(tmp_path, near)
+    backend = Bounce(Staging(memory, memory), dma_mask=(16 << 20) - 1)
+    words = far.freeze().to_bytes()
+    assert len(words) == path.stat().st_size
+    with dma_map(frozen, backend, Direction.TO_DEVICE) as mapping:
+        with path.open("r+b", buffering=0) as file:
+            file.write(words)
+        assert frozen == far
+        assert mapping.dma == near
+    with dma_map(near, backend, Direction.TO_DEVICE) as mapping:
+        assert mapping.dma is near
+
+
 def test_a_plan_is_that_of_a_list_or_none(tmp_path: Path) -> None:
     """Words that are no list made a plan of millions of calls."""
     phyr = listed(4)

@@ -23,7 +23,8 @@ WINGS = {
     "storage/frozen": "bits block unpack header archive write check mod",
     "list": "walk walk/bulk chunks phyr builder ranges positions/in_node positions bounds reading"
     " partition bits bitmaps overlap pages join collect shift stats validate serial mod",
-    "list/frozen": "view chunks list positions extend bytes reading extras index both_paths mod",
+    "list/frozen": "view chunks list positions extend bytes reading extras layer index both_paths"
+    " mod",
     "pagemap": "records decoder folios mod",
     "dma": "plan unmaps alignment error backend iova_map mod",
     "desc": "error limits segments shape layout encode table bvec rdma prp sgl sg requests split"

@@ -150,7 +150,7 @@ class Bounce:
         """Return the bus addresses of `phyr`, with copies for the parts that are out of reach.
 
         If everything is within reach and bus addresses equal physical ones, the result is `phyr`
-        itself.
+        itself; or a copy of it, if it lies in a file or in memory of others.
 
         Raises:
             MismatchError: A chunk out of reach is a device's own memory, or there is no route to
@@ -163,15 +163,13 @@ class Bounce:
             TypeError: `phyr` is no list.
         """
         listing("phyr", phyr)
+        phyr = settled(phyr)
         if phyr.kind != "ram":
             return self._map_mmio(phyr, direction)
         reach = self.dma_mask - self.offset
         number = first_beyond(phyr, reach) if reach >= 0 else 0
         if number is None or not phyr:
             return shift(phyr, self.offset)
-        lasting = settled(phyr)
-        if lasting is not phyr:
-            return self.map(lasting, direction)
         copies: list[Copy] = []
         try:
             dma = self._build(phyr, phyr.chunks.position(number), reach, copies)

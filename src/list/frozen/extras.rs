@@ -1,4 +1,4 @@
-//! The runs of an index that overlap another one in both of its archives.
+//! The runs of an index that are in none of its archives.
 //!
 //! They are sorted by address, and lie as a tree of intervals: the middle of a range of them is the
 //! root, and knows the last page of all in the range. Most addresses have no such run near them, which

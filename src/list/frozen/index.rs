@@ -5,8 +5,7 @@
 //! list after those of the other. The lists know where each run starts, and how long it is.
 //!
 //! Memory may be in many lists, so a run may overlap the run before. Such runs are in a second archive,
-//! those that overlap there too in a third, and so on. Where few are left, they lie beside all archives,
-//! as a tree:
+//! those that overlap there too in a third, and so on. Few runs are no archive: they lie in a tree:
 //!
 //! ```text
 //! archive 0   |---| |--||-----|   |---|
@@ -18,14 +17,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-use super::extras::{Extras, Item, Pieces};
+use super::extras::{Extras, Item};
+use super::layer::Layer;
 use super::list::Frozen;
 use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::{Granule, check_alike};
 use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
-use crate::storage::entry::Run;
-use crate::storage::frozen::{Archive, ENTRY, Header, SHORT_ENTRY, Sizes};
+use crate::storage::frozen::Header;
 
 /// A place that holds memory: from [`Index::find`] and [`Index::find_range`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,21 +116,23 @@ pub struct Index {
     lists: Vec<Frozen>,
     starts: Vec<Start>,
     granule: Granule,
-    /// Those of the first do not overlap the run before, those of the second no other that does, and so
-    /// on.
+    /// Runs that overlap none before them; of the others, those that overlap none of these; and so on.
     layers: Vec<Layer>,
     extras: Extras,
 }
 
-/// Layers at most. Where more places hold the same memory, the rest is in the tree.
-const MOST_LAYERS: usize = 256;
+/// Layers at most. The rest is in the tree.
+const MOST_LAYERS: usize = 1 << 10;
+
+/// Bit of a run's number from which on its layer is noted, while layers are made.
+const LAYER: u32 = 52;
 
 /// So few runs are no layer: they are in the tree, which takes 34 bytes for each.
 const FEW: usize = 16;
 
-/// A layer with an eighth as many runs as another, or more, is searched without a look whether it has
-/// runs there. The bits that say so take two bytes for each of its runs.
-const SPARSE: usize = 8;
+/// A layer with a quarter as many runs as another, or more, is searched without a look whether it has runs
+/// there. The bits that say so take two bytes for each of its runs.
+const SPARSE: usize = 4;
 
 impl Index {
     /// An index of lists of one granule and one kind. O(n log n) for n chunks.
@@ -196,28 +197,32 @@ impl Index {
         }
         sort(&mut items, &mut handled)?;
         let header = Header { granule, kind, head: 0, length: 0 };
+        let mut others = overlapping(&mut items).map_err(Error::from)?;
+        handled(items.len() + others.len())?;
+        spread(&mut others, &mut handled)?;
+        sort(&mut others, &mut handled)?;
         let (mut layers, mut extras, mut most) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..MOST_LAYERS {
-            let others = overlapping(&mut items).map_err(Error::from)?;
-            handled(items.len() + others.len())?;
-            if items.len() >= FEW {
-                most = items.len().max(most);
-                let is_sparse = items.len() < most / SPARSE;
-                let layer = Layer::of(&items, &header, is_sparse).map_err(Error::from)?;
-                // No more than are needed: most indexes have one or two.
-                let room = layers.try_reserve_exact(1);
-                room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
-                layers.extend(layer);
-                handled(items.len())?;
-                items = others;
-            } else {
-                reserve(&mut extras, items.len()).map_err(Error::from)?;
-                extras.append(&mut items);
-                items = others;
+        let layer_of = |item: &Item| item.number >> LAYER;
+        let others = others.chunk_by_mut(|a, b| layer_of(a) == layer_of(b));
+        for layer in [&mut *items].into_iter().chain(others) {
+            let is_tree =
+                layer.len() < FEW || layer.first().map(layer_of) == Some(MOST_LAYERS as u64);
+            for item in &mut *layer {
+                item.number &= (1 << LAYER) - 1;
             }
+            handled(layer.len())?;
+            if is_tree {
+                reserve(&mut extras, layer.len()).map_err(Error::from)?;
+                extras.extend_from_slice(layer);
+                continue;
+            }
+            most = layer.len().max(most);
+            let is_sparse = layer.len() < most / SPARSE;
+            let made = Layer::of(layer, &header, is_sparse).map_err(Error::from)?;
+            let room = layers.try_reserve_exact(1);
+            room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
+            layers.extend(made);
         }
-        reserve(&mut extras, items.len()).map_err(Error::from)?;
-        extras.append(&mut items);
         sort(&mut extras, &mut handled)?;
         let extras = Extras::new(extras).map_err(Error::from)?;
         Ok(Self { lists, starts, granule, layers, extras })
@@ -238,14 +243,15 @@ impl Index {
             + size_of::<Start>() * self.starts.capacity()
     }
 
-    /// The places that hold the byte at `paddr`, by list and position. O(log n) for each.
+    /// The places that hold the byte at `paddr`, by list and position. O(log n) for each, and for each
+    /// archive that has no run there: one for each time that some memory is held, 1024 at most.
     #[must_use]
     pub fn find(&self, paddr: u64) -> Vec<Holder> {
         self.find_range(paddr, paddr)
     }
 
     /// The places that hold bytes from `first` to `last`, the latter included, by address, list and
-    /// position. O(log n) for each.
+    /// position. As fast as [`Self::find`] for each.
     #[must_use]
     pub fn find_range(&self, first: u64, last: u64) -> Vec<Holder> {
         let mut found = Vec::new();
@@ -310,9 +316,33 @@ impl Index {
     }
 }
 
-/// Sorts runs by address and number. Says how many are `handled` whenever some more are in order.
+/// Notes the layer of each run that overlaps one of layer 0: the first layer where it overlaps none before
+/// it. Runs are sorted by address.
+fn spread<E>(
+    items: &mut [Item],
+    handled: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<(), E> {
+    // For each layer but 0, the page where its next run may start.
+    let (mut free, mut count) = ([0; MOST_LAYERS - 1], 0);
+    for some in items.chunks_mut(1 << 14) {
+        for item in &mut *some {
+            let used = free.get(..count).unwrap_or_default();
+            let layer = used.iter().position(|&free| free <= item.pfn).unwrap_or(count);
+            if let Some(free) = free.get_mut(layer) {
+                *free = item.last + 1;
+                count = count.max(layer + 1);
+            }
+            // With all layers used, it is that behind the last.
+            item.number |= (layer as u64 + 1) << LAYER;
+        }
+        handled(some.len())?;
+    }
+    Ok(())
+}
+
+/// Sorts runs by layer, address and number. Says how many are `handled` whenever some more are in order.
 fn sort<E>(items: &mut [Item], handled: &mut impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
-    let key = |item: &Item| (item.pfn, item.number);
+    let key = |item: &Item| (item.number >> LAYER, item.pfn, item.number);
     if items.len() <= SORTED {
         items.sort_unstable_by_key(key);
         return handled(items.len());
@@ -349,125 +379,4 @@ fn overlapping(items: &mut Vec<Item>) -> Result<Vec<Item>, NoMemory> {
         !is_out
     });
     Ok(out)
-}
-
-/// Runs that do not overlap.
-#[derive(Debug)]
-struct Layer {
-    sorted: Sorted,
-    /// Where the layer has runs, if that is in few places.
-    pieces: Option<Pieces>,
-}
-
-impl Layer {
-    /// These runs, which are sorted by address; `None` if there are none.
-    fn of(items: &[Item], header: &Header, is_sparse: bool) -> Result<Option<Self>, NoMemory> {
-        let pieces = if is_sparse { Some(Pieces::of(items)?) } else { None };
-        Ok(Sorted::of(items, header)?.map(|sorted| Self { sorted, pieces }))
-    }
-
-    /// Bytes of heap.
-    fn storage(&self) -> usize {
-        self.sorted.storage() + self.pieces.as_ref().map_or(0, Pieces::storage)
-    }
-
-    /// Hands out the runs that may have any of these pages: the number and the first page of each.
-    fn each<E>(
-        &self,
-        pages: (u64, u64),
-        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if self.pieces.as_ref().is_none_or(|here| here.may_have(pages)) {
-            self.sorted.each(pages, add)?;
-        }
-        Ok(())
-    }
-}
-
-/// The runs of a layer, as an archive; of its two forms, the smaller.
-#[derive(Debug)]
-enum Sorted {
-    /// Most neighbours in memory are neighbours in a list: their numbers have few bits above the lowest.
-    Ordered(Runs<ENTRY>),
-    /// Numbers have all their bits, whatever the lowest of a block is.
-    Scattered(Runs<SHORT_ENTRY>),
-}
-
-impl Sorted {
-    /// As [`Layer::of`].
-    fn of(items: &[Item], header: &Header) -> Result<Option<Self>, NoMemory> {
-        let lowest = items.first().map_or(0, |item| item.pfn);
-        let last = items.last().map_or(0, |item| item.last);
-        let runs = || {
-            let ends = items.iter().skip(1).map(|item| item.pfn).chain([last + 1]);
-            let pairs = items.iter().zip(ends);
-            pairs.map(|(item, end)| Run { pfn: item.number, nr_pages: end - item.pfn })
-        };
-        let (Some(ordered), Some(scattered)) = (Sizes::of(runs()), Sizes::of(runs())) else {
-            debug_assert!(items.is_empty(), "{} runs are more than an archive holds", items.len());
-            return Ok(None);
-        };
-        Ok(Some(if ordered.nr_words < scattered.nr_words {
-            Self::Ordered(Runs { archive: ordered.write(runs(), header)?, lowest, last })
-        } else {
-            Self::Scattered(Runs { archive: scattered.write(runs(), header)?, lowest, last })
-        }))
-    }
-
-    /// Bytes of heap.
-    fn storage(&self) -> usize {
-        match self {
-            Self::Ordered(runs) => runs.archive.bytes(),
-            Self::Scattered(runs) => runs.archive.bytes(),
-        }
-    }
-
-    /// As [`Layer::each`].
-    fn each<E>(
-        &self,
-        pages: (u64, u64),
-        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        match self {
-            Self::Ordered(runs) => runs.each(pages, add),
-            Self::Scattered(runs) => runs.each(pages, add),
-        }
-    }
-}
-
-/// The archive of a layer, with index entries of `WORDS` words.
-#[derive(Debug)]
-struct Runs<const WORDS: usize> {
-    archive: Archive<WORDS>,
-    /// The page where the archive starts, and the last one of all runs.
-    lowest: u64,
-    last: u64,
-}
-
-impl<const WORDS: usize> Runs<WORDS> {
-    /// As [`Layer::each`].
-    fn each<E>(
-        &self,
-        (first, last): (u64, u64),
-        add: &mut impl FnMut(u64, u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if last < self.lowest || first > self.last {
-            return Ok(());
-        }
-        let page = first.max(self.lowest) - self.lowest;
-        if first == last {
-            let (number, start) = self.archive.find_start(page);
-            return add(number, self.lowest + start);
-        }
-        let mut place = self.archive.find_page(page);
-        loop {
-            add(place.run.pfn, self.lowest + place.page)?;
-            let next = place.number + 1;
-            let end = place.page.saturating_add(place.run.nr_pages);
-            if end > last - self.lowest || next == self.archive.nr_chunks() {
-                return Ok(());
-            }
-            place = self.archive.find_chunk(next);
-        }
-    }
 }

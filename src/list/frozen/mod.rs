@@ -10,7 +10,8 @@
 //! | `reading` | what it has in common with a [`Phyr`](crate::Phyr) |
 //! | `bytes` | a frozen list as bytes, and over memory of others |
 //! | `index` | [`Index`]: from a physical address to the lists that hold it |
-//! | `extras` | runs of an index that overlap others |
+//! | `layer` | runs of an index, as an archive |
+//! | `extras` | runs of an index that are in no archive |
 
 #[cfg(all(test, feature = "std"))]
 mod both_paths;
@@ -19,6 +20,7 @@ mod chunks;
 pub(crate) mod extend;
 mod extras;
 mod index;
+mod layer;
 mod list;
 mod positions;
 mod reading;

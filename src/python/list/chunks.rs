@@ -19,8 +19,9 @@ use crate::python::made::{self, Ignored, Int, Text};
 /// The chunks of a list: a sequence of `Chunk(paddr, length)`.
 ///
 /// Each is a maximal run of physical memory, in bytes; the first and the last are trimmed to the
-/// list, which may be a `Phyr` or a `FrozenPhyr`. A slice of chunks is the chunks of a part of the list. NumPy and consumers of Arrow take the
-/// chunks as the table of ``paddr`` and ``length`` that they are, in uint64.
+/// list, which may be a `Phyr` or a `FrozenPhyr`. A slice of chunks is the chunks of a part of the
+/// list. NumPy and consumers of Arrow take the chunks as the table of ``paddr`` and ``length`` that
+/// they are, in uint64.
 ///
 /// Examples:
 ///     >>> from phyr import Phyr

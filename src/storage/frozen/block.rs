@@ -1,4 +1,4 @@
-//! A block of up to 128 runs: how it is packed, and how one of its runs is found.
+//! A block of runs: how it is packed, and how one of its runs is found.
 //!
 //! Starts count pages from the block's first page, in units of `1 << unit_lg2` pages. Where each run
 //! is one unit they are not stored. Else start `i` is cut in two: its lowest `low_bits` bits are a
@@ -17,7 +17,8 @@ use crate::storage::entry::Run;
 /// Runs of a block, all but the last, in a file. See [`block_runs`].
 pub(crate) const BLOCK: usize = 128;
 
-/// Words of marks that a block has at most: a bit for each run, two for what is above their low bits.
+/// Words of marks that a block of a file has at most: a bit for each run, two for what is above their low
+/// bits.
 pub(crate) const MARK_WORDS: usize = mark_words(BLOCK);
 
 /// As [`MARK_WORDS`], of a block of so many runs.
@@ -33,7 +34,8 @@ pub(crate) const SHORT_ENTRY: usize = 2;
 
 /// Runs of a block, all but the last, in an archive whose index entries have so many words.
 ///
-/// With short entries, nobody unpacks a whole block, so blocks are longer: a twelfth of a byte less for each run.
+/// Archives with short entries are never unpacked by the block, so their blocks are longer: it saves a
+/// twelfth of a byte a run.
 pub(crate) const fn block_runs(entry: usize) -> usize {
     if entry == SHORT_ENTRY { MOST_RUNS } else { BLOCK }
 }
@@ -41,7 +43,7 @@ pub(crate) const fn block_runs(entry: usize) -> usize {
 /// Most runs of a block.
 pub(crate) const MOST_RUNS: usize = 2 * BLOCK;
 
-/// Words of data that a block has at most.
+/// Words of data that a block of a file has at most.
 pub(crate) const DATA_WORDS: usize = MARK_WORDS + 2 * BLOCK;
 
 /// How a block is packed.

@@ -64,7 +64,8 @@ impl Archive {
 
     /// Checks the words that searches for the pages `first` to `last`, which the archive has, and walks over
     /// them read: that they lead to blocks such as [`Sizes::write`](super::Sizes) writes, one after the
-    /// other. The digest is of all words, so it is not checked. O(n) for n runs of these blocks.
+    /// other. The digest is of all words, so it is not checked. O(n) for n runs of these blocks and
+    /// buckets of these pages.
     pub(crate) fn check_part(&self, first: u64, last: u64) -> Result<(), FormatError> {
         with_words!(&self.store, words => {
             let (_, from) = find_block(self, words, first);
@@ -79,7 +80,7 @@ impl Archive {
                 if block.page > self.nr_pages {
                     return Err(not_canonical(self.entry_at(number)));
                 }
-                self.check_way(words, number, start, block.page)?;
+                self.check_way(words, number, start.max(first), block.page.min(last.saturating_add(1)))?;
             }
             // The next entry says where these end.
             let (next, end) = (Walked::at(self, words, to + 1), block.page);
@@ -173,7 +174,8 @@ impl Archive {
         if words.word(at) != *page || words.word(at + ENTRY) < *page {
             return Err(not_canonical(at));
         }
-        self.unpack((number * BLOCK) as u64, decoded);
+        let before = number as u64 * BLOCK as u64;
+        self.unpack(before, decoded);
         let runs = runs.get_mut(..decoded.count).ok_or(not_canonical(at))?;
         // A run that is unpacked starts where the run before it ends; others say where they start.
         if decoded.is_plain {
@@ -182,7 +184,7 @@ impl Archive {
         } else {
             let mut start = *page;
             for (index, run) in runs.iter_mut().enumerate() {
-                let found = self.find_chunk((number * BLOCK + index) as u64);
+                let found = self.find_chunk(before + index as u64);
                 if found.page != start {
                     return Err(not_canonical(at));
                 }
