@@ -320,6 +320,8 @@ mod tests {
         /// Calls until one fails.
         budget: Option<usize>,
         stuck: bool,
+        /// Words that are lost when a call fails.
+        words: Option<Words>,
     }
 
     impl IommuDomain for SmallPages {
@@ -338,7 +340,10 @@ mod tests {
             _prot: Prot,
         ) -> Result<(), &'static str> {
             match &mut self.budget {
-                Some(0) => return Err("no table page"),
+                Some(0) => {
+                    self.words.iter().for_each(Words::lose);
+                    return Err("no table page");
+                }
                 Some(budget) => *budget -= 1,
                 None => (),
             }
@@ -459,6 +464,12 @@ mod tests {
         }
     }
 
+    impl Words {
+        fn lose(&self) {
+            self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+    }
+
     #[test]
     fn a_list_whose_words_changed_is_not_unmapped_in_silence() {
         let mut builder = Builder::new();
@@ -466,15 +477,18 @@ mod tests {
         builder.extend_pfns(&pfns).unwrap();
         let bytes = builder.finish().freeze().to_bytes().unwrap();
         let word = |bytes: &[u8]| AtomicU64::new(u64::from_ne_bytes(bytes.try_into().unwrap()));
-        let words = Words(bytes.chunks_exact(8).map(word).collect());
-        let frozen = Frozen::from_shared(Box::new(words.clone())).unwrap();
-        let mut domain = SmallPages::default();
-        let mut backend = Linear::new(&mut domain, 1 << 20);
-        let dma = backend.map(&frozen, Prot::READ).unwrap();
-        words.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        let error = backend.unmap(&frozen, &dma).unwrap_err();
-        let MapError::Changed { unmapped, length } = error else { panic!("{error}") };
-        assert!(unmapped < length && length == 300 << 12, "{error}");
-        assert_eq!(domain.pages.len() as u64, 300 - unmapped.div_ceil(4096));
+        for (budget, mapped) in [(None, 300), (Some(200), 200)] {
+            let words = Words(bytes.chunks_exact(8).map(word).collect());
+            let frozen = Frozen::from_shared(Box::new(words.clone())).unwrap();
+            let mut domain =
+                SmallPages { budget, words: Some(words.clone()), ..SmallPages::default() };
+            let mut backend = Linear::new(&mut domain, 1 << 20);
+            let done = backend.map(&frozen, Prot::READ);
+            words.lose();
+            let error = done.and_then(|dma| backend.unmap(&frozen, &dma)).unwrap_err();
+            let MapError::Changed { unmapped, length } = error else { panic!("{error}") };
+            assert!(unmapped < length && length == mapped << 12, "{error}");
+            assert_eq!(domain.pages.len() as u64, mapped - unmapped.div_ceil(4096));
+        }
     }
 }
