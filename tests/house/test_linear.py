@@ -55,7 +55,8 @@ def public(module: ModuleType) -> Iterator[str]:
 
 def test_each_operation_is_counted_or_has_a_reason() -> None:
     found = {name for module in MODULES for name in public(module)}
-    assert sorted(set(OPERATIONS) - found) == []
+    # What follows a comma says what else the operation is tried with.
+    assert sorted({name.partition(",")[0] for name in OPERATIONS} - found) == []
     rest = found - set(OPERATIONS)
     excused = {name for name in rest if any(fnmatchcase(name, key) for key in EXCEPTIONS)}
     assert sorted(rest - excused) == []

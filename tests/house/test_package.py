@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGED = (
     r"benches/((common|linear)/)?\w+\.rs",
     r"tests/\w+\.rs",
-    r"tests/oracle/\w+\.rs",
+    r"tests/(archives|oracle)/\w+\.rs",
     r"tests/pages/\w+\.phyf",
     r"docs/(with/)?[\w-]+\.md",
     r"docs/pictures/[\w-]+\.png",
