@@ -55,7 +55,7 @@ def public(module: ModuleType) -> Iterator[str]:
 
 def test_each_operation_is_counted_or_has_a_reason() -> None:
     found = {name for module in MODULES for name in public(module)}
-    # What follows a comma says what else the operation is tried with.
+    # A comma and more may follow the name of an operation.
     assert sorted({name.partition(",")[0] for name in OPERATIONS} - found) == []
     rest = found - set(OPERATIONS)
     excused = {name for name in rest if any(fnmatchcase(name, key) for key in EXCEPTIONS)}

@@ -24,6 +24,7 @@ use crate::error::{Error, NoMemory, expect_memory, reserve};
 use crate::granule::{Granule, check_alike};
 use crate::list::chunks::Chunk;
 use crate::list::stats::run_of;
+use crate::slices::take_mut;
 use crate::storage::frozen::Header;
 
 /// A place that holds memory: from [`Index::find`] and [`Index::find_range`].
@@ -203,25 +204,27 @@ impl Index {
         sort(&mut others, &mut handled)?;
         let (mut layers, mut extras, mut most) = (Vec::new(), Vec::new(), 0);
         let layer_of = |item: &Item| item.number >> LAYER;
-        let others = others.chunk_by_mut(|a, b| layer_of(a) == layer_of(b));
-        for layer in [&mut *items].into_iter().chain(others) {
-            let is_tree =
-                layer.len() < FEW || layer.first().map(layer_of) == Some(MOST_LAYERS as u64);
-            for item in &mut *layer {
-                item.number &= (1 << LAYER) - 1;
+        for mut rest in [&mut *items, &mut *others] {
+            while let Some(number) = rest.first().map(layer_of) {
+                let count = rest.iter().take_while(|item| layer_of(item) == number).count();
+                // So many there are, and one at least.
+                let Some(layer) = take_mut(&mut rest, count) else { break };
+                for item in &mut *layer {
+                    item.number &= (1 << LAYER) - 1;
+                }
+                handled(layer.len())?;
+                if layer.len() < FEW || number == MOST_LAYERS as u64 {
+                    reserve(&mut extras, layer.len()).map_err(Error::from)?;
+                    extras.extend_from_slice(layer);
+                    continue;
+                }
+                most = layer.len().max(most);
+                let is_sparse = layer.len() < most / SPARSE;
+                let made = Layer::of(layer, &header, is_sparse).map_err(Error::from)?;
+                let room = layers.try_reserve_exact(1);
+                room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
+                layers.extend(made);
             }
-            handled(layer.len())?;
-            if is_tree {
-                reserve(&mut extras, layer.len()).map_err(Error::from)?;
-                extras.extend_from_slice(layer);
-                continue;
-            }
-            most = layer.len().max(most);
-            let is_sparse = layer.len() < most / SPARSE;
-            let made = Layer::of(layer, &header, is_sparse).map_err(Error::from)?;
-            let room = layers.try_reserve_exact(1);
-            room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
-            layers.extend(made);
         }
         sort(&mut extras, &mut handled)?;
         let extras = Extras::new(extras).map_err(Error::from)?;
