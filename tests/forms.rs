@@ -5,12 +5,14 @@
 mod archives;
 #[path = "oracle/long.rs"]
 mod long;
+#[path = "archives/memory.rs"]
+mod memory;
 mod oracle;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use long::{any_models, frozen_part};
+use memory::Memory;
 use oracle::Model;
 use phyr::desc::{
     self, ByteOrder, DescError, Fill, KhoRadix, KhoVmalloc, Limits, PageStructs, Place, Prp,
@@ -365,22 +367,5 @@ proptest! {
             let _ = (frozen.orders(), frozen.stats(), frozen.first_beyond(1 << 30), frozen.alignment(PageSizes::new(1 << 12 | 1 << 21).unwrap()));
             let _ = (desc::best_pgsize(&frozen, u64::MAX, 0), Segments::new(&frozen, limits).map(|segments| segments.take(2000).count()));
         }
-    }
-}
-
-/// Memory that anybody may write to.
-#[derive(Clone, Debug)]
-struct Memory(Arc<[AtomicU64]>);
-
-impl Memory {
-    fn new(bytes: &[u8]) -> Self {
-        let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
-        Self(bytes.chunks_exact(8).map(|bytes| AtomicU64::new(word(bytes))).collect())
-    }
-}
-
-impl AsRef<[AtomicU64]> for Memory {
-    fn as_ref(&self) -> &[AtomicU64] {
-        &self.0
     }
 }

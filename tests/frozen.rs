@@ -5,13 +5,16 @@
 mod archives;
 #[path = "oracle/long.rs"]
 mod long;
+#[path = "archives/memory.rs"]
+mod memory;
 mod oracle;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use long::{any_models, frozen_part, long_models};
+use memory::Memory;
 use oracle::Model;
 use phyr::{Builder, Chunk, FormatError, Frozen, Granule, Kind, Phyr};
 use proptest::prelude::*;
@@ -19,23 +22,6 @@ use proptest::sample::Index;
 
 fn hash(list: &impl std::hash::Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(list)
-}
-
-/// Memory that anybody may write to.
-#[derive(Clone, Debug)]
-struct Memory(Arc<[AtomicU64]>);
-
-impl Memory {
-    fn new(bytes: &[u8]) -> Self {
-        let words = bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
-        Self(words.map(AtomicU64::new).collect())
-    }
-}
-
-impl AsRef<[AtomicU64]> for Memory {
-    fn as_ref(&self) -> &[AtomicU64] {
-        &self.0
-    }
 }
 
 /// Looks for addresses of a list, whatever it holds now: no more than was asked for is found.

@@ -1,22 +1,15 @@
 //! Parts of a frozen list that lies in memory of others, checked by themselves.
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+#[path = "archives/memory.rs"]
+mod memory;
 
+use std::sync::atomic::Ordering;
+
+use memory::Memory;
 use phyr::{Builder, Frozen, Phyr};
 use proptest::prelude::*;
 use proptest::sample::Index;
-
-/// Memory that anybody may write to.
-#[derive(Clone, Debug)]
-struct Memory(Arc<[AtomicU64]>);
-
-impl AsRef<[AtomicU64]> for Memory {
-    fn as_ref(&self) -> &[AtomicU64] {
-        &self.0
-    }
-}
 
 /// The archive of a list in such memory; `None` if freezing leaves the list as it is.
 fn shared(phyr: &Phyr) -> Option<(Memory, Frozen)> {
@@ -24,8 +17,7 @@ fn shared(phyr: &Phyr) -> Option<(Memory, Frozen)> {
     if !bytes.starts_with(b"PHYF") {
         return None;
     }
-    let word = |bytes: &[u8]| AtomicU64::new(u64::from_ne_bytes(bytes.try_into().unwrap()));
-    let memory = Memory(bytes.chunks_exact(8).map(word).collect());
+    let memory = Memory::new(&bytes);
     let frozen = Frozen::from_shared(Box::new(memory.clone())).unwrap();
     Some((memory, frozen))
 }

@@ -52,6 +52,11 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
+    /// The contender's name, and the median of all turns.
+    pub(crate) fn median(&self) -> (&'static str, f64) {
+        (self.name, self.median)
+    }
+
     /// The lowest of all turns.
     pub(crate) fn lowest(&self) -> f64 {
         self.low

@@ -202,30 +202,8 @@ impl Index {
         handled(items.len() + others.len())?;
         spread(&mut others, &mut handled)?;
         sort(&mut others, &mut handled)?;
-        let (mut layers, mut extras, mut most) = (Vec::new(), Vec::new(), 0);
-        let layer_of = |item: &Item| item.number >> LAYER;
-        for mut rest in [&mut *items, &mut *others] {
-            while let Some(number) = rest.first().map(layer_of) {
-                let count = rest.iter().take_while(|item| layer_of(item) == number).count();
-                // So many there are, and one at least.
-                let Some(layer) = take_mut(&mut rest, count) else { break };
-                for item in &mut *layer {
-                    item.number &= (1 << LAYER) - 1;
-                }
-                handled(layer.len())?;
-                if layer.len() < FEW || number == MOST_LAYERS as u64 {
-                    reserve(&mut extras, layer.len()).map_err(Error::from)?;
-                    extras.extend_from_slice(layer);
-                    continue;
-                }
-                most = layer.len().max(most);
-                let is_sparse = layer.len() < most / SPARSE;
-                let made = Layer::of(layer, &header, is_sparse).map_err(Error::from)?;
-                let room = layers.try_reserve_exact(1);
-                room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
-                layers.extend(made);
-            }
-        }
+        let parts = [&mut *items, &mut *others];
+        let (layers, mut extras) = layered(parts, &header, &mut handled)?;
         sort(&mut extras, &mut handled)?;
         let extras = Extras::new(extras).map_err(Error::from)?;
         Ok(Self { lists, starts, granule, layers, extras })
@@ -341,6 +319,40 @@ fn spread<E>(
         handled(some.len())?;
     }
     Ok(())
+}
+
+/// The archives of runs whose layers are noted, and the runs of the tree. Each part has the runs of a layer
+/// side by side.
+fn layered<E: From<Error>>(
+    parts: [&mut [Item]; 2],
+    header: &Header,
+    handled: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<(Vec<Layer>, Vec<Item>), E> {
+    let (mut layers, mut extras, mut most) = (Vec::new(), Vec::new(), 0);
+    let layer_of = |item: &Item| item.number >> LAYER;
+    for mut rest in parts {
+        while let Some(number) = rest.first().map(layer_of) {
+            let count = rest.iter().take_while(|item| layer_of(item) == number).count();
+            // So many there are, and one at least.
+            let Some(layer) = take_mut(&mut rest, count) else { break };
+            for item in &mut *layer {
+                item.number &= (1 << LAYER) - 1;
+            }
+            handled(layer.len())?;
+            if layer.len() < FEW || number == MOST_LAYERS as u64 {
+                reserve(&mut extras, layer.len()).map_err(Error::from)?;
+                extras.extend_from_slice(layer);
+                continue;
+            }
+            most = layer.len().max(most);
+            let is_sparse = layer.len() < most / SPARSE;
+            let made = Layer::of(layer, header, is_sparse).map_err(Error::from)?;
+            let room = layers.try_reserve_exact(1);
+            room.map_err(|_| Error::from(NoMemory::of::<Layer>(1)))?;
+            layers.extend(made);
+        }
+    }
+    Ok((layers, extras))
 }
 
 /// Sorts runs by layer, address and number. Says how many are `handled` whenever some more are in order.

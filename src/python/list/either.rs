@@ -55,12 +55,11 @@ impl Either {
 
     /// The list, or a copy of one whose words others may change.
     pub(crate) fn settled(self, py: Python<'_>) -> PyResult<Self> {
-        let list = self.list();
-        if !list.may_change() {
+        if !self.list().may_change() {
             return Ok(self);
         }
-        let phyr = py.detach(|| list.thaw())?;
-        Ok(Self::Phyr(Py::new(py, PyPhyr::with(phyr, self.held().part(py, 0)))?))
+        let held = self.held().part(py, 0);
+        Ok(Self::Phyr(Py::new(py, PyPhyr::with(self.thawed(py)?, held))?))
     }
 
     /// The owner and the address of the list's memory.

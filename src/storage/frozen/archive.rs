@@ -352,7 +352,7 @@ impl Archive {
 
 /// The block that a directory entry names.
 #[inline(always)]
-fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
+pub(super) fn named(words: &(impl Words + ?Sized), bucket: usize) -> usize {
     let word = words.word(HEADER + bucket / 2) >> (32 * (bucket % 2));
     usize::try_from(word & 0xffff_ffff).unwrap_or(usize::MAX)
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::archive::{Archive, Decoded, Sections, Store, find_block, with_words};
+use super::archive::{Archive, Decoded, Sections, Store, find_block, named, with_words};
 use super::bits::Words;
 use super::block::{BLOCK, Block, DATA_WORDS, ENTRY};
 use super::header::{DIGEST, HEADER, Header, digest};
@@ -70,8 +70,9 @@ impl Archive {
         with_words!(&self.store, words => {
             let (_, from) = find_block(self, words, first);
             let (_, to) = find_block(self, words, last);
-            let mut block = Walked::at(self, words, from);
-            if block.page > first || from > to {
+            let (page, data) = self.starts_at(words, from);
+            let mut block = Walked::new(self, page, data);
+            if page > first || from > to {
                 return Err(not_canonical(self.entry_at(from)));
             }
             for number in from..=to {
@@ -83,8 +84,7 @@ impl Archive {
                 self.check_way(words, number, start.max(first), block.page.min(last.saturating_add(1)))?;
             }
             // The next entry says where these end.
-            let (next, end) = (Walked::at(self, words, to + 1), block.page);
-            if (next.page, next.data) != (end, block.data) || last >= end {
+            if self.starts_at(words, to + 1) != (block.page, block.data) || last >= block.page {
                 return Err(not_canonical(self.entry_at(to + 1)));
             }
             Ok(())
@@ -119,6 +119,12 @@ impl Archive {
         Ok(())
     }
 
+    /// Where block `number` starts, by its entry: pages before it, and the word of its data.
+    fn starts_at<W: Words + ?Sized>(&self, words: &W, number: usize) -> (u64, usize) {
+        let at = self.entry_at(number);
+        (words.word(at), Block::data(words.word(at + 1), self.sections.data))
+    }
+
     /// Word of the index entry of block `number`.
     fn entry_at(&self, number: usize) -> usize {
         self.sections.index.saturating_add(ENTRY.saturating_mul(number))
@@ -128,14 +134,11 @@ impl Archive {
     fn check_words<W: Words + ?Sized>(&self, words: &W) -> Result<(), FormatError> {
         let sections = self.sections;
         let (mut block, mut bucket) = (Walked::new(self, 0, sections.data), 0);
-        let entry = |bucket: usize| {
-            (words.word(HEADER + bucket / 2) >> (32 * (bucket % 2)) & 0xffff_ffff) as usize
-        };
         for number in 0..sections.nr_blocks {
             while bucket < sections.nr_buckets
                 && (bucket as u64) << sections.bucket_lg2 < block.page
             {
-                if Some(entry(bucket)) != number.checked_sub(1) {
+                if Some(named(words, bucket)) != number.checked_sub(1) {
                     return Err(not_canonical(HEADER + bucket / 2));
                 }
                 bucket += 1;
@@ -150,13 +153,13 @@ impl Archive {
             return Err(not_canonical(at));
         }
         for bucket in bucket..=sections.nr_buckets {
-            if entry(bucket) != sections.nr_blocks - 1 {
+            if named(words, bucket) != sections.nr_blocks - 1 {
                 return Err(not_canonical(HEADER + bucket / 2));
             }
         }
         // The other half of the directory's last word.
         let rest = sections.nr_buckets + 1;
-        if rest % 2 == 1 && entry(rest) != 0 {
+        if rest % 2 == 1 && named(words, rest) != 0 {
             return Err(not_canonical(HEADER + rest / 2));
         }
         Ok(())
@@ -170,8 +173,9 @@ impl Archive {
         block: &mut Walked,
     ) -> Result<(), FormatError> {
         let at = self.entry_at(number);
-        let Walked { page, data, end, decoded, runs, again } = block;
-        if words.word(at) != *page || words.word(at + ENTRY) < *page {
+        let (mut page, data, mut end) = (block.page, block.data, block.end);
+        let Walked { decoded, runs, again, .. } = &mut *block;
+        if words.word(at) != page || words.word(at + ENTRY) < page {
             return Err(not_canonical(at));
         }
         let before = number as u64 * BLOCK as u64;
@@ -182,7 +186,7 @@ impl Archive {
             let unpacked = decoded.runs(0, decoded.count);
             runs.iter_mut().zip(unpacked).for_each(|(run, unpacked)| *run = unpacked);
         } else {
-            let mut start = *page;
+            let mut start = page;
             for (index, run) in runs.iter_mut().enumerate() {
                 let found = self.find_chunk(before + index as u64);
                 if found.page != start {
@@ -194,24 +198,27 @@ impl Archive {
         }
         for run in &*runs {
             // Refuse a run that continues the run before.
-            if run.pfn == *end {
+            if run.pfn == end {
                 return Err(not_canonical(at));
             }
-            *end = run.pfn + run.nr_pages;
-            *page = page.wrapping_add(run.nr_pages);
+            end = run.pfn + run.nr_pages;
+            page = page.wrapping_add(run.nr_pages);
         }
-        let block = pack(runs, ENTRY);
-        let packing = block.packing.word(data.wrapping_sub(self.sections.data) as u64);
-        if words.word(at + 1) != packing || words.word(at + 2) != block.packing.lowest {
+        let packed = pack(runs, ENTRY);
+        let packing = packed.packing.word(data.wrapping_sub(self.sections.data) as u64);
+        if words.word(at + 1) != packing || words.word(at + 2) != packed.packing.lowest {
             return Err(not_canonical(at + 1));
         }
-        let count = write(again, 0, runs, &block);
-        for (index, again) in again.get(..count).ok_or(not_canonical(*data))?.iter().enumerate() {
-            if words.word(data.saturating_add(index)) != u64::from_le(*again) {
-                return Err(not_canonical(data.saturating_add(index)));
+        let count = write(again, 0, runs, &packed);
+        let next = data.checked_add(count).ok_or(not_canonical(data))?;
+        for (index, again) in again.get(..count).ok_or(not_canonical(data))?.iter().enumerate() {
+            // Before `next`, so the sum is below the largest number.
+            let at = data.wrapping_add(index);
+            if words.word(at) != u64::from_le(*again) {
+                return Err(not_canonical(at));
             }
         }
-        *data = data.saturating_add(count);
+        (block.page, block.data, block.end) = (page, next, end);
         Ok(())
     }
 }
@@ -233,13 +240,6 @@ impl Walked {
         let decoded = Decoded::new(archive.granule);
         let (runs, again) = ([Run::default(); BLOCK], [0; DATA_WORDS]);
         Self { page, data, end: u64::MAX, decoded, runs, again }
-    }
-
-    /// A walk from block `number` on, which starts where its entry says.
-    fn at<W: Words + ?Sized>(archive: &Archive, words: &W, number: usize) -> Self {
-        let at = archive.entry_at(number);
-        let data = Block::data(words.word(at + 1), archive.sections.data);
-        Self::new(archive, words.word(at), data)
     }
 }
 
